@@ -1,0 +1,53 @@
+// Deletes the embedded server's data.
+// Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data and state.json below the stack.
+// Exits: 0 destroyed, or nothing there · 2 configuration · 5 locked · 8 refused without --yes · 9 not our data · 124 timeout
+import { defineScript } from "./lib/cli/define-script.ts";
+import { stackFlags } from "./lib/cli/flags.ts";
+import { formatBytes } from "./lib/cli/format.ts";
+import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { exitCodes, ScriptError } from "./lib/cli/script-error.ts";
+import type { RemovalPlan } from "./lib/stack/remove.ts";
+
+export const command = defineScript({
+  meta: { name: "destroy", description: "Delete the embedded server's data; secrets and backups stay" },
+  args: { mode: stackFlags.mode, timeout: stackFlags.timeout },
+  async run({ args, reporter, signal, canAsk }) {
+    const { loadConfig } = await import("./lib/config.ts");
+    const { openStack } = await import("./lib/stack/stack.ts");
+    const { destroyStack, planRemoval } = await import("./lib/stack/remove.ts");
+    const stack = await openStack(loadConfig(args));
+    const plan = await planRemoval(stack);
+    if (plan === undefined) return { isDestroyed: false, plan: null };
+    reporter.info(describe(plan));
+    if (args.yes !== true && !(canAsk && (await confirm()))) throw refused(plan);
+    await destroyStack(stack, { reporter, signal });
+    return { isDestroyed: true, plan };
+  },
+  print({ isDestroyed, plan }, output) {
+    output.result(isDestroyed ? `destroyed ${plan?.dataDirectory}` : "nothing to destroy");
+  },
+});
+
+async function confirm(): Promise<boolean> {
+  const { consola } = await import("consola");
+  return (await consola.prompt("Delete it?", { type: "confirm", initial: false, cancel: "undefined" })) === true;
+}
+
+function describe({ dataDirectory, sizeBytes, streams, events, kept }: RemovalPlan): string {
+  const rows = events === null ? "rows not counted: it does not run" : `${events} events in ${streams} streams`;
+  const staying = kept.length === 0 ? "" : `\nstays: ${kept.join(", ")}`;
+  return `to be deleted: ${dataDirectory} (${formatBytes(sizeBytes)}, ${rows})${staying}`;
+}
+
+function refused(plan: RemovalPlan): ScriptError {
+  return new ScriptError({
+    code: "REFUSED",
+    exitCode: exitCodes.refused,
+    message: "Nothing was deleted",
+    why: describe(plan),
+    fix: "bun run destroy --yes",
+    data: { isDestroyed: false, plan },
+  });
+}
+
+if (import.meta.main) await runAsProcess(command);

@@ -1,0 +1,289 @@
+import { readFileSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseEnv } from "node:util";
+import * as v from "valibot";
+import { exitCodes, ScriptError } from "./cli/script-error.ts";
+import { type Environment, environment } from "./runtime.ts";
+
+/** Where PostgreSQL runs. */
+export type Mode = "embedded" | "external";
+
+/** A server as `DATABASE_URL` or the PG* variables describe it. */
+export interface ExternalServer {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string | undefined;
+  readonly database: string | undefined;
+  readonly tls: TlsMode;
+}
+
+/** libpq's `sslmode`, as far as the driver knows it. */
+export type TlsMode = "disable" | "prefer" | "require" | "verify-full";
+
+/** Where a Vault is and how to log in to it. */
+export interface VaultSettings {
+  readonly address: string;
+  readonly token: string | undefined;
+  readonly namespace: string | undefined;
+  readonly caCertFile: string | undefined;
+}
+
+/** Everything that can be configured, read once and checked. */
+export interface Config {
+  /** Undefined: what the stack remembers, else `embedded`. */
+  readonly mode: Mode | undefined;
+  /** The folder below which everything is written; absolute. */
+  readonly stackDir: string;
+  /** Undefined: the stack's own port. */
+  readonly port: number | undefined;
+  /** Undefined: what the stack remembers, else `cqrs_db`. */
+  readonly database: string | undefined;
+  /** The application's login. Undefined: what the stack remembers, else `cqrs_user`. */
+  readonly user: string | undefined;
+  /** Undefined: the one in the secret store, generated when there is none. */
+  readonly password: string | undefined;
+  /** How long one wait may take, in milliseconds. */
+  readonly timeoutMs: number;
+  readonly externalServer: ExternalServer | undefined;
+  readonly vault: VaultSettings | undefined;
+}
+
+/** Values of flags; they come before every other source. */
+export interface ConfigFlags {
+  readonly mode?: string | undefined;
+  readonly port?: string | undefined;
+  readonly database?: string | undefined;
+  readonly user?: string | undefined;
+  readonly timeout?: string | undefined;
+}
+
+/** Where configuration is read from; only tests give it. */
+export interface ConfigSources {
+  readonly environment?: Environment;
+  /** Path of the `.env` file; absent is allowed. */
+  readonly dotEnvFile?: string;
+}
+
+/** The folder of `package.json`: what the product reads is found from here. */
+export const packageDir: string = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+
+const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "public", "none"];
+const reservedDatabases = ["postgres", "template0", "template1"];
+const unitMs = { ms: 1, s: 1000, m: 60_000 } as const;
+
+const port = v.pipe(
+  v.string(),
+  v.regex(/^\d{1,5}$/, "must be a number from 1 to 65535"),
+  v.transform(Number),
+  v.minValue(1, "must be a number from 1 to 65535"),
+  v.maxValue(65_535, "must be a number from 1 to 65535"),
+);
+const identifier = v.pipe(
+  v.string(),
+  v.check((name) => Buffer.byteLength(name) <= 63, "must have at most 63 bytes"),
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+  v.regex(/^[^\u0000-\u001f\u007f]+$/, "must not contain control characters"),
+);
+const database = v.pipe(
+  identifier,
+  v.check((name) => !reservedDatabases.includes(name), `must not be one of ${reservedDatabases.join(", ")}`),
+);
+const login = v.pipe(
+  identifier,
+  v.check(
+    (name) => !reservedRoles.includes(name) && !name.startsWith("pg_"),
+    `must be a login of the application's own: not ${reservedRoles.join(", ")} and nothing that begins with pg_`,
+  ),
+);
+const password = v.pipe(
+  v.string(),
+  v.regex(/^[\u0020-\u007e]+$/, "must consist of printable ASCII characters (clients disagree on how to hash others)"),
+);
+const duration = v.pipe(
+  v.string(),
+  v.regex(/^\d{1,9}(ms|s|m)$/, "must be a duration such as 500ms, 60s or 5m"),
+  v.transform((text) => {
+    const [, amount, unit] = /^(\d+)(ms|s|m)$/.exec(text) as unknown as [string, string, keyof typeof unitMs];
+    return Number(amount) * unitMs[unit];
+  }),
+);
+const mode = v.picklist(["embedded", "external"], "must be embedded or external");
+const tlsMode = v.picklist(
+  ["disable", "prefer", "require", "verify-full"],
+  "must be disable, prefer, require or verify-full",
+);
+const httpUrl = v.pipe(
+  v.string(),
+  v.check((text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ""), "must be a URL with http:// or https://"),
+);
+const postgresUrl = v.pipe(
+  v.string(),
+  v.check(
+    (text) => /^postgres(ql)?:$/.test(parseUrl(text)?.protocol ?? "") && isDecodable(text),
+    "must be a URL such as postgres://user:password@host:5432/database, special characters percent-encoded",
+  ),
+);
+const text = v.string();
+
+/**
+ * Reads the configuration: flag, else environment, else `.env` of the project, else the default. Every variable `X`
+ * may also be given as `X_FILE`, the path of a file that holds the value.
+ *
+ * @throws {ScriptError} `CONFIGURATION` (exit 2), listing every problem with its flag and variable
+ */
+export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {}): Config {
+  const read = new SettingsReader(flags, sources);
+  const config: Config = {
+    mode: read.setting("CQRS_MODE", mode, "mode"),
+    stackDir: resolve(packageDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
+    port: read.setting("POSTGRES_PORT", port, "port"),
+    database: read.setting("POSTGRES_DB", database, "database"),
+    user: read.setting("POSTGRES_USER", login, "user"),
+    password: read.setting("POSTGRES_PASSWORD", password),
+    timeoutMs: read.setting("CQRS_TIMEOUT", duration, "timeout") ?? 60_000,
+    externalServer: readExternalServer(read),
+    vault: readVault(read),
+  };
+  read.throwProblems();
+  return config;
+}
+
+function readExternalServer(read: SettingsReader): ExternalServer | undefined {
+  const databaseUrl = read.setting("DATABASE_URL", postgresUrl);
+  const url = databaseUrl === undefined ? undefined : new URL(databaseUrl);
+  const urlTls = url?.searchParams.get("sslmode") ?? undefined;
+  const host = read.setting("PGHOST", text);
+  const server = {
+    user: read.setting("PGUSER", text),
+    port: read.setting("PGPORT", port),
+    password: read.setting("PGPASSWORD", text),
+    database: read.setting("PGDATABASE", identifier),
+    tls: read.value("DATABASE_URL (sslmode)", urlTls, tlsMode) ?? read.setting("PGSSLMODE", tlsMode) ?? "prefer",
+  };
+  if (url === undefined && host === undefined) return undefined;
+  return {
+    host: decodeURIComponent(url?.hostname ?? "").replace(/^\[|\]$/g, "") || (host ?? "localhost"),
+    port: Number(url?.port) || (server.port ?? 5432),
+    user: decodeURIComponent(url?.username ?? "") || (server.user ?? "postgres"),
+    password: decodeURIComponent(url?.password ?? "") || server.password,
+    database: decodeURIComponent(url?.pathname.slice(1) ?? "") || server.database,
+    tls: server.tls,
+  };
+}
+
+function readVault(read: SettingsReader): VaultSettings | undefined {
+  const address = read.setting("VAULT_ADDR", httpUrl);
+  const rest = {
+    token: read.setting("VAULT_TOKEN", text),
+    namespace: read.setting("VAULT_NAMESPACE", text),
+    caCertFile: read.setting("VAULT_CACERT", text),
+  };
+  return address === undefined ? undefined : { address, ...rest };
+}
+
+/** Reads settings one by one and gathers what is wrong with them. */
+class SettingsReader {
+  readonly #flags: Readonly<Record<string, string | undefined>>;
+  readonly #environment: Environment;
+  readonly #dotEnv: Environment;
+  readonly #problems: string[] = [];
+
+  constructor(flags: ConfigFlags, sources: ConfigSources) {
+    this.#flags = { ...flags };
+    this.#environment = sources.environment ?? environment();
+    this.#dotEnv = readDotEnv(sources.dotEnvFile ?? join(packageDir, ".env"));
+  }
+
+  /** @returns the checked value, or undefined when no source has it or it is wrong */
+  setting<Schema extends v.GenericSchema<string, unknown>>(
+    variable: string,
+    schema: Schema,
+    flag?: keyof ConfigFlags,
+  ): v.InferOutput<Schema> | undefined {
+    const name = flag === undefined ? variable : `--${flag} (${variable})`;
+    const raw =
+      (flag === undefined ? undefined : this.#flags[flag]) ??
+      this.#from(this.#environment, variable) ??
+      this.#from(this.#dotEnv, variable);
+    return this.value(name, raw, schema);
+  }
+
+  /** @returns the checked value of a setting that was found elsewhere */
+  value<Schema extends v.GenericSchema<string, unknown>>(
+    name: string,
+    raw: string | undefined,
+    schema: Schema,
+  ): v.InferOutput<Schema> | undefined {
+    if (raw === undefined) return undefined;
+    const checked = v.safeParse(schema, raw);
+    if (checked.success) return checked.output;
+    this.#problems.push(`${name} ${checked.issues[0].message}`);
+    return undefined;
+  }
+
+  throwProblems(): void {
+    if (this.#problems.length === 0) return;
+    throw new ScriptError({
+      code: "CONFIGURATION",
+      exitCode: exitCodes.usage,
+      message: this.#problems.length === 1 ? "A setting is wrong" : `${this.#problems.length} settings are wrong`,
+      why: this.#problems.join("\n"),
+      fix: "Correct the flag, the variable, or the project's .env file; .env.example lists them all.",
+    });
+  }
+
+  /** An empty variable counts as absent: compose passes an unset one so. */
+  #from(source: Environment, variable: string): string | undefined {
+    const value = source[variable] || undefined;
+    const file = source[`${variable}_FILE`] || undefined;
+    if (value !== undefined && file !== undefined) {
+      this.#problems.push(`${variable} and ${variable}_FILE are both set; only one of them may be`);
+      return undefined;
+    }
+    return file === undefined ? value : this.#readFile(`${variable}_FILE`, file);
+  }
+
+  #readFile(variable: string, file: string): string | undefined {
+    try {
+      const content = readFileSync(resolve(packageDir, file), "utf8").replace(/\r?\n$/, "");
+      if (content !== "") return content;
+      this.#problems.push(`${variable} names the empty file ${file}`);
+    } catch (error) {
+      this.#problems.push(`${variable} names a file that can't be read: ${file} (${errorCode(error)})`);
+    }
+    return undefined;
+  }
+}
+
+function readDotEnv(file: string): Environment {
+  try {
+    return parseEnv(readFileSync(file, "utf8")) as Environment;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return {};
+    throw new ScriptError({
+      code: "CONFIGURATION",
+      exitCode: exitCodes.usage,
+      message: `Can't read ${file} (${errorCode(error)})`,
+      fix: "Make it readable for you, or remove it.",
+    });
+  }
+}
+
+function errorCode(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? String(error);
+}
+
+function parseUrl(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined;
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,92 @@
+import postgres from "postgres";
+import type { TlsMode } from "../config.ts";
+
+/** A pool of connections; int8 columns are read as `bigint`. */
+export type Sql = postgres.Sql<{ bigint: bigint }>;
+
+/** Where to connect, as whom. */
+export interface ConnectionTarget {
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly password: string | undefined;
+  readonly tls?: TlsMode;
+}
+
+/** How to connect. */
+export interface ConnectOptions {
+  /** Shown in `pg_stat_activity`; @default "cqrs-postgres" */
+  readonly applicationName?: string;
+  /** Greatest number of connections; @default 1 */
+  readonly max?: number;
+  /** Role to work as (`SET ROLE`); the login itself when left out. */
+  readonly role?: string;
+  /** The search path; the database's own when left out. */
+  readonly searchPath?: string;
+  /** How long connecting may take, in seconds; @default 10 */
+  readonly connectTimeoutSeconds?: number;
+  /** Ends all connections at once when it is aborted. */
+  readonly signal?: AbortSignal;
+  /** Gets what the server remarks, such as `NOTICE: …`. */
+  readonly onNotice?: (text: string) => void;
+}
+
+/** A pool that is closed when it is disposed of. */
+export interface Connection extends AsyncDisposable {
+  readonly sql: Sql;
+}
+
+/**
+ * Makes a pool; it connects at the first query.
+ *
+ * Server, login, password and TLS are always given to the driver: what is absent it would take from PG* variables, and
+ * the environment of a shell shall not choose the server.
+ */
+export function connect(target: ConnectionTarget, options: ConnectOptions = {}): Connection {
+  const sql = postgres({
+    host: target.host,
+    port: target.port,
+    database: target.database,
+    username: target.user,
+    // A function, since the driver would put PGPASSWORD in place of an empty string.
+    password: () => target.password ?? "",
+    ssl: target.tls === undefined || target.tls === "disable" ? false : target.tls,
+    max: options.max ?? 1,
+    connect_timeout: options.connectTimeoutSeconds ?? 10,
+    idle_timeout: 0,
+    max_lifetime: 30 * 60,
+    fetch_types: false,
+    onnotice: (notice) => options.onNotice?.(`${notice["severity"]}: ${notice["message"]}`),
+    types: { bigint: postgres.BigInt },
+    connection: {
+      application_name: options.applicationName ?? "cqrs-postgres",
+      ...(options.role === undefined ? {} : { role: options.role }),
+      ...(options.searchPath === undefined ? {} : { search_path: options.searchPath }),
+    },
+  }) as unknown as Sql;
+  const endAtOnce = () => void sql.end({ timeout: 0 });
+  options.signal?.addEventListener("abort", endAtOnce, { once: true });
+  return {
+    sql,
+    async [Symbol.asyncDispose]() {
+      options.signal?.removeEventListener("abort", endAtOnce);
+      await sql.end({ timeout: 5 });
+    },
+  };
+}
+
+/** @returns `postgres://user:password@host:port/database` with every part percent-encoded */
+export function connectionUrl(target: ConnectionTarget): string {
+  const password = target.password === undefined ? "" : `:${encodeURIComponent(target.password)}`;
+  return `postgres://${encodeURIComponent(target.user)}${password}@${location(target)}`;
+}
+
+/** @returns the same with `****` in place of the password: what may be printed */
+export function maskedUrl(target: ConnectionTarget): string {
+  return `postgres://${encodeURIComponent(target.user)}:****@${location(target)}`;
+}
+
+function location({ host, port, database }: ConnectionTarget): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}/${encodeURIComponent(database)}`;
+}

@@ -1,0 +1,64 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { type ConnectionTarget, maskedUrl } from "./connect.ts";
+
+/** Why a connection could not be made; what to do depends on it. */
+export type ConnectionFailure = "unreachable" | "starting" | "wrong-password" | "no-database" | "lost";
+
+const failures: Readonly<Record<string, ConnectionFailure>> = {
+  ECONNREFUSED: "unreachable",
+  ECONNRESET: "unreachable",
+  EHOSTUNREACH: "unreachable",
+  ENETUNREACH: "unreachable",
+  ENOTFOUND: "unreachable",
+  EAI_AGAIN: "unreachable",
+  ETIMEDOUT: "unreachable",
+  CONNECT_TIMEOUT: "unreachable",
+  CONNECTION_CLOSED: "lost",
+  CONNECTION_ENDED: "lost",
+  CONNECTION_DESTROYED: "lost",
+  "57P01": "lost",
+  "57P02": "lost",
+  "57P03": "starting",
+  "53300": "starting",
+  "28000": "wrong-password",
+  "28P01": "wrong-password",
+  "3D000": "no-database",
+};
+
+/** @returns what kind of failure an error of the driver is; undefined when it is not one of the connection */
+export function connectionFailure(error: unknown): ConnectionFailure | undefined {
+  return failures[errorCode(error)];
+}
+
+/**
+ * Makes an error for people of one that the driver threw while connecting.
+ *
+ * @returns the error to throw in its place: the same one when it has nothing to do with the connection
+ */
+export function explainConnectionError(error: unknown, target: ConnectionTarget): unknown {
+  const failure = connectionFailure(error);
+  if (failure === undefined) return error;
+  const why = `${(error as Error).message} (${errorCode(error)})`;
+  if (failure === "wrong-password") {
+    return new ScriptError({
+      code: "AUTHENTICATION",
+      exitCode: exitCodes.authentication,
+      message: `PostgreSQL refuses the login ${maskedUrl(target)}`,
+      why,
+      fix: "bun run bootstrap sets the password again; for a server of your own check PGUSER and PGPASSWORD.",
+    });
+  }
+  return new ScriptError({
+    code: failure === "no-database" ? "NO_DATABASE" : "NOT_READY",
+    exitCode: exitCodes.notReady,
+    message: `Can't use ${maskedUrl(target)}`,
+    why,
+    fix: "bun run bootstrap",
+  });
+}
+
+/** @returns the SQLSTATE or system error code that an error carries, or "" */
+export function errorCode(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === "string" ? code : "";
+}

@@ -1,0 +1,85 @@
+import type { Sql } from "./connect.ts";
+import { errorCode } from "./connection-error.ts";
+import { quoteIdentifier } from "./quote.ts";
+import { type Administrator, groupRoles } from "./roles.ts";
+
+/** The application's search path: what it creates without a schema goes to the first one. */
+export const searchPath = "command_model, read_model, event_store, public";
+
+interface DatabaseRow {
+  readonly owner: string;
+  readonly isOpenToPublic: boolean;
+  readonly isOpenToApp: boolean;
+  readonly settings: readonly string[];
+}
+
+/**
+ * Makes the database and what belongs to it but to no schema: owner, search path, privileges. A restore calls it for
+ * a database of another name, as none of these follow a name.
+ *
+ * @param sql a session in any database of the server that may create databases
+ * @returns what was changed, a phrase each; empty when all was right
+ */
+export async function ensureDatabase(sql: Sql, administrator: Administrator, name: string): Promise<string[]> {
+  const isNew = await createDatabase(sql, name);
+  const row = await readDatabase(sql, name);
+  const repairs = wrongSettings(row, quoteIdentifier(name));
+  if (repairs.length > 0) await runAsOwner(sql, administrator, row, repairs);
+  if (isNew) return [`created database ${name}`];
+  return repairs.length > 0 ? [`repaired database ${name}`] : [];
+}
+
+async function createDatabase(sql: Sql, name: string): Promise<boolean> {
+  const [row] = await sql`select from pg_catalog.pg_database where datname = ${name}`;
+  if (row !== undefined) return false;
+  try {
+    await sql.unsafe(
+      `create database ${quoteIdentifier(name)} with owner ${groupRoles.owner} template template0 encoding 'UTF8'`,
+    );
+    return true;
+  } catch (error) {
+    const isMadeByAnother = ["42P04", "23505"].includes(errorCode(error));
+    if (!isMadeByAnother) throw error;
+    return false;
+  }
+}
+
+async function readDatabase(sql: Sql, name: string): Promise<DatabaseRow> {
+  const [row] = await sql<DatabaseRow[]>`
+    select
+      pg_catalog.pg_get_userbyid(datdba)::text as owner,
+      pg_catalog.has_database_privilege('public', oid, 'CONNECT, TEMPORARY') as "isOpenToPublic",
+      pg_catalog.has_database_privilege(${groupRoles.app}::name, oid, 'CONNECT')
+        and pg_catalog.has_database_privilege(${groupRoles.app}::name, oid, 'TEMPORARY') as "isOpenToApp",
+      coalesce((select setconfig from pg_catalog.pg_db_role_setting where setdatabase = oid and setrole = 0), '{}')
+        as settings
+    from pg_catalog.pg_database where datname = ${name}`;
+  if (row === undefined) throw new Error(`the database ${name} vanished while it was set up`);
+  return row;
+}
+
+function wrongSettings(row: DatabaseRow, name: string): string[] {
+  const repairs: string[] = [];
+  if (row.isOpenToPublic) repairs.push(`revoke all on database ${name} from public`);
+  if (row.isOpenToPublic || !row.isOpenToApp) {
+    repairs.push(`grant connect, temporary on database ${name} to ${groupRoles.app}`);
+  }
+  if (!row.settings.includes(`search_path=${searchPath}`)) {
+    repairs.push(`alter database ${name} set search_path = ${searchPath}`);
+  }
+  if (row.owner !== groupRoles.owner) repairs.push(`alter database ${name} owner to ${groupRoles.owner}`);
+  return repairs;
+}
+
+async function runAsOwner(
+  sql: Sql,
+  administrator: Administrator,
+  row: DatabaseRow,
+  repairs: readonly string[],
+): Promise<void> {
+  await sql.begin(async (tx) => {
+    const mustSwitch = !administrator.isSuperuser && row.owner === groupRoles.owner;
+    if (mustSwitch) await tx.unsafe(`set local role ${groupRoles.owner}`);
+    for (const repair of repairs) await tx.unsafe(repair);
+  });
+}

@@ -1,0 +1,104 @@
+import { spawnSync } from "node:child_process";
+import { readFileSync, statSync } from "node:fs";
+import { chown } from "node:fs/promises";
+import process from "node:process";
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+
+/** As whom the server runs: PostgreSQL refuses to be root. */
+export interface ServerAccount {
+  /** For people: `root, in a user namespace`. */
+  readonly description: string;
+  /** The user and group to start a process with; empty for our own. */
+  readonly identity: { readonly uid?: number; readonly gid?: number };
+  /** @returns the words that run `program` under this account */
+  command(program: string, args: readonly string[]): string[];
+  /** Makes a file that we made the account's own. */
+  own(path: string): Promise<void>;
+}
+
+/** The whole environment of a server: whatever it held, `/proc/<pid>/environ` would show. */
+export const serverEnvironment = { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C" } as const;
+
+interface PasswdEntry {
+  readonly name: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * Chooses the account of a server.
+ *
+ * An ordinary user runs it as itself. For root it is the owner of the data directory, where that is somebody else;
+ * root's own data is served from a user namespace, in which root is an ordinary user, so that it works even inside
+ * root's home. Where such namespaces are forbidden, as in most containers, it steps down to `postgres` or `nobody`.
+ *
+ * @param dataDir the data directory; need not exist
+ * @throws {ScriptError} `NO_ACCOUNT` (exit 9) when root can do neither
+ */
+export function chooseAccount(dataDir: string): ServerAccount {
+  if (process.getuid?.() !== 0) return ownAccount;
+  const owner = statSync(dataDir, { throwIfNoEntry: false });
+  if (owner !== undefined && owner.uid !== 0) return steppedDown({ name: `#${owner.uid}`, ...owner });
+  const accounts = readPasswd().filter(({ uid }) => uid !== 0);
+  const preferred = ["postgres", "nobody"].map((name) => accounts.find((account) => account.name === name));
+  const account = preferred.find((candidate) => candidate !== undefined) ?? accounts[0];
+  if (account === undefined) throw noAccount("/etc/passwd lists no user but root.");
+  if (owner === undefined || owner.uid === 0) {
+    if (canMapUser(account)) return inUserNamespace(account);
+    if (owner?.uid === 0) throw noAccount(`${dataDir} belongs to root, and user namespaces are forbidden here.`);
+  }
+  return steppedDown(account);
+}
+
+const ownAccount: ServerAccount = {
+  description: "this user",
+  identity: {},
+  command: (program, args) => [program, ...args],
+  own: async () => {},
+};
+
+function steppedDown({ name, uid, gid }: PasswdEntry): ServerAccount {
+  return {
+    description: `the user ${name}`,
+    identity: { uid, gid },
+    command: (program, args) => [program, ...args],
+    own: (path) => chown(path, uid, gid),
+  };
+}
+
+function inUserNamespace(account: PasswdEntry): ServerAccount {
+  return {
+    description: "root, in a user namespace",
+    identity: {},
+    command: (program, args) => [...unshare(account), program, ...args],
+    own: async () => {},
+  };
+}
+
+function canMapUser(account: PasswdEntry): boolean {
+  const [program, ...args] = [...unshare(account), "true"];
+  return spawnSync(program as string, args, { stdio: "ignore", env: serverEnvironment }).status === 0;
+}
+
+/** initdb looks its user up, so the mapped one has to be in /etc/passwd. */
+function unshare({ uid, gid }: PasswdEntry): string[] {
+  return ["unshare", "--user", `--map-user=${uid}`, `--map-group=${gid}`, "--"];
+}
+
+function readPasswd(): PasswdEntry[] {
+  const lines = readFileSync("/etc/passwd", "utf8").split("\n").filter(Boolean);
+  return lines.map((line) => {
+    const [name = "", , uid, gid] = line.split(":");
+    return { name, uid: Number(uid), gid: Number(gid) };
+  });
+}
+
+function noAccount(why: string): ScriptError {
+  return new ScriptError({
+    code: "NO_ACCOUNT",
+    exitCode: exitCodes.prerequisite,
+    message: "PostgreSQL does not run as root, and there is no other account to run it as",
+    why,
+    fix: "Run this as an ordinary user.",
+  });
+}

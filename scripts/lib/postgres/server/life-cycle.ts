@@ -1,0 +1,202 @@
+import { spawn } from "node:child_process";
+import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { type ConnectionTarget, connect } from "../connect.ts";
+import { type ConnectionFailure, connectionFailure } from "../connection-error.ts";
+import { type ServerAccount, serverEnvironment } from "./account.ts";
+import type { Binaries } from "./binaries.ts";
+import { readSystemIdentifier, resetSuperuserPassword, superuser, writeSettings } from "./cluster.ts";
+import { describeListener, isPortFree } from "./port.ts";
+import { findPostmaster, isAlive, type Postmaster } from "./process.ts";
+
+/** A cluster and what is needed to run it. */
+export interface EmbeddedServer {
+  readonly dataDir: string;
+  readonly binaries: Binaries;
+  readonly account: ServerAccount;
+  readonly superuserPassword: string;
+}
+
+/** Bounds of a wait. */
+export interface WaitOptions {
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** What was done to have the server running. */
+export type StartOutcome = Postmaster & { readonly how: "started" | "adopted"; readonly isPasswordReset: boolean };
+
+const pollIntervalMs = 20;
+const startAttempts = 100;
+const logLines = 12;
+
+/**
+ * Has the server running and its superuser able to log in: adopts one that runs already, starts it else.
+ *
+ * @param port the port to start on; a running server keeps its own
+ * @throws {ScriptError} `PORT_TAKEN` (exit 9), `SERVER_FAILED` (exit 3) with the end of its log, `TIMEOUT` (exit 124)
+ */
+export async function ensureRunning(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<StartOutcome> {
+  const found = await findPostmaster(server.dataDir);
+  const how = found.state === "running" ? "adopted" : "started";
+  const postmaster = found.state === "running" ? found : await start(server, port, wait);
+  if ((await awaitLogin(server, postmaster, wait)) === "ready") return { ...postmaster, how, isPasswordReset: false };
+  await stop(server.dataDir, wait);
+  await resetSuperuserPassword(server.dataDir, server.binaries, server.account, server.superuserPassword);
+  const restarted = await start(server, postmaster.port, wait);
+  await awaitLogin(server, restarted, wait);
+  return { ...restarted, how, isPasswordReset: true };
+}
+
+/**
+ * Stops the server of a data directory: sessions end, data is written, the process is gone.
+ *
+ * @returns the pid that was stopped; undefined when none ran
+ * @throws {ScriptError} `TIMEOUT` (exit 124)
+ */
+export async function stop(dataDir: string, wait: WaitOptions): Promise<number | undefined> {
+  const found = await findPostmaster(dataDir);
+  if (found.state !== "running") return undefined;
+  process.kill(found.pid, "SIGINT");
+  const deadline = Date.now() + wait.timeoutMs;
+  while (isAlive(found.pid)) {
+    if (Date.now() > deadline) throw timedOut(`PostgreSQL (pid ${found.pid}) did not stop`, wait.timeoutMs);
+    await sleep(pollIntervalMs, undefined, { signal: wait.signal });
+  }
+  return found.pid;
+}
+
+async function start(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<Postmaster> {
+  if (!(await isPortFree(port))) throw portTaken(port, await describeListener(port));
+  await writeSettings(server.dataDir, server.account, port);
+  const deadline = Date.now() + wait.timeoutMs;
+  for (let attempt = 1; ; attempt++) {
+    await removeRecycledPid(server.dataDir);
+    const pid = await launch(server);
+    const isUp = await awaitPostmaster(server.dataDir, pid, deadline, wait);
+    if (isUp) return { pid, port };
+    const log = await readRecentLog(server.dataDir);
+    // The workers of a killed server need a moment to notice; until then they hold its shared memory.
+    const isHeldByOrphans = log.includes("pre-existing shared memory block");
+    if (!isHeldByOrphans || attempt === startAttempts || Date.now() > deadline) throw serverFailed(server, log);
+    await sleep(5 * pollIntervalMs, undefined, { signal: wait.signal });
+  }
+}
+
+/** PostgreSQL refuses to start while the pid of its left-over file belongs to anybody. */
+async function removeRecycledPid(dataDir: string): Promise<void> {
+  const found = await findPostmaster(dataDir);
+  if (found.state === "recycled") await rm(join(dataDir, "postmaster.pid"), { force: true });
+}
+
+/** Starts the server as a process of its own session: it survives this script, the terminal, and Ctrl-C. */
+async function launch({ dataDir, binaries, account }: EmbeddedServer): Promise<number> {
+  const logDir = join(dataDir, "log");
+  await mkdir(logDir, { recursive: true, mode: 0o700 });
+  await using log = await open(join(logDir, "start.log"), "w", 0o600);
+  const [program, ...args] = account.command(binaries.postgres, ["-D", dataDir]);
+  const child = spawn(program as string, args, {
+    ...account.identity,
+    detached: true,
+    env: serverEnvironment,
+    cwd: "/",
+    stdio: ["ignore", log.fd, log.fd],
+  });
+  const pid = await new Promise<number>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("spawn", () => resolve(child.pid as number));
+  });
+  child.unref();
+  return pid;
+}
+
+/** @returns false when the process has ended */
+async function awaitPostmaster(dataDir: string, pid: number, deadline: number, wait: WaitOptions): Promise<boolean> {
+  while (isAlive(pid)) {
+    const found = await findPostmaster(dataDir);
+    const lines = (await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "")).split("\n");
+    if (found.state === "running" && found.pid === pid && lines[7]?.trim() === "ready") return true;
+    if (Date.now() > deadline)
+      throw timedOut("PostgreSQL did not become ready (it may still be recovering)", wait.timeoutMs);
+    await sleep(pollIntervalMs, undefined, { signal: wait.signal });
+  }
+  return false;
+}
+
+async function awaitLogin(
+  server: EmbeddedServer,
+  postmaster: Postmaster,
+  wait: WaitOptions,
+): Promise<"ready" | "wrong-password"> {
+  const deadline = Date.now() + wait.timeoutMs;
+  for (;;) {
+    const failure = await tryLogin(server, postmaster);
+    if (failure === undefined) return "ready";
+    if (failure === "wrong-password") return "wrong-password";
+    if (!isAlive(postmaster.pid)) throw serverFailed(server, await readRecentLog(server.dataDir));
+    if (Date.now() > deadline) throw timedOut("PostgreSQL does not answer", wait.timeoutMs);
+    await sleep(pollIntervalMs, undefined, { signal: wait.signal });
+  }
+}
+
+/** Whoever answers on the port must be the cluster in our folder. */
+async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<ConnectionFailure | undefined> {
+  const password = server.superuserPassword;
+  const target: ConnectionTarget = { host: "127.0.0.1", port, database: "postgres", user: superuser, password };
+  await using connection = connect(target);
+  try {
+    const [row] = await connection.sql<{ id: string }[]>`
+      select system_identifier::text as id from pg_catalog.pg_control_system()`;
+    if (row?.id === (await readSystemIdentifier(server.dataDir))) return undefined;
+  } catch (error) {
+    const failure = connectionFailure(error);
+    if (failure === undefined) throw error;
+    return failure;
+  }
+  throw portTaken(port, "another PostgreSQL server");
+}
+
+async function readRecentLog(dataDir: string): Promise<string> {
+  const logDir = join(dataDir, "log");
+  const names = (await readdir(logDir).catch(() => [])).filter((name) => name.endsWith(".log"));
+  const files = await Promise.all(
+    names.map(async (name) => ({ file: join(logDir, name), mtimeMs: (await stat(join(logDir, name))).mtimeMs })),
+  );
+  const newest = files.toSorted((one, other) => one.mtimeMs - other.mtimeMs).slice(-2);
+  const texts = await Promise.all(newest.map(({ file }) => readFile(file, "utf8")));
+  return texts.flatMap((text) => text.trimEnd().split("\n").slice(-logLines)).join("\n");
+}
+
+function serverFailed(server: EmbeddedServer, log: string): ScriptError {
+  return new ScriptError({
+    code: "SERVER_FAILED",
+    exitCode: exitCodes.notReady,
+    message: `PostgreSQL ${server.binaries.version} ended while it started, run as ${server.account.description}`,
+    why: log.trim() || "It wrote no log.",
+    fix: `Mend what its log names (${join(server.dataDir, "log")}); then run this again.`,
+  });
+}
+
+/** @returns the error of a port that somebody else holds (exit 9) */
+export function portTaken(port: number, by: string): ScriptError {
+  return new ScriptError({
+    code: "PORT_TAKEN",
+    exitCode: exitCodes.prerequisite,
+    message: `Port ${port} of 127.0.0.1 is taken by ${by}`,
+    why: "The port of a stack does not change by itself: applications have it in their settings.",
+    fix: `Stop what listens there (find it with: lsof -i :${port}), or move for good: bun run bootstrap --port <number>`,
+  });
+}
+
+function timedOut(what: string, timeoutMs: number): ScriptError {
+  return new ScriptError({
+    code: "TIMEOUT",
+    exitCode: exitCodes.timeout,
+    message: what,
+    why: `It had ${timeoutMs} ms.`,
+    fix: "Run this again, with a longer --timeout (CQRS_TIMEOUT) if the machine is slow.",
+  });
+}

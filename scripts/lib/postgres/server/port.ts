@@ -1,0 +1,60 @@
+import { createHash } from "node:crypto";
+import { connect, createServer } from "node:net";
+
+/** Below the ports that systems hand out by themselves (from 32768 on Linux, 49152 on macOS). */
+const firstPort = 20_000;
+const portCount = 10_000;
+const attempts = 100;
+const probeTimeoutMs = 1000;
+/** The eight bytes by which a client asks PostgreSQL for TLS; the answer is one letter, S or N. */
+const tlsRequest = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
+
+/**
+ * Chooses the port of a new server: derived from the folder, so that two projects rarely meet, and the next free one
+ * where they do.
+ *
+ * @param isUsable whether a candidate may be taken
+ */
+export async function choosePort(
+  folder: string,
+  isUsable: (port: number) => Promise<boolean> = isPortFree,
+): Promise<number> {
+  const start = createHash("sha256").update(folder).digest().readUInt32BE() % portCount;
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    const port = firstPort + ((start + attempt) % portCount);
+    if (await isUsable(port)) return port;
+  }
+  throw new Error(`none of ${attempts} ports from ${firstPort + start} on is free`);
+}
+
+/** @returns whether a server could listen on this port of 127.0.0.1 now */
+export async function isPortFree(port: number): Promise<boolean> {
+  const server = createServer();
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EADDRINUSE" || error.code === "EACCES") resolve(false);
+      else reject(error);
+    });
+    server.listen({ host: "127.0.0.1", port, exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}
+
+/** Tells what listens on a port of 127.0.0.1, for an error message. */
+export async function describeListener(port: number): Promise<string> {
+  const answer = await firstByte(port);
+  return answer === "S" || answer === "N" ? "another PostgreSQL server" : "another program";
+}
+
+function firstByte(port: number): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port });
+    const finish = (answer: string) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.setTimeout(probeTimeoutMs, () => finish(""));
+    socket.on("error", () => finish(""));
+    socket.on("connect", () => socket.write(tlsRequest));
+    socket.on("data", (bytes: Buffer) => finish(bytes.toString("latin1", 0, 1)));
+  });
+}

@@ -1,0 +1,59 @@
+import { readFileSync } from "node:fs";
+import process from "node:process";
+
+/** The environment as a record; an absent variable is undefined. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What is known about the terminal. */
+export interface Terminal {
+  readonly isStdinTerminal: boolean;
+  readonly isStderrTerminal: boolean;
+  readonly isCi: boolean;
+  /** What NO_COLOR or FORCE_COLOR ask for; undefined when neither is set. */
+  readonly colors: boolean | undefined;
+}
+
+/**
+ * The environment that this process was started with.
+ *
+ * Bun adds the `.env` of the working folder to `process.env`, with `$` expanded, and no later reader can tell the
+ * difference; `bunfig.toml` switches that off only below the project. On Linux the kernel still has the original.
+ */
+export function environment(): Environment {
+  if (!isBun() || process.platform !== "linux") return process.env;
+  const original = originalVariables();
+  return original === undefined ? process.env : Object.fromEntries(original);
+}
+
+function originalVariables(): Map<string, string> | undefined {
+  try {
+    const words = readFileSync("/proc/self/environ", "utf8").split("\0").filter(Boolean);
+    return new Map(words.map((word) => [word.slice(0, word.indexOf("=")), word.slice(word.indexOf("=") + 1)]));
+  } catch {
+    return undefined;
+  }
+}
+
+function isBun(): boolean {
+  return "Bun" in globalThis;
+}
+
+/** Looks at the standard streams and the variables that terminals are governed by. */
+export function terminal(): Terminal {
+  const { NO_COLOR, FORCE_COLOR, CI, TERM } = environment();
+  return {
+    isStdinTerminal: process.stdin.isTTY === true,
+    isStderrTerminal: process.stderr.isTTY === true && TERM !== "dumb",
+    isCi: isSet(CI) && CI !== "false",
+    colors: isSet(NO_COLOR) ? false : isSet(FORCE_COLOR) ? FORCE_COLOR !== "0" : undefined,
+  };
+}
+
+/** Tells whether Bun itself was fetched for this one command, so that there is none on the PATH afterwards. */
+export function isRunByNpx(): boolean {
+  return environment()["npm_command"] === "exec";
+}
+
+function isSet(value: string | undefined): boolean {
+  return value !== undefined && value !== "";
+}

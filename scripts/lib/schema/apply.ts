@@ -1,0 +1,126 @@
+import type { TransactionSql } from "postgres";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { explainConnectionError } from "../postgres/connection-error.ts";
+import { groupRoles } from "../postgres/roles.ts";
+import { createLedger, type LedgerEntry, planSchema, readLedger, type SchemaPlan } from "./ledger.ts";
+import { lockSchema, type SchemaLockOptions } from "./lock.ts";
+import { type ExpandedSql, expandPlaceholders, type Placeholders, placeholdersFor } from "./placeholders.ts";
+import { readSchema, type SchemaFile, schemaDir } from "./source.ts";
+
+/** How to apply a schema. */
+export interface ApplyOptions extends SchemaLockOptions {
+  /** The folder with `migrations/` and `routines/`; the product's own when left out. */
+  readonly dir?: string;
+  /** Gets what the server remarks while a file runs. */
+  readonly onNotice: (text: string) => void;
+}
+
+/** What was applied. */
+export interface ApplyResult {
+  /** Names of the files applied by this run, in order. */
+  readonly applied: readonly string[];
+  /** How many files make the schema. */
+  readonly total: number;
+}
+
+/**
+ * Brings a database to the schema of the files: each file in one transaction with its row in the ledger.
+ *
+ * Of several runs at once one applies, the others find nothing to do.
+ *
+ * @param target the database, as a login that may act as its owner
+ * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5), or `MIGRATION_FAILED` (exit 1) with
+ * `file:line:column`; files before the one that failed stay applied, that one left nothing
+ */
+export async function applySchema(target: ConnectionTarget, options: ApplyOptions): Promise<ApplyResult> {
+  const files = await readSchema(options.dir ?? schemaDir);
+  await using work = connect(target, {
+    applicationName: "cqrs-postgres schema apply",
+    role: groupRoles.owner,
+    searchPath: "public",
+    signal: options.signal,
+    onNotice: options.onNotice,
+  });
+  try {
+    if ((await readPlan(work.sql, files)).pending.length === 0) return { applied: [], total: files.length };
+    await using lock = connect(target, { applicationName: "cqrs-postgres schema lock", signal: options.signal });
+    await lockSchema(lock.sql, options);
+    const { pending } = await readPlan(work.sql, files);
+    if (pending.length > 0) await createLedger(work.sql);
+    const placeholders = placeholdersFor(target.database);
+    for (const file of pending) await applyFile(work.sql, file, placeholders);
+    return { applied: pending.map(({ name }) => name), total: files.length };
+  } catch (error) {
+    throw explainConnectionError(error, target);
+  }
+}
+
+/** What `schema status` tells. */
+export interface SchemaStatus {
+  readonly applied: readonly LedgerEntry[];
+  /** Names of the files to apply, in order. */
+  readonly pending: readonly string[];
+}
+
+/**
+ * Tells what is applied to a database and what is not; changes nothing.
+ *
+ * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4)
+ */
+export async function readSchemaStatus(target: ConnectionTarget, signal: AbortSignal): Promise<SchemaStatus> {
+  await using connection = connect(target, { applicationName: "cqrs-postgres schema status", signal });
+  try {
+    const { applied, pending } = await readPlan(connection.sql);
+    return { applied, pending: pending.map(({ name }) => name) };
+  } catch (error) {
+    throw explainConnectionError(error, target);
+  }
+}
+
+/**
+ * Compares the files with what was applied, without a lock.
+ *
+ * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4)
+ */
+export async function readPlan(sql: Sql, files?: readonly SchemaFile[]): Promise<SchemaPlan> {
+  return planSchema(files ?? (await readSchema()), await readLedger(sql));
+}
+
+async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders): Promise<void> {
+  const expanded = expandPlaceholders(file, placeholders);
+  const startedAt = performance.now();
+  await sql.begin(async (tx) => {
+    await run(tx, file, expanded);
+    const durationMs = Math.round(performance.now() - startedAt);
+    await tx`
+      insert into public.schema_migration (name, checksum, duration_ms)
+      values (${file.name}, ${file.checksum}, ${durationMs})
+      on conflict (name) do update
+      set checksum = excluded.checksum, applied_at = clock_timestamp(), applied_by = session_user,
+          duration_ms = excluded.duration_ms`;
+  });
+}
+
+async function run(tx: TransactionSql, file: SchemaFile, expanded: ExpandedSql): Promise<void> {
+  try {
+    await tx.unsafe(expanded.text).simple();
+  } catch (error) {
+    throw fileFailed(file, expanded, error);
+  }
+}
+
+function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): unknown {
+  const { severity, code, message, detail, hint, position, where } = error as Record<string, string | undefined>;
+  const isOfServer = severity !== undefined && code !== undefined;
+  if (!isOfServer) return error;
+  const place = position === undefined ? file.path : `${file.path}:${expanded.locate(Number(position))}`;
+  const reasons = [`${message} (${code})`, detail, hint, position === undefined ? where : undefined];
+  return new ScriptError({
+    code: "MIGRATION_FAILED",
+    exitCode: exitCodes.bug,
+    message: `${place}: ${message}`,
+    why: reasons.filter((reason) => reason !== undefined).join("\n"),
+    fix: "Correct the file and run bun run schema apply again; this file was undone, those before it stay applied.",
+  });
+}

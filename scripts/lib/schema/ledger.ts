@@ -1,0 +1,99 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import type { Sql } from "../postgres/connect.ts";
+import type { SchemaFile } from "./source.ts";
+
+/** A row of `public.schema_migration`. */
+export interface LedgerEntry {
+  readonly name: string;
+  readonly checksum: string;
+  readonly appliedAt: Date;
+}
+
+/** What the files and the ledger say together. */
+export interface SchemaPlan {
+  /** Files to apply, in order. */
+  readonly pending: readonly SchemaFile[];
+  readonly applied: readonly LedgerEntry[];
+}
+
+/**
+ * Reads what was applied to a database.
+ *
+ * @returns an empty list where there is no ledger yet
+ */
+export async function readLedger(sql: Sql): Promise<LedgerEntry[]> {
+  const [row] = await sql<{ isThere: boolean }[]>`
+    select to_regclass('public.schema_migration') is not null as "isThere"`;
+  if (row?.isThere !== true) return [];
+  return sql<LedgerEntry[]>`
+    select name, checksum, applied_at as "appliedAt" from public.schema_migration order by name collate "C"`;
+}
+
+/** Makes the ledger; run by the first application, under the lock. */
+export async function createLedger(sql: Sql): Promise<void> {
+  await sql.unsafe(`
+    create table if not exists public.schema_migration (
+      name text not null constraint schema_migration_pkey primary key,
+      checksum text not null constraint schema_migration_checksum_is_sha256 check (checksum ~ '^[0-9a-f]{64}$'),
+      applied_at timestamptz not null default clock_timestamp(),
+      applied_by name not null default session_user,
+      duration_ms integer not null
+    );
+    comment on table public.schema_migration is 'The ledger: which files of sql/ made this schema';
+    comment on column public.schema_migration.name is 'Path below sql/, such as migrations/0001-schemas.sql';
+    comment on column public.schema_migration.checksum is 'sha-256 of the file with LF line ends, in hexadecimal';
+    comment on column public.schema_migration.applied_at is 'When it was applied';
+    comment on column public.schema_migration.applied_by is 'The login that applied it';
+    comment on column public.schema_migration.duration_ms is 'How long it took, in milliseconds';
+    revoke all on table public.schema_migration from public;
+  `);
+}
+
+/**
+ * Compares the files with the ledger.
+ *
+ * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), naming the file, when a migration was edited after it was applied, is
+ * missing, or comes before one that was applied
+ */
+export function planSchema(files: readonly SchemaFile[], applied: readonly LedgerEntry[]): SchemaPlan {
+  const ledger = new Map(applied.map((entry) => [entry.name, entry]));
+  const names = new Set(files.map(({ name }) => name));
+  const missing = applied.find(({ name }) => name.startsWith("migrations/") && !names.has(name));
+  if (missing !== undefined) throw missingFile(missing.name);
+  const pending = files.filter((file) => ledger.get(file.name)?.checksum !== file.checksum);
+  const last = applied.map(({ name }) => name).findLast((name) => name.startsWith("migrations/")) ?? "";
+  for (const { kind, name } of pending) {
+    if (kind !== "migration") continue;
+    if (ledger.has(name)) throw editedFile(name);
+    if (name < last) throw outOfOrder(name, last);
+  }
+  return { pending, applied };
+}
+
+function editedFile(name: string): ScriptError {
+  return drift(
+    `${name} was edited after it was applied`,
+    "Its checksum is another than the ledger's. Applied migrations don't change; nothing was applied.",
+    `Undo the edit (git checkout -- sql/${name}) and write the change as a new migration.`,
+  );
+}
+
+function missingFile(name: string): ScriptError {
+  return drift(
+    `${name} was applied to this database but is not here`,
+    "The database is newer than this version of the project, or the file was removed. Nothing was applied.",
+    "Get the newer version, or bring the file back.",
+  );
+}
+
+function outOfOrder(name: string, last: string): ScriptError {
+  return drift(
+    `${name} comes before ${last}, which is applied already`,
+    "Applied so, two databases would have had their migrations in different orders. Nothing was applied.",
+    "Give it a number after the last one.",
+  );
+}
+
+function drift(message: string, why: string, fix: string): ScriptError {
+  return new ScriptError({ code: "SCHEMA_DRIFT", exitCode: exitCodes.drift, message, why, fix });
+}

@@ -1,0 +1,79 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { quoteIdentifier } from "../postgres/quote.ts";
+import { groupRoles } from "../postgres/roles.ts";
+import type { SchemaFile } from "./source.ts";
+
+/** The values that may stand in a file as `:{name}`; each is a quoted identifier. */
+export type Placeholders = Readonly<Record<"database" | "owner" | "app", string>>;
+
+/** SQL that can be sent, and the way back from a place in it to the file. */
+export interface ExpandedSql {
+  readonly text: string;
+  /**
+   * @param position counted in characters from 1, as PostgreSQL reports it
+   * @returns `line:column` in the file, both from 1
+   */
+  locate(position: number): string;
+}
+
+interface Stretch {
+  readonly at: number;
+  readonly source: number;
+}
+
+/** @returns the placeholders' values for a database */
+export function placeholdersFor(database: string): Placeholders {
+  return {
+    database: quoteIdentifier(database),
+    owner: quoteIdentifier(groupRoles.owner),
+    app: quoteIdentifier(groupRoles.app),
+  };
+}
+
+/**
+ * Puts values in place of `:{name}`.
+ *
+ * @throws {ScriptError} `PLACEHOLDER` (exit 2) for a name that is not on the list
+ */
+export function expandPlaceholders(file: SchemaFile, values: Placeholders): ExpandedSql {
+  let text = "";
+  let readTo = 0;
+  /** Where a copied stretch begins, in the result and in the file. */
+  const stretches: Stretch[] = [{ at: 0, source: 0 }];
+  for (const match of file.text.matchAll(/:\{([^}\n]*)\}/g)) {
+    const name = match[1] as string;
+    if (!Object.hasOwn(values, name)) throw unknownPlaceholder(file, name, lineAndColumn(file.text, match.index));
+    text += file.text.slice(readTo, match.index) + values[name as keyof Placeholders];
+    readTo = match.index + match[0].length;
+    stretches.push({ at: text.length, source: readTo });
+  }
+  text += file.text.slice(readTo);
+  return { text, locate: (position) => lineAndColumn(file.text, sourceOffset(stretches, codeUnits(text, position))) };
+}
+
+/** A place inside a value is that of the placeholder's end. */
+function sourceOffset(stretches: readonly Stretch[], offset: number): number {
+  const index = stretches.findLastIndex(({ at }) => at <= offset);
+  const { at, source } = stretches[index] as Stretch;
+  const next = stretches[index + 1]?.source ?? Number.POSITIVE_INFINITY;
+  return Math.min(source + offset - at, next);
+}
+
+function codeUnits(text: string, position: number): number {
+  return [...text].slice(0, position - 1).join("").length;
+}
+
+function lineAndColumn(text: string, offset: number): string {
+  const before = text.slice(0, offset).split("\n");
+  return `${before.length}:${[...(before.at(-1) as string)].length + 1}`;
+}
+
+function unknownPlaceholder(file: SchemaFile, name: string, place: string): ScriptError {
+  return new ScriptError({
+    code: "PLACEHOLDER",
+    exitCode: exitCodes.usage,
+    message: `${file.path}:${place}: there is no placeholder :{${name}}`,
+    why: "Only :{database}, :{owner} and :{app} are replaced.",
+    fix: "Write one of these, or the name itself.",
+  });
+}

@@ -1,0 +1,68 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { packageDir } from "../config.ts";
+
+/** A file of SQL that makes a part of the schema. */
+export interface SchemaFile {
+  /** Its name in the ledger: `migrations/0001-schemas.sql`, `routines/functions/event_store.append_events.sql`. */
+  readonly name: string;
+  readonly kind: "migration" | "routine";
+  /** Where it is, for error messages. */
+  readonly path: string;
+  /** Its content with LF line ends. */
+  readonly text: string;
+  /** sha-256 of `text`, in hexadecimal. */
+  readonly checksum: string;
+}
+
+/** The folder of the product's own schema. */
+export const schemaDir: string = join(packageDir, "sql");
+
+/**
+ * Reads the files that make the schema, in the order in which they are applied: the migrations by number, then the
+ * routines by folder and name (functions before triggers before views).
+ *
+ * @param dir the folder that has `migrations/` and `routines/`
+ * @throws {ScriptError} `MIGRATION_NAME` (exit 2) for a name without number, or a number that stands twice
+ */
+export async function readSchema(dir: string = schemaDir): Promise<SchemaFile[]> {
+  const migrations = await readFolder(dir, "migrations", "migration");
+  checkNumbers(migrations);
+  return [...migrations, ...(await readFolder(dir, "routines", "routine"))];
+}
+
+async function readFolder(dir: string, folder: string, kind: SchemaFile["kind"]): Promise<SchemaFile[]> {
+  const entries = await readdir(join(dir, folder), { recursive: true });
+  const names = entries.filter((name) => name.endsWith(".sql")).toSorted();
+  return Promise.all(
+    names.map(async (fileName) => {
+      const path = join(dir, folder, fileName);
+      const text = (await readFile(path, "utf8")).replaceAll("\r\n", "\n");
+      const checksum = createHash("sha256").update(text).digest("hex");
+      return { name: `${folder}/${fileName}`, kind, path, text, checksum };
+    }),
+  );
+}
+
+function checkNumbers(migrations: readonly SchemaFile[]): void {
+  const seen = new Map<string, string>();
+  for (const { name } of migrations) {
+    const number = /^migrations\/(\d{4})-[a-z0-9-]+\.sql$/.exec(name)?.[1];
+    if (number === undefined) throw badName(name, "Its name is not four digits, a hyphen and words in lower case.");
+    const other = seen.get(number);
+    if (other !== undefined) throw badName(name, `${other} has the same number.`);
+    seen.set(number, name);
+  }
+}
+
+function badName(name: string, why: string): ScriptError {
+  return new ScriptError({
+    code: "MIGRATION_NAME",
+    exitCode: exitCodes.usage,
+    message: `${name} can't take part in the order of the migrations`,
+    why,
+    fix: "Name it like 0007-add-invoices.sql.",
+  });
+}

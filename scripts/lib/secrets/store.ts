@@ -1,0 +1,103 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+
+/** The key-value pairs of one secret. */
+export type SecretData = Readonly<Record<string, string>>;
+
+/** One version of a secret. */
+export interface SecretVersion {
+  readonly data: SecretData;
+  /** 1 for the first version, counted up by one with each write. */
+  readonly version: number;
+}
+
+/** What a store says of itself; nothing secret. */
+export interface SecretStoreStatus {
+  readonly kind: "file";
+  readonly location: string;
+  readonly isReady: boolean;
+}
+
+/**
+ * Keeps versioned secrets under paths such as `secret/cqrs-spike/database`: the mount, then the path in it, each part
+ * of `[A-Za-z0-9_.-]+`.
+ */
+export interface SecretStore extends AsyncDisposable {
+  /** @returns the newest version, or undefined when there is none */
+  read(path: string): Promise<SecretVersion | undefined>;
+
+  /**
+   * Writes the next version.
+   *
+   * @param options.cas the version this write follows; 0 when there must be none
+   * @returns the new version
+   * @throws {SecretConflict} when another version is the newest; nothing was written
+   */
+  write(path: string, data: SecretData, options: { readonly cas: number }): Promise<number>;
+
+  /**
+   * Reads a secret and makes it when there is none. Of several callers at once one makes it, all get the same.
+   *
+   * @param make called only when there is no version yet
+   */
+  ensure(path: string, make: () => SecretData): Promise<SecretVersion & { readonly isNew: boolean }>;
+
+  /** Tells where the secrets are and whether they can be used. */
+  status(): Promise<SecretStoreStatus>;
+
+  close(): Promise<void>;
+}
+
+/** A write that follows another version than the newest. */
+export class SecretConflict extends ScriptError {
+  readonly path: string;
+
+  constructor(path: string, expected: number, actual: number) {
+    super({
+      code: "SECRET_CONFLICT",
+      exitCode: exitCodes.locked,
+      message: `The secret ${path} was changed by somebody else`,
+      why: `The write was to follow version ${expected}; the newest is ${actual}.`,
+      fix: "Run the command again.",
+    });
+    this.path = path;
+  }
+}
+
+/** The `ensure` of every store: read, else write as the first version, else read what the faster one wrote. */
+export async function ensureSecret(
+  store: Pick<SecretStore, "read" | "write">,
+  path: string,
+  make: () => SecretData,
+): Promise<SecretVersion & { readonly isNew: boolean }> {
+  const existing = await store.read(path);
+  if (existing !== undefined) return { ...existing, isNew: false };
+  const data = make();
+  try {
+    return { data, version: await store.write(path, data, { cas: 0 }), isNew: true };
+  } catch (error) {
+    const winner = error instanceof SecretConflict ? await store.read(path) : undefined;
+    if (winner === undefined) throw error;
+    return { ...winner, isNew: false };
+  }
+}
+
+/**
+ * Splits a secret's path into its parts.
+ *
+ * @throws {ScriptError} `SECRET_PATH` (exit 2) for a part that could leave the store
+ */
+export function splitSecretPath(path: string): string[] {
+  const parts = path.split("/");
+  if (parts.length >= 2 && parts.every(isPlainPart)) return parts;
+  throw new ScriptError({
+    code: "SECRET_PATH",
+    exitCode: exitCodes.usage,
+    message: `${JSON.stringify(path)} is not the path of a secret`,
+    why: "A path is a mount and at least one part after it, each of the characters A-Z a-z 0-9 _ . - and not . or ..",
+    fix: "Write it like secret/cqrs-spike/database.",
+  });
+}
+
+function isPlainPart(part: string): boolean {
+  return /^[A-Za-z0-9_.-]+$/.test(part) && part !== "." && part !== "..";
+}

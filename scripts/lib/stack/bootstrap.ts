@@ -1,0 +1,154 @@
+import type { FinishedStep, StepResult } from "../cli/reporter.ts";
+import type { Config, Mode } from "../config.ts";
+import { type Connection, type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
+import { connectionFailure, explainConnectionError } from "../postgres/connection-error.ts";
+import { ensureDatabase } from "../postgres/database.ts";
+import { checkLogin, reconcilePassword } from "../postgres/login.ts";
+import { type Administrator, ensureRoles, readAdministrator } from "../postgres/roles.ts";
+import { applySchema } from "../schema/apply.ts";
+import { ensureApplicationSecret } from "../secrets/application-secret.ts";
+import { startEmbeddedServer } from "./embedded.ts";
+import { lockStack } from "./lock.ts";
+import { administratorTarget, openStack, type Stack, type StackRun } from "./stack.ts";
+import { writeState } from "./state.ts";
+
+/** What a bootstrap has made ready. */
+export interface BootstrapResult {
+  readonly mode: Mode;
+  /** The application's URL with the password masked. */
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly isChanged: boolean;
+  readonly steps: readonly FinishedStep[];
+}
+
+type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<void>;
+
+/**
+ * Has a correct database ready: server, roles, database, schema, credentials. Each step looks first and changes only
+ * what is not as it should be, so it may be run at any time, and again after it was cut off anywhere.
+ *
+ * @throws {ScriptError} naming what is in the way and how to mend it
+ */
+export async function bootstrap(config: Config, run: StackRun): Promise<BootstrapResult> {
+  const stack = await openStack(config);
+  using _lock = stack.mode === "embedded" ? await lockForBootstrap(stack, run) : undefined;
+  warnOfVault(config, run);
+  const steps: FinishedStep[] = [];
+  const step: StepRunner = async (name, work) => {
+    run.signal.throwIfAborted();
+    steps.push(await run.reporter.step(name, work));
+  };
+  const target =
+    stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
+  const application = await prepareDatabase(stack, target, run, step);
+  return {
+    mode: stack.mode,
+    url: maskedUrl(application),
+    host: application.host,
+    port: application.port,
+    database: application.database,
+    user: application.user,
+    isChanged: steps.some(({ isChanged }) => isChanged),
+    steps,
+  };
+}
+
+async function prepareDatabase(
+  stack: Stack,
+  target: ConnectionTarget,
+  run: StackRun,
+  step: StepRunner,
+): Promise<ConnectionTarget> {
+  await using connection = await connectAnywhere(target, run.signal);
+  const { sql } = connection;
+  const administrator = await readAdministrator(sql);
+  if (administrator.isSuperuser) await keepOutOfLog(sql);
+  await step("roles", async () => outcome(await ensureRoles(sql, administrator, stack.user), "as they should be"));
+  await step("database", async () =>
+    outcome(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is as it should be`),
+  );
+  await step("schema", () => applyPending(target, stack, run));
+  // Awaited: the connection is closed when this function returns.
+  return await prepareCredentials(stack, target, { sql, administrator }, step);
+}
+
+async function prepareCredentials(
+  stack: Stack,
+  { host, port, tls }: ConnectionTarget,
+  session: { readonly sql: Sql; readonly administrator: Administrator },
+  step: StepRunner,
+): Promise<ConnectionTarget> {
+  const { database, user, config } = stack;
+  let application = { host, port, database, user, password: "", ...(tls === undefined ? {} : { tls }) };
+  await step("credentials", async () => {
+    const endpoint = { host, port, database, username: user };
+    const { secret, isChanged } = await ensureApplicationSecret(stack.secrets, endpoint, config.password);
+    application = { ...application, password: secret.password };
+    const isPasswordSet = await reconcilePassword(session.sql, session.administrator, application);
+    const changes = [...(isChanged ? ["wrote the secret"] : []), ...(isPasswordSet ? [`set ${user}'s password`] : [])];
+    return outcome(changes, `${user} has the password of the secret`);
+  });
+  await step("login", async () => {
+    await checkLogin(application);
+    return { isChanged: false, detail: `${user} can log in to ${database}` };
+  });
+  if (stack.mode === "external") await writeState(stack.stackDir, { mode: "external", database, user });
+  return application;
+}
+
+async function applyPending(target: ConnectionTarget, stack: Stack, run: StackRun): Promise<StepResult> {
+  const { applied, total } = await applySchema(
+    { ...target, database: stack.database },
+    {
+      timeoutMs: stack.config.timeoutMs,
+      signal: run.signal,
+      onWait: (holder) => run.reporter.info(`waiting for ${holder}, which is changing the schema`),
+      onNotice: (text) => run.reporter.warn(text),
+    },
+  );
+  return outcome(applied.length === 0 ? [] : [`applied ${applied.length} of ${total} files`], `${total} files applied`);
+}
+
+/** The database to be made may not exist yet; another one of the server does for making it. */
+async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): Promise<Connection> {
+  for (const candidate of [target, { ...target, database: "postgres" }]) {
+    const connection = connect(candidate, { applicationName: "cqrs-postgres bootstrap", signal });
+    try {
+      await connection.sql`select 1`;
+      return connection;
+    } catch (error) {
+      await connection[Symbol.asyncDispose]();
+      if (connectionFailure(error) !== "no-database") throw explainConnectionError(error, candidate);
+    }
+  }
+  throw new Error("the server has no database postgres");
+}
+
+/** Statements that set a password stay out of the server's log; only a superuser may say so. */
+async function keepOutOfLog(sql: Sql): Promise<void> {
+  await sql`select pg_catalog.set_config('log_statement', 'none', false),
+    pg_catalog.set_config('log_min_duration_statement', '-1', false),
+    pg_catalog.set_config('log_min_error_statement', 'panic', false)`;
+}
+
+function lockForBootstrap(stack: Stack, { reporter, signal }: StackRun): Promise<Disposable> {
+  return lockStack(stack.stackDir, {
+    command: "bootstrap",
+    timeoutMs: stack.config.timeoutMs,
+    signal,
+    onWait: (holder) => reporter.info(`waiting for ${holder}, which is at work on this stack`),
+  });
+}
+
+function warnOfVault(config: Config, { reporter }: StackRun): void {
+  if (config.vault === undefined) return;
+  reporter.warn("VAULT_ADDR is set, but this version keeps secrets in the file store only");
+}
+
+function outcome(changes: readonly string[], unchanged: string): StepResult {
+  return { isChanged: changes.length > 0, detail: changes.length > 0 ? changes.join(", ") : unchanged };
+}

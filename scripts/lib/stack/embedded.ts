@@ -1,0 +1,87 @@
+import { mkdir } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { StepResult } from "../cli/reporter.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import type { ConnectionTarget } from "../postgres/connect.ts";
+import { chooseAccount } from "../postgres/server/account.ts";
+import { type Binaries, findBinaries } from "../postgres/server/binaries.ts";
+import { initialiseCluster, inspectCluster, removeLeftovers, superuser } from "../postgres/server/cluster.ts";
+import { type EmbeddedServer, ensureRunning } from "../postgres/server/life-cycle.ts";
+import { choosePort } from "../postgres/server/port.ts";
+import { findPostmaster } from "../postgres/server/process.ts";
+import { environment } from "../runtime.ts";
+import { secretPaths } from "../secrets/application-secret.ts";
+import { generatePassword } from "../secrets/password.ts";
+import type { Stack, StackRun } from "./stack.ts";
+import { writeState } from "./state.ts";
+
+/**
+ * Has the embedded server of a stack running: makes its cluster when there is none, adopts or starts the server.
+ *
+ * @returns the superuser on this server, for the stack's database
+ */
+export async function startEmbeddedServer(
+  stack: Stack,
+  run: StackRun,
+  step: (name: string, work: () => Promise<StepResult>) => Promise<void>,
+): Promise<ConnectionTarget> {
+  const account = chooseAccount(stack.dataDir);
+  const isThere = (await inspectCluster(stack.dataDir)) === "initialised";
+  await removeLeftovers(stack.dataDir);
+  await mkdir(dirname(stack.dataDir), { recursive: true });
+  const binaries = await findBinaries(account, environment());
+  const port = await settlePort(stack);
+  const password = await ensureSuperuserPassword(stack);
+  const server: EmbeddedServer = { dataDir: stack.dataDir, binaries, account, superuserPassword: password };
+  await step("cluster", async () => {
+    if (isThere) return { isChanged: false, detail: `${stack.dataDir} is there` };
+    await initialiseCluster(stack.dataDir, binaries, account, password);
+    return { isChanged: true, detail: `made ${stack.dataDir} with PostgreSQL ${binaries.version}` };
+  });
+  await step("server", () => start(server, port, stack, run));
+  return { host: "127.0.0.1", port, database: stack.database, user: superuser, password };
+}
+
+async function start(server: EmbeddedServer, port: number, stack: Stack, run: StackRun): Promise<StepResult> {
+  const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
+  const { how, pid, isPasswordReset } = await ensureRunning(server, port, wait);
+  const reset = isPasswordReset ? ", its superuser's password set anew" : "";
+  if (how === "adopted") {
+    return { isChanged: isPasswordReset, detail: `runs on port ${port} (pid ${pid})${reset}` };
+  }
+  const version = describeVersion(server.binaries);
+  return { isChanged: true, detail: `started ${version} on port ${port} (pid ${pid})${reset}` };
+}
+
+function describeVersion({ version }: Binaries): string {
+  return `PostgreSQL ${version}`;
+}
+
+/** The port is remembered before the first start: a run that is killed after it leaves a server that is found again. */
+async function settlePort(stack: Stack): Promise<number> {
+  const { config, remembered, mode, database, user } = stack;
+  const running = await findPostmaster(stack.dataDir);
+  const isRunning = running.state === "running";
+  if (isRunning && config.port !== undefined && config.port !== running.port)
+    throw wouldMove(running.port, config.port);
+  const port = isRunning ? running.port : (config.port ?? remembered?.port ?? (await choosePort(stack.stackDir)));
+  const state = { mode, database, user, port };
+  if (JSON.stringify(state) !== JSON.stringify(remembered)) await writeState(stack.stackDir, state);
+  return port;
+}
+
+async function ensureSuperuserPassword(stack: Stack): Promise<string> {
+  const make = () => ({ username: superuser, password: generatePassword() });
+  const { data } = await stack.secrets.ensure(secretPaths.superuser, make);
+  return data["password"] as string;
+}
+
+function wouldMove(from: number, to: number): ScriptError {
+  return new ScriptError({
+    code: "RUNNING",
+    exitCode: exitCodes.refused,
+    message: `The server runs on port ${from}; it can't move to ${to} while it runs`,
+    why: "Moving would end the sessions of every application that uses it.",
+    fix: `bun run stop && bun run bootstrap --port ${to}`,
+  });
+}

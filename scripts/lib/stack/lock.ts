@@ -1,0 +1,79 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { DatabaseSync } from "node:sqlite";
+import { setTimeout as sleep } from "node:timers/promises";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+
+/** How to wait for the lock. */
+export interface LockOptions {
+  /** The script that asks, for whoever waits. */
+  readonly command: string;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  /** Called once when the lock is not free at once. */
+  readonly onWait: (holder: string) => void;
+}
+
+const pollIntervalMs = 50;
+
+/**
+ * Takes the lock of a stack: one script at a time changes it.
+ *
+ * Neither Bun nor Deno offers `flock`, but both bring SQLite, which locks its file by the kernel: the lock ends with
+ * the process, however that ends, so there is no left-over lock to judge (`infrastructure/decisions/0002`).
+ *
+ * @returns gives the lock back when it is disposed of
+ * @throws {ScriptError} `LOCKED` (exit 5) with the holder, when it was not free in time
+ */
+export async function lockStack(stackDir: string, options: LockOptions): Promise<Disposable> {
+  mkdirSync(stackDir, { recursive: true });
+  const deadline = Date.now() + options.timeoutMs;
+  const holderFile = join(stackDir, "stack.lock.holder");
+  for (let attempt = 0; ; attempt++) {
+    const lock = tryLock(join(stackDir, "stack.lock"));
+    if (lock !== undefined) {
+      writeFileSync(holderFile, `${options.command} (pid ${process.pid})`);
+      return { [Symbol.dispose]: () => release(lock, holderFile) };
+    }
+    const holder = readHolder(holderFile);
+    if (attempt === 0) options.onWait(holder);
+    if (Date.now() > deadline) throw locked(stackDir, holder, options.timeoutMs);
+    await sleep(pollIntervalMs, undefined, { signal: options.signal });
+  }
+}
+
+function tryLock(file: string): DatabaseSync | undefined {
+  const database = new DatabaseSync(file);
+  try {
+    database.exec("pragma busy_timeout = 0; begin exclusive");
+    return database;
+  } catch (error) {
+    database.close();
+    if (/locked|busy/.test((error as Error).message)) return undefined;
+    throw error;
+  }
+}
+
+function release(lock: DatabaseSync, holderFile: string): void {
+  rmSync(holderFile, { force: true });
+  lock.close();
+}
+
+function readHolder(file: string): string {
+  try {
+    return readFileSync(file, "utf8") || "another script";
+  } catch {
+    return "another script";
+  }
+}
+
+function locked(stackDir: string, holder: string, timeoutMs: number): ScriptError {
+  return new ScriptError({
+    code: "LOCKED",
+    exitCode: exitCodes.locked,
+    message: `${holder} is at work on this stack`,
+    why: `The lock of ${stackDir} was not free for ${timeoutMs} ms.`,
+    fix: "Wait for it to end, or end it; then run this again.",
+  });
+}

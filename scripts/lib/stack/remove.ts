@@ -1,0 +1,118 @@
+import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { lstat, readdir, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { connect } from "../postgres/connect.ts";
+import { removeLeftovers } from "../postgres/server/cluster.ts";
+import { stop } from "../postgres/server/life-cycle.ts";
+import { lockStack } from "./lock.ts";
+import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
+import { removeState } from "./state.ts";
+
+/** What a removal is about to delete. */
+export interface RemovalPlan {
+  readonly dataDirectory: string;
+  readonly sizeBytes: number;
+  /** Null when the server does not run: rows can't be counted then. */
+  readonly streams: number | null;
+  readonly events: number | null;
+  /** Folders that stay. */
+  readonly kept: readonly string[];
+}
+
+/** What a stop has done. */
+export interface StopResult {
+  /** The process that was ended; null when none ran. */
+  readonly pid: number | null;
+}
+
+/**
+ * Stops the embedded server: sessions end, everything is written to disk.
+ *
+ * @throws {ScriptError} `EXTERNAL` (exit 8) for a server that is not ours
+ */
+export async function stopStack(stack: Stack, run: StackRun): Promise<StopResult> {
+  refuseExternal(stack, "stopped");
+  if (!existsSync(stack.dataDir)) return { pid: null };
+  using _lock = await lock(stack, "stop", run);
+  const pid = await stop(stack.dataDir, { timeoutMs: stack.config.timeoutMs, signal: run.signal });
+  return { pid: pid ?? null };
+}
+
+/**
+ * Tells what {@link destroyStack} would delete; undefined when there is nothing.
+ *
+ * @throws {ScriptError} `EXTERNAL` (exit 8), or `FOREIGN_DATA` (exit 9) for files that are no cluster
+ */
+export async function planRemoval(stack: Stack): Promise<RemovalPlan | undefined> {
+  refuseExternal(stack, "destroyed");
+  if (!existsSync(stack.dataDir)) return undefined;
+  if (!existsSync(join(stack.dataDir, "PG_VERSION"))) throw foreignData(stack.dataDir);
+  const kept = ["secrets", "postgres/backups"].map((name) => join(stack.stackDir, name)).filter(existsSync);
+  const sizeBytes = await folderSize(stack.dataDir);
+  return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countRows(stack)) };
+}
+
+/** Stops the server and deletes its data; secrets and backups stay. Cut off anywhere, it is completed by the next run. */
+export async function destroyStack(stack: Stack, run: StackRun): Promise<void> {
+  using _lock = await lock(stack, "destroy", run);
+  await stop(stack.dataDir, { timeoutMs: stack.config.timeoutMs, signal: run.signal });
+  // A name that the next bootstrap takes for a left-over: half a cluster is never taken for a whole one.
+  await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
+  await removeState(stack.stackDir);
+  await removeLeftovers(stack.dataDir);
+}
+
+async function countRows(stack: Stack): Promise<Pick<RemovalPlan, "streams" | "events">> {
+  try {
+    const target = await administratorTarget(stack);
+    await using connection = connect(target);
+    const [row] = await connection.sql<{ streams: number; events: number }[]>`
+      select
+        (select count(*)::float8 from event_store.event_stream) as streams,
+        (select count(*)::float8 from event_store.domain_event) as events`;
+    return row ?? { streams: null, events: null };
+  } catch {
+    return { streams: null, events: null };
+  }
+}
+
+async function folderSize(folder: string): Promise<number> {
+  let sizeBytes = 0;
+  for (const entry of await readdir(folder, { recursive: true })) {
+    const stats = await lstat(join(folder, entry)).catch(() => undefined);
+    sizeBytes += stats?.isFile() === true ? stats.size : 0;
+  }
+  return sizeBytes;
+}
+
+function lock(stack: Stack, command: string, { reporter, signal }: StackRun): Promise<Disposable> {
+  return lockStack(stack.stackDir, {
+    command,
+    timeoutMs: stack.config.timeoutMs,
+    signal,
+    onWait: (holder) => reporter.info(`waiting for ${holder}, which is at work on this stack`),
+  });
+}
+
+function refuseExternal(stack: Stack, verb: string): void {
+  if (stack.mode !== "external") return;
+  throw new ScriptError({
+    code: "EXTERNAL",
+    exitCode: exitCodes.refused,
+    message: `An external server is not ${verb} from here`,
+    why: "This stack uses a server that somebody else runs.",
+    fix: "Use that server's own tools.",
+  });
+}
+
+function foreignData(dataDir: string): ScriptError {
+  return new ScriptError({
+    code: "FOREIGN_DATA",
+    exitCode: exitCodes.prerequisite,
+    message: `${dataDir} is not a PostgreSQL data directory`,
+    why: "It has files in it but no PG_VERSION. Nothing in it was touched.",
+    fix: "Look at it, and remove it by hand if it is not needed.",
+  });
+}

@@ -1,0 +1,96 @@
+import { join } from "node:path";
+import type { Reporter } from "../cli/reporter.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import type { Config, Mode } from "../config.ts";
+import type { ConnectionTarget } from "../postgres/connect.ts";
+import { superuser } from "../postgres/server/cluster.ts";
+import { findPostmaster } from "../postgres/server/process.ts";
+import { type ApplicationSecret, secretPaths } from "../secrets/application-secret.ts";
+import { FileSecretStore } from "../secrets/file-store.ts";
+import type { SecretStore } from "../secrets/store.ts";
+import { readState, type StackState } from "./state.ts";
+
+/** What every script that touches a stack needs while it runs. */
+export interface StackRun {
+  readonly reporter: Reporter;
+  readonly signal: AbortSignal;
+}
+
+/** A stack: the configuration together with what an earlier bootstrap remembered. */
+export interface Stack {
+  readonly config: Config;
+  readonly mode: Mode;
+  readonly stackDir: string;
+  /** The embedded server's data directory. */
+  readonly dataDir: string;
+  readonly database: string;
+  readonly user: string;
+  readonly remembered: StackState | undefined;
+  readonly secrets: SecretStore;
+}
+
+const defaults = { mode: "embedded", database: "cqrs_db", user: "cqrs_user" } as const;
+
+/** Finds out which stack the configuration is about; changes nothing. */
+export async function openStack(config: Config): Promise<Stack> {
+  const remembered = await readState(config.stackDir);
+  return {
+    config,
+    mode: config.mode ?? remembered?.mode ?? defaults.mode,
+    stackDir: config.stackDir,
+    dataDir: join(config.stackDir, "postgres/data"),
+    database: config.database ?? remembered?.database ?? defaults.database,
+    user: config.user ?? remembered?.user ?? defaults.user,
+    remembered,
+    secrets: new FileSecretStore(join(config.stackDir, "secrets")),
+  };
+}
+
+/**
+ * Finds the server of a stack, as its administrator.
+ *
+ * @throws {ScriptError} `NOT_RUNNING` (exit 3), or `CONFIGURATION` (exit 2) for an external server nobody named
+ */
+export async function administratorTarget(stack: Stack): Promise<ConnectionTarget> {
+  if (stack.mode === "external") return externalTarget(stack);
+  const found = await findPostmaster(stack.dataDir);
+  const secret = await stack.secrets.read(secretPaths.superuser);
+  if (found.state !== "running" || secret === undefined) throw notRunning(stack);
+  const password = secret.data["password"];
+  return { host: "127.0.0.1", port: found.port, database: stack.database, user: superuser, password };
+}
+
+/**
+ * Reads the application's credentials.
+ *
+ * @throws {ScriptError} `NOT_RUNNING` (exit 3) when no bootstrap has made them
+ */
+export async function readApplicationSecret(stack: Stack): Promise<ApplicationSecret> {
+  const secret = await stack.secrets.read(secretPaths.applicationLocal);
+  if (secret === undefined) throw notRunning(stack);
+  return secret.data as ApplicationSecret;
+}
+
+/** @returns the error of a script that needs a bootstrapped, running stack */
+export function notRunning(stack: Stack, data?: unknown): ScriptError {
+  return new ScriptError({
+    code: "NOT_RUNNING",
+    exitCode: exitCodes.notReady,
+    message: "PostgreSQL is not running",
+    why: `No server of ours serves ${stack.dataDir}.`,
+    fix: "bun run bootstrap",
+    data,
+  });
+}
+
+function externalTarget({ config, database }: Stack): ConnectionTarget {
+  const server = config.externalServer;
+  if (server !== undefined) return { ...server, database };
+  throw new ScriptError({
+    code: "CONFIGURATION",
+    exitCode: exitCodes.usage,
+    message: "The external server is not named",
+    why: "Neither DATABASE_URL nor PGHOST is set, and credentials of a server are never remembered.",
+    fix: "Set DATABASE_URL, or PGHOST, PGUSER and PGPASSWORD, for a login that may create roles and databases.",
+  });
+}

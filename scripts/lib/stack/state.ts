@@ -1,0 +1,65 @@
+import { randomUUID } from "node:crypto";
+import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import * as v from "valibot";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+
+const stackState = v.object({
+  mode: v.picklist(["embedded", "external"]),
+  database: v.string(),
+  user: v.string(),
+  /** The embedded server's port; absent in external mode. */
+  port: v.exactOptional(v.pipe(v.number(), v.integer())),
+});
+
+/** What a stack remembers from one script to the next; nothing secret. */
+export type StackState = v.InferOutput<typeof stackState>;
+
+/**
+ * Reads the state of a stack.
+ *
+ * @returns undefined when nothing was bootstrapped yet
+ * @throws {ScriptError} `STATE` (exit 2) for a file that is not one of ours
+ */
+export async function readState(stackDir: string): Promise<StackState | undefined> {
+  const file = stateFile(stackDir);
+  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw unreadable(file, error.message);
+  });
+  if (text === undefined) return undefined;
+  const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), stackState), text);
+  if (parsed.success) return parsed.output;
+  throw unreadable(file, parsed.issues[0].message);
+}
+
+/** Writes the state: whole, or not at all. */
+export async function writeState(stackDir: string, state: StackState): Promise<void> {
+  await mkdir(stackDir, { recursive: true });
+  const temporary = `${stateFile(stackDir)}.${randomUUID()}.tmp`;
+  {
+    await using handle = await open(temporary, "wx", 0o644);
+    await handle.writeFile(`${JSON.stringify(state, undefined, 2)}\n`);
+    await handle.sync();
+  }
+  await rename(temporary, stateFile(stackDir));
+}
+
+/** Forgets the state. */
+export async function removeState(stackDir: string): Promise<void> {
+  await rm(stateFile(stackDir), { force: true });
+}
+
+function stateFile(stackDir: string): string {
+  return join(stackDir, "state.json");
+}
+
+function unreadable(file: string, why: string): ScriptError {
+  return new ScriptError({
+    code: "STATE",
+    exitCode: exitCodes.usage,
+    message: `Can't read ${file}`,
+    why,
+    fix: "Remove it: bootstrap writes it again, and the data is not in it.",
+  });
+}

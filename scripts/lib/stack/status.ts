@@ -1,0 +1,121 @@
+import { ScriptError } from "../cli/script-error.ts";
+import type { Config, Mode } from "../config.ts";
+import { type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
+import { explainConnectionError } from "../postgres/connection-error.ts";
+import { findPostmaster } from "../postgres/server/process.ts";
+import { readPlan } from "../schema/apply.ts";
+import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "./stack.ts";
+
+/** How a stack is. What can't be known while nothing runs is null. */
+export interface StackStatus {
+  readonly mode: Mode;
+  readonly isRunning: boolean;
+  /** Version of the server: `16.14`. */
+  readonly version: string | null;
+  /** The application's URL with the password masked. */
+  readonly url: string | null;
+  readonly pid: number | null;
+  readonly port: number | null;
+  /** The embedded server's data directory. */
+  readonly dataDirectory: string | null;
+  /** Size of the database in bytes. */
+  readonly sizeBytes: number | null;
+  readonly uptimeSeconds: number | null;
+  /** How many files of the schema are not applied; null when the schema has drifted. */
+  readonly pendingMigrations: number | null;
+  /** What is wrong with the schema. */
+  readonly schemaProblem: string | null;
+}
+
+/** Variables by which PostgreSQL clients find the database; the password is in them. */
+export type ClientEnvironment = Readonly<
+  Record<"DATABASE_URL" | "PGHOST" | "PGPORT" | "PGUSER" | "PGPASSWORD" | "PGDATABASE", string>
+>;
+
+interface ServerFacts {
+  readonly version: string;
+  readonly sizeBytes: number;
+  readonly uptimeSeconds: number;
+}
+
+/**
+ * Tells how a stack is; changes nothing.
+ *
+ * @throws {ScriptError} `NOT_RUNNING` (exit 3), with what is known in `data`
+ */
+export async function readStatus(config: Config, signal: AbortSignal): Promise<StackStatus> {
+  const stack = await openStack(config);
+  const postmaster = stack.mode === "embedded" ? await findPostmaster(stack.dataDir) : undefined;
+  const isStopped = postmaster !== undefined && postmaster.state !== "running";
+  if (isStopped) throw notRunning(stack, stoppedStatus(stack));
+  const target = await administratorTarget(stack);
+  await using connection = connect(target, { applicationName: "cqrs-postgres status", signal });
+  try {
+    return {
+      mode: stack.mode,
+      isRunning: true,
+      url: maskedUrl({ ...target, user: stack.user }),
+      pid: postmaster?.state === "running" ? postmaster.pid : null,
+      port: target.port,
+      dataDirectory: stack.mode === "embedded" ? stack.dataDir : null,
+      ...(await readFacts(connection.sql)),
+      ...(await readSchemaState(connection.sql)),
+    };
+  } catch (error) {
+    throw explainConnectionError(error, target);
+  }
+}
+
+/**
+ * Makes the variables that put a client into the database.
+ *
+ * @throws {ScriptError} `NOT_RUNNING` (exit 3)
+ */
+export async function readClientEnvironment(config: Config): Promise<ClientEnvironment> {
+  const stack = await openStack(config);
+  const { port }: ConnectionTarget = await administratorTarget(stack);
+  const secret = await readApplicationSecret(stack);
+  return {
+    DATABASE_URL: secret.uri,
+    PGHOST: secret.host,
+    PGPORT: `${port}`,
+    PGUSER: secret.username,
+    PGPASSWORD: secret.password,
+    PGDATABASE: secret.database,
+  };
+}
+
+function stoppedStatus(stack: Stack): StackStatus {
+  return {
+    mode: stack.mode,
+    isRunning: false,
+    version: null,
+    url: null,
+    pid: null,
+    port: stack.remembered?.port ?? null,
+    dataDirectory: stack.dataDir,
+    sizeBytes: null,
+    uptimeSeconds: null,
+    pendingMigrations: null,
+    schemaProblem: null,
+  };
+}
+
+async function readFacts(sql: Sql): Promise<ServerFacts> {
+  const [facts] = await sql<ServerFacts[]>`
+    select
+      split_part(current_setting('server_version'), ' ', 1) as version,
+      pg_catalog.pg_database_size(current_database())::float8 as "sizeBytes",
+      extract(epoch from clock_timestamp() - pg_catalog.pg_postmaster_start_time())::int as "uptimeSeconds"`;
+  if (facts === undefined) throw new Error("the server told nothing of itself");
+  return facts;
+}
+
+async function readSchemaState(sql: Sql): Promise<Pick<StackStatus, "pendingMigrations" | "schemaProblem">> {
+  try {
+    return { pendingMigrations: (await readPlan(sql)).pending.length, schemaProblem: null };
+  } catch (error) {
+    if (!(error instanceof ScriptError)) throw error;
+    return { pendingMigrations: null, schemaProblem: error.message };
+  }
+}

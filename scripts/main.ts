@@ -1,0 +1,17 @@
+import manifest from "../package.json" with { type: "json" };
+import { defineScriptGroup } from "./lib/cli/define-script.ts";
+import { runAsProcess } from "./lib/cli/run-as-process.ts";
+
+/** Every script by its name; a script is loaded when it is asked for. */
+export const command = defineScriptGroup({
+  meta: { name: manifest.name, version: manifest.version, description: manifest.description },
+  subCommands: {
+    bootstrap: () => import("./bootstrap.ts").then((script) => script.command),
+    status: () => import("./status.ts").then((script) => script.command),
+    stop: () => import("./stop.ts").then((script) => script.command),
+    destroy: () => import("./destroy.ts").then((script) => script.command),
+    schema: () => import("./schema.ts").then((script) => script.command),
+  },
+});
+
+if (import.meta.main) await runAsProcess(command);

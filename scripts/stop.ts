@@ -1,0 +1,22 @@
+// Stops the embedded server.
+// Reads: configuration, the stack directory. Writes: nothing but what the server flushes.
+// Exits: 0 stopped, or nothing ran · 2 configuration · 5 locked · 8 external server · 124 timeout
+import { defineScript } from "./lib/cli/define-script.ts";
+import { stackFlags } from "./lib/cli/flags.ts";
+import { runAsProcess } from "./lib/cli/run-as-process.ts";
+
+export const command = defineScript({
+  meta: { name: "stop", description: "Stop the embedded server; the data stays" },
+  args: { mode: stackFlags.mode, timeout: stackFlags.timeout },
+  async run({ args, reporter, signal }) {
+    const { loadConfig } = await import("./lib/config.ts");
+    const { openStack } = await import("./lib/stack/stack.ts");
+    const { stopStack } = await import("./lib/stack/remove.ts");
+    return stopStack(await openStack(loadConfig(args)), { reporter, signal });
+  },
+  print({ pid }, output) {
+    output.result(pid === null ? "nothing was running" : `stopped PostgreSQL (pid ${pid})`);
+  },
+});
+
+if (import.meta.main) await runAsProcess(command);
