@@ -1,7 +1,7 @@
-import { execFileSync } from "node:child_process";
-import { readFileSync, readlinkSync, realpathSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { realpathSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 
 /** What `postmaster.pid` says, if it is ours and true. */
@@ -34,40 +34,44 @@ export async function findPostmaster(dataDir: string): Promise<PostmasterState> 
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return !isZombie(pid);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
-}
-
-/** A server whose starter is still there, but does not wait for it, stays in the process table after its end. */
-function isZombie(pid: number): boolean {
-  if (process.platform !== "linux") return false;
-  try {
-    return / Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\)/s, ""));
-  } catch {
-    return false;
-  }
+  // Where nobody waits for orphans, as in many containers, a server stays in the process table after its end.
+  return !describeProcess(pid).isZombie;
 }
 
 function servesDirectory(pid: number, dataDir: string): boolean {
   const directory = realpathSync(dataDir);
-  if (process.platform === "linux") {
-    const words = readOrEmpty(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")).split("\0");
-    const isPostgres = basename(words[0] ?? "") === "postgres";
-    const isHere = readOrEmpty(() => readlinkSync(`/proc/${pid}/cwd`)) === directory;
-    return isPostgres && (isHere || words[words.indexOf("-D") + 1] === directory);
-  }
-  const command = readOrEmpty(() =>
-    execFileSync("ps", ["-ww", "-o", "command=", "-p", `${pid}`], { encoding: "utf8" }),
-  );
-  return /(^|\/)postgres /.test(command) && command.includes(`-D ${directory}`);
+  const { folder, command } = describeProcess(pid);
+  const isPostgres = /^(\S*\/)?postgres\b/.test(command) || /\/postgres -D /.test(command);
+  return isPostgres && (folder === directory || command.endsWith(` -D ${directory}`));
 }
 
-function readOrEmpty(read: () => string): string {
-  try {
-    return read();
-  } catch {
-    return "";
-  }
+interface ProcessFacts {
+  readonly isZombie: boolean;
+  /** Its working folder: a server's is its data directory, even when that was moved. Unknown on macOS. */
+  readonly folder: string;
+  readonly command: string;
 }
+
+/** Asks programs rather than /proc: Deno lets nobody read there without every permission. */
+function describeProcess(pid: number): ProcessFacts {
+  const [program, ...args] = process.platform === "linux" ? procReader : ["ps", "-ww", "-o", "stat=,command=", "-p"];
+  const { stdout } = spawnSync(program as string, [...args, `${pid}`], { encoding: "utf8" });
+  const lines = (stdout ?? "").split("\n");
+  if (process.platform === "linux") {
+    const [state = "", folder = "", ...words] = lines;
+    return { isZombie: state.startsWith("Z"), folder, command: words.join(" ").trim() };
+  }
+  const [, state = "", command = ""] = /^\s*(\S+)\s+(.*)$/.exec(lines[0] ?? "") ?? [];
+  return { isZombie: state.startsWith("Z"), folder: "", command };
+}
+
+/** Prints the state, the working folder, and the words of the command line, a line each. */
+const procReader = [
+  "sh",
+  "-c",
+  'sed -n "s/^State:[[:space:]]*//p" "/proc/$1/status"; readlink "/proc/$1/cwd" || echo; tr "\\0" "\\n" <"/proc/$1/cmdline"',
+  "sh",
+] as const;

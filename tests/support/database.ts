@@ -1,0 +1,66 @@
+import { randomUUID } from "node:crypto";
+import { type Connection, type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
+import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
+import { readAdministrator } from "../../scripts/lib/postgres/roles.ts";
+import { sharedStack } from "./stack.ts";
+
+/** A database of a test file's own; dropped when it is disposed of. */
+export interface TestDatabase extends AsyncDisposable {
+  readonly name: string;
+  /** The superuser, for this database. */
+  readonly administrator: ConnectionTarget;
+  /** The application's login, for this database. */
+  readonly application: ConnectionTarget & { readonly password: string };
+  /** A pool of the application's login. */
+  readonly sql: Sql;
+  /** A pool of the superuser. */
+  readonly admin: Sql;
+}
+
+/**
+ * Clones the bootstrapped database of the run's shared cluster.
+ *
+ * @param options.isEmpty makes one without any schema instead
+ */
+export async function withDatabase(options: { readonly isEmpty?: boolean } = {}): Promise<TestDatabase> {
+  const stack = await sharedStack();
+  const shared = await stack.administrator();
+  const name = `test_${randomUUID().replaceAll("-", "")}`;
+  await using maintenance = connect({ ...shared, database: "postgres" });
+  if (options.isEmpty !== true) {
+    const template = quoteIdentifier(shared.database);
+    await maintenance.sql.unsafe(`create database ${quoteIdentifier(name)} template ${template} strategy file_copy`);
+  }
+  await ensureDatabase(maintenance.sql, await readAdministrator(maintenance.sql), name);
+  const administrator = { ...shared, database: name };
+  const application = { ...(await stack.application()), database: name };
+  const pools: Connection[] = [connect(application, { max: 4 }), connect(administrator, { max: 4 })];
+  return {
+    name,
+    administrator,
+    application,
+    sql: (pools[0] as Connection).sql,
+    admin: (pools[1] as Connection).sql,
+    async [Symbol.asyncDispose]() {
+      for (const pool of pools) await pool[Symbol.asyncDispose]();
+      await using closing = connect({ ...shared, database: "postgres" });
+      await closing.sql.unsafe(`drop database if exists ${quoteIdentifier(name)} with (force)`);
+      await stack[Symbol.asyncDispose]();
+    },
+  };
+}
+
+class RolledBack extends Error {}
+
+/** Runs a test in a transaction that is always rolled back. */
+export async function withTransaction(sql: Sql, work: (tx: Sql) => Promise<void>): Promise<void> {
+  try {
+    await sql.begin(async (tx) => {
+      await work(tx as unknown as Sql);
+      throw new RolledBack();
+    });
+  } catch (error) {
+    if (!(error instanceof RolledBack)) throw error;
+  }
+}

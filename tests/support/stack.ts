@@ -1,0 +1,90 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { Output } from "../../scripts/lib/cli/output.ts";
+import { Reporter } from "../../scripts/lib/cli/reporter.ts";
+import { type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/connect.ts";
+import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
+import { destroyStack, stopStack } from "../../scripts/lib/stack/remove.ts";
+import { administratorTarget, openStack, readApplicationSecret, type Stack } from "../../scripts/lib/stack/stack.ts";
+
+/** A stack in a folder of its own; its server is stopped and the folder removed when it is disposed of. */
+export interface TestStack extends AsyncDisposable {
+  readonly stackDir: string;
+  readonly dataDir: string;
+  /** The superuser, for the stack's database. */
+  administrator(): Promise<ConnectionTarget>;
+  /** The application's login. */
+  application(): Promise<ConnectionTarget & { readonly password: string }>;
+}
+
+const silent = new Output({ isJson: false, isQuiet: true, isVerbose: false, isColored: false, isInteractive: false });
+
+/** What library functions need that report progress. */
+export const silentRun = { reporter: new Reporter(silent), signal: new AbortController().signal };
+
+/** Makes a folder for a stack, without a server in it yet. */
+export async function makeTestStack(): Promise<TestStack> {
+  const stackDir = await mkdtemp(join(tmpdir(), "cqrs-test-"));
+  const open = () => openTestStack(stackDir);
+  return {
+    stackDir,
+    dataDir: join(stackDir, "postgres/data"),
+    administrator: async () => administratorTarget(await open()),
+    application: async () => applicationTarget(await open()),
+    async [Symbol.asyncDispose]() {
+      const stack = await open();
+      if (stack.mode === "embedded") await stopStack(stack, silentRun);
+      await rm(stackDir, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+/** Bootstraps a stack in this process. */
+export async function bootstrapTestStack(stackDir: string, flags: ConfigFlags = {}): Promise<void> {
+  await bootstrap(testConfig(stackDir, flags), silentRun);
+}
+
+/** Makes a stack and bootstraps it: for tests that disturb a whole cluster. */
+export async function withCluster(): Promise<TestStack> {
+  const stack = await makeTestStack();
+  await bootstrapTestStack(stack.stackDir);
+  return stack;
+}
+
+/** Opens a stack with nothing but defaults. */
+export function openTestStack(stackDir: string): Promise<Stack> {
+  return openStack(testConfig(stackDir));
+}
+
+/** Stops and deletes a stack. */
+export async function destroyTestStack(stackDir: string): Promise<void> {
+  const stack = await openTestStack(stackDir);
+  await destroyStack(stack, silentRun);
+  await rm(stackDir, { recursive: true, force: true });
+}
+
+function testConfig(stackDir: string, flags: ConfigFlags = {}) {
+  const sources = { environment: { CQRS_STACK_DIR: stackDir }, dotEnvFile: join(stackDir, "no.env") };
+  return loadConfig({ timeout: "60s", ...flags }, sources);
+}
+
+async function applicationTarget(stack: Stack): Promise<ConnectionTarget & { readonly password: string }> {
+  const { host, port, database, username, password } = await readApplicationSecret(stack);
+  return { host, port: Number(port), database, user: username, password };
+}
+
+/** The stack that all test files of a run share; made here when a file is run by itself. */
+export async function sharedStack(): Promise<TestStack> {
+  const stackDir = process.env["CQRS_TEST_STACK"];
+  if (stackDir === undefined) return withCluster();
+  return {
+    stackDir,
+    dataDir: join(stackDir, "postgres/data"),
+    administrator: async () => administratorTarget(await openTestStack(stackDir)),
+    application: async () => applicationTarget(await openTestStack(stackDir)),
+    async [Symbol.asyncDispose]() {},
+  };
+}
