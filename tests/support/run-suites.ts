@@ -54,7 +54,7 @@ function bunCommand(files: readonly string[], reportFile: string): string[] {
     process.execPath,
     "test",
     "--timeout",
-    "600000",
+    "120000",
     "--reporter=junit",
     `--reporter-outfile=${reportFile}`,
     ...paths,

@@ -30,11 +30,12 @@ export const stackFlags = {
  */
 export async function checkArguments(rawArgs: readonly string[], definitions: ArgsDef): Promise<void> {
   const positionals = Object.values(definitions).filter((definition) => definition.type === "positional").length;
+  const end = rawArgs.indexOf("--");
   let seen = 0;
   for (let index = 0; index < rawArgs.length; index++) {
     const word = rawArgs[index] as string;
-    if (word === "--") return;
-    if (!word.startsWith("-") || word === "-") {
+    if (index === end) continue;
+    if (!word.startsWith("-") || word === "-" || (end >= 0 && index > end)) {
       if (++seen > positionals) throw usageError(`Unexpected argument ${JSON.stringify(word)}`, undefined);
       continue;
     }
@@ -47,7 +48,7 @@ async function takesNextWord(word: string, next: string | undefined, definitions
   const definition = findFlag(flag, definitions);
   if (definition === undefined) throw await unknownFlag(flag, definitions);
   if (definition.type === "boolean") {
-    if (value === undefined || value === "true" || value === "false") return false;
+    if (value === undefined) return false;
     throw usageError(`${flag} is a switch and takes no value`, `Write ${flag} or leave it out.`);
   }
   if (value !== undefined) return false;
@@ -79,7 +80,9 @@ function splitOnce(text: string, separator: string): [string, string | undefined
 async function unknownFlag(flag: string, definitions: ArgsDef): Promise<ScriptError> {
   const flags = Object.entries(definitions)
     .filter(([, definition]) => definition.type !== "positional")
-    .map(([name]) => `--${name}`);
+    .flatMap(([name, definition]) =>
+      "negativeDescription" in definition ? [`--${name}`, `--no-${name}`] : [`--${name}`],
+    );
   return usageError(`Unknown flag ${flag}`, await didYouMean(flag, flags));
 }
 

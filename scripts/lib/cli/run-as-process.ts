@@ -29,6 +29,7 @@ export async function runAsProcess(root: CommandDef): Promise<void> {
   const startedAt = performance.now();
   const rawArgs = process.argv.slice(2);
   const output = createOutput(rawArgs);
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe);
   using signals = catchSignals();
   try {
     const resolved = await resolveCommand(root, rawArgs);
@@ -37,6 +38,11 @@ export async function runAsProcess(root: CommandDef): Promise<void> {
   } catch (error) {
     process.exitCode = report(signals.caught ?? error, output);
   }
+}
+
+/** Whoever reads may stop early (`| head -1`); the work is done all the same. */
+function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EPIPE") throw error;
 }
 
 async function runResolved(

@@ -26,7 +26,7 @@ export async function scramVerifier(
 
 /** @returns whether `verifier`, as PostgreSQL stores it, is one of `password`; false for any other format */
 export async function matchesVerifier(password: string, verifier: string | null): Promise<boolean> {
-  const parts = /^SCRAM-SHA-256\$(\d{1,7}):([A-Za-z0-9+/=]+)\$[^:]+:[^:]+$/.exec(verifier ?? "");
+  const parts = /^SCRAM-SHA-256\$([1-9]\d{0,6}):([A-Za-z0-9+/=]+)\$[^:]+:[^:]+$/.exec(verifier ?? "");
   if (parts === null) return false;
   const [, iterations = "", salt = ""] = parts;
   return (await scramVerifier(password, new Uint8Array(Buffer.from(salt, "base64")), Number(iterations))) === verifier;

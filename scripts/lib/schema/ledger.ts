@@ -22,17 +22,16 @@ export interface SchemaPlan {
  * @returns an empty list where there is no ledger yet
  */
 export async function readLedger(sql: Sql): Promise<LedgerEntry[]> {
-  const [row] = await sql<{ isThere: boolean }[]>`
-    select to_regclass('public.schema_migration') is not null as "isThere"`;
-  if (row?.isThere !== true) return [];
+  if (!(await isLedgerThere(sql))) return [];
   return sql<LedgerEntry[]>`
     select name, checksum, applied_at as "appliedAt" from public.schema_migration order by name collate "C"`;
 }
 
-/** Makes the ledger; run by the first application, under the lock. */
+/** Makes the ledger where there is none yet; run under the lock. */
 export async function createLedger(sql: Sql): Promise<void> {
+  if (await isLedgerThere(sql)) return;
   await sql.unsafe(`
-    create table if not exists public.schema_migration (
+    create table public.schema_migration (
       name text not null constraint schema_migration_pkey primary key,
       checksum text not null constraint schema_migration_checksum_is_sha256 check (checksum ~ '^[0-9a-f]{64}$'),
       applied_at timestamptz not null default clock_timestamp(),
@@ -47,6 +46,12 @@ export async function createLedger(sql: Sql): Promise<void> {
     comment on column public.schema_migration.duration_ms is 'How long it took, in milliseconds';
     revoke all on table public.schema_migration from public;
   `);
+}
+
+async function isLedgerThere(sql: Sql): Promise<boolean> {
+  const [row] = await sql<{ isThere: boolean }[]>`
+    select to_regclass('public.schema_migration') is not null as "isThere"`;
+  return row?.isThere === true;
 }
 
 /**

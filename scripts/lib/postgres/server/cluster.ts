@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -54,6 +54,7 @@ export async function initialiseCluster(
   await mkdir(temporary, { recursive: true, mode: 0o700 });
   await account.own(temporary);
   try {
+    checkReachable(temporary, account);
     await writeFile(passwordFile, `${await scramVerifier(password)}\n`, { mode: 0o600 });
     await account.own(passwordFile);
     await run(account, binaries.initdb, initdbArguments(temporary, passwordFile));
@@ -74,6 +75,20 @@ export async function removeLeftovers(dataDir: string): Promise<void> {
   for (const name of names.filter((candidate) => candidate.startsWith("data.tmp-"))) {
     await rm(join(parent, name), { recursive: true, force: true, maxRetries: 5 });
   }
+}
+
+/** An account that root steps down to has no way into a folder such as root's home. */
+function checkReachable(folder: string, account: ServerAccount): void {
+  const [program, ...args] = account.command("test", ["-w", folder]);
+  const { status } = spawnSync(program as string, args, { ...account.identity, env: serverEnvironment, cwd: "/" });
+  if (status === 0) return;
+  throw new ScriptError({
+    code: "FOLDER_UNREACHABLE",
+    exitCode: exitCodes.prerequisite,
+    message: `PostgreSQL, run as ${account.description}, can't reach ${dirname(folder)}`,
+    why: "A folder above it lets nobody but its owner in, and PostgreSQL does not run as root.",
+    fix: "Give a folder that others may enter (CQRS_STACK_DIR=/var/lib/cqrs-postgres), or run this as an ordinary user.",
+  });
 }
 
 function initdbArguments(dataDir: string, passwordFile: string): string[] {

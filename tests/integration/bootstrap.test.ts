@@ -1,0 +1,225 @@
+import assert from "node:assert/strict";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { isPortFree } from "../../scripts/lib/postgres/server/port.ts";
+import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
+import type { StackStatus } from "../../scripts/lib/stack/status.ts";
+import { runForData, runScript } from "../support/run-script.ts";
+import { makeTestStack, type TestStack } from "../support/stack.ts";
+
+test("bootstrap makes a server that a client of the application can append to, and changes nothing when run again", async () => {
+  await using stack = await makeTestStack();
+  const first = await runForData<BootstrapResult>(["bootstrap"], stack);
+  assert.equal(first.mode, "embedded");
+  assert.equal(first.isChanged, true);
+  assert.equal(first.url, `postgres://cqrs_user:****@127.0.0.1:${first.port}/cqrs_db`);
+  const names = ["cluster", "server", "roles", "database", "schema", "credentials", "login"];
+  assert.deepEqual(
+    first.steps.map(({ name }) => name),
+    names,
+  );
+  await using application = connect(await stack.application());
+  await appendOrder(application.sql);
+
+  const second = await runScript(["bootstrap"], stack);
+  assert.equal(second.exitCode, 0);
+  assert.match(
+    second.stdout,
+    /^ready \(nothing to change\) {2}postgres:\/\/cqrs_user:\*{4}@127\.0\.0\.1:\d+\/cqrs_db\n/,
+  );
+  assert.match(second.stdout, /eval "\$\(bun run --silent status --env\)"/);
+  const third = await runForData<BootstrapResult>(["bootstrap"], stack);
+  assert.deepEqual(
+    third.steps.filter(({ isChanged }) => isChanged),
+    [],
+  );
+});
+
+test("the server listens on the loopback alone, asks everybody for SCRAM, and has UTF-8, ICU and checksums", async () => {
+  await using stack = await makeTestStack();
+  await runForData(["bootstrap"], stack);
+  await using admin = connect(await stack.administrator());
+  const [settings] = await admin.sql`
+    select current_setting('listen_addresses') as listen, current_setting('data_checksums') as checksums,
+           current_setting('server_encoding') as encoding, current_setting('password_encryption') as encryption,
+           current_setting('unix_socket_directories') as sockets, current_setting('shared_buffers') as buffers,
+           (select datlocprovider::text || ':' || daticulocale || ':' || datcollate from pg_database
+            where datname = current_database()) as locale`;
+  assert.deepEqual(
+    { ...settings },
+    {
+      listen: "127.0.0.1",
+      checksums: "on",
+      encoding: "UTF8",
+      encryption: "scram-sha-256",
+      sockets: ".",
+      buffers: "256MB",
+      locale: "i:und:C",
+    },
+  );
+  const methods = await admin.sql`select distinct auth_method from pg_hba_file_rules`;
+  assert.deepEqual(
+    methods.map((row) => row["auth_method"]),
+    ["scram-sha-256"],
+  );
+});
+
+test("the server survives the script, stop ends it, and bootstrap starts it again on the same port with its data", async () => {
+  await using stack = await makeTestStack();
+  const first = await runForData<BootstrapResult>(["bootstrap"], stack);
+  await append(stack);
+  assert.equal((await runForData<StackStatus>(["status"], stack)).isRunning, true);
+
+  const stopped = await runForData<{ pid: number | null }>(["stop"], stack);
+  assert.equal(typeof stopped.pid, "number");
+  assert.equal(await isPortFree(first.port), true);
+  assert.equal((await runForData<{ pid: number | null }>(["stop"], stack)).pid, null);
+
+  const again = await runForData<BootstrapResult>(["bootstrap"], stack);
+  assert.equal(again.port, first.port);
+  assert.equal(await countEvents(stack), 1);
+});
+
+test("three bootstraps at once all succeed, and one of them makes the cluster", async () => {
+  await using stack = await makeTestStack();
+  const runs = await Promise.all([1, 2, 3].map(() => runForData<BootstrapResult>(["bootstrap"], stack)));
+  const makers = runs.filter(({ steps }) => steps.some(({ name, isChanged }) => name === "cluster" && isChanged));
+  assert.equal(makers.length, 1);
+  assert.equal(new Set(runs.map(({ port }) => port)).size, 1);
+});
+
+test("a port that another program holds is named, and never exchanged for another one", async () => {
+  await using stack = await makeTestStack();
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], stack);
+  await runForData(["stop"], stack);
+  const intruder = createServer((socket) => socket.destroy()).listen(port, "127.0.0.1");
+  await new Promise((resolve) => intruder.once("listening", resolve));
+  try {
+    const run = await runScript(["bootstrap"], stack);
+    assert.equal(run.exitCode, 9);
+    assert.match(run.stderr, new RegExp(`Port ${port} of 127\\.0\\.0\\.1 is taken by another program`));
+    assert.match(run.stderr, /fix: .*bun run bootstrap --port/);
+  } finally {
+    await new Promise((resolve) => intruder.close(resolve));
+  }
+  assert.equal((await runForData<BootstrapResult>(["bootstrap"], stack)).port, port);
+});
+
+test("another PostgreSQL server on our port is not mistaken for ours", async () => {
+  await using other = await makeTestStack();
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], other);
+  await using stack = await makeTestStack();
+  const run = await runScript(["bootstrap", "--port", `${port}`, "--json"], stack);
+  assert.equal(run.exitCode, 9);
+  const { error } = JSON.parse(run.stdout) as { error: { code: string; message: string } };
+  assert.equal(error.code, "PORT_TAKEN");
+  assert.match(error.message, /another PostgreSQL server/);
+});
+
+test("a running server refuses to move, a stopped one moves for good", async () => {
+  await using stack = await makeTestStack();
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], stack);
+  const wanted = await freePort();
+  const refused = await runScript(["bootstrap", "--port", `${wanted}`], stack);
+  assert.equal(refused.exitCode, 8);
+  assert.match(refused.stderr, new RegExp(`runs on port ${port}`));
+  await runForData(["stop"], stack);
+  await runForData(["bootstrap", "--port", `${wanted}`], stack);
+  const { port: now, url } = await runForData<BootstrapResult>(["bootstrap"], stack);
+  assert.equal(now, wanted);
+  assert.match(url, new RegExp(`:${wanted}/`));
+  assert.equal((await stack.application()).port, wanted);
+});
+
+test("a data directory of another major version is refused with the way out, and left as it was", async () => {
+  await using stack = await makeTestStack();
+  await mkdir(stack.dataDir, { recursive: true });
+  await writeFile(join(stack.dataDir, "PG_VERSION"), "15\n");
+  const run = await runScript(["bootstrap"], stack);
+  assert.equal(run.exitCode, 9);
+  assert.match(run.stderr, /was made by PostgreSQL 15/);
+  assert.match(run.stderr, /pg_dumpall.*bun run destroy --yes/);
+  assert.deepEqual(await readdir(stack.dataDir), ["PG_VERSION"]);
+});
+
+test("a folder with files that are no cluster is refused by bootstrap and by destroy, and left as it was", async () => {
+  await using stack = await makeTestStack();
+  await mkdir(stack.dataDir, { recursive: true });
+  await writeFile(join(stack.dataDir, "thesis.txt"), "years of work");
+  for (const words of [["bootstrap"], ["destroy", "--yes"]]) {
+    const run = await runScript(words, stack);
+    assert.equal(run.exitCode, 9);
+    assert.match(run.stderr, /is not a PostgreSQL data directory/);
+  }
+  assert.equal(await readFile(join(stack.dataDir, "thesis.txt"), "utf8"), "years of work");
+});
+
+test("bootstrap gets back in when the secret store was emptied, and keeps the data", async () => {
+  await using stack = await makeTestStack();
+  await runForData(["bootstrap"], stack);
+  await append(stack);
+  const before = await stack.application();
+  await rm(join(stack.stackDir, "secrets"), { recursive: true });
+  const run = await runScript(["bootstrap"], stack);
+  assert.equal(run.exitCode, 0, run.stderr);
+  assert.match(run.stderr, /superuser's password set anew/);
+  const after = await stack.application();
+  assert.notEqual(after.password, before.password);
+  assert.equal(await countEvents(stack), 1);
+});
+
+test("a stack works below a folder whose path is longer than a socket's may be, with spaces and quotes in it", async () => {
+  await using parent = await makeTestStack();
+  const stackDir = join(parent.stackDir, `it's "a" $HOME of ${"long ".repeat(30)}names`);
+  const options = { stackDir };
+  await runForData(["bootstrap"], options);
+  const status = await runForData<StackStatus>(["status"], options);
+  assert.equal(status.dataDirectory, join(stackDir, "postgres/data"));
+  assert.ok((await readdir(status.dataDirectory)).includes(`.s.PGSQL.${status.port}`));
+  await runForData(["destroy", "--yes"], options);
+});
+
+test("destroy refuses without --yes and says what it would delete; with it, it deletes that and no more", async () => {
+  await using stack = await makeTestStack();
+  await runForData(["bootstrap"], stack);
+  await append(stack);
+  const refused = await runScript(["destroy"], stack);
+  assert.equal(refused.exitCode, 8);
+  assert.match(refused.stderr, new RegExp(`to be deleted: ${stack.dataDir} \\(.* MB, 1 events in 1 streams\\)`));
+  assert.equal(await countEvents(stack), 1);
+  await mkdir(join(stack.stackDir, "postgres/backups"));
+
+  const done = await runScript(["destroy", "--yes"], stack);
+  assert.equal(done.exitCode, 0, done.stderr);
+  assert.deepEqual(await readdir(join(stack.stackDir, "postgres")), ["backups"]);
+  assert.ok((await readdir(stack.stackDir)).includes("secrets"));
+  assert.match((await runScript(["destroy", "--yes"], stack)).stdout, /nothing to destroy/);
+});
+
+async function append(stack: TestStack): Promise<void> {
+  await using application = connect(await stack.application());
+  await appendOrder(application.sql);
+}
+
+async function appendOrder(sql: Sql): Promise<void> {
+  await sql`
+    select event_store.append_events('Order', gen_random_uuid(), 0,
+      array['{"event_type":"OrderPlaced","event_version":1,"event_data":{"total":42}}']::jsonb[])`;
+}
+
+async function countEvents(stack: TestStack): Promise<number> {
+  await using application = connect(await stack.application());
+  const [row] = await application.sql`select count(*)::int as events from event_store.domain_event`;
+  return row?.["events"] as number;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await new Promise((resolve) => server.once("listening", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
