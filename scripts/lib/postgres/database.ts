@@ -1,7 +1,7 @@
 import type { Sql } from "./connect.ts";
 import { errorCode } from "./connection-error.ts";
 import { quoteIdentifier } from "./quote.ts";
-import { type Administrator, groupRoles } from "./roles.ts";
+import { type Administrator, explainPrivilegeError, groupRoles } from "./roles.ts";
 
 /** The application's search path: what it creates without a schema goes to the first one. */
 export const searchPath = "command_model, read_model, event_store, public";
@@ -19,14 +19,19 @@ interface DatabaseRow {
  *
  * @param sql a session in any database of the server that may create databases
  * @returns what was changed, a phrase each; empty when all was right
+ * @throws {ScriptError} `PRIVILEGES` (exit 9)
  */
 export async function ensureDatabase(sql: Sql, administrator: Administrator, name: string): Promise<string[]> {
-  const isNew = await createDatabase(sql, name);
-  const row = await readDatabase(sql, name);
-  const repairs = wrongSettings(row, quoteIdentifier(name));
-  if (repairs.length > 0) await runAsOwner(sql, administrator, row, repairs);
-  if (isNew) return [`created database ${name}`];
-  return repairs.length > 0 ? [`repaired database ${name}`] : [];
+  try {
+    const isNew = await createDatabase(sql, name);
+    const row = await readDatabase(sql, name);
+    const repairs = wrongSettings(row, quoteIdentifier(name));
+    if (repairs.length > 0) await runAsOwner(sql, administrator, row, repairs);
+    if (isNew) return [`created database ${name}`];
+    return repairs.length > 0 ? [`repaired database ${name}`] : [];
+  } catch (error) {
+    throw explainPrivilegeError(error, administrator);
+  }
 }
 
 async function createDatabase(sql: Sql, name: string): Promise<boolean> {
@@ -48,7 +53,7 @@ async function readDatabase(sql: Sql, name: string): Promise<DatabaseRow> {
   const [row] = await sql<DatabaseRow[]>`
     select
       pg_catalog.pg_get_userbyid(datdba)::text as owner,
-      pg_catalog.has_database_privilege('public', oid, 'CONNECT, TEMPORARY') as "isOpenToPublic",
+      pg_catalog.has_database_privilege('public', oid, 'CONNECT, TEMPORARY, CREATE') as "isOpenToPublic",
       pg_catalog.has_database_privilege(${groupRoles.app}::name, oid, 'CONNECT')
         and pg_catalog.has_database_privilege(${groupRoles.app}::name, oid, 'TEMPORARY') as "isOpenToApp",
       coalesce((select setconfig from pg_catalog.pg_db_role_setting where setdatabase = oid and setrole = 0), '{}')

@@ -1,6 +1,7 @@
 import type { TransactionSql } from "postgres";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "./connect.ts";
+import { errorCode } from "./connection-error.ts";
 import { quoteIdentifier } from "./quote.ts";
 
 /** The group roles; nobody logs in as one of them. */
@@ -35,6 +36,7 @@ interface RoleRow {
 }
 
 const minimumVersion = 160_000;
+const insufficientPrivilege = "42501";
 
 /**
  * Asks the server who we are and whether it is one we know.
@@ -65,19 +67,44 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
  * @param sql a session that may create roles
  * @param login name of the application's login; its password is set by `reconcilePassword()`
  * @returns what was changed, a phrase each; empty when all was right
+ * @throws {ScriptError} `CONFIGURATION` (exit 2) for a login that is the administrator's own, `PRIVILEGES` (exit 9)
  */
 export async function ensureRoles(sql: Sql, administrator: Administrator, login: string): Promise<string[]> {
   if (administrator.name === login) throw sameLogin(login);
-  return sql.begin(async (tx) => {
-    await tx`select pg_catalog.pg_advisory_xact_lock(${rolesLockKey})`;
-    const changes: string[] = [];
-    for (const role of [groupRoles.owner, groupRoles.app]) changes.push(...(await ensureRole(tx, role, false)));
-    changes.push(...(await ensureRole(tx, login, true)));
-    if (!administrator.isSuperuser) changes.push(...(await ensureOwnerAccess(tx, administrator.name)));
-    changes.push(...(await ensureMembership(tx, login)));
-    changes.push(...(await revokeOwner(tx, [login, groupRoles.app])));
-    return changes;
+  try {
+    return await sql.begin((tx) => reconcileRoles(tx, administrator, login));
+  } catch (error) {
+    throw explainPrivilegeError(error, administrator);
+  }
+}
+
+/**
+ * Makes an error for people of one that says that the administrator may not do something.
+ *
+ * @returns the error to throw in its place: the same one when it says something else
+ */
+export function explainPrivilegeError(error: unknown, { name }: Administrator): unknown {
+  if (errorCode(error) !== insufficientPrivilege) return error;
+  const { message, detail } = error as { readonly message: string; readonly detail?: string };
+  const groups = `${groupRoles.owner}, ${groupRoles.app}`;
+  return new ScriptError({
+    code: "PRIVILEGES",
+    exitCode: exitCodes.prerequisite,
+    message: `${name} may not set up the roles and the database`,
+    why: detail === undefined ? message : `${message}\n${detail}`,
+    fix: `As a superuser: alter role ${quoteIdentifier(name)} createrole createdb; and where another login made the roles: grant ${groups} to ${quoteIdentifier(name)} with admin option;`,
   });
+}
+
+async function reconcileRoles(tx: TransactionSql, administrator: Administrator, login: string): Promise<string[]> {
+  await tx`select pg_catalog.pg_advisory_xact_lock(${rolesLockKey})`;
+  const changes: string[] = [];
+  for (const role of [groupRoles.owner, groupRoles.app]) changes.push(...(await ensureRole(tx, role, false)));
+  changes.push(...(await ensureRole(tx, login, true)));
+  if (!administrator.isSuperuser) changes.push(...(await ensureOwnerAccess(tx, administrator.name)));
+  changes.push(...(await ensureMembership(tx, login)));
+  changes.push(...(await revokeOwner(tx, [login, groupRoles.app])));
+  return changes;
 }
 
 async function ensureRole(tx: TransactionSql, name: string, isLogin: boolean): Promise<string[]> {
@@ -114,12 +141,16 @@ function loginClause(isLogin: boolean): string {
   return isLogin ? "login" : "nologin";
 }
 
-/** A CREATEROLE login holds ADMIN on the owner but may not act as it until it says so. */
+/**
+ * A CREATEROLE login holds ADMIN on the owner but may not act as it until it says so. It inherits too: the database is
+ * closed to all but the owner and the application, and so would be to the one who made it.
+ */
 async function ensureOwnerAccess(tx: TransactionSql, administrator: string): Promise<string[]> {
-  const [row] = await tx<{ canSet: boolean }[]>`
-    select pg_catalog.pg_has_role(${administrator}::name, ${groupRoles.owner}::name, 'SET') as "canSet"`;
-  if (row?.canSet === true) return [];
-  await tx.unsafe(`grant ${groupRoles.owner} to ${quoteIdentifier(administrator)} with inherit false, set true`);
+  const [row] = await tx<{ canAct: boolean }[]>`
+    select pg_catalog.pg_has_role(${administrator}::name, ${groupRoles.owner}::name, 'SET')
+      and pg_catalog.pg_has_role(${administrator}::name, ${groupRoles.owner}::name, 'USAGE') as "canAct"`;
+  if (row?.canAct === true) return [];
+  await tx.unsafe(`grant ${groupRoles.owner} to ${quoteIdentifier(administrator)} with inherit true, set true`);
   return [`let ${administrator} act as ${groupRoles.owner}`];
 }
 
@@ -135,15 +166,21 @@ async function ensureMembership(tx: TransactionSql, login: string): Promise<stri
   return [`made ${login} a member of ${groupRoles.app}`];
 }
 
-/** A member of the owner could disable the trigger that keeps events as they are. */
+/**
+ * A member of the owner could disable the trigger that keeps events as they are. Each grant is revoked by the name of
+ * its grantor: without it, PostgreSQL looks for our own grant only and leaves another's with a warning.
+ */
 async function revokeOwner(tx: TransactionSql, roles: readonly string[]): Promise<string[]> {
-  const members = await tx<{ name: string }[]>`
-    select member.rolname as name
+  const grants = await tx<{ name: string; grantor: string }[]>`
+    select member.rolname as name, pg_catalog.pg_get_userbyid(membership.grantor)::text as grantor
     from pg_catalog.pg_auth_members as membership
     join pg_catalog.pg_roles as member on member.oid = membership.member
     where membership.roleid = ${groupRoles.owner}::regrole and member.rolname in ${tx(roles)}`;
-  for (const { name } of members) await tx.unsafe(`revoke ${groupRoles.owner} from ${quoteIdentifier(name)} cascade`);
-  return members.map(({ name }) => `revoked ${groupRoles.owner} from ${name}`);
+  for (const { name, grantor } of grants) {
+    const [member, by] = [quoteIdentifier(name), quoteIdentifier(grantor)];
+    await tx.unsafe(`revoke ${groupRoles.owner} from ${member} granted by ${by} cascade`);
+  }
+  return [...new Set(grants.map(({ name }) => `revoked ${groupRoles.owner} from ${name}`))];
 }
 
 function sameLogin(login: string): ScriptError {

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { packageDir } from "../../config.ts";
 import { quoteLiteral } from "../quote.ts";
@@ -15,6 +16,9 @@ export const superuser = "postgres";
 
 /** Where the settings come from: one file for this server and for the container. */
 const settingsFile = join(packageDir, "infrastructure/postgres/config/postgresql.conf");
+
+const removalAttempts = 200;
+const removalIntervalMs = 50;
 
 /** What a data directory holds. */
 export type ClusterState = "absent" | "initialised";
@@ -62,9 +66,8 @@ export async function initialiseCluster(
     await rm(dataDir, { recursive: true, force: true });
     await rename(temporary, dataDir);
     await syncFolder(dirname(dataDir));
-  } catch (error) {
+  } finally {
     await removeLeftovers(dataDir);
-    throw error;
   }
 }
 
@@ -73,7 +76,20 @@ export async function removeLeftovers(dataDir: string): Promise<void> {
   const parent = dirname(dataDir);
   const names = await readdir(parent).catch(() => []);
   for (const name of names.filter((candidate) => candidate.startsWith("data.tmp-"))) {
-    await rm(join(parent, name), { recursive: true, force: true, maxRetries: 5 });
+    await removeFolder(join(parent, name));
+  }
+}
+
+/** The initdb of a killed run may still be writing; it ends as soon as it misses a file. */
+async function removeFolder(folder: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await rm(folder, { recursive: true, force: true });
+    } catch (error) {
+      const isBeingWritten = (error as NodeJS.ErrnoException).code === "ENOTEMPTY";
+      if (!isBeingWritten || attempt === removalAttempts) throw error;
+      await sleep(removalIntervalMs);
+    }
   }
 }
 

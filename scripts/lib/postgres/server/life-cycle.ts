@@ -74,7 +74,7 @@ async function start(server: EmbeddedServer, port: number, wait: WaitOptions): P
   await writeSettings(server.dataDir, server.account, port);
   const deadline = Date.now() + wait.timeoutMs;
   for (let attempt = 1; ; attempt++) {
-    await removeRecycledPid(server.dataDir);
+    await removeStaleLocks(server.dataDir);
     const pid = await launch(server);
     const isUp = await awaitPostmaster(server.dataDir, pid, deadline, wait);
     if (isUp) return { pid, port };
@@ -86,10 +86,12 @@ async function start(server: EmbeddedServer, port: number, wait: WaitOptions): P
   }
 }
 
-/** PostgreSQL refuses to start while the pid of its left-over file belongs to anybody. */
-async function removeRecycledPid(dataDir: string): Promise<void> {
+/** PostgreSQL refuses to start while the pid in one of its lock files belongs to anybody; here none serves the data. */
+async function removeStaleLocks(dataDir: string): Promise<void> {
   const found = await findPostmaster(dataDir);
   if (found.state === "recycled") await rm(join(dataDir, "postmaster.pid"), { force: true });
+  const names = (await readdir(dataDir)).filter((name) => name.startsWith(".s.PGSQL."));
+  for (const name of names) await rm(join(dataDir, name), { force: true });
 }
 
 /** Starts the server as a process of its own session: it survives this script, the terminal, and Ctrl-C. */

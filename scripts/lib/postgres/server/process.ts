@@ -13,7 +13,10 @@ export interface Postmaster {
 /** What is found in a data directory. */
 export type PostmasterState =
   | { readonly state: "none" }
-  /** The file is left over, and its number now belongs to another program: PostgreSQL would refuse to start. */
+  /**
+   * The file is left over, and its number belongs to another program or to a zombie: PostgreSQL would take that for a
+   * server and refuse to start.
+   */
   | { readonly state: "recycled"; readonly pid: number }
   | ({ readonly state: "running" } & Postmaster);
 
@@ -25,20 +28,26 @@ export async function findPostmaster(dataDir: string): Promise<PostmasterState> 
   const content = await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "");
   const lines = content.split("\n");
   const pid = Math.abs(Number(lines[0]));
-  if (!Number.isSafeInteger(pid) || pid <= 1 || !isAlive(pid)) return { state: "none" };
+  if (!Number.isSafeInteger(pid) || pid <= 1 || !exists(pid)) return { state: "none" };
   if (!servesDirectory(pid, dataDir)) return { state: "recycled", pid };
   return { state: "running", pid, port: Number(lines[3]) };
 }
 
-/** @returns whether there is such a process, ours or not */
+/**
+ * Tells whether there is such a process, ours or not. A zombie is none: where nobody waits for orphans, as in many
+ * containers, a server stays in the process table after its end.
+ */
 export function isAlive(pid: number): boolean {
+  return exists(pid) && !describeProcess(pid).isZombie;
+}
+
+function exists(pid: number): boolean {
   try {
     process.kill(pid, 0);
+    return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
-  // Where nobody waits for orphans, as in many containers, a server stays in the process table after its end.
-  return !describeProcess(pid).isZombie;
 }
 
 function servesDirectory(pid: number, dataDir: string): boolean {
