@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import process from "node:process";
-import { text } from "node:stream/consumers";
 import { runtimeCommand } from "./runtime.ts";
 
 /** How to start a script. */
@@ -24,31 +23,64 @@ export interface ScriptRun {
 export interface StartedScript {
   readonly child: ChildProcess;
   readonly ended: Promise<ScriptRun>;
+  /**
+   * Waits for a text on stderr.
+   *
+   * @throws {Error} with both streams when the script ends without having written it
+   */
+  saw(text: string): Promise<void>;
+  /** Sends a signal, if the script still runs. Deno's `child.kill()` sends one signal only, the first. */
+  kill(signal: NodeJS.Signals): void;
 }
+
+/** How to start a file. */
+export type ProgramOptions = Omit<RunOptions, "stackDir">;
 
 /**
  * Starts a script as a user would, on the runtime of the tests.
  *
  * @param words the script's name and its arguments: `["schema", "apply"]`
  */
-export function startScript(words: readonly string[], options: RunOptions): StartedScript {
+export function startScript(words: readonly string[], { stackDir, env, ...options }: RunOptions): StartedScript {
   const [name, ...args] = words;
-  const [program, ...runtimeArgs] = runtimeCommand(`scripts/${name}.ts`);
+  return startProgram(`scripts/${name}.ts`, args, { ...options, env: { CQRS_STACK_DIR: stackDir, ...env } });
+}
+
+/**
+ * Starts any file of TypeScript on the runtime of the tests: a fixture, or a script of a copied project.
+ *
+ * @param file absolute, or from the project's folder
+ */
+export function startProgram(file: string, args: readonly string[], options: ProgramOptions = {}): StartedScript {
+  const [program, ...runtimeArgs] = runtimeCommand(file);
   const child = spawn(program as string, [...runtimeArgs, ...args], {
     cwd: options.cwd,
-    env: { ...inherited(), CQRS_STACK_DIR: options.stackDir, ...options.env },
+    env: { ...inherited(), ...options.env },
     stdio: ["ignore", "pipe", "pipe"],
   });
-  const exitCode = new Promise<number | null>((resolve, reject) => {
+  const written = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].setEncoding("utf8").on("data", (chunk: string) => {
+      written[name] += chunk;
+    });
+  }
+  const ended = new Promise<ScriptRun>((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", resolve);
+    child.on("close", (exitCode) => resolve({ exitCode, ...written }));
   });
-  const ended = Promise.all([exitCode, text(child.stdout), text(child.stderr)]).then(([code, stdout, stderr]) => ({
-    exitCode: code,
-    stdout,
-    stderr,
-  }));
-  return { child, ended };
+  const saw = (text: string) =>
+    new Promise<void>((resolve, reject) => {
+      const look = () => written.stderr.includes(text) && resolve();
+      child.stderr.on("data", look);
+      look();
+      const tooLate = () => new Error(`ended without writing ${text}\n${written.stdout}${written.stderr}`);
+      ended.then(() => reject(tooLate()), reject);
+    });
+  const kill = (signal: NodeJS.Signals) => {
+    const isRunning = child.pid !== undefined && child.exitCode === null && child.signalCode === null;
+    if (isRunning) process.kill(child.pid as number, signal);
+  };
+  return { child, ended, saw, kill };
 }
 
 /** Runs a script to its end. */

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { resolve } from "node:path";
 import process from "node:process";
 import { packageDir } from "../../scripts/lib/config.ts";
 
@@ -15,9 +15,12 @@ export const denoPermissions: readonly string[] = [
   "--allow-net=127.0.0.1,localhost",
 ];
 
-/** @returns the words that run a file of TypeScript on this runtime */
+/**
+ * @param file absolute, or from the project's folder
+ * @returns the words that run a file of TypeScript on this runtime
+ */
 export function runtimeCommand(file: string): string[] {
-  const path = join(packageDir, file);
+  const path = resolve(packageDir, file);
   return runtimeName === "bun" ? [process.execPath, path] : [process.execPath, "run", "-q", ...denoPermissions, path];
 }
 

@@ -136,7 +136,7 @@ function createOutput(rawArgs: readonly string[]): Output {
     isJson: asksFor(rawArgs, "--json"),
     isQuiet: asksFor(rawArgs, "--quiet"),
     isVerbose: asksFor(rawArgs, "--verbose"),
-    isColored: asksFor(rawArgs, "--no-color") ? false : (colors ?? isInteractive),
+    isColored: !asksFor(rawArgs, "--no-color") && (asksFor(rawArgs, "--color") || (colors ?? isInteractive)),
     isInteractive,
   });
 }

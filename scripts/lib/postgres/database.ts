@@ -1,6 +1,7 @@
 import type { Sql } from "./connect.ts";
 import { errorCode } from "./connection-error.ts";
 import { quoteIdentifier } from "./quote.ts";
+import { retryRace } from "./retry-race.ts";
 import { type Administrator, explainPrivilegeError, groupRoles } from "./roles.ts";
 
 /** The application's search path: what it creates without a schema goes to the first one. */
@@ -24,11 +25,9 @@ interface DatabaseRow {
 export async function ensureDatabase(sql: Sql, administrator: Administrator, name: string): Promise<string[]> {
   try {
     const isNew = await createDatabase(sql, name);
-    const row = await readDatabase(sql, name);
-    const repairs = wrongSettings(row, quoteIdentifier(name));
-    if (repairs.length > 0) await runAsOwner(sql, administrator, row, repairs);
+    const isRepaired = await retryRace(() => repairDatabase(sql, administrator, name));
     if (isNew) return [`created database ${name}`];
-    return repairs.length > 0 ? [`repaired database ${name}`] : [];
+    return isRepaired ? [`repaired database ${name}`] : [];
   } catch (error) {
     throw explainPrivilegeError(error, administrator);
   }
@@ -47,6 +46,13 @@ async function createDatabase(sql: Sql, name: string): Promise<boolean> {
     if (!isMadeByAnother) throw error;
     return false;
   }
+}
+
+async function repairDatabase(sql: Sql, administrator: Administrator, name: string): Promise<boolean> {
+  const row = await readDatabase(sql, name);
+  const repairs = wrongSettings(row, quoteIdentifier(name));
+  if (repairs.length > 0) await runAsOwner(sql, administrator, row, repairs);
+  return repairs.length > 0;
 }
 
 async function readDatabase(sql: Sql, name: string): Promise<DatabaseRow> {

@@ -1,7 +1,8 @@
 import { type Connection, type ConnectionTarget, connect, type Sql } from "./connect.ts";
 import { connectionFailure, explainConnectionError } from "./connection-error.ts";
 import { quoteIdentifier, quoteLiteral } from "./quote.ts";
-import { type Administrator, rolesLockKey } from "./roles.ts";
+import { retryRace } from "./retry-race.ts";
+import type { Administrator } from "./roles.ts";
 import { matchesVerifier, scramVerifier } from "./scram.ts";
 
 /**
@@ -18,9 +19,8 @@ export async function reconcilePassword(
 ): Promise<boolean> {
   if (await isPasswordRight(sql, administrator, target)) return false;
   const verifier = await scramVerifier(target.password);
-  await sql.begin(async (tx) => {
-    await tx`select pg_catalog.pg_advisory_xact_lock(${rolesLockKey})`;
-    await tx.unsafe(`alter role ${quoteIdentifier(target.user)} password ${quoteLiteral(verifier)}`);
+  await retryRace(async () => {
+    await sql.unsafe(`alter role ${quoteIdentifier(target.user)} password ${quoteLiteral(verifier)}`);
   });
   return true;
 }

@@ -3,6 +3,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "./connect.ts";
 import { errorCode } from "./connection-error.ts";
 import { quoteIdentifier } from "./quote.ts";
+import { retryRace } from "./retry-race.ts";
 
 /** The group roles; nobody logs in as one of them. */
 export const groupRoles = {
@@ -11,9 +12,6 @@ export const groupRoles = {
   /** Holds every grant of the application and owns what applications create. */
   app: "cqrs_app",
 } as const;
-
-/** Serialises two runs that reconcile roles at once: ALTER ROLE of one role by two sessions fails with XX000. */
-export const rolesLockKey = 0x63_71_72_73;
 
 /** Who the session that reconciles is. */
 export interface Administrator {
@@ -72,7 +70,7 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
 export async function ensureRoles(sql: Sql, administrator: Administrator, login: string): Promise<string[]> {
   if (administrator.name === login) throw sameLogin(login);
   try {
-    return await sql.begin((tx) => reconcileRoles(tx, administrator, login));
+    return await retryRace(() => sql.begin((tx) => reconcileRoles(tx, administrator, login)));
   } catch (error) {
     throw explainPrivilegeError(error, administrator);
   }
@@ -97,7 +95,6 @@ export function explainPrivilegeError(error: unknown, { name }: Administrator): 
 }
 
 async function reconcileRoles(tx: TransactionSql, administrator: Administrator, login: string): Promise<string[]> {
-  await tx`select pg_catalog.pg_advisory_xact_lock(${rolesLockKey})`;
   const changes: string[] = [];
   for (const role of [groupRoles.owner, groupRoles.app]) changes.push(...(await ensureRole(tx, role, false)));
   changes.push(...(await ensureRole(tx, login, true)));

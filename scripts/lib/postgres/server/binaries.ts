@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { access, cp, mkdir, readFile, rename, rm, symlink } from "node:fs/promises";
+import { access, chmod, cp, mkdir, readFile, rename, rm, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import process from "node:process";
@@ -90,7 +90,9 @@ async function copyPackage(packaged: string, environment: Environment): Promise<
   await mkdir(dirname(copy), { recursive: true, mode: 0o755 });
   await rm(temporary, { recursive: true, force: true });
   await cp(packaged, temporary, { recursive: true, verbatimSymlinks: true });
-  await linkLibraries(temporary);
+  // The copy has the modes of the original, and that may be read-only.
+  await chmod(join(temporary, "native/lib"), 0o755);
+  if (!(await linkLibraries(temporary))) throw unavailable(`The libraries in ${temporary} can't be linked.`);
   await rename(temporary, copy).catch(async (error: unknown) => {
     await rm(temporary, { recursive: true, force: true });
     await access(copy).catch(() => {

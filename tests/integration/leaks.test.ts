@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { inspect } from "node:util";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { explainConnectionError } from "../../scripts/lib/postgres/connection-error.ts";
+import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
+import { runScript } from "../support/run-script.ts";
+import { makeTestStack, openTestStack, type TestStack } from "../support/stack.ts";
+
+const chosenPassword = "correct-horse-battery-staple-2026";
+
+test("no password stands in any output, log, data file, environment or command line; status --env alone prints one", async () => {
+  await using stack = await makeTestStack();
+  await using commandLines = watchCommandLines();
+  const outputs: string[] = [];
+  const run = async (words: string[], env: Record<string, string> = {}) => {
+    const { stdout, stderr } = await runScript(words, { ...stack, env });
+    outputs.push(`${words.join(" ")}\n${stdout}${stderr}`);
+  };
+  await run(["bootstrap", "--verbose"]);
+  const generated = (await stack.application()).password;
+  await run(["bootstrap", "--json", "--verbose"], { POSTGRES_PASSWORD: chosenPassword });
+  await run(["bootstrap", "--database", "postgres"], { POSTGRES_PASSWORD: chosenPassword });
+  await run(["bootstrap"], { POSTGRES_PASSWORD: `${chosenPassword}\u00e9` });
+  const url = `postgres://cqrs_user:${chosenPassword}@127.0.0.1:${(await stack.application()).port}/cqrs_db`;
+  const elsewhere = { CQRS_MODE: "external", CQRS_STACK_DIR: `${stack.stackDir}/elsewhere` };
+  await run(["bootstrap"], { ...elsewhere, DATABASE_URL: url.replace("cqrs_user", "nobody") });
+  await run(["status"], { ...elsewhere, DATABASE_URL: url.replace("cqrs_db", "absent") });
+  await run(["status", "--verbose"], { ...elsewhere, DATABASE_URL: `${url}?sslmode=${chosenPassword}x` });
+  for (const words of [["status"], ["status", "--json"], ["schema", "status"], ["schema", "apply"]]) await run(words);
+  const superuser = (await readSuperuserSecret(stack)).password;
+  const serverEnvironment = readServerEnvironment(
+    (await readFile(join(stack.dataDir, "postmaster.pid"), "utf8")).split("\n")[0],
+  );
+  const shown = await runScript(["status", "--env"], stack);
+  const files = await readFiles(stack.stackDir, ["secrets", "elsewhere"]);
+  await run(["stop"]);
+  await run(["destroy"]);
+  await run(["destroy", "--yes"]);
+
+  assert.ok(shown.stdout.includes(chosenPassword), "status --env prints the password");
+  assert.ok(commandLines.text().includes("postgres\0-D\0"), "the command lines were seen");
+  assert.ok(files.has(join(stack.dataDir, "log/start.log")), "the logs were read");
+  for (const secret of [generated, chosenPassword, superuser]) {
+    for (const output of outputs) assert.ok(!output.includes(secret), output);
+    for (const [file, content] of files) assert.ok(!content.includes(secret), file);
+    assert.ok(!commandLines.text().includes(secret), "a command line");
+    assert.ok(!serverEnvironment.includes(secret), "the server's environment");
+  }
+});
+
+test("an error of the connection holds no password, however it is looked at", async () => {
+  await using stack = await makeTestStack();
+  await runScript(["bootstrap"], stack);
+  const target = { ...(await stack.application()), password: chosenPassword };
+  await using connection = connect(target);
+  const error = await connection.sql`select 1`.then(
+    () => assert.fail("logged in with a wrong password"),
+    (reason: unknown) => explainConnectionError(reason, target),
+  );
+  const views = [
+    inspect(error, { depth: 10, showHidden: true }),
+    JSON.stringify(error),
+    String((error as Error).stack),
+  ];
+  for (const view of views) assert.ok(!view.includes(chosenPassword), view);
+});
+
+async function readSuperuserSecret(stack: TestStack): Promise<{ readonly password: string }> {
+  const { secrets } = await openTestStack(stack.stackDir);
+  const secret = await secrets.read(secretPaths.superuser);
+  return { password: secret?.data["password"] ?? assert.fail("there is no superuser secret") };
+}
+
+/** Deno lets nobody read below /proc without every permission; the shell may. */
+function readServerEnvironment(pid: string | undefined): string {
+  if (process.platform !== "linux") return "";
+  const { stdout, status } = spawnSync("cat", [`/proc/${pid}/environ`], { encoding: "utf8" });
+  assert.equal(status, 0);
+  return stdout;
+}
+
+async function readFiles(folder: string, except: readonly string[]): Promise<Map<string, string>> {
+  const files = new Map<string, string>();
+  for (const name of await readdir(folder, { recursive: true })) {
+    const file = join(folder, name);
+    const isExcepted = except.some((start) => name === start || name.startsWith(`${start}/`));
+    const isFile = !isExcepted && (await stat(file).catch(() => undefined))?.isFile() === true;
+    if (isFile) files.set(file, (await readFile(file).catch(() => Buffer.alloc(0))).toString("latin1"));
+  }
+  return files;
+}
+
+/** Looks at every command line of the machine, again and again. */
+function watchCommandLines(): AsyncDisposable & { text(): string } {
+  let seen = "";
+  const loop = process.platform === "linux" ? "cat /proc/[0-9]*/cmdline 2>/dev/null" : "ps -ww -A -o command=";
+  const watcher = spawn("sh", ["-c", `while :; do ${loop}; sleep 0.01; done`], { stdio: ["ignore", "pipe", "ignore"] });
+  watcher.stdout.on("data", (bytes: Buffer) => {
+    seen += bytes.toString("latin1");
+  });
+  return {
+    text: () => seen,
+    async [Symbol.asyncDispose]() {
+      watcher.kill("SIGKILL");
+      await new Promise((resolve) => watcher.once("close", resolve));
+    },
+  };
+}
+
+test("a password that a log would hold is found by this search", async () => {
+  await using stack = await makeTestStack();
+  await runScript(["bootstrap"], stack);
+  await writeFile(join(stack.dataDir, "log/extra.log"), `ALTER ROLE x PASSWORD '${chosenPassword}'`);
+  const files = await readFiles(stack.stackDir, ["secrets"]);
+  assert.ok([...files.values()].some((content) => content.includes(chosenPassword)));
+});

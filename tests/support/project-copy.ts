@@ -1,0 +1,26 @@
+import { cp, mkdir, mkdtemp, realpath, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { packageDir } from "../../scripts/lib/config.ts";
+
+/** A copy of what the product consists of, removed when it is disposed of. */
+export interface ProjectCopy extends AsyncDisposable {
+  readonly dir: string;
+}
+
+const product = ["scripts", "sql", "infrastructure/postgres/config", "package.json", "bunfig.toml", "tsconfig.json"];
+
+/**
+ * Copies the project, for tests that need a `.env` or a `node_modules` of their own.
+ *
+ * @param options.packages the only packages that are installed in it; all of them when left out
+ */
+export async function copyProject(options: { readonly packages?: readonly string[] } = {}): Promise<ProjectCopy> {
+  const dir = await realpath(await mkdtemp(join(tmpdir(), "cqrs-project-")));
+  for (const name of product) await cp(join(packageDir, name), join(dir, name), { recursive: true });
+  for (const name of options.packages?.map((name) => join("node_modules", name)) ?? ["node_modules"]) {
+    await mkdir(dirname(join(dir, name)), { recursive: true });
+    await symlink(join(packageDir, name), join(dir, name));
+  }
+  return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
+}

@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { test } from "node:test";
+import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
+import { type Config, type ConfigFlags, loadConfig, packageDir } from "../../scripts/lib/config.ts";
+
+/** Nothing but what is given: no environment, no `.env`. */
+function load(environment: Readonly<Record<string, string>>, flags: ConfigFlags = {}): Config {
+  return loadConfig(flags, { environment, dotEnvFile: join(import.meta.dirname, "absent.env") });
+}
+
+function problemsOf(environment: Readonly<Record<string, string>>, flags: ConfigFlags = {}): string[] {
+  try {
+    load(environment, flags);
+  } catch (error) {
+    assert.ok(error instanceof ScriptError);
+    assert.deepEqual([error.code, error.exitCode], ["CONFIGURATION", 2]);
+    return (error.why ?? "").split("\n");
+  }
+  return [];
+}
+
+test("loadConfig() has a default for all that needs one", () => {
+  assert.deepEqual(load({}), {
+    mode: undefined,
+    stackDir: `${packageDir}/infrastructure`,
+    port: undefined,
+    database: undefined,
+    user: undefined,
+    password: undefined,
+    timeoutMs: 60_000,
+    externalServer: undefined,
+    vault: undefined,
+  });
+});
+
+test("loadConfig() reads every variable of the stack", () => {
+  const config = load({
+    CQRS_MODE: "external",
+    CQRS_STACK_DIR: "/srv/stack",
+    POSTGRES_PORT: "6543",
+    POSTGRES_DB: "orders.db",
+    POSTGRES_USER: 'a "user"',
+    POSTGRES_PASSWORD: "with space & $",
+    CQRS_TIMEOUT: "250ms",
+  });
+  assert.equal(config.mode, "external");
+  assert.equal(config.stackDir, "/srv/stack");
+  assert.equal(config.port, 6543);
+  assert.equal(config.database, "orders.db");
+  assert.equal(config.user, 'a "user"');
+  assert.equal(config.password, "with space & $");
+  assert.equal(config.timeoutMs, 250);
+});
+
+test("loadConfig() takes a flag before the environment", () => {
+  const environment = { CQRS_MODE: "external", POSTGRES_PORT: "1", POSTGRES_DB: "a", POSTGRES_USER: "b" };
+  const flags = { mode: "embedded", port: "2", database: "c", user: "d", timeout: "5m" };
+  const { mode, port, database, user, timeoutMs } = load({ ...environment, CQRS_TIMEOUT: "1s" }, flags);
+  assert.deepEqual([mode, port, database, user, timeoutMs], ["embedded", 2, "c", "d", 300_000]);
+});
+
+test("loadConfig() takes an empty variable for an absent one", () => {
+  assert.deepEqual(load({ CQRS_STACK_DIR: "", POSTGRES_PORT: "", POSTGRES_DB: "", DATABASE_URL: "" }), load({}));
+});
+
+test("loadConfig() finds a relative stack directory from the project", () => {
+  assert.equal(load({ CQRS_STACK_DIR: "elsewhere" }).stackDir, `${packageDir}/elsewhere`);
+});
+
+const wrong: readonly (readonly [variable: string, value: string, problem: string])[] = [
+  ["CQRS_MODE", "docker", "--mode (CQRS_MODE) must be embedded or external"],
+  ["POSTGRES_PORT", "0", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
+  ["POSTGRES_PORT", "65536", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
+  ["POSTGRES_PORT", "5432 ", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
+  ["POSTGRES_DB", "é".repeat(32), "--database (POSTGRES_DB) must have at most 63 bytes"],
+  ["POSTGRES_DB", "a\nb", "--database (POSTGRES_DB) must not contain control characters"],
+  ["POSTGRES_DB", "template1", "--database (POSTGRES_DB) must not be one of postgres, template0, template1"],
+  [
+    "POSTGRES_USER",
+    "postgres",
+    "--user (POSTGRES_USER) must be a login of the application's own: not postgres, cqrs_owner, cqrs_app, public, none and nothing that begins with pg_",
+  ],
+  [
+    "POSTGRES_PASSWORD",
+    "pässword",
+    "POSTGRES_PASSWORD must consist of printable ASCII characters (clients disagree on how to hash others)",
+  ],
+  ["CQRS_TIMEOUT", "60", "--timeout (CQRS_TIMEOUT) must be a duration such as 500ms, 60s or 5m"],
+  [
+    "DATABASE_URL",
+    "mysql://db/x",
+    "DATABASE_URL must be a URL such as postgres://user:password@host:5432/database, special characters percent-encoded",
+  ],
+  [
+    "DATABASE_URL",
+    "postgres://me:100%@db/x",
+    "DATABASE_URL must be a URL such as postgres://user:password@host:5432/database, special characters percent-encoded",
+  ],
+  [
+    "DATABASE_URL",
+    "postgres://db/x?sslmode=maybe",
+    "DATABASE_URL (sslmode) must be disable, prefer, require or verify-full",
+  ],
+  ["PGPORT", "five", "PGPORT must be a number from 1 to 65535"],
+  ["PGSSLMODE", "allow", "PGSSLMODE must be disable, prefer, require or verify-full"],
+  ["VAULT_ADDR", "vault:8200", "VAULT_ADDR must be a URL with http:// or https://"],
+];
+
+for (const [variable, value, problem] of wrong) {
+  test(`loadConfig() refuses ${variable}=${JSON.stringify(value)}`, () => {
+    assert.deepEqual(problemsOf({ [variable]: value }), [problem]);
+  });
+}
+
+test("loadConfig() reports all problems together", () => {
+  const problems = problemsOf({ CQRS_MODE: "x", POSTGRES_DB: "postgres", PGPORT: "x" }, { port: "x", timeout: "1h" });
+  assert.deepEqual(
+    problems.map((problem) => problem.split(" must ")[0]),
+    ["--mode (CQRS_MODE)", "--port (POSTGRES_PORT)", "--database (POSTGRES_DB)", "--timeout (CQRS_TIMEOUT)", "PGPORT"],
+  );
+});
+
+test("loadConfig() never repeats a password in an error", () => {
+  for (const variable of ["POSTGRES_PASSWORD", "DATABASE_URL"]) {
+    const problems = problemsOf({ [variable]: "sécret%", POSTGRES_PORT: "x" }).join("\n");
+    assert.match(problems, new RegExp(variable));
+    assert.doesNotMatch(problems, /cret%/);
+  }
+});
+
+test("loadConfig() takes DATABASE_URL apart", () => {
+  const url = "postgresql://me%40work:p%2Fw@[::1]:6543/or%20ders?sslmode=verify-full";
+  assert.deepEqual(load({ DATABASE_URL: url }).externalServer, {
+    host: "::1",
+    port: 6543,
+    user: "me@work",
+    password: "p/w",
+    database: "or ders",
+    tls: "verify-full",
+  });
+});
+
+test("loadConfig() fills what DATABASE_URL leaves out from the PG* variables", () => {
+  const environment = { PGHOST: "unused", PGPORT: "6543", PGUSER: "me", PGPASSWORD: "pw", PGSSLMODE: "require" };
+  assert.deepEqual(load({ DATABASE_URL: "postgres://db", ...environment, PGDATABASE: "orders" }).externalServer, {
+    host: "db",
+    port: 6543,
+    user: "me",
+    password: "pw",
+    database: "orders",
+    tls: "require",
+  });
+});
+
+test("loadConfig() needs a host to see an external server", () => {
+  assert.equal(load({ PGUSER: "me", PGPASSWORD: "pw" }).externalServer, undefined);
+  assert.equal(load({ PGHOST: "db" }).externalServer?.port, 5432);
+});
+
+test("loadConfig() reads the settings of Vault", () => {
+  const environment = { VAULT_TOKEN: "t", VAULT_NAMESPACE: "n", VAULT_CACERT: "ca.pem" };
+  assert.equal(load(environment).vault, undefined);
+  assert.deepEqual(load({ VAULT_ADDR: "http://127.0.0.1:8200", ...environment }).vault, {
+    address: "http://127.0.0.1:8200",
+    token: "t",
+    namespace: "n",
+    caCertFile: "ca.pem",
+  });
+});

@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { exitCodes } from "../../scripts/lib/cli/script-error.ts";
+import { searchPath } from "../../scripts/lib/postgres/database.ts";
+import { groupRoles } from "../../scripts/lib/postgres/roles.ts";
+import { ensureApplicationSecret, secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
+import { ensureSecret, SecretConflict, type SecretStore, type SecretVersion } from "../../scripts/lib/secrets/store.ts";
+import { defaultContract, exitCodeContract, roleContract, secretContract } from "./contracts.ts";
+
+const endpoint = { host: "127.0.0.1", port: 5432, database: "cqrs_db", username: "cqrs_user" };
+
+/** Keeps secrets as long as somebody holds it. */
+function memoryStore(): SecretStore {
+  const secrets = new Map<string, SecretVersion>();
+  const store: SecretStore = {
+    read: async (path) => secrets.get(path),
+    async write(path, data, { cas }) {
+      const newest = secrets.get(path)?.version ?? 0;
+      if (newest !== cas) throw new SecretConflict(path, cas, newest);
+      secrets.set(path, { data, version: newest + 1 });
+      return newest + 1;
+    },
+    ensure: (path, make) => ensureSecret(store, path, make),
+    status: async () => ({ kind: "file", location: "memory", isReady: true }),
+    async close() {},
+    async [Symbol.asyncDispose]() {},
+  };
+  return store;
+}
+
+test("exit codes are the promised ones", () => assert.deepEqual(exitCodes, exitCodeContract));
+
+test("group roles have the promised names", () => assert.deepEqual(groupRoles, roleContract));
+
+test("the search path is the promised one", () => assert.equal(searchPath, defaultContract.searchPath));
+
+test("secrets are at the promised paths", () => assert.deepEqual(secretPaths, secretContract.paths));
+
+test("ensureApplicationSecret() writes the promised keys to both paths", async () => {
+  const store = memoryStore();
+  const { secret, isChanged } = await ensureApplicationSecret(store, endpoint, "pass/word");
+  assert.equal(isChanged, true);
+  for (const path of [secretPaths.application, secretPaths.applicationLocal]) {
+    assert.deepEqual((await store.read(path))?.data, secret);
+    assert.deepEqual(Object.keys(secret), [...secretContract.keys]);
+  }
+  assert.deepEqual(secret, {
+    username: "cqrs_user",
+    password: "pass/word",
+    url: "jdbc:postgresql://127.0.0.1:5432/cqrs_db",
+    "driver-class-name": "org.postgresql.Driver",
+    host: "127.0.0.1",
+    port: "5432",
+    database: "cqrs_db",
+    uri: "postgres://cqrs_user:pass%2Fword@127.0.0.1:5432/cqrs_db",
+  });
+});
+
+test("ensureApplicationSecret() writes nothing when all is right", async () => {
+  const store = memoryStore();
+  const first = await ensureApplicationSecret(store, endpoint);
+  assert.match(first.secret.password, /^[A-Za-z0-9]{32}$/);
+  assert.deepEqual(await ensureApplicationSecret(store, endpoint), { secret: first.secret, isChanged: false });
+  assert.equal((await store.read(secretPaths.application))?.version, 1);
+});
+
+test("ensureApplicationSecret() keeps the password and foreign keys when the server moves", async () => {
+  const store = memoryStore();
+  await store.write(secretPaths.application, { password: "kept", note: "ours" }, { cas: 0 });
+  const { secret } = await ensureApplicationSecret(store, { ...endpoint, host: "::1", port: 6543 });
+  assert.equal(secret.uri, "postgres://cqrs_user:kept@[::1]:6543/cqrs_db");
+  assert.equal((await store.read(secretPaths.application))?.data["note"], "ours");
+});
+
+test("ensureApplicationSecret() replaces the password by a configured one", async () => {
+  const store = memoryStore();
+  await ensureApplicationSecret(store, endpoint);
+  const { secret, isChanged } = await ensureApplicationSecret(store, endpoint, "configured");
+  assert.deepEqual([secret.password, isChanged], ["configured", true]);
+  assert.equal((await store.read(secretPaths.applicationLocal))?.data["password"], "configured");
+});
+
+test("many calls of ensureApplicationSecret() at once agree on one password", async () => {
+  const store = memoryStore();
+  const results = await Promise.all(Array.from({ length: 20 }, () => ensureApplicationSecret(store, endpoint)));
+  const passwords = new Set(results.map(({ secret }) => secret.password));
+  assert.deepEqual([...passwords], [(await store.read(secretPaths.application))?.data["password"]]);
+  assert.deepEqual(await store.read(secretPaths.applicationLocal), await store.read(secretPaths.application));
+});

@@ -1,0 +1,165 @@
+// What other programs rely on. A change in one of these tables breaks somebody: it belongs in the CHANGELOG.
+
+/** A role, and what it is for. */
+export const roleContract = {
+  owner: "cqrs_owner",
+  app: "cqrs_app",
+} as const;
+
+/** What an application finds when nothing is configured. */
+export const defaultContract = {
+  database: "cqrs_db",
+  login: "cqrs_user",
+  searchPath: "command_model, read_model, event_store, public",
+} as const;
+
+/** Paths of secrets; both have the same keys. */
+export const secretContract = {
+  paths: {
+    application: "secret/cqrs-spike/database",
+    applicationLocal: "secret/cqrs-spike/database-local",
+    superuser: "embedded/superuser",
+  },
+  /** Spring's four, then what other languages like. */
+  keys: ["username", "password", "url", "driver-class-name", "host", "port", "database", "uri"],
+} as const;
+
+/** Exit codes of every script. */
+export const exitCodeContract = {
+  ok: 0,
+  bug: 1,
+  usage: 2,
+  notReady: 3,
+  drift: 4,
+  locked: 5,
+  authentication: 6,
+  lint: 7,
+  refused: 8,
+  prerequisite: 9,
+  pending: 10,
+  verification: 11,
+  timeout: 124,
+  sigint: 130,
+  sigterm: 143,
+} as const;
+
+/** Keys of what `--json` prints, in their order. */
+export const jsonContract = {
+  success: ["ok", "command", "durationMs", "data"],
+  failure: ["ok", "error"],
+  error: ["code", "message", "why", "fix"],
+  bootstrap: ["mode", "url", "host", "port", "database", "user", "isChanged", "steps"],
+  bootstrapStep: ["name", "isChanged", "detail", "durationMs"],
+  bootstrapSteps: ["cluster", "server", "roles", "database", "schema", "credentials", "login"],
+  status: [
+    "mode",
+    "isRunning",
+    "version",
+    "url",
+    "pid",
+    "port",
+    "dataDirectory",
+    "sizeBytes",
+    "uptimeSeconds",
+    "pendingMigrations",
+    "schemaProblem",
+  ],
+  /** Of `status --env`: the variables, also as `export` lines. */
+  statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
+} as const;
+
+/** SQLSTATEs that our functions raise. */
+export const sqlStateContract = {
+  UE001: "the stream is at another version",
+  UE002: "the stream exists, none was expected",
+  UE003: "the stream does not exist, one was expected",
+  UE006: "events are immutable",
+  UE007: "the arguments can't be used",
+} as const;
+
+/** Functions that an application may call: name, arguments, result, all as PostgreSQL prints them. */
+export const functionContract: readonly (readonly [name: string, parameters: string, result: string])[] = [
+  [
+    "append_events",
+    "p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb[]",
+    "uuid",
+  ],
+  ["stream_id_of", "aggregate_type character varying, aggregate_id uuid", "uuid"],
+];
+
+/** Functions of schema event_store that only the others call. */
+export const internalFunctionContract: typeof functionContract = [
+  ["append_detail", "expected integer, actual integer, aggregate_type character varying, aggregate_id uuid", "text"],
+  [
+    "append_problem",
+    "aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb[]",
+    "text",
+  ],
+  ["refuse_change", "", "trigger"],
+];
+
+/** Columns of each table, by name: the type, and `?` where null is allowed. */
+export const tableContract: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  "event_store.event_stream": {
+    stream_id: "uuid",
+    aggregate_id: "uuid",
+    created_at: "timestamp with time zone",
+    version: "integer",
+    aggregate_type: "character varying(255)",
+  },
+  "event_store.domain_event": {
+    global_position: "bigint",
+    occurred_at: "timestamp with time zone",
+    event_id: "uuid",
+    stream_id: "uuid",
+    aggregate_version: "integer",
+    event_version: "integer",
+    event_type: "character varying(255)",
+    event_data: "jsonb",
+    metadata: "jsonb?",
+    causation_id: "uuid?",
+    correlation_id: "uuid?",
+  },
+  "read_model.projection": {
+    name: "character varying(255)",
+    version: "integer",
+    partition: "integer",
+    checkpoint: "bigint",
+    updated_at: "timestamp with time zone",
+  },
+  "public.schema_migration": {
+    name: "text",
+    checksum: "text",
+    applied_at: "timestamp with time zone",
+    applied_by: "name",
+    duration_ms: "integer",
+  },
+};
+
+/** Constraints and indexes, by table. */
+export const keyContract: Readonly<Record<string, readonly string[]>> = {
+  "event_store.event_stream": [
+    "event_stream_aggregate_type_is_not_empty",
+    "event_stream_pkey",
+    "event_stream_version_is_not_negative",
+  ],
+  "event_store.domain_event": [
+    "domain_event_aggregate_version_is_positive",
+    "domain_event_correlation_id_idx",
+    "domain_event_event_id_key",
+    "domain_event_event_type_global_position_idx",
+    "domain_event_event_type_is_not_empty",
+    "domain_event_event_version_is_positive",
+    "domain_event_global_position_idx",
+    "domain_event_occurred_at_idx",
+    "domain_event_pkey",
+  ],
+  "read_model.projection": [
+    "projection_checkpoint_is_not_negative",
+    "projection_name_is_not_empty",
+    "projection_partition_is_not_negative",
+    "projection_pkey",
+    "projection_version_is_positive",
+  ],
+  "public.schema_migration": ["schema_migration_checksum_is_sha256", "schema_migration_pkey"],
+};
