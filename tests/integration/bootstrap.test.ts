@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
@@ -95,15 +95,14 @@ test("a port that another program holds is named, and never exchanged for anothe
   await using stack = await makeTestStack();
   const { port } = await runForData<BootstrapResult>(["bootstrap"], stack);
   await runForData(["stop"], stack);
-  const intruder = createServer((socket) => socket.destroy()).listen(port, "127.0.0.1");
-  await new Promise((resolve) => intruder.once("listening", resolve));
+  const intruder = await listen(port);
   try {
     const run = await runScript(["bootstrap"], stack);
-    assert.equal(run.exitCode, 9);
+    assert.equal(run.exitCode, 9, run.stderr);
     assert.match(run.stderr, new RegExp(`Port ${port} of 127\\.0\\.0\\.1 is taken by another program`));
     assert.match(run.stderr, /fix: .*bun run bootstrap --port/);
   } finally {
-    await new Promise((resolve) => intruder.close(resolve));
+    intruder.close();
   }
   assert.equal((await runForData<BootstrapResult>(["bootstrap"], stack)).port, port);
 });
@@ -217,9 +216,18 @@ async function countEvents(stack: TestStack): Promise<number> {
 }
 
 async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
+  const server = await listen(0);
   const { port } = server.address() as { port: number };
   await new Promise((resolve) => server.close(resolve));
   return port;
+}
+
+/** Takes a port, as a program that hangs up on whoever calls. */
+async function listen(port: number): Promise<Server> {
+  const server = createServer((socket) => socket.destroy());
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", resolve);
+  });
+  return server;
 }

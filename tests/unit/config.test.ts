@@ -6,7 +6,7 @@ import { type Config, type ConfigFlags, loadConfig, packageDir } from "../../scr
 
 /** Nothing but what is given: no environment, no `.env`. */
 function load(environment: Readonly<Record<string, string>>, flags: ConfigFlags = {}): Config {
-  return loadConfig(flags, { environment, dotEnvFile: join(import.meta.dirname, "absent.env") });
+  return loadConfig(flags, { environment, dotEnvFile: join(packageDir, "absent.env") });
 }
 
 function problemsOf(environment: Readonly<Record<string, string>>, flags: ConfigFlags = {}): string[] {

@@ -24,7 +24,7 @@ export class Output {
 
   /** Writes a line of the result, for people. */
   result(text: string): void {
-    process.stdout.write(`${this.#uncolored(text)}\n`);
+    process.stdout.write(`${this.options.isColored ? text : stripVTControlCharacters(text)}\n`);
   }
 
   /** Writes the result for programs: one JSON object on one line. */
@@ -54,18 +54,15 @@ export class Output {
     if (error.fix !== undefined) this.raw(`  fix: ${indent(error.fix)}\n`);
   }
 
-  /** Writes to stderr as it stands, colours removed where they are not wanted. */
+  /** Writes to stderr as it stands; only where nobody watches, colours and cursor movements are removed. */
   raw(text: string): void {
-    process.stderr.write(this.#uncolored(text));
+    const { isColored, isInteractive } = this.options;
+    process.stderr.write(isColored || isInteractive ? text : stripVTControlCharacters(text));
   }
 
   /** @returns `text` in the given style, or as it is when the output is not coloured */
   style(style: Style, text: string): string {
     return this.options.isColored ? styleText(style, text, { validateStream: false }) : text;
-  }
-
-  #uncolored(text: string): string {
-    return this.options.isColored || this.options.isInteractive ? text : stripVTControlCharacters(text);
   }
 }
 

@@ -48,11 +48,9 @@ begin
       return format('event %s has no event_type', place);
     elsif length(event ->> 'event_type') > 255 then
       return format('event %s has an event_type of more than 255 characters', place);
-    elsif not event ? 'event_data' then
+    elsif coalesce(event -> 'event_data', 'null') = 'null' then
       return format('event %s has no event_data', place);
-    elsif coalesce(event -> 'event_version', '1') <> 'null'
-      and coalesce(event ->> 'event_version', '1') !~ '^[1-9][0-9]{0,8}$'
-    then
+    elsif event ? 'event_version' and coalesce(event ->> 'event_version', '') !~ '^[1-9][0-9]{0,8}$' then
       return format('event %s has an event_version that is not a positive integer', place);
     end if;
     foreach key in array uuid_keys loop

@@ -54,6 +54,7 @@ function firstByte(port: number): Promise<string> {
     };
     socket.setTimeout(probeTimeoutMs, () => finish(""));
     socket.on("error", () => finish(""));
+    socket.on("close", () => finish(""));
     socket.on("connect", () => socket.write(tlsRequest));
     socket.on("data", (bytes: Buffer) => finish(bytes.toString("latin1", 0, 1)));
   });

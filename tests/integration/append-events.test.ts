@@ -1,0 +1,496 @@
+import assert from "node:assert/strict";
+import { createHash, randomUUID } from "node:crypto";
+import { after, before, test } from "node:test";
+import { type Connection, type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { type TestDatabase, withDatabase } from "../support/database.ts";
+import { testRounds } from "../support/runtime.ts";
+
+interface Append {
+  readonly type?: string;
+  readonly id?: string;
+  readonly expected?: number | null;
+  readonly events?: readonly object[];
+  /** The function to call; @default "event_store.append_events" */
+  readonly by?: string;
+}
+
+interface StoredEvent {
+  readonly event_id: string;
+  readonly aggregate_version: number;
+  readonly event_type: string;
+  readonly event_version: number;
+  readonly event_data: unknown;
+  readonly metadata: unknown;
+  readonly causation_id: string | null;
+  readonly correlation_id: string | null;
+}
+
+interface Refusal {
+  readonly code: string;
+  readonly message: string;
+  readonly detail: string;
+  readonly hint: string;
+}
+
+const placed = { event_type: "OrderPlaced", event_version: 1, event_data: { total: 42 } };
+
+let database: TestDatabase;
+before(async () => {
+  database = await withDatabase();
+});
+after(() => database[Symbol.asyncDispose]());
+
+test("append_events() stores what the seed document's example appends, as the application's login", async () => {
+  const { sql } = database;
+  const [row] = await sql<{ login: string; id: string }[]>`
+      select session_user::text as login,
+        event_store.append_events('Order', gen_random_uuid(), 0, array['{"event_type":"OrderPlaced","event_version":1,"event_data":{"total":42}}']::jsonb[]) as id`;
+  assert.equal(row?.login, database.application.user);
+  const [stream] = await sql`
+      select version, aggregate_type, event_store.stream_id_of(aggregate_type, aggregate_id) as derived
+      from event_store.event_stream where stream_id = ${row.id}`;
+  assert.deepEqual({ ...stream }, { version: 1, aggregate_type: "Order", derived: row.id });
+  const [event, ...others] = await readEvents(sql, row.id);
+  assert.deepEqual(others, []);
+  assert.deepEqual(
+    { ...event, event_id: undefined },
+    {
+      event_id: undefined,
+      aggregate_version: 1,
+      event_type: "OrderPlaced",
+      event_version: 1,
+      event_data: { total: 42 },
+      metadata: null,
+      causation_id: null,
+      correlation_id: null,
+    },
+  );
+});
+
+test("append_events() stores id, metadata, causation and correlation of an event", async () => {
+  const given = {
+    event_id: randomUUID(),
+    event_type: "OrderPaid",
+    event_version: 7,
+    event_data: { amount: "12.30", currency: "€" },
+    metadata: { user: "Jürgen", tenant: 3 },
+    causation_id: randomUUID(),
+    correlation_id: randomUUID(),
+  };
+  const stream = await append(database.sql, { events: [given] });
+  const [event] = await readEvents(database.sql, stream);
+  assert.deepEqual({ ...event }, { ...given, aggregate_version: 1 });
+});
+
+test("append_events() takes an absent event_version for 1, and nulls of optional keys for absent", async () => {
+  const event = { event_type: "A", event_data: {}, event_id: null, metadata: null, causation_id: null };
+  const stream = await append(database.sql, { events: [event] });
+  const [stored] = await readEvents(database.sql, stream);
+  assert.equal(stored?.event_version, 1);
+  assert.match(stored.event_id, /^[0-9a-f-]{36}$/);
+  assert.equal(stored.metadata, null);
+  const [row] = await database.sql`
+      select count(*)::int as count from event_store.domain_event where stream_id = ${stream} and metadata is null`;
+  assert.equal(row?.["count"], 1);
+});
+
+test("append_events() keeps the order of a batch and numbers the events from 1 without gaps", async () => {
+  const { sql } = database;
+  const id = randomUUID();
+  const types = Array.from({ length: 25 }, (_, index) => `Step${index + 1}`);
+  const events = types.map((event_type) => ({ event_type, event_data: {} }));
+  const stream = await append(sql, { id, expected: 0, events: events.slice(0, 10) });
+  assert.equal(await append(sql, { id, expected: 10, events: events.slice(10) }), stream);
+  const stored = await readEvents(sql, stream);
+  assert.deepEqual(
+    stored.map(({ event_type, aggregate_version }) => [aggregate_version, event_type]),
+    types.map((type, index) => [index + 1, type]),
+  );
+  const [row] = await sql`
+      select array_agg(aggregate_version order by global_position) = array_agg(aggregate_version order by aggregate_version)
+        as "isSameOrder"
+      from event_store.domain_event where stream_id = ${stream}`;
+  assert.equal(row?.["isSameOrder"], true);
+});
+
+test("append_events() stores an event of 2 MB", async () => {
+  const text = "ü".repeat(1024 * 1024);
+  const stream = await append(database.sql, { events: [{ event_type: "Scanned", event_data: { text } }] });
+  const [event] = await readEvents(database.sql, stream);
+  // Not assert.equal(): its message would be as long.
+  assert.ok(JSON.stringify(event?.event_data) === JSON.stringify({ text }));
+});
+
+const types = ["Order", "Größe", "注文", "🛒", "a:b", `o'quote "double" back\\slash`, " ", "x".repeat(255)];
+
+test("stream_id_of() is the UUIDv5 that anybody can compute, of types in any script", async () => {
+  for (const type of types) {
+    const id = randomUUID();
+    const [row] = await database.sql`select event_store.stream_id_of(${type}, ${id}) as id`;
+    assert.equal(row?.["id"], uuidV5(`${type}:${id}`), type);
+    assert.equal(await append(database.sql, { type, id }), row["id"]);
+  }
+});
+
+test("stream_id_of() tells apart aggregates of one id and two types", async () => {
+  const id = randomUUID();
+  const streams = [
+    await append(database.sql, { type: "Order", id }),
+    await append(database.sql, { type: "order", id }),
+  ];
+  assert.equal(new Set(streams).size, 2);
+});
+
+for (const expected of [null, -2]) {
+  test(`append_events() takes a stream at any version when ${expected} is expected`, async () => {
+    const id = randomUUID();
+    const stream = await append(database.sql, { id, expected });
+    await append(database.sql, { id, expected });
+    assert.deepEqual(await versions(stream), [1, 2]);
+  });
+}
+
+for (const expected of [0, -1]) {
+  test(`append_events() takes only a new stream when ${expected} is expected, else UE002`, async () => {
+    const id = randomUUID();
+    const stream = await append(database.sql, { id, expected, events: [placed, placed] });
+    const error = await refusal(append(database.sql, { id, expected }));
+    assert.equal(error.code, "UE002");
+    assert.equal(error.message, `the stream of Order ${id} is at version 2`);
+    assert.match(error.hint, /^Nothing was appended\. Load the aggregate again/);
+    assert.deepEqual(JSON.parse(error.detail), { expected, actual: 2, aggregate_type: "Order", aggregate_id: id });
+    assert.deepEqual(await versions(stream), [1, 2]);
+  });
+}
+
+test("append_events() takes exactly the version that is expected, else UE001", async () => {
+  const id = randomUUID();
+  const stream = await append(database.sql, { id, expected: 0 });
+  await append(database.sql, { id, expected: 1 });
+  for (const expected of [1, 3, 2_147_483_647]) {
+    const error = await refusal(append(database.sql, { id, expected }));
+    assert.equal(error.code, "UE001");
+    assert.deepEqual(JSON.parse(error.detail), { expected, actual: 2, aggregate_type: "Order", aggregate_id: id });
+  }
+  assert.deepEqual(await versions(stream), [1, 2]);
+});
+
+test("append_events() refuses a version of a stream that does not exist with UE001 and makes none", async () => {
+  const id = randomUUID();
+  const error = await refusal(append(database.sql, { id, expected: 5 }));
+  assert.equal(error.code, "UE001");
+  assert.deepEqual(JSON.parse(error.detail), { expected: 5, actual: 0, aggregate_type: "Order", aggregate_id: id });
+  assert.equal(await countStreams(id), 0);
+});
+
+test("append_events() takes only an existing stream when -4 is expected, else UE003", async () => {
+  const id = randomUUID();
+  const error = await refusal(append(database.sql, { id, expected: -4 }));
+  assert.equal(error.code, "UE003");
+  assert.deepEqual(JSON.parse(error.detail), { expected: -4, actual: 0, aggregate_type: "Order", aggregate_id: id });
+  assert.equal(await countStreams(id), 0);
+  const stream = await append(database.sql, { id });
+  await append(database.sql, { id, expected: -4 });
+  assert.deepEqual(await versions(stream), [1, 2]);
+});
+
+const good = literal(placed);
+const event = (changes: object) => `array[${literal({ ...placed, ...changes })}]`;
+const without = (key: keyof typeof placed) => event({ [key]: undefined });
+const id = "gen_random_uuid()";
+/** What is wrong, the arguments, and the sentence that says so. */
+const cases: readonly (readonly [string, string, string])[] = [
+  ["an empty batch", `'Order', ${id}, 0, '{}'`, "there are no events to append"],
+  ["null for the batch", `'Order', ${id}, 0, null`, "there are no events to append"],
+  ["a null among the events", `'Order', ${id}, 0, array[${good}, null]`, "event 2 is not a JSON object"],
+  ["a JSON null among the events", `'Order', ${id}, 0, array['null'::jsonb]`, "event 1 is not a JSON object"],
+  ["an event that is a number", `'Order', ${id}, 0, array['5'::jsonb]`, "event 1 is not a JSON object"],
+  ["an event that is an array", `'Order', ${id}, 0, array['[{}]'::jsonb]`, "event 1 is not a JSON object"],
+  [
+    "an array of two dimensions",
+    `'Order', ${id}, 0, array[[${good}], [${good}]]`,
+    "the events must be an array of one dimension",
+  ],
+  ["an unknown key", `'Order', ${id}, 0, ${event({ evnt_id: 1 })}`, 'event 1 has the unknown key "evnt_id"'],
+  ["no event_type", `'Order', ${id}, 0, ${without("event_type")}`, "event 1 has no event_type"],
+  ["an event_type that is null", `'Order', ${id}, 0, ${event({ event_type: null })}`, "event 1 has no event_type"],
+  ["an event_type that is a number", `'Order', ${id}, 0, ${event({ event_type: 5 })}`, "event 1 has no event_type"],
+  ["an empty event_type", `'Order', ${id}, 0, ${event({ event_type: "" })}`, "event 1 has no event_type"],
+  [
+    "an event_type of 300 characters",
+    `'Order', ${id}, 0, ${event({ event_type: "x".repeat(300) })}`,
+    "event 1 has an event_type of more than 255 characters",
+  ],
+  ...[0, -1, 1.5, "x", null, 1e12, true, {}].map(
+    (version) =>
+      [
+        `the event_version ${JSON.stringify(version)}`,
+        `'Order', ${id}, 0, ${event({ event_version: version })}`,
+        "event 1 has an event_version that is not a positive integer",
+      ] as const,
+  ),
+  ["no event_data", `'Order', ${id}, 0, ${without("event_data")}`, "event 1 has no event_data"],
+  ["event_data that is null", `'Order', ${id}, 0, ${event({ event_data: null })}`, "event 1 has no event_data"],
+  ...["event_id", "causation_id", "correlation_id"].flatMap((key) =>
+    ["nonsense", "", 5, {}].map(
+      (value) =>
+        [
+          `the ${key} ${JSON.stringify(value)}`,
+          `'Order', ${id}, 0, ${event({ [key]: value })}`,
+          `event 1 has a ${key} that is not a UUID`,
+        ] as const,
+    ),
+  ),
+  ["the expected version -3", `'Order', ${id}, -3, array[${good}]`, "-3 is not an expected version"],
+  ["the expected version -5", `'Order', ${id}, -5, array[${good}]`, "-5 is not an expected version"],
+  ["an empty aggregate type", `'', ${id}, 0, array[${good}]`, "the aggregate type is missing"],
+  ["null for the aggregate type", `null, ${id}, 0, array[${good}]`, "the aggregate type is missing"],
+  [
+    "an aggregate type of 256 characters",
+    `repeat('x', 256), ${id}, 0, array[${good}]`,
+    "the aggregate type has 256 characters; at most 255 are allowed",
+  ],
+  ["null for the aggregate id", `'Order', null, 0, array[${good}]`, "the aggregate id is missing"],
+];
+
+for (const [what, words, sentence] of cases) {
+  test(`append_events() refuses ${what} with UE007`, async () => {
+    const before = await countRows();
+    const error = await refusal(database.sql.unsafe(`select event_store.append_events(${words})`));
+    assert.deepEqual([error.code, error.message], ["UE007", sentence]);
+    assert.match(error.hint, /^Nothing was appended\./);
+    assert.deepEqual(Object.keys(JSON.parse(error.detail)), ["expected", "actual", "aggregate_type", "aggregate_id"]);
+    assert.deepEqual(await countRows(), before);
+  });
+}
+
+test("append_events() stores nothing of a batch with a bad event in its middle", async () => {
+  const id = randomUUID();
+  const stream = await append(database.sql, { id });
+  const error = await refusal(append(database.sql, { id, events: [placed, { event_type: "" }, placed] }));
+  assert.deepEqual([error.code, error.message], ["UE007", "event 2 has no event_type"]);
+  assert.deepEqual(await versions(stream), [1]);
+});
+
+test("append_events() stores nothing of a batch with an event_id that is taken", async () => {
+  const [id, event_id] = [randomUUID(), randomUUID()];
+  const stream = await append(database.sql, { id, events: [{ ...placed, event_id }] });
+  for (const aggregate of [id, randomUUID()]) {
+    const error = await refusal(
+      append(database.sql, { id: aggregate, events: [placed, { ...placed, event_id }, placed] }),
+    );
+    assert.equal(error.code, "23505");
+  }
+  assert.deepEqual(await versions(stream), [1]);
+  const [row] = await database.sql`select version from event_store.event_stream where stream_id = ${stream}`;
+  assert.equal(row?.["version"], 1);
+});
+
+const clientCount = 16;
+const streamCount = 50;
+
+test(`append_events() accepts ${streamCount} of ${clientCount} clients' appends to ${streamCount} streams`, async () => {
+  await using clients = await openClients(database.application, clientCount);
+  for (let round = 0; round < testRounds(2); round++) {
+    const { accepted, codes, streams } = await race(clients.sqls, streamCount, "event_store.append_events");
+    assert.equal(accepted, streamCount);
+    assert.deepEqual(codes, ["UE001", "UE002"]);
+    const rows = await database.sql<{ events: number; version: number; highest: number }[]>`
+        select version, count(*)::int as events, max(aggregate_version) as highest
+        from event_store.event_stream join event_store.domain_event using (stream_id)
+        where aggregate_id = any (${`{${streams.map(({ id }) => id).join(",")}}`}::text::uuid[]) group by stream_id`;
+    assert.equal(rows.length, streamCount);
+    for (const row of rows) assert.deepEqual([row.events, row.highest], [row.version, row.version]);
+  }
+});
+
+test("the race is one: a function that reads the version without a lock is caught", async () => {
+  await database.admin.unsafe(seedFunction);
+  await using clients = await openClients(database.administrator, clientCount);
+  let accepted = 0;
+  for (let round = 0; round < 20 && accepted <= streamCount; round++) {
+    accepted = (await race(clients.sqls, streamCount, "seed.append_events")).accepted;
+  }
+  assert.ok(accepted > streamCount, `${accepted} accepted`);
+});
+
+test("append_events() accepts all of 8 clients that expect any version, and numbers their events without gaps", async () => {
+  await using clients = await openClients(database.application, 8);
+  for (let round = 0; round < testRounds(5); round++) {
+    const id = randomUUID();
+    const batches = clients.sqls.map((sql, index) => append(sql, { id, events: Array(1 + (index % 3)).fill(placed) }));
+    const [stream = ""] = await Promise.all(batches);
+    const count = 1 + 2 + 3 + 1 + 2 + 3 + 1 + 2;
+    assert.deepEqual(
+      await versions(stream),
+      Array.from({ length: count }, (_, index) => index + 1),
+    );
+  }
+});
+
+interface RaceResult {
+  readonly accepted: number;
+  /** Codes of those refused, each once. */
+  readonly codes: readonly string[];
+  readonly streams: readonly { readonly id: string }[];
+}
+
+/** Lets all clients append at once to each stream in turn: every second one exists and is at version 1. */
+async function race(clients: readonly Sql[], streamCount: number, by: string): Promise<RaceResult> {
+  const streams = Array.from({ length: streamCount }, (_, index) => ({ id: randomUUID(), expected: index % 2, by }));
+  let accepted = 0;
+  const codes = new Set<string>();
+  for (const stream of streams) {
+    if (stream.expected === 1) await append(clients[0] as Sql, { ...stream, expected: 0 });
+    const results = await Promise.allSettled(clients.map((sql) => append(sql, stream)));
+    for (const result of results) {
+      if (result.status === "fulfilled") accepted++;
+      else codes.add((result.reason as Refusal).code);
+    }
+  }
+  return { accepted, codes: [...codes].toSorted(), streams };
+}
+
+interface Clients extends AsyncDisposable {
+  /** One connection each, open already. */
+  readonly sqls: readonly Sql[];
+}
+
+async function openClients(target: ConnectionTarget, count: number): Promise<Clients> {
+  const connections: Connection[] = Array.from({ length: count }, () => connect(target));
+  await Promise.all(connections.map(({ sql }) => sql`select 1`));
+  return {
+    sqls: connections.map(({ sql }) => sql),
+    async [Symbol.asyncDispose]() {
+      await Promise.all(connections.map((connection) => connection[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+async function append(sql: Sql, options: Append): Promise<string> {
+  const { type = "Order", id = randomUUID(), expected = null, events = [placed], by } = options;
+  const [row] = await sql<{ id: string }[]>`
+    select ${sql.unsafe(by ?? "event_store.append_events")}(
+      ${type}, ${id}, ${expected},
+      array(select value from jsonb_array_elements(${JSON.stringify(events)}::text::jsonb) with ordinality order by ordinality)
+    ) as id`;
+  return row?.id ?? "";
+}
+
+function readEvents(sql: Sql, stream: string): Promise<StoredEvent[]> {
+  return sql<StoredEvent[]>`
+    select event_id, aggregate_version, event_type, event_version, event_data, metadata, causation_id, correlation_id
+    from event_store.domain_event where stream_id = ${stream} order by aggregate_version`.then((rows) => [...rows]);
+}
+
+async function versions(stream: string): Promise<number[]> {
+  return (await readEvents(database.sql, stream)).map(({ aggregate_version }) => aggregate_version);
+}
+
+async function countStreams(aggregateId: string): Promise<number> {
+  const [row] = await database.sql<{ count: number }[]>`
+    select count(*)::int as count from event_store.event_stream where aggregate_id = ${aggregateId}`;
+  return row?.count ?? -1;
+}
+
+async function countRows(): Promise<unknown> {
+  const [row] = await database.sql`
+    select (select count(*) from event_store.event_stream) as streams,
+           (select count(*) from event_store.domain_event) as events`;
+  return row;
+}
+
+async function refusal(work: PromiseLike<unknown>): Promise<Refusal> {
+  try {
+    await work;
+  } catch (error) {
+    return error as Refusal;
+  }
+  return assert.fail("it was not refused");
+}
+
+function literal(event: object): string {
+  return `'${JSON.stringify(event).replaceAll("'", "''")}'::jsonb`;
+}
+
+/** Written here once more: whoever changes it in the SQL loses every stream that was stored. */
+const namespace = Buffer.from("6dd05592e45b4368838faefdd7d64854", "hex");
+
+/** RFC 9562, section 5.5. */
+function uuidV5(name: string): string {
+  const hash = createHash("sha1").update(namespace).update(name, "utf8").digest().subarray(0, 16);
+  hash.writeUInt8((hash.readUInt8(6) & 0x0f) | 0x50, 6);
+  hash.writeUInt8((hash.readUInt8(8) & 0x3f) | 0x80, 8);
+  return hash.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
+/** The seed document's function as it stands there, with gen_random_uuid() and in a schema where it can run. */
+const seedFunction = `
+  create schema seed;
+  create table seed.event_stream (
+    stream_id uuid primary key default gen_random_uuid(),
+    aggregate_type varchar(255) not null,
+    aggregate_id uuid not null,
+    created_at timestamp with time zone default current_timestamp,
+    version integer not null default 0,
+    unique (aggregate_type, aggregate_id)
+  );
+  create table seed.domain_event (
+    event_id uuid primary key default gen_random_uuid(),
+    stream_id uuid not null references seed.event_stream (stream_id),
+    event_type varchar(255) not null,
+    event_version integer not null,
+    aggregate_version integer not null,
+    event_data jsonb not null,
+    metadata jsonb,
+    occurred_at timestamp with time zone default current_timestamp,
+    causation_id uuid,
+    correlation_id uuid
+  );
+  create function seed.append_events(
+    p_aggregate_type varchar, p_aggregate_id uuid, p_expected_version integer, p_events jsonb[]
+  ) returns uuid language plpgsql set search_path = seed as $$
+  declare
+    v_stream_id uuid;
+    v_current_version integer;
+    v_event jsonb;
+    v_new_version integer;
+  begin
+    insert into event_stream (aggregate_type, aggregate_id, version)
+    values (p_aggregate_type, p_aggregate_id, 0)
+    on conflict (aggregate_type, aggregate_id) do nothing
+    returning stream_id, version into v_stream_id, v_current_version;
+
+    if v_stream_id is null then
+      select stream_id, version into v_stream_id, v_current_version
+      from event_stream
+      where aggregate_type = p_aggregate_type and aggregate_id = p_aggregate_id;
+    end if;
+
+    if v_current_version != p_expected_version then
+      raise exception 'Concurrency violation: expected version %, but current version is %',
+        p_expected_version, v_current_version;
+    end if;
+
+    v_new_version := v_current_version;
+    foreach v_event in array p_events loop
+      v_new_version := v_new_version + 1;
+      insert into domain_event (
+        stream_id, event_type, event_version, aggregate_version, event_data, metadata, causation_id, correlation_id
+      ) values (
+        v_stream_id,
+        v_event->>'event_type',
+        (v_event->>'event_version')::integer,
+        v_new_version,
+        v_event->'event_data',
+        v_event->'metadata',
+        (v_event->>'causation_id')::uuid,
+        (v_event->>'correlation_id')::uuid
+      );
+    end loop;
+
+    update event_stream set version = v_new_version where stream_id = v_stream_id;
+    return v_stream_id;
+  end
+  $$;
+`;

@@ -1,0 +1,203 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { after, before, test } from "node:test";
+import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
+import { type Config, type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
+import { copyProject, type ProjectCopy } from "../support/project-copy.ts";
+import { startProgram } from "../support/run-script.ts";
+import { runtimeName } from "../support/runtime.ts";
+
+type Variables = Readonly<Record<string, string>>;
+
+let folder: string;
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "cqrs-config-"));
+});
+after(() => rm(folder, { recursive: true, force: true }));
+
+async function fileWith(name: string, content: string): Promise<string> {
+  const file = join(folder, name);
+  await writeFile(file, content);
+  return file;
+}
+
+async function load(dotEnv: string, environment: Variables = {}, flags: ConfigFlags = {}): Promise<Config> {
+  return loadConfig(flags, { environment, dotEnvFile: await fileWith(".env", dotEnv) });
+}
+
+async function problemsOf(dotEnv: string, environment: Variables = {}, flags: ConfigFlags = {}): Promise<string[]> {
+  const problems: string[] = [];
+  await assert.rejects(load(dotEnv, environment, flags), (error) => {
+    assert.ok(error instanceof ScriptError);
+    assert.deepEqual([error.code, error.exitCode], ["CONFIGURATION", 2]);
+    problems.push(...(error.why ?? "").split("\n"));
+    const isOne = problems.length === 1;
+    assert.equal(error.message, isOne ? "A setting is wrong" : `${problems.length} settings are wrong`);
+    return true;
+  });
+  return problems;
+}
+
+for (const [content, password] of [
+  ["from a file\n", "from a file"],
+  ["from a file\r\n", "from a file"],
+  ["from a file", "from a file"],
+  [" spaces stay \n", " spaces stay "],
+] as const) {
+  test(`loadConfig() reads ${JSON.stringify(content)} from X_FILE as ${JSON.stringify(password)}`, async () => {
+    const file = await fileWith("password", content);
+    assert.equal((await load("", { POSTGRES_PASSWORD_FILE: file })).password, password);
+    assert.equal((await load(`POSTGRES_PASSWORD_FILE=${file}`)).password, password);
+  });
+}
+
+test("loadConfig() removes one line end only, and checks what X_FILE holds", async () => {
+  const file = await fileWith("password", "two line ends\n\n");
+  const [problem, ...more] = await problemsOf("", { POSTGRES_PASSWORD_FILE: file });
+  assert.match(problem ?? "", /^POSTGRES_PASSWORD must consist of printable ASCII/);
+  assert.deepEqual(more, []);
+});
+
+test("loadConfig() refuses X and X_FILE together", async () => {
+  const file = await fileWith("port", "5432");
+  const problem = "POSTGRES_PORT and POSTGRES_PORT_FILE are both set; only one of them may be";
+  assert.deepEqual(await problemsOf("", { POSTGRES_PORT: "1", POSTGRES_PORT_FILE: file }), [problem]);
+  assert.deepEqual(await problemsOf(`POSTGRES_PORT=1\nPOSTGRES_PORT_FILE=${file}`), [problem]);
+});
+
+test("loadConfig() names an X_FILE that is missing, a folder or empty", async () => {
+  const empty = await fileWith("empty", "\n");
+  const problems = await problemsOf("", {
+    POSTGRES_PASSWORD_FILE: join(folder, "missing"),
+    POSTGRES_DB_FILE: folder,
+    PGPASSWORD_FILE: empty,
+  });
+  assert.deepEqual(problems, [
+    `POSTGRES_DB_FILE names a file that can't be read: ${folder} (EISDIR)`,
+    `POSTGRES_PASSWORD_FILE names a file that can't be read: ${join(folder, "missing")} (ENOENT)`,
+    `PGPASSWORD_FILE names the empty file ${empty}`,
+  ]);
+});
+
+test("loadConfig() keeps a $ of .env as it is", async () => {
+  const literal = `a$POSTGRES_USER\${POSTGRES_USER}$$`;
+  const dotEnv = `POSTGRES_USER=who\nPOSTGRES_PASSWORD=${literal}\nPOSTGRES_DB='x$y'\n`;
+  const { password, database } = await load(dotEnv, { POSTGRES_USER: "other" });
+  assert.equal(password, literal);
+  assert.equal(database, "x$y");
+});
+
+test("loadConfig() takes the environment before .env, and a flag before both", async () => {
+  const dotEnv = "POSTGRES_DB=dotenv\nPOSTGRES_USER=dotenv\nPOSTGRES_PORT=1\n";
+  const environment = { POSTGRES_USER: "environment", POSTGRES_PORT: "2" };
+  const { database, user, port } = await load(dotEnv, environment, { port: "3" });
+  assert.deepEqual([database, user, port], ["dotenv", "environment", 3]);
+});
+
+test("loadConfig() takes X of one source before X_FILE of the next, and the other way round", async () => {
+  const file = await fileWith("database", "from_file");
+  assert.equal((await load(`POSTGRES_DB_FILE=${file}`, { POSTGRES_DB: "from_x" })).database, "from_x");
+  assert.equal((await load("POSTGRES_DB=from_x", { POSTGRES_DB_FILE: file })).database, "from_file");
+});
+
+test("loadConfig() takes an empty variable for an absent one in every source", async () => {
+  const environment = { POSTGRES_DB: "", POSTGRES_DB_FILE: "", POSTGRES_USER: "", POSTGRES_PASSWORD_FILE: "" };
+  const { database, user, password } = await load("POSTGRES_DB=dotenv\nPOSTGRES_USER=\n", environment);
+  assert.deepEqual([database, user, password], ["dotenv", undefined, undefined]);
+});
+
+test("loadConfig() reports the problems of all sources together, each with its flag and variable", async () => {
+  const problems = await problemsOf(
+    "POSTGRES_USER=pg_me\nCQRS_TIMEOUT=soon\n",
+    { POSTGRES_DB: "template0", PGPASSWORD: "x", PGPASSWORD_FILE: "y", PGPORT: "0" },
+    { mode: "docker", port: "99999" },
+  );
+  const named = problems.map((problem) => problem.replace(/ (must|and) .*/, ""));
+  assert.deepEqual(named, [
+    "--mode (CQRS_MODE)",
+    "--port (POSTGRES_PORT)",
+    "--database (POSTGRES_DB)",
+    "--user (POSTGRES_USER)",
+    "--timeout (CQRS_TIMEOUT)",
+    "PGPORT",
+    "PGPASSWORD",
+  ]);
+});
+
+test("loadConfig() never repeats the value of POSTGRES_PASSWORD in an error", async () => {
+  const file = await fileWith("password", "hüdden");
+  const given: Variables[] = [
+    { POSTGRES_PASSWORD: "hüdden" },
+    { POSTGRES_PASSWORD_FILE: file },
+    { POSTGRES_PASSWORD: "hüdden", POSTGRES_PASSWORD_FILE: file },
+  ];
+  for (const environment of given) {
+    const problems = (await problemsOf("POSTGRES_PORT=x", environment)).join("\n");
+    assert.match(problems, /POSTGRES_PASSWORD/);
+    assert.doesNotMatch(problems, /dden/);
+  }
+});
+
+test("loadConfig() refuses a .env that can't be read", async () => {
+  await mkdir(join(folder, "folder.env"), { recursive: true });
+  assert.throws(() => loadConfig({}, { environment: {}, dotEnvFile: join(folder, "folder.env") }), {
+    code: "CONFIGURATION",
+    message: `Can't read ${join(folder, "folder.env")} (EISDIR)`,
+  });
+});
+
+// From here on whole processes, as a user starts them: what a runtime does with a .env of its own accord counts too.
+
+let project: ProjectCopy;
+before(async () => {
+  project = await copyProject();
+  await writeFile(join(project.dir, ".env"), "CQRS_STACK_DIR=from$HOME-project\n");
+  await mkdir(join(folder, "foreign"));
+  await writeFile(join(folder, "foreign/.env"), "CQRS_STACK_DIR=from-foreign\nPOSTGRES_PORT=wrong\nFORCE_COLOR=1\n");
+});
+after(() => project[Symbol.asyncDispose]());
+
+/** @returns which stack directory, seen from the project, the script `status` of the copy looked at */
+async function stackDirOf(cwd: string, env: Variables, args: readonly string[] = []): Promise<string> {
+  const { ended } = startProgram(join(project.dir, "scripts/status.ts"), ["--json", ...args], { cwd, env });
+  const { exitCode, stdout, stderr } = await ended;
+  assert.equal(exitCode, 3, `${stdout}${stderr}`);
+  assert.equal(stderr, "");
+  const { dataDirectory } = (JSON.parse(stdout) as { data: { dataDirectory: string } }).data;
+  return dataDirectory.replace(`${project.dir}/`, "").replace("/postgres/data", "");
+}
+
+const canTellEnvironment = runtimeName === "deno" || process.platform === "linux";
+const skipForeign = canTellEnvironment ? false : "Bun adds the working folder's .env to the environment here";
+
+test("a script reads the project's .env, a $ as it is, from the project's folder", async () => {
+  assert.equal(await stackDirOf(project.dir, {}), "from$HOME-project");
+});
+
+test("a script reads the project's .env and no other from a foreign folder", { skip: skipForeign }, async () => {
+  assert.equal(await stackDirOf(join(folder, "foreign"), {}), "from$HOME-project");
+});
+
+test("a script takes the environment before .env, from any folder", { skip: skipForeign }, async () => {
+  for (const cwd of [project.dir, join(folder, "foreign")]) {
+    assert.equal(await stackDirOf(cwd, { CQRS_STACK_DIR: "from-environment" }), "from-environment");
+    assert.equal(await stackDirOf(cwd, { CQRS_STACK_DIR: "" }), "from$HOME-project");
+  }
+});
+
+test("a script reports what is wrong in the project's .env, from any folder", { skip: skipForeign }, async () => {
+  await using own = await copyProject();
+  await writeFile(join(own.dir, ".env"), "POSTGRES_PORT=not$a$number\nPOSTGRES_PASSWORD=hiddén\n");
+  for (const cwd of [own.dir, join(folder, "foreign")]) {
+    const run = await startProgram(join(own.dir, "scripts/status.ts"), ["--port", "5432"], { cwd }).ended;
+    assert.deepEqual([run.exitCode, run.stdout], [2, ""]);
+    assert.match(run.stderr, /error: A setting is wrong\n {2}why: POSTGRES_PASSWORD must consist/);
+    assert.doesNotMatch(run.stderr, /hidd/);
+    const two = await startProgram(join(own.dir, "scripts/status.ts"), [], { cwd }).ended;
+    assert.equal(two.exitCode, 2);
+    assert.match(two.stderr, /error: 2 settings are wrong\n {2}why: --port \(POSTGRES_PORT\) must be a number/);
+  }
+});

@@ -1,0 +1,446 @@
+import assert from "node:assert/strict";
+import { createHash, randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
+import { type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
+import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
+import { readAdministrator } from "../../scripts/lib/postgres/roles.ts";
+import { type ApplyOptions, type ApplyResult, applySchema } from "../../scripts/lib/schema/apply.ts";
+import { schemaDir } from "../../scripts/lib/schema/source.ts";
+import { withDatabase } from "../support/database.ts";
+import { runForData, runScript } from "../support/run-script.ts";
+import { testRounds } from "../support/runtime.ts";
+import { withCluster } from "../support/stack.ts";
+
+type Files = Readonly<Record<string, string>>;
+
+/** The key that the runner locks, as the letters it is made of. */
+const lockKey = `x'${Buffer.from("schema").toString("hex")}'::bigint`;
+const ordinary: Files = {
+  "migrations/0001-first.sql": "create table public.first (id int);\n",
+  "migrations/0002-second.sql": "alter table public.first add column name text;\n",
+  "routines/functions/public.answer.sql":
+    "create or replace function public.answer() returns int language sql as 'select 42';\n",
+  "routines/triggers/public.b.sql": "comment on table public.first is 'by a trigger file';\n",
+  "routines/views/public.a.sql":
+    "create or replace view public.a as select id, name, public.answer() from public.first;\n",
+};
+
+test("applySchema() applies the files in their order, and nothing when it is run again", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles(ordinary);
+  const names = Object.keys(ordinary);
+  assert.deepEqual(await apply(database.administrator, folder), { applied: names, total: names.length });
+  assert.deepEqual(await apply(database.administrator, folder), { applied: [], total: names.length });
+  const rows = await database.admin`select name from public.schema_migration order by applied_at`;
+  assert.deepEqual(
+    rows.map((row) => row["name"]),
+    names,
+  );
+});
+
+test("applySchema() makes everything as cqrs_owner, and lets nobody else write the ledger", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles(ordinary);
+  await apply(database.administrator, folder);
+  const owners = await database.admin`
+    select distinct relowner::regrole::text as owner from pg_class
+    where relnamespace = 'public'::regnamespace and relname in ('first', 'a', 'schema_migration')`;
+  assert.deepEqual(
+    owners.map((row) => row["owner"]),
+    ["cqrs_owner"],
+  );
+  const [row] = await database.admin`select relacl::text as acl from pg_class where relname = 'schema_migration'`;
+  assert.equal(row?.["acl"], "{cqrs_owner=arwdDxt/cqrs_owner}");
+});
+
+test("the ledger has the sha-256 of the text with LF line ends, so that CRLF changes nothing", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles(ordinary);
+  await apply(database.administrator, folder);
+  for (const row of await database.admin`select name, checksum, applied_by, duration_ms from public.schema_migration`) {
+    const text = ordinary[row["name"]] ?? "";
+    assert.equal(row["checksum"], createHash("sha256").update(text).digest("hex"));
+    assert.equal(row["applied_by"], database.administrator.user);
+    assert.ok(row["duration_ms"] >= 0);
+  }
+  await folder.write(
+    Object.fromEntries(Object.entries(ordinary).map(([name, text]) => [name, text.replaceAll("\n", "\r\n")])),
+  );
+  assert.deepEqual((await apply(database.administrator, folder)).applied, []);
+});
+
+test("applySchema() applies a file of comments, an empty one, and one without a line end", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({
+    "migrations/0001-comments.sql": "-- nothing yet\n/* nothing */\n",
+    "migrations/0002-empty.sql": "",
+    "migrations/0003-short.sql": "select 1",
+  });
+  assert.equal((await apply(database.administrator, folder)).applied.length, 3);
+});
+
+test("applySchema() leaves nothing of a file that fails, and what came before it", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({
+    ...ordinary,
+    "migrations/0002-second.sql": "create table public.half (id int);\ninsert into public.half values (1 / 0);\n",
+  });
+  const error = await failure(apply(database.administrator, folder));
+  assert.deepEqual([error.code, error.exitCode], ["MIGRATION_FAILED", 1]);
+  assert.equal(error.message, `${join(folder.dir, "migrations/0002-second.sql")}: division by zero`);
+  assert.match(error.why ?? "", /^division by zero \(22012\)/);
+  assert.match(error.fix ?? "", /this file was undone, those before it stay applied/);
+  assert.deepEqual(await readLedger(database.admin), ["migrations/0001-first.sql"]);
+  assert.deepEqual(await tablesOf(database.admin), ["first", "schema_migration"]);
+
+  await folder.write({ "migrations/0002-second.sql": ordinary["migrations/0002-second.sql"] ?? "" });
+  assert.deepEqual((await apply(database.administrator, folder)).applied, Object.keys(ordinary).slice(1));
+});
+
+test("applySchema() leaves nothing of a file whose row can't be written to the ledger", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({
+    "migrations/0001-first.sql":
+      "alter table public.schema_migration add constraint only_one check (name <> 'migrations/0002-second.sql');",
+    "migrations/0002-second.sql": "create table public.second (id int);",
+  });
+  await assert.rejects(apply(database.administrator, folder), { code: "23514", constraint_name: "only_one" });
+  assert.deepEqual(await readLedger(database.admin), ["migrations/0001-first.sql"]);
+  assert.deepEqual(await tablesOf(database.admin), ["schema_migration"]);
+});
+
+test("applySchema() tells line and column of a mistake, with placeholders and emoji before it", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  const mistakes: readonly (readonly [string, string])[] = [
+    ["select 1;\nselect 2;\nselect nowhere;", "3:8"],
+    ["select 1;\nselect 2;\nselect 'größe 🛒🛒', nowhere;", "3:20"],
+    ["select '🛒';\n-- :{app} :{owner}\ncomment on database :{database} is 'x'; select 'ü🛒', nowhere;", "3:54"],
+    ["select 1;\nselect 2;\n  select '🛒' as :{database}, 1 as :{app}, nowhere;", "3:43"],
+    ["select 1;\nselect 2;\nselect :{database};", "3:8"],
+    ["select 1;\nselect 2;\nselect 1 + ;", "3:12"],
+    ["select 1;\r\nselect 2;\r\nselect nowhere;\r\n", "3:8"],
+  ];
+  for (const [text, place] of mistakes) {
+    await using folder = await withFiles({ "migrations/0001-first.sql": text });
+    const error = await failure(apply(database.administrator, folder));
+    assert.equal(error.code, "MIGRATION_FAILED");
+    const file = join(folder.dir, "migrations/0001-first.sql");
+    assert.ok(error.message.startsWith(`${file}:${place}: `), `${error.message} is not at ${place} of\n${text}`);
+  }
+});
+
+test("applySchema() says what a file that raises an error says", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  const raise =
+    "raise exception using message = 'no good', detail = 'the detail', hint = 'the hint', errcode = 'UE999'";
+  await using folder = await withFiles({ "migrations/0001-first.sql": `do $$ begin ${raise}; end $$;` });
+  const error = await failure(apply(database.administrator, folder));
+  assert.match(error.message, /0001-first\.sql: no good$/);
+  assert.match(error.why ?? "", /^no good \(UE999\)\nthe detail\nthe hint\nPL\/pgSQL function/);
+});
+
+test("applySchema() can be used again after a file of garbage", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({ "migrations/0001-first.sql": "this is 'not SQL $$ (;\n\\;" });
+  const error = await failure(apply(database.administrator, folder));
+  assert.equal(error.code, "MIGRATION_FAILED");
+  await folder.write({ "migrations/0001-first.sql": ordinary["migrations/0001-first.sql"] ?? "" });
+  assert.equal((await apply(database.administrator, folder)).applied.length, 1);
+  const [row] = await database.admin`select count(*)::int as count from pg_locks where locktype = 'advisory'
+    and database = (select oid from pg_database where datname = current_database())`;
+  assert.equal(row?.["count"], 0);
+});
+
+const drifts: readonly (readonly [string, (folder: SchemaFolder) => Promise<void>, RegExp])[] = [
+  [
+    "a migration that was edited",
+    (folder) => folder.write({ "migrations/0001-first.sql": "create table public.other (id int);\n" }),
+    /^migrations\/0001-first\.sql was edited after it was applied$/,
+  ],
+  [
+    "a migration that is missing",
+    (folder) => folder.remove("migrations/0002-second.sql"),
+    /^migrations\/0002-second\.sql was applied to this database but is not here$/,
+  ],
+  [
+    "a migration before the last that was applied",
+    (folder) => folder.write({ "migrations/0000-late.sql": "create table public.late (id int);\n" }),
+    /^migrations\/0000-late\.sql comes before migrations\/0002-second\.sql, which is applied already$/,
+  ],
+];
+
+for (const [what, change, says] of drifts) {
+  test(`applySchema() refuses ${what} with exit code 4 and applies nothing`, async () => {
+    await using database = await withDatabase({ isEmpty: true });
+    await using folder = await withFiles(ordinary);
+    await apply(database.administrator, folder);
+    const before = [await readLedger(database.admin), await tablesOf(database.admin)];
+    await change(folder);
+    await folder.write({ "migrations/0009-next.sql": "create table public.next (id int);\n" });
+    const error = await failure(apply(database.administrator, folder));
+    assert.deepEqual([error.code, error.exitCode], ["SCHEMA_DRIFT", 4]);
+    assert.match(error.message, says);
+    assert.deepEqual([await readLedger(database.admin), await tablesOf(database.admin)], before);
+  });
+}
+
+test("applySchema() applies a routine again when it was changed, and only that, without a remark", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles(ordinary);
+  await apply(database.administrator, folder);
+  const name = "routines/functions/public.answer.sql";
+  await folder.write({ [name]: (ordinary[name] ?? "").replace("42", "43") });
+  const notices: string[] = [];
+  const { applied } = await apply(database.administrator, folder, { onNotice: (text) => notices.push(text) });
+  assert.deepEqual([applied, notices], [[name], []]);
+  const [row] = await database.admin`select public.answer() as answer`;
+  assert.equal(row?.["answer"], 43);
+  assert.equal((await readLedger(database.admin)).length, Object.keys(ordinary).length);
+});
+
+const badNames: readonly (readonly [string, string, RegExp])[] = [
+  ["no number", "migrations/first.sql", /four digits/],
+  ["three digits", "migrations/001-first.sql", /four digits/],
+  ["an underscore", "migrations/0001_first.sql", /four digits/],
+  ["capitals", "migrations/0003-First.sql", /four digits/],
+  ["a folder", "migrations/more/0003-third.sql", /four digits/],
+  [
+    "a number that is taken",
+    "migrations/0002-other.sql",
+    /^migrations\/0002-other\.sql has the same number|^migrations\/0002-second\.sql has the same number/,
+  ],
+];
+
+for (const [what, name, says] of badNames) {
+  test(`applySchema() refuses a migration's name with ${what} before it applies anything`, async () => {
+    await using database = await withDatabase({ isEmpty: true });
+    await using folder = await withFiles({ ...ordinary, [name]: "select 1;\n" });
+    const error = await failure(apply(database.administrator, folder));
+    assert.deepEqual([error.code, error.exitCode], ["MIGRATION_NAME", 2]);
+    assert.match(error.message, /^migrations\/\S+\.sql can't take part in the order of the migrations$/);
+    assert.match(error.why ?? "", says);
+    assert.deepEqual(await tablesOf(database.admin), []);
+  });
+}
+
+test("placeholders are quoted names, of a database whose name has quotes, dots and spaces, too", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  const name = `te"st.da ta'b äß🛒 ${randomUUID().slice(0, 8)}`;
+  await ensureDatabase(database.admin, await readAdministrator(database.admin), name);
+  try {
+    await using folder = await withFiles({
+      "migrations/0001-first.sql":
+        "comment on database :{database} is 'found';\ngrant create on schema public to :{app}, :{owner};\n",
+    });
+    await apply({ ...database.administrator, database: name }, folder);
+    const [row] = await database.admin`
+      select shobj_description(oid, 'pg_database') as comment from pg_database where datname = ${name}`;
+    assert.equal(row?.["comment"], "found");
+  } finally {
+    await database.admin.unsafe(`drop database ${quoteIdentifier(name)} with (force)`);
+  }
+});
+
+test("applySchema() refuses a placeholder that it does not know, with its place", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({ "migrations/0001-first.sql": "select 1;\nselect '🛒', :{user};\n" });
+  const error = await failure(apply(database.administrator, folder));
+  assert.deepEqual([error.code, error.exitCode], ["PLACEHOLDER", 2]);
+  const file = join(folder.dir, "migrations/0001-first.sql");
+  assert.equal(error.message, `${file}:2:13: there is no placeholder :{user}`);
+  assert.deepEqual(await readLedger(database.admin), []);
+});
+
+test("applySchema() waits while another session has the lock, and names that session", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles(ordinary);
+  const holder = connect(database.administrator, { applicationName: "the holder" });
+  const [row] = await holder.sql.unsafe(`select pg_advisory_lock(${lockKey}), pg_backend_pid() as pid`);
+  const waits: string[] = [];
+  const { applied } = await apply(database.administrator, folder, {
+    onWait: (who) => {
+      waits.push(who);
+      void holder[Symbol.asyncDispose]();
+    },
+  });
+  assert.equal(applied.length, Object.keys(ordinary).length);
+  assert.deepEqual(waits, [`session ${row?.["pid"]} (the holder, ${database.administrator.user})`]);
+});
+
+test("applySchema() gives up with exit code 5 when the lock is not free in time, and names its holder", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles(ordinary);
+  await using holder = connect(database.administrator, { applicationName: "the holder" });
+  await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
+  const error = await failure(apply(database.administrator, folder, { timeoutMs: 120 }));
+  assert.deepEqual([error.code, error.exitCode], ["LOCKED", 5]);
+  assert.match(error.why ?? "", /^session \d+ \(the holder, postgres\) held the lock for 120 ms\.$/);
+  assert.match(error.fix ?? "", /pg_terminate_backend/);
+  assert.deepEqual(await tablesOf(database.admin), []);
+});
+
+test("applySchema() needs no lock when nothing is pending", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles(ordinary);
+  await apply(database.administrator, folder);
+  await using holder = connect(database.administrator);
+  await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
+  assert.deepEqual((await apply(database.administrator, folder, { timeoutMs: 0 })).applied, []);
+});
+
+test("applySchema() stops to wait when its signal is aborted, and has applied nothing", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles(ordinary);
+  await using holder = connect(database.administrator);
+  await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
+  const controller = new AbortController();
+  const work = apply(database.administrator, folder, { signal: controller.signal, onWait: () => controller.abort() });
+  await assert.rejects(work, (error: Error) => error.name === "AbortError");
+  assert.deepEqual(await tablesOf(database.admin), []);
+});
+
+test("applySchema() passes on the absence of uuid-ossp as a notice, and goes on", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  // A server without the extension, for the sessions of this database: its list of extensions leaves it out.
+  await database.admin.begin(async (tx) => {
+    await tx`set local allow_system_table_mods = on`;
+    await tx`
+      create or replace view pg_catalog.pg_available_extensions as
+      select e.name, e.default_version, x.extversion as installed_version, e.comment
+      from pg_catalog.pg_available_extensions() as e (name, default_version, comment)
+      left join pg_catalog.pg_extension as x on e.name = x.extname
+      where e.name <> 'uuid-ossp'`;
+  });
+  const notices: string[] = [];
+  const { applied, total } = await apply(
+    database.administrator,
+    { dir: schemaDir },
+    { onNotice: (text) => notices.push(text) },
+  );
+  assert.equal(applied.length, total);
+  assert.deepEqual(notices, ["NOTICE: the extension uuid-ossp is not available on this server; it is left out"]);
+  const extensions = await database.admin`select extname from pg_extension order by extname`;
+  assert.deepEqual(
+    extensions.map((row) => row["extname"]),
+    ["pgcrypto", "plpgsql"],
+  );
+});
+
+test("the product's own files apply without a remark", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  const notices: string[] = [];
+  await apply(database.administrator, { dir: schemaDir }, { onNotice: (text) => notices.push(text) });
+  assert.deepEqual(notices, []);
+  const extensions = await database.admin`select extname from pg_extension order by extname`;
+  assert.deepEqual(
+    extensions.map((row) => row["extname"]),
+    ["pgcrypto", "plpgsql", "uuid-ossp"],
+  );
+});
+
+test("20 processes of schema apply at once end with exit code 0, and one of them has applied each file", async () => {
+  await using stack = await withCluster();
+  const { stackDir } = stack;
+  await using connection = connect(await stack.administrator());
+  for (let round = 0; round < testRounds(1); round++) {
+    const database = `race_${round}`;
+    await ensureDatabase(connection.sql, await readAdministrator(connection.sql), database);
+    const words = ["schema", "apply", "--database", database];
+    const runs = await Promise.all(Array.from({ length: 20 }, () => runForData<ApplyResult>(words, { stackDir })));
+    const applied = runs.flatMap((run) => run.applied);
+    await using raced = connect({ ...(await stack.administrator()), database });
+    assert.deepEqual(applied.toSorted(), await readLedger(raced.sql));
+    assert.equal(applied.length, runs[0]?.total);
+    const once = await raced.sql`select count(*)::int as count from event_store.event_stream`;
+    assert.equal(once[0]?.["count"], 0);
+  }
+});
+
+test("schema status lists what is pending and applied, and exits with 10 when asked to and something is pending", async () => {
+  await using stack = await withCluster();
+  const { stackDir } = stack;
+  await using connection = connect(await stack.administrator());
+  await ensureDatabase(connection.sql, await readAdministrator(connection.sql), "not_yet");
+  const words = ["schema", "status", "--database", "not_yet"];
+  const before = await runForData<{ applied: unknown[]; pending: string[] }>(words, { stackDir });
+  assert.deepEqual(before.applied, []);
+  assert.equal(before.pending[0], "migrations/0001-schemas.sql");
+  assert.equal((await runScript(words, { stackDir })).exitCode, 0);
+  const pending = await runScript([...words, "--exit-code"], { stackDir });
+  assert.equal(pending.exitCode, 10);
+  assert.match(pending.stdout, /^migrations\/0001-schemas\.sql +pending$/m);
+
+  await runForData(["schema", "apply", "--database", "not_yet"], { stackDir });
+  const done = await runScript([...words, "--exit-code"], { stackDir });
+  assert.equal(done.exitCode, 0);
+  assert.match(done.stdout, /^migrations\/0001-schemas\.sql +applied$/m);
+  assert.doesNotMatch(done.stdout, /pending/);
+});
+
+interface SchemaFolder extends AsyncDisposable {
+  readonly dir: string;
+  write(files: Files): Promise<void>;
+  remove(name: string): Promise<void>;
+}
+
+/** Writes files into a folder of their own, which is removed when it is disposed of. */
+async function withFiles(files: Files): Promise<SchemaFolder> {
+  const dir = await mkdtemp(join(tmpdir(), "cqrs-schema-"));
+  const folder: SchemaFolder = {
+    dir,
+    async write(more) {
+      for (const [name, text] of Object.entries(more)) {
+        await mkdir(dirname(join(dir, name)), { recursive: true });
+        await writeFile(join(dir, name), text);
+      }
+    },
+    remove: (name) => rm(join(dir, name)),
+    [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }),
+  };
+  await mkdir(join(dir, "migrations"));
+  await mkdir(join(dir, "routines"));
+  await folder.write(files);
+  return folder;
+}
+
+function apply(
+  target: ConnectionTarget,
+  { dir }: { readonly dir: string },
+  options: Partial<ApplyOptions> = {},
+): Promise<ApplyResult> {
+  return applySchema(target, {
+    dir,
+    timeoutMs: 30_000,
+    signal: new AbortController().signal,
+    onWait: () => {},
+    onNotice: () => {},
+    ...options,
+  });
+}
+
+async function failure(work: Promise<unknown>): Promise<ScriptError> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof ScriptError) return error;
+    throw error;
+  }
+  return assert.fail("it did not fail");
+}
+
+async function readLedger(sql: Sql): Promise<string[]> {
+  const rows = await sql<{ name: string }[]>`select name from public.schema_migration order by name collate "C"`;
+  return rows.map(({ name }) => name);
+}
+
+async function tablesOf(sql: Sql): Promise<string[]> {
+  const rows = await sql<{ name: string }[]>`
+    select relname as name from pg_class
+    where relnamespace = 'public'::regnamespace and relkind = 'r' order by relname`;
+  return rows.map(({ name }) => name);
+}
