@@ -70,7 +70,8 @@ export interface ConfigSources {
 export const packageDir: string = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
 const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "public", "none"];
-const reservedDatabases = ["postgres", "template0", "template1"];
+/** Databases that every server has; none of them is an application's. */
+export const reservedDatabases: readonly string[] = ["postgres", "template0", "template1"];
 const unitMs = { ms: 1, s: 1000, m: 60_000 } as const;
 
 const port = v.pipe(
@@ -82,9 +83,10 @@ const port = v.pipe(
 );
 const identifier = v.pipe(
   v.string(),
+  v.nonEmpty("must not be empty"),
   v.check((name) => Buffer.byteLength(name) <= 63, "must have at most 63 bytes"),
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-  v.regex(/^[^\u0000-\u001f\u007f]+$/, "must not contain control characters"),
+  v.regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters"),
 );
 const database = v.pipe(
   identifier,

@@ -7,6 +7,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** What is known about the terminal. */
 export interface Terminal {
   readonly isStdinTerminal: boolean;
+  readonly isStdoutTerminal: boolean;
   readonly isStderrTerminal: boolean;
   readonly isCi: boolean;
   /** What NO_COLOR or FORCE_COLOR ask for; undefined when neither is set. */
@@ -43,6 +44,7 @@ export function terminal(): Terminal {
   const { NO_COLOR, FORCE_COLOR, CI, TERM } = environment();
   return {
     isStdinTerminal: process.stdin.isTTY === true,
+    isStdoutTerminal: process.stdout.isTTY === true && TERM !== "dumb",
     isStderrTerminal: process.stderr.isTTY === true && TERM !== "dumb",
     isCi: isSet(CI) && CI !== "false",
     colors: isSet(NO_COLOR) ? false : isSet(FORCE_COLOR) ? FORCE_COLOR !== "0" : undefined,

@@ -27,6 +27,8 @@ async function runSuites(words: readonly string[]): Promise<void> {
   const files = chosen.length > 0 ? chosen : await findTests();
   const reports = await mkdtemp(join(tmpdir(), "cqrs-reports-"));
   const stack = await withCluster();
+  // Ctrl-C ends the tests, which got it too; the cluster is still to be removed.
+  process.once("SIGINT", () => {});
   const env = { ...process.env, CQRS_TEST_STACK: stack.stackDir, ...(isSoak ? { CQRS_TEST_ROUNDS: soakRounds } : {}) };
   try {
     const counts = [

@@ -20,7 +20,14 @@ export interface TestStack extends AsyncDisposable {
   application(): Promise<ConnectionTarget & { readonly password: string }>;
 }
 
-const silent = new Output({ isJson: false, isQuiet: true, isVerbose: false, isColored: false, isInteractive: false });
+const silent = new Output({
+  isJson: false,
+  isQuiet: true,
+  isVerbose: false,
+  isColored: false,
+  isResultColored: false,
+  isInteractive: false,
+});
 
 /** What library functions need that report progress. */
 export const silentRun = { reporter: new Reporter(silent), signal: new AbortController().signal };
@@ -50,7 +57,12 @@ export async function bootstrapTestStack(stackDir: string, flags: ConfigFlags = 
 /** Makes a stack and bootstraps it: for tests that disturb a whole cluster. */
 export async function withCluster(): Promise<TestStack> {
   const stack = await makeTestStack();
-  await bootstrapTestStack(stack.stackDir);
+  try {
+    await bootstrapTestStack(stack.stackDir);
+  } catch (error) {
+    await stack[Symbol.asyncDispose]();
+    throw error;
+  }
   return stack;
 }
 

@@ -9,7 +9,10 @@ export interface OutputOptions {
   readonly isJson: boolean;
   readonly isQuiet: boolean;
   readonly isVerbose: boolean;
+  /** Whether stderr gets colours. */
   readonly isColored: boolean;
+  /** Whether stdout gets colours. */
+  readonly isResultColored: boolean;
   /** Whether stderr is a terminal that a line may be rewritten on. */
   readonly isInteractive: boolean;
 }
@@ -24,7 +27,7 @@ export class Output {
 
   /** Writes a line of the result, for people. */
   result(text: string): void {
-    process.stdout.write(`${this.options.isColored ? text : stripVTControlCharacters(text)}\n`);
+    process.stdout.write(`${this.options.isResultColored ? text : stripVTControlCharacters(text)}\n`);
   }
 
   /** Writes the result for programs: one JSON object on one line. */
@@ -34,35 +37,38 @@ export class Output {
 
   /** Writes a line of progress. */
   progress(text: string): void {
-    if (!this.options.isQuiet) this.raw(`${text}\n`);
+    if (!this.options.isQuiet) this.#line(text);
   }
 
   /** Writes a line of progress that only `--verbose` shows. */
   verbose(text: string): void {
-    if (this.options.isVerbose) this.raw(`${this.style("gray", text)}\n`);
+    if (this.options.isVerbose) this.#line(this.style("gray", text));
   }
 
   /** Writes something that needs attention but stops nothing. */
   warn(text: string): void {
-    this.raw(`${this.style("yellow", "warning:")} ${text}\n`);
+    this.#line(`${this.style("yellow", "warning:")} ${text}`);
   }
 
   /** Writes what failed, why, and how to mend it. */
   error(error: ScriptError): void {
-    this.raw(`${this.style("red", "error:")} ${error.message}\n`);
-    if (error.why !== undefined) this.raw(`  why: ${indent(error.why)}\n`);
-    if (error.fix !== undefined) this.raw(`  fix: ${indent(error.fix)}\n`);
+    this.#line(`${this.style("red", "error:")} ${error.message}`);
+    if (error.why !== undefined) this.#line(`  why: ${indent(error.why)}`);
+    if (error.fix !== undefined) this.#line(`  fix: ${indent(error.fix)}`);
   }
 
-  /** Writes to stderr as it stands; only where nobody watches, colours and cursor movements are removed. */
+  /** Writes to stderr as it stands, cursor movements included. */
   raw(text: string): void {
-    const { isColored, isInteractive } = this.options;
-    process.stderr.write(isColored || isInteractive ? text : stripVTControlCharacters(text));
+    process.stderr.write(text);
   }
 
-  /** @returns `text` in the given style, or as it is when the output is not coloured */
+  /** @returns `text` in the given style; it is taken away again on a stream that is not coloured */
   style(style: Style, text: string): string {
-    return this.options.isColored ? styleText(style, text, { validateStream: false }) : text;
+    return styleText(style, text, { validateStream: false });
+  }
+
+  #line(text: string): void {
+    this.raw(`${this.options.isColored ? text : stripVTControlCharacters(text)}\n`);
   }
 }
 

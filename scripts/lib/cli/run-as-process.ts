@@ -130,13 +130,15 @@ function asksFor(rawArgs: readonly string[], ...flags: string[]): boolean {
 }
 
 function createOutput(rawArgs: readonly string[]): Output {
-  const { isStderrTerminal, isCi, colors } = terminal();
+  const { isStdoutTerminal, isStderrTerminal, isCi, colors } = terminal();
   const isInteractive = isStderrTerminal && !isCi;
+  const asked = asksFor(rawArgs, "--no-color") ? false : asksFor(rawArgs, "--color") || colors;
   return new Output({
     isJson: asksFor(rawArgs, "--json"),
     isQuiet: asksFor(rawArgs, "--quiet"),
     isVerbose: asksFor(rawArgs, "--verbose"),
-    isColored: !asksFor(rawArgs, "--no-color") && (asksFor(rawArgs, "--color") || (colors ?? isInteractive)),
+    isColored: asked ?? isInteractive,
+    isResultColored: asked ?? (isStdoutTerminal && !isCi),
     isInteractive,
   });
 }

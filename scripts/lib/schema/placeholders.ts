@@ -40,7 +40,7 @@ export function expandPlaceholders(file: SchemaFile, values: Placeholders): Expa
   let readTo = 0;
   /** Where a copied stretch begins, in the result and in the file. */
   const stretches: Stretch[] = [{ at: 0, source: 0 }];
-  for (const match of file.text.matchAll(/:\{([^}\n]*)\}/g)) {
+  for (const match of file.text.matchAll(/:\{(\w+)\}/g)) {
     const name = match[1] as string;
     if (!Object.hasOwn(values, name)) throw unknownPlaceholder(file, name, lineAndColumn(file.text, match.index));
     text += file.text.slice(readTo, match.index) + values[name as keyof Placeholders];

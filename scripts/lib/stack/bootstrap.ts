@@ -1,4 +1,5 @@
 import type { FinishedStep, StepResult } from "../cli/reporter.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
 import { type Connection, type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
 import { connectionFailure, explainConnectionError } from "../postgres/connection-error.ts";
@@ -24,6 +25,9 @@ export interface BootstrapResult {
   readonly isChanged: boolean;
   readonly steps: readonly FinishedStep[];
 }
+
+/** Where to log in while the database does not exist yet. */
+const maintenanceDatabases = ["postgres", "template1"];
 
 type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<void>;
 
@@ -115,7 +119,8 @@ async function applyPending(target: ConnectionTarget, stack: Stack, run: StackRu
 
 /** The database to be made may not exist yet; another one of the server does for making it. */
 async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): Promise<Connection> {
-  for (const candidate of [target, { ...target, database: "postgres" }]) {
+  for (const database of [target.database, ...maintenanceDatabases]) {
+    const candidate = { ...target, database };
     const connection = connect(candidate, { applicationName: "cqrs-postgres bootstrap", signal });
     try {
       await connection.sql`select 1`;
@@ -125,7 +130,13 @@ async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): P
       if (connectionFailure(error) !== "no-database") throw explainConnectionError(error, candidate);
     }
   }
-  throw new Error("the server has no database postgres");
+  throw new ScriptError({
+    code: "NO_DATABASE",
+    exitCode: exitCodes.notReady,
+    message: `${maskedUrl(target)} does not exist, and there is no other database to make it from`,
+    why: `None of ${maintenanceDatabases.join(", ")} lets this login in.`,
+    fix: `Make it by the server's own tools: create database ${target.database}`,
+  });
 }
 
 /** Statements that set a password stay out of the server's log; only a superuser may say so. */

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Reporter } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { Config, Mode } from "../config.ts";
+import { type Config, type Mode, reservedDatabases } from "../config.ts";
 import type { ConnectionTarget } from "../postgres/connect.ts";
 import { superuser } from "../postgres/server/cluster.ts";
 import { findPostmaster } from "../postgres/server/process.ts";
@@ -34,12 +34,13 @@ const defaults = { mode: "embedded", database: "cqrs_db", user: "cqrs_user" } as
 /** Finds out which stack the configuration is about; changes nothing. */
 export async function openStack(config: Config): Promise<Stack> {
   const remembered = await readState(config.stackDir);
+  const mode = config.mode ?? remembered?.mode ?? defaults.mode;
   return {
     config,
-    mode: config.mode ?? remembered?.mode ?? defaults.mode,
+    mode,
     stackDir: config.stackDir,
     dataDir: join(config.stackDir, "postgres/data"),
-    database: config.database ?? remembered?.database ?? defaults.database,
+    database: config.database ?? databaseOfUrl(config, mode) ?? remembered?.database ?? defaults.database,
     user: config.user ?? remembered?.user ?? defaults.user,
     remembered,
     secrets: new FileSecretStore(join(config.stackDir, "secrets")),
@@ -69,6 +70,12 @@ export async function readApplicationSecret(stack: Stack): Promise<ApplicationSe
   const secret = await stack.secrets.read(secretPaths.applicationLocal);
   if (secret === undefined) throw notRunning(stack);
   return secret.data as ApplicationSecret;
+}
+
+/** The database of DATABASE_URL is the one that is meant, unless it is one that administrators log in to. */
+function databaseOfUrl({ externalServer }: Config, mode: Mode): string | undefined {
+  const name = mode === "external" ? externalServer?.database : undefined;
+  return name === undefined || reservedDatabases.includes(name) ? undefined : name;
 }
 
 /** @returns the error of a script that needs a bootstrapped, running stack */

@@ -29,7 +29,10 @@ begin
   elsif aggregate_id is null then
     return 'the aggregate id is missing';
   elsif expected_version < -2 and expected_version <> -4 then
-    return format('%s is not an expected version', expected_version);
+    return format(
+      '%s is not an expected version: give a version, 0 for no stream, -4 for any stream, or null for either',
+      expected_version
+    );
   elsif coalesce(cardinality(events), 0) = 0 then
     return 'there are no events to append';
   elsif array_ndims(events) <> 1 then
