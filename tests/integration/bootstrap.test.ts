@@ -133,6 +133,15 @@ test("a running server refuses to move, a stopped one moves for good", async () 
   assert.equal((await stack.application()).port, wanted);
 });
 
+test("the port stays when the state file is lost", async () => {
+  await using stack = await makeTestStack();
+  const port = await freePort();
+  await runForData(["bootstrap", "--port", `${port}`], stack);
+  await runForData(["stop"], stack);
+  await rm(join(stack.stackDir, "state.json"));
+  assert.equal((await runForData<BootstrapResult>(["bootstrap"], stack)).port, port);
+});
+
 test("a data directory of another major version is refused with the way out, and left as it was", async () => {
   await using stack = await makeTestStack();
   await mkdir(stack.dataDir, { recursive: true });

@@ -321,9 +321,37 @@ test("an external server that can't be reached ends with exit code 3 and a maske
   const env = { DATABASE_URL: `postgres://boss:s3cr3t-w0rd@127.0.0.1:${port}/x` };
   const ran = await runScript(["bootstrap", "--mode", "external"], { stackDir: folder.dir, env });
   assert.equal(ran.exitCode, 3, ran.stderr);
-  assert.match(ran.stderr, /^error: Can't use postgres:\/\/boss:\*\*\*\*@127\.0\.0\.1:\d+\/cqrs_db$/m);
+  assert.match(ran.stderr, /^error: Can't use postgres:\/\/boss:\*\*\*\*@127\.0\.0\.1:\d+\/x$/m);
   assert.match(ran.stderr, /ECONNREFUSED/);
   await assertNoSecrets(ran, ["s3cr3t-w0rd"]);
+});
+
+test("schema apply on a server that no bootstrap has prepared ends with exit code 3 and says what is missing", async () => {
+  await using server = await withBareCluster();
+  const ran = await runScript(["schema", "apply", "--mode", "external", "--database", "template1"], server.options);
+  assert.equal(ran.exitCode, 2, "a database of every server's is not ours");
+  await using admin = connect(server.superuser);
+  await admin.sql`create database unprepared`;
+  const unprepared = await runScript(
+    ["schema", "apply", "--mode", "external", "--database", "unprepared"],
+    server.options,
+  );
+  assert.equal(unprepared.exitCode, 3, unprepared.stderr);
+  assert.match(unprepared.stderr, /role "cqrs_owner" does not exist/);
+  assert.match(unprepared.stderr, /fix: bun run bootstrap/);
+});
+
+test("DATABASE_URL names the database that is made, unless it is one for administrators", async () => {
+  await using server = await withBareCluster();
+  const url = new URL(server.options.env["DATABASE_URL"] ?? "");
+  for (const [given, made] of [
+    ["named", "named"],
+    ["template1", "named"],
+  ]) {
+    url.pathname = `/${given}`;
+    const options = { ...server.options, env: { DATABASE_URL: url.href } };
+    assert.equal((await runForData<BootstrapResult>(["bootstrap", "--mode", "external"], options)).database, made);
+  }
 });
 
 test("an external server that nobody named ends with exit code 2", async () => {

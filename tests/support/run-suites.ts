@@ -19,6 +19,8 @@ interface Count {
 }
 
 const soakRounds = "20";
+/** Nothing is to take so long; it only ends a test that hangs, in a soak too. */
+const testTimeoutMs = "900000";
 const suites = ["tests/unit", "tests/integration"];
 
 async function runSuites(words: readonly string[]): Promise<void> {
@@ -56,7 +58,7 @@ function bunCommand(files: readonly string[], reportFile: string): string[] {
     process.execPath,
     "test",
     "--timeout",
-    "120000",
+    testTimeoutMs,
     "--reporter=junit",
     `--reporter-outfile=${reportFile}`,
     ...paths,

@@ -2,7 +2,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl } from "./connect.ts";
 
 /** Why a connection could not be made; what to do depends on it. */
-export type ConnectionFailure = "unreachable" | "starting" | "wrong-password" | "no-database" | "lost";
+export type ConnectionFailure = "unreachable" | "starting" | "wrong-password" | "no-database" | "refused" | "lost";
 
 const failures: Readonly<Record<string, ConnectionFailure>> = {
   ECONNREFUSED: "unreachable",
@@ -27,7 +27,7 @@ const failures: Readonly<Record<string, ConnectionFailure>> = {
 
 /** @returns what kind of failure an error of the driver is; undefined when it is not one of the connection */
 export function connectionFailure(error: unknown): ConnectionFailure | undefined {
-  return failures[errorCode(error)];
+  return failures[errorCode(error)] ?? (isFatal(error) ? "refused" : undefined);
 }
 
 /**
@@ -55,6 +55,11 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
     why,
     fix: "bun run bootstrap",
   });
+}
+
+/** The server ended the session: it refused a start-up setting, such as a role that does not exist. */
+function isFatal(error: unknown): boolean {
+  return (error as { severity?: unknown } | null)?.severity === "FATAL";
 }
 
 /** @returns the SQLSTATE or system error code that an error carries, or "" */

@@ -5,7 +5,13 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { ConnectionTarget } from "../postgres/connect.ts";
 import { chooseAccount } from "../postgres/server/account.ts";
 import { type Binaries, findBinaries } from "../postgres/server/binaries.ts";
-import { initialiseCluster, inspectCluster, removeLeftovers, superuser } from "../postgres/server/cluster.ts";
+import {
+  initialiseCluster,
+  inspectCluster,
+  readSettledPort,
+  removeLeftovers,
+  superuser,
+} from "../postgres/server/cluster.ts";
 import { type EmbeddedServer, ensureRunning } from "../postgres/server/life-cycle.ts";
 import { choosePort } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/process.ts";
@@ -64,10 +70,15 @@ async function settlePort(stack: Stack): Promise<number> {
   const isRunning = running.state === "running";
   if (isRunning && config.port !== undefined && config.port !== running.port)
     throw wouldMove(running.port, config.port);
-  const port = isRunning ? running.port : (config.port ?? remembered?.port ?? (await choosePort(stack.stackDir)));
+  const port = isRunning ? running.port : (config.port ?? remembered?.port ?? (await lastOrNewPort(stack)));
   const state = { mode, database, user, port };
   if (JSON.stringify(state) !== JSON.stringify(remembered)) await writeState(stack.stackDir, state);
   return port;
+}
+
+/** A cluster whose state file was lost still has its port in its settings. */
+async function lastOrNewPort({ dataDir, stackDir }: Stack): Promise<number> {
+  return (await readSettledPort(dataDir)) ?? (await choosePort(stackDir));
 }
 
 async function ensureSuperuserPassword(stack: Stack): Promise<string> {

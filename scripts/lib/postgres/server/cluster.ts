@@ -137,6 +137,13 @@ export async function writeSettings(dataDir: string, account: ServerAccount, por
   await account.own(logDir);
 }
 
+/** @returns the port that the cluster was last started on; undefined when it never was */
+export async function readSettledPort(dataDir: string): Promise<number | undefined> {
+  const settings = await readFile(join(dataDir, "postgresql.conf"), "utf8").catch(() => "");
+  const port = /^port = (\d+)$/m.exec(settings)?.[1];
+  return port === undefined ? undefined : Number(port);
+}
+
 /** The socket's folder is relative to the data directory: its path is never too long, and nobody else can enter it. */
 function ownSettings(port: number): string {
   return `# The embedded server's own settings.
