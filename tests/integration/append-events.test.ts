@@ -199,6 +199,9 @@ const event = (changes: object) => `array[${literal({ ...placed, ...changes })}]
 const without = (key: keyof typeof placed) => event({ [key]: undefined });
 const id = "gen_random_uuid()";
 /** What is wrong, the arguments, and the sentence that says so. */
+const notExpected =
+  "is not an expected version: give a version, 0 for no stream, -4 for any stream, or null for either";
+
 const cases: readonly (readonly [string, string, string])[] = [
   ["an empty batch", `'Order', ${id}, 0, '{}'`, "there are no events to append"],
   ["null for the batch", `'Order', ${id}, 0, null`, "there are no events to append"],
@@ -241,8 +244,8 @@ const cases: readonly (readonly [string, string, string])[] = [
         ] as const,
     ),
   ),
-  ["the expected version -3", `'Order', ${id}, -3, array[${good}]`, "-3 is not an expected version"],
-  ["the expected version -5", `'Order', ${id}, -5, array[${good}]`, "-5 is not an expected version"],
+  ["the expected version -3", `'Order', ${id}, -3, array[${good}]`, `-3 ${notExpected}`],
+  ["the expected version -5", `'Order', ${id}, -5, array[${good}]`, `-5 ${notExpected}`],
   ["an empty aggregate type", `'', ${id}, 0, array[${good}]`, "the aggregate type is missing"],
   ["null for the aggregate type", `null, ${id}, 0, array[${good}]`, "the aggregate type is missing"],
   [

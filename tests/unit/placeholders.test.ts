@@ -24,7 +24,7 @@ test("expandPlaceholders() puts quoted names in place of all placeholders", () =
 });
 
 test("expandPlaceholders() leaves a file without placeholders as it is", () => {
-  const text = "select '{1,2}'::int[], array[1:2], '$1', ':name'";
+  const text = `select '{1,2}'::int[], array[1:2], '$1', ':name', '{"a":{"b":1}}', '{"a":{}}'`;
   assert.equal(expandPlaceholders(fileOf(text), placeholdersFor("cqrs_db")).text, text);
 });
 
@@ -37,7 +37,7 @@ test("expandPlaceholders() does not expand what a name brings with it", () => {
   assert.equal(expandPlaceholders(fileOf(":{database}"), placeholdersFor(":{app} $&")).text, '":{app} $&"');
 });
 
-for (const name of ["role", "", "constructor", "APP", " app"]) {
+for (const name of ["role", "constructor", "APP"]) {
   test(`expandPlaceholders() refuses the placeholder ${JSON.stringify(name)} with its place`, () => {
     const file = fileOf(`select 1;\n  grant select on t to :{app}, :{${name}};`);
     assert.throws(
