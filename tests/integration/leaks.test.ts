@@ -21,7 +21,7 @@ test("no password stands in any output, log, data file, environment or command l
     const { stdout, stderr } = await runScript(words, { ...stack, env });
     outputs.push(`${words.join(" ")}\n${stdout}${stderr}`);
   };
-  await run(["bootstrap", "--verbose"]);
+  await run(["bootstrap", "--verbose"], { PGPASSWORD: chosenPassword });
   const generated = (await stack.application()).password;
   await run(["bootstrap", "--json", "--verbose"], { POSTGRES_PASSWORD: chosenPassword });
   await run(["bootstrap", "--database", "postgres"], { POSTGRES_PASSWORD: chosenPassword });
