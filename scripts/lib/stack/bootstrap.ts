@@ -9,8 +9,7 @@ import { type Administrator, ensureRoles, readAdministrator } from "../postgres/
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { startEmbeddedServer } from "./embedded.ts";
-import { lockStack } from "./lock.ts";
-import { administratorTarget, openStack, type Stack, type StackRun } from "./stack.ts";
+import { administratorTarget, lockForRun, openStack, type Stack, type StackRun } from "./stack.ts";
 import { writeState } from "./state.ts";
 
 /** What a bootstrap has made ready. */
@@ -39,7 +38,7 @@ type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<voi
  */
 export async function bootstrap(config: Config, run: StackRun): Promise<BootstrapResult> {
   const stack = await openStack(config);
-  using _lock = stack.mode === "embedded" ? await lockForBootstrap(stack, run) : undefined;
+  using _lock = stack.mode === "embedded" ? await lockForRun(stack, "bootstrap", run) : undefined;
   warnOfVault(config, run);
   const steps: FinishedStep[] = [];
   const step: StepRunner = async (name, work) => {
@@ -144,15 +143,6 @@ async function keepOutOfLog(sql: Sql): Promise<void> {
   await sql`select pg_catalog.set_config('log_statement', 'none', false),
     pg_catalog.set_config('log_min_duration_statement', '-1', false),
     pg_catalog.set_config('log_min_error_statement', 'panic', false)`;
-}
-
-function lockForBootstrap(stack: Stack, { reporter, signal }: StackRun): Promise<Disposable> {
-  return lockStack(stack.stackDir, {
-    command: "bootstrap",
-    timeoutMs: stack.config.timeoutMs,
-    signal,
-    onWait: (holder) => reporter.info(`waiting for ${holder}, which is at work on this stack`),
-  });
 }
 
 function warnOfVault(config: Config, { reporter }: StackRun): void {

@@ -4,10 +4,9 @@ import { lstat, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { connect } from "../postgres/connect.ts";
-import { removeLeftovers } from "../postgres/server/cluster.ts";
+import { readMajorVersion, removeLeftovers } from "../postgres/server/cluster.ts";
 import { stop } from "../postgres/server/life-cycle.ts";
-import { lockStack } from "./lock.ts";
-import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
+import { administratorTarget, lockForRun, type Stack, type StackRun } from "./stack.ts";
 import { removeState } from "./state.ts";
 
 /** What a removal is about to delete. */
@@ -35,7 +34,7 @@ export interface StopResult {
 export async function stopStack(stack: Stack, run: StackRun): Promise<StopResult> {
   refuseExternal(stack, "stopped");
   if (!existsSync(stack.dataDir)) return { pid: null };
-  using _lock = await lock(stack, "stop", run);
+  using _lock = await lockForRun(stack, "stop", run);
   const pid = await stop(stack.dataDir, { timeoutMs: stack.config.timeoutMs, signal: run.signal });
   return { pid: pid ?? null };
 }
@@ -48,7 +47,7 @@ export async function stopStack(stack: Stack, run: StackRun): Promise<StopResult
 export async function planRemoval(stack: Stack): Promise<RemovalPlan | undefined> {
   refuseExternal(stack, "destroyed");
   if (!existsSync(stack.dataDir)) return undefined;
-  if (!existsSync(join(stack.dataDir, "PG_VERSION"))) throw foreignData(stack.dataDir);
+  await readMajorVersion(stack.dataDir);
   const kept = ["secrets", "postgres/backups"].map((name) => join(stack.stackDir, name)).filter(existsSync);
   const sizeBytes = await folderSize(stack.dataDir);
   return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countRows(stack)) };
@@ -56,7 +55,7 @@ export async function planRemoval(stack: Stack): Promise<RemovalPlan | undefined
 
 /** Stops the server and deletes its data; secrets and backups stay. Cut off anywhere, it is completed by the next run. */
 export async function destroyStack(stack: Stack, run: StackRun): Promise<void> {
-  using _lock = await lock(stack, "destroy", run);
+  using _lock = await lockForRun(stack, "destroy", run);
   await stop(stack.dataDir, { timeoutMs: stack.config.timeoutMs, signal: run.signal });
   // A name that the next bootstrap takes for a left-over: half a cluster is never taken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
@@ -87,15 +86,6 @@ async function folderSize(folder: string): Promise<number> {
   return sizeBytes;
 }
 
-function lock(stack: Stack, command: string, { reporter, signal }: StackRun): Promise<Disposable> {
-  return lockStack(stack.stackDir, {
-    command,
-    timeoutMs: stack.config.timeoutMs,
-    signal,
-    onWait: (holder) => reporter.info(`waiting for ${holder}, which is at work on this stack`),
-  });
-}
-
 function refuseExternal(stack: Stack, verb: string): void {
   if (stack.mode !== "external") return;
   throw new ScriptError({
@@ -104,15 +94,5 @@ function refuseExternal(stack: Stack, verb: string): void {
     message: `An external server is not ${verb} from here`,
     why: "This stack uses a server that somebody else runs.",
     fix: "Use that server's own tools.",
-  });
-}
-
-function foreignData(dataDir: string): ScriptError {
-  return new ScriptError({
-    code: "FOREIGN_DATA",
-    exitCode: exitCodes.prerequisite,
-    message: `${dataDir} is not a PostgreSQL data directory`,
-    why: "It has files in it but no PG_VERSION. Nothing in it was touched.",
-    fix: "Look at it, and remove it by hand if it is not needed.",
   });
 }

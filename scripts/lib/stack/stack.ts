@@ -8,6 +8,7 @@ import { findPostmaster } from "../postgres/server/process.ts";
 import { type ApplicationSecret, secretPaths } from "../secrets/application-secret.ts";
 import { FileSecretStore } from "../secrets/file-store.ts";
 import type { SecretStore } from "../secrets/store.ts";
+import { lockStack } from "./lock.ts";
 import { readState, type StackState } from "./state.ts";
 
 /** What every script that touches a stack needs while it runs. */
@@ -45,6 +46,20 @@ export async function openStack(config: Config): Promise<Stack> {
     remembered,
     secrets: new FileSecretStore(join(config.stackDir, "secrets")),
   };
+}
+
+/**
+ * Takes the lock of a stack for a run; whoever has to wait is told for whom.
+ *
+ * @throws {ScriptError} `LOCKED` (exit 5)
+ */
+export function lockForRun(stack: Stack, command: string, { reporter, signal }: StackRun): Promise<Disposable> {
+  return lockStack(stack.stackDir, {
+    command,
+    timeoutMs: stack.config.timeoutMs,
+    signal,
+    onWait: (holder) => reporter.info(`waiting for ${holder}, which is at work on this stack`),
+  });
 }
 
 /**

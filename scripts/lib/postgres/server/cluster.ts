@@ -35,10 +35,20 @@ export async function inspectCluster(dataDir: string): Promise<ClusterState> {
     throw error;
   });
   if (names.length === 0) return "absent";
+  const version = await readMajorVersion(dataDir);
+  if (version !== `${majorVersion}`) throw otherVersion(dataDir, version);
+  return "initialised";
+}
+
+/**
+ * Reads by which major version of PostgreSQL a data directory was made.
+ *
+ * @throws {ScriptError} `FOREIGN_DATA` (exit 9) for files that are no cluster
+ */
+export async function readMajorVersion(dataDir: string): Promise<string> {
   const version = await readFile(join(dataDir, "PG_VERSION"), "utf8").catch(() => undefined);
   if (version === undefined) throw foreignData(dataDir);
-  if (version.trim() !== `${majorVersion}`) throw otherVersion(dataDir, version.trim());
-  return "initialised";
+  return version.trim();
 }
 
 /**
