@@ -7,6 +7,7 @@ import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { isPortFree } from "../../scripts/lib/postgres/server/port.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import type { StackStatus } from "../../scripts/lib/stack/status.ts";
+import { unusedPort } from "../support/port.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
 
@@ -121,7 +122,7 @@ test("another PostgreSQL server on our port is not mistaken for ours", async () 
 test("a running server refuses to move, a stopped one moves for good", async () => {
   await using stack = await makeTestStack();
   const { port } = await runForData<BootstrapResult>(["bootstrap"], stack);
-  const wanted = await freePort();
+  const wanted = await unusedPort();
   const refused = await runScript(["bootstrap", "--port", `${wanted}`], stack);
   assert.equal(refused.exitCode, 8);
   assert.match(refused.stderr, new RegExp(`runs on port ${port}`));
@@ -135,7 +136,7 @@ test("a running server refuses to move, a stopped one moves for good", async () 
 
 test("the port stays when the state file is lost", async () => {
   await using stack = await makeTestStack();
-  const port = await freePort();
+  const port = await unusedPort();
   await runForData(["bootstrap", "--port", `${port}`], stack);
   await runForData(["stop"], stack);
   await rm(join(stack.stackDir, "state.json"));
@@ -222,13 +223,6 @@ async function countEvents(stack: TestStack): Promise<number> {
   await using application = connect(await stack.application());
   const [row] = await application.sql`select count(*)::int as events from event_store.domain_event`;
   return row?.["events"] as number;
-}
-
-async function freePort(): Promise<number> {
-  const server = await listen(0);
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Takes a port, as a program that hangs up on whoever calls. */

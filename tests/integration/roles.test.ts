@@ -1,20 +1,23 @@
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadConfig } from "../../scripts/lib/config.ts";
-import { type ConnectionTarget, connect, connectionUrl, type Sql } from "../../scripts/lib/postgres/connect.ts";
-import { ensureDatabase, searchPath } from "../../scripts/lib/postgres/database.ts";
+import { connect, connectionUrl, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { reconcilePassword } from "../../scripts/lib/postgres/login.ts";
-import { ensureRoles, groupRoles } from "../../scripts/lib/postgres/roles.ts";
+import { ensureRoles } from "../../scripts/lib/postgres/roles.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
 import { type BootstrapResult, bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
-import { runForData, runScript, type ScriptRun } from "../support/run-script.ts";
+import {
+  assertAppends,
+  assertNoSecrets,
+  assertUnchanged,
+  detailOf,
+  readFacts,
+} from "../support/bootstrap-assertions.ts";
+import { runForData, runScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { makeTestStack, silentRun, type TestStack, withCluster } from "../support/stack.ts";
 
@@ -198,7 +201,7 @@ test("bootstrap() never shows a password", async () => {
   ]) {
     const ran = await runScript(words, options);
     assert.equal(ran.exitCode, 0, ran.stderr);
-    await assertNoSecrets(ran, [password]);
+    assertNoSecrets(ran, [password]);
   }
 });
 
@@ -231,188 +234,6 @@ test("names with quotes, dots, spaces and other scripts work from bootstrap to a
   assert.equal(env["DATABASE_URL"], connectionUrl(application));
 });
 
-test("an administrator without superuser bootstraps a server by --mode external, and all of it works", async () => {
-  await using server = await withBareCluster();
-  const first = await runForData<BootstrapResult>(words, server.options);
-  assert.deepEqual([first.mode, first.isChanged], ["external", true]);
-  const application = await server.application();
-  await assertAppends(application);
-  assertUnchanged(await runForData<BootstrapResult>(words, server.options));
-
-  // The mode, the database and the login are remembered; only the address is not.
-  assertUnchanged(await runForData<BootstrapResult>(["bootstrap"], server.options));
-  const status = await runForData<{ pending: string[] }>(["schema", "status"], server.options);
-  assert.deepEqual(status.pending, []);
-  assert.deepEqual((await runForData<{ applied: string[] }>(["schema", "apply"], server.options)).applied, []);
-
-  await using admin = connect(server.superuser);
-  const { roles } = await readFacts(admin.sql);
-  assert.ok(roles.includes("ext user login inherit -1 infinity {role=cqrs_app}"), roles.join("\n"));
-  const [row] = await admin.sql`
-    select datdba::regrole::text as owner from pg_database where datname = ${application.database}`;
-  assert.equal(row?.["owner"], groupRoles.owner);
-});
-
-test("an administrator without superuser repairs what was damaged, and follows the secret", async () => {
-  await using server = await withBareCluster();
-  await runForData<BootstrapResult>(words, server.options);
-  await using admin = connect(server.superuser);
-  const before = await readFacts(admin.sql);
-  await admin.sql
-    .unsafe(`
-    alter role "ext user" nologin connection limit 0 valid until '2001-01-01' password 'another';
-    revoke cqrs_app from "ext user" granted by "boss@ü";
-    grant cqrs_owner to "ext user" granted by "boss@ü";
-    alter database "ext.db ü" reset all;
-    grant connect on database "ext.db ü" to public`)
-    .simple();
-  const repaired = await runForData<BootstrapResult>(words, server.options);
-  assert.equal(
-    detailOf(repaired, "roles"),
-    "repaired role ext user, made ext user a member of cqrs_app, revoked cqrs_owner from ext user",
-  );
-  assert.equal(detailOf(repaired, "database"), "repaired database ext.db ü");
-  assert.equal(detailOf(repaired, "credentials"), "set ext user's password");
-  assert.deepEqual(await readFacts(admin.sql), before);
-  await assertAppends(await server.application());
-});
-
-test("an external administrator that may not do it is told what is missing", async () => {
-  await using server = await withBareCluster();
-  await using admin = connect(server.superuser);
-  await admin.sql.unsafe(`alter role "boss@ü" nocreatedb`);
-  const withoutDatabase = await runScript(words, server.options);
-  assert.equal(withoutDatabase.exitCode, 9, withoutDatabase.stderr);
-  assert.match(withoutDatabase.stderr, /^error: boss@ü may not set up the roles and the database$/m);
-  assert.match(withoutDatabase.stderr, /^ {2}why: permission denied to create database$/m);
-
-  await admin.sql.unsafe(`create role "somebody else" login createrole createdb password 'abc'`);
-  const url = connectionUrl({ ...server.superuser, user: "somebody else", password: "abc" });
-  const withoutRoles = await runScript(words, { ...server.options, env: { DATABASE_URL: url } });
-  assert.equal(withoutRoles.exitCode, 9, withoutRoles.stderr);
-  assert.match(withoutRoles.stderr, /^ {2}fix: .*grant cqrs_owner, cqrs_app to "somebody else" with admin option;$/m);
-});
-
-test("an external administrator's own name is refused for the application's login", async () => {
-  await using server = await withBareCluster();
-  const ran = await runScript([...words.slice(0, -1), "boss@ü"], server.options);
-  assert.equal(ran.exitCode, 2);
-  assert.match(ran.stderr, /^error: boss@ü can't be both the administrator and the application's login$/m);
-});
-
-test("a wrong password of the external administrator ends with exit code 6 and a masked URL", async () => {
-  await using folder = await withFolder();
-  const target = { ...(await stack.administrator()), password: "wrong/p@ss" };
-  const env = { DATABASE_URL: connectionUrl(target) };
-  for (const script of [
-    ["bootstrap", "--mode", "external"],
-    ["schema", "status", "--mode", "external"],
-  ]) {
-    const ran = await runScript(script, { stackDir: folder.dir, env });
-    assert.equal(ran.exitCode, 6, ran.stderr);
-    assert.ok(ran.stderr.includes(`PostgreSQL refuses the login postgres://postgres:****@127.0.0.1:${target.port}/`));
-    await assertNoSecrets(ran, ["wrong/p@ss", "wrong%2Fp%40ss"]);
-  }
-});
-
-test("an external server that can't be reached ends with exit code 3 and a masked URL", async () => {
-  await using folder = await withFolder();
-  const port = await unusedPort();
-  const env = { DATABASE_URL: `postgres://boss:s3cr3t-w0rd@127.0.0.1:${port}/x` };
-  const ran = await runScript(["bootstrap", "--mode", "external"], { stackDir: folder.dir, env });
-  assert.equal(ran.exitCode, 3, ran.stderr);
-  assert.match(ran.stderr, /^error: Can't use postgres:\/\/boss:\*\*\*\*@127\.0\.0\.1:\d+\/x$/m);
-  assert.match(ran.stderr, /ECONNREFUSED/);
-  await assertNoSecrets(ran, ["s3cr3t-w0rd"]);
-});
-
-test("schema apply on a server that no bootstrap has prepared ends with exit code 3 and says what is missing", async () => {
-  await using server = await withBareCluster();
-  const ran = await runScript(["schema", "apply", "--mode", "external", "--database", "template1"], server.options);
-  assert.equal(ran.exitCode, 2, "a database of every server's is not ours");
-  await using admin = connect(server.superuser);
-  await admin.sql`create database unprepared`;
-  const unprepared = await runScript(
-    ["schema", "apply", "--mode", "external", "--database", "unprepared"],
-    server.options,
-  );
-  assert.equal(unprepared.exitCode, 3, unprepared.stderr);
-  assert.match(unprepared.stderr, /role "cqrs_owner" does not exist/);
-  assert.match(unprepared.stderr, /fix: bun run bootstrap/);
-});
-
-test("DATABASE_URL names the database that is made, unless it is one for administrators", async () => {
-  await using server = await withBareCluster();
-  const url = new URL(server.options.env["DATABASE_URL"] ?? "");
-  for (const [given, made] of [
-    ["named", "named"],
-    ["template1", "named"],
-  ]) {
-    url.pathname = `/${given}`;
-    const options = { ...server.options, env: { DATABASE_URL: url.href } };
-    assert.equal((await runForData<BootstrapResult>(["bootstrap", "--mode", "external"], options)).database, made);
-  }
-});
-
-test("an external server that nobody named ends with exit code 2", async () => {
-  await using folder = await withFolder();
-  const ran = await runScript(["bootstrap", "--mode", "external"], { stackDir: folder.dir });
-  assert.equal(ran.exitCode, 2);
-  assert.match(ran.stderr, /^error: The external server is not named$/m);
-});
-
-const words = ["bootstrap", "--mode", "external", "--database", "ext.db ü", "--user", "ext user"];
-
-interface BareCluster extends AsyncDisposable {
-  readonly superuser: ConnectionTarget;
-  /** Of a stack directory that has no server of its own. */
-  readonly options: { readonly stackDir: string; readonly env: Readonly<Record<string, string>> };
-  application(): Promise<ConnectionTarget & { readonly password: string }>;
-}
-
-/** A cluster as somebody else runs it: without our roles and database, with an administrator that is no superuser. */
-async function withBareCluster(): Promise<BareCluster> {
-  const cluster = await withCluster();
-  const folder = await withFolder();
-  const superuser = { ...(await cluster.administrator()), database: "postgres" };
-  const boss = { ...superuser, user: "boss@ü", password: generatePassword() };
-  await using admin = connect(superuser);
-  for (const statement of [
-    "drop database cqrs_db",
-    "drop role cqrs_user, cqrs_app, cqrs_owner",
-    `create role "boss@ü" login createrole createdb password '${boss.password}'`,
-  ]) {
-    await admin.sql.unsafe(statement);
-  }
-  return {
-    superuser,
-    options: { stackDir: folder.dir, env: { DATABASE_URL: connectionUrl(boss) } },
-    async application() {
-      await using store = new FileSecretStore(join(folder.dir, "secrets"));
-      const { username = "", password = "", database = "" } = (await store.read(secretPaths.application))?.data ?? {};
-      return { ...superuser, user: username, password, database };
-    },
-    async [Symbol.asyncDispose]() {
-      await cluster[Symbol.asyncDispose]();
-      await folder[Symbol.asyncDispose]();
-    },
-  };
-}
-
-async function withFolder(): Promise<AsyncDisposable & { readonly dir: string }> {
-  const dir = await mkdtemp(join(tmpdir(), "cqrs-external-"));
-  return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
-}
-
-/** A port that was free a moment ago, so that nobody listens on it. */
-async function unusedPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 function run(environment: Readonly<Record<string, string>> = {}): Promise<BootstrapResult> {
   const sources = {
     environment: { CQRS_STACK_DIR: stack.stackDir, ...environment },
@@ -443,56 +264,4 @@ async function openSessions(count: number): Promise<Sessions> {
       await Promise.all(connections.map((connection) => connection[Symbol.asyncDispose]()));
     },
   };
-}
-
-function detailOf({ steps }: BootstrapResult, name: string): string {
-  return steps.find((step) => step.name === name)?.detail ?? "";
-}
-
-function assertUnchanged({ isChanged, steps }: BootstrapResult): void {
-  const changed = steps.filter((step) => step.isChanged).map(({ name, detail }) => `${name}: ${detail}`);
-  assert.deepEqual([isChanged, changed], [false, []]);
-}
-
-/** Does what an application does, with nothing but its own login. */
-async function assertAppends(target: ConnectionTarget): Promise<void> {
-  await using connection = connect(target);
-  const [row] = await connection.sql`
-    select current_user::text as role, session_user::text as login, current_setting('search_path') as path,
-      event_store.append_events('Order', ${randomUUID()}, 0, array['{"event_type":"A","event_data":{}}']::jsonb[]) is not null
-        as "isAppended"`;
-  assert.deepEqual({ ...row }, { role: groupRoles.app, login: target.user, path: searchPath, isAppended: true });
-}
-
-async function assertNoSecrets({ stdout, stderr }: ScriptRun, secrets: readonly string[]): Promise<void> {
-  for (const secret of secrets) assert.ok(!`${stdout}${stderr}`.includes(secret), "a password was printed");
-}
-
-interface Facts {
-  readonly roles: readonly string[];
-  readonly memberships: readonly string[];
-  readonly databases: readonly string[];
-}
-
-/** Everything about the cluster's roles and databases that an application depends on. */
-async function readFacts(sql: Sql): Promise<Facts> {
-  const roles = await sql<{ fact: string }[]>`
-    select concat_ws(' ', rolname,
-      case when rolsuper then 'superuser' end, case when rolcreaterole then 'createrole' end,
-      case when rolcreatedb then 'createdb' end, case when rolcanlogin then 'login' end,
-      case when rolreplication then 'replication' end, case when rolbypassrls then 'bypassrls' end,
-      case when rolinherit then 'inherit' end, rolconnlimit, coalesce(rolvaliduntil, 'infinity'), rolconfig) as fact
-    from pg_roles where rolname not like 'pg\_%' order by rolname`;
-  const memberships = await sql<{ fact: string }[]>`
-    select concat_ws(' ', pg_get_userbyid(roleid), 'to', pg_get_userbyid(member),
-      case when not inherit_option then 'inherit false' end, case when not set_option then 'set false' end) as fact
-    from pg_auth_members where pg_get_userbyid(roleid) not like 'pg\_%' order by 1`;
-  const databases = await sql<{ fact: string }[]>`
-    select concat_ws(' ', datname, pg_get_userbyid(datdba),
-      (select setconfig from pg_db_role_setting where setdatabase = oid and setrole = 0),
-      (select array_agg(distinct coalesce(nullif(grantee, 0)::regrole::text, 'public') || ' ' || privilege_type)
-        from aclexplode(datacl))) as fact
-    from pg_database where not datistemplate order by datname`;
-  const texts = (rows: readonly { fact: string }[]) => rows.map(({ fact }) => fact);
-  return { roles: texts(roles), memberships: texts(memberships), databases: texts(databases) };
 }
