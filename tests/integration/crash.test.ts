@@ -16,7 +16,7 @@ import { makeTestStack, type TestStack } from "../support/stack.ts";
 const coldBootstrapMs = 1500;
 
 test("a bootstrap that is killed ten times at random moments is completed by the eleventh", async () => {
-  for (let round = 0; round < testRounds(2); round++) {
+  for (let round = 0; round < testRounds(1); round++) {
     await using stack = await makeTestStack();
     for (let kill = 0; kill < 10; kill++) await killBootstrap(stack, Math.random() * coldBootstrapMs);
     await assertBootstraps(stack);
@@ -24,7 +24,7 @@ test("a bootstrap that is killed ten times at random moments is completed by the
 });
 
 test("a bootstrap that is killed at its first start is completed by the next one", async () => {
-  for (let round = 0; round < testRounds(6); round++) {
+  for (let round = 0; round < testRounds(4); round++) {
     await using stack = await makeTestStack();
     await killBootstrap(stack, Math.random() * coldBootstrapMs);
     await assertBootstraps(stack);
