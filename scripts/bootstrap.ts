@@ -1,10 +1,13 @@
 // Has a correct database ready.
 // Reads: configuration, sql/, infrastructure/postgres/config/. Writes: the stack directory, the database.
-// Exits: 0 ready · 2 configuration · 3 not ready · 4 schema drift · 5 locked · 6 login refused · 8 would move · 9 prerequisite · 124 timeout
+// Exits: 0 ready · 1 a SQL file failed · 2 configuration · 3 not ready · 4 schema drift · 5 locked · 6 login refused · 8 would move · 9 prerequisite · 124 timeout
+import manifest from "../package.json" with { type: "json" };
 import { defineScript } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
-import { isRunByNpx } from "./lib/runtime.ts";
+import { isBunInstalled } from "./lib/runtime.ts";
+
+const npx = `npx --yes ${manifest.packageManager}`;
 
 export const command = defineScript({
   meta: { name: "bootstrap", description: "Have a correct database ready: server, roles, schema, credentials" },
@@ -17,7 +20,7 @@ export const command = defineScript({
   print({ url, isChanged }, output) {
     output.result(`${output.style("green", "ready")}${isChanged ? "" : " (nothing to change)"}  ${url}`);
     output.result('eval "$(bun run --silent status --env)"  puts the real one into the shell');
-    if (isRunByNpx()) output.result("(without bun on the PATH, once: npm install --global bun@1.4.5)");
+    if (!isBunInstalled()) output.result(`eval "$(${npx} run --silent status --env)"  does so without bun on the PATH`);
   },
 });
 

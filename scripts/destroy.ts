@@ -18,8 +18,9 @@ export const command = defineScript({
     const stack = await openStack(loadConfig(args));
     const plan = await planRemoval(stack);
     if (plan === undefined) return { isDestroyed: false, plan: null };
+    if (args.yes !== true && !canAsk) throw refused(plan);
     reporter.info(describe(plan));
-    if (args.yes !== true && !(canAsk && (await confirm()))) throw refused(plan);
+    if (args.yes !== true && !(await confirm())) throw refused(plan);
     await destroyStack(stack, { reporter, signal });
     return { isDestroyed: true, plan };
   },
@@ -34,7 +35,7 @@ async function confirm(): Promise<boolean> {
 }
 
 function describe({ dataDirectory, sizeBytes, streams, events, kept }: RemovalPlan): string {
-  const rows = events === null ? "rows not counted: it does not run" : `${events} events in ${streams} streams`;
+  const rows = events === null ? "rows not counted" : `events: ${events}, streams: ${streams}`;
   const staying = kept.length === 0 ? "" : `\nstays: ${kept.join(", ")}`;
   return `to be deleted: ${dataDirectory} (${formatBytes(sizeBytes)}, ${rows})${staying}`;
 }

@@ -1,6 +1,6 @@
 // Applies the schema, and tells what is applied.
 // Reads: configuration, sql/, the database. Writes: the database.
-// Exits: 0 · 1 a file failed · 2 configuration · 3 not running · 4 drift · 5 locked · 10 pending (status --exit-code)
+// Exits: 0 · 1 a file failed · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused · 10 pending (status --exit-code)
 import { defineScript, defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatTable } from "./lib/cli/format.ts";
@@ -9,7 +9,7 @@ import { exitCodes } from "./lib/cli/script-error.ts";
 
 const apply = defineScript({
   meta: { name: "apply", description: "Apply what is not applied yet" },
-  args: stackFlags,
+  args: { mode: stackFlags.mode, database: stackFlags.database, timeout: stackFlags.timeout },
   async run({ args, reporter, signal }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { administratorTarget, openStack } = await import("./lib/stack/stack.ts");
@@ -19,6 +19,7 @@ const apply = defineScript({
       timeoutMs: config.timeoutMs,
       signal,
       onWait: (holder) => reporter.info(`waiting for ${holder}, which is changing the schema`),
+      onApplied: (name) => reporter.verbose(`applied ${name}`),
       onNotice: (text) => reporter.warn(text),
     });
   },
@@ -31,7 +32,8 @@ const apply = defineScript({
 const status = defineScript({
   meta: { name: "status", description: "Tell what is applied and what is not" },
   args: {
-    ...stackFlags,
+    mode: stackFlags.mode,
+    database: stackFlags.database,
     "exit-code": { type: "boolean", description: "Exit with 10 when something is pending" },
   },
   async run({ args, signal }) {
@@ -39,14 +41,15 @@ const status = defineScript({
     const { administratorTarget, openStack } = await import("./lib/stack/stack.ts");
     const { readSchemaStatus } = await import("./lib/schema/apply.ts");
     const target = await administratorTarget(await openStack(loadConfig(args)));
-    return { ...(await readSchemaStatus(target, signal)), isExitCodeAsked: args["exit-code"] === true };
+    return readSchemaStatus(target, signal);
   },
   print({ applied, pending }, output) {
     const rows = [...applied.map(({ name }) => [name, "applied"]), ...pending.map((name) => [name, "pending"])];
     output.result(formatTable(rows as [string, string][]));
   },
-  exitCode: ({ pending, isExitCodeAsked }) =>
-    isExitCodeAsked && pending.length > 0 ? exitCodes.pending : exitCodes.ok,
+  exitCode: ({ pending }, args) => {
+    return args["exit-code"] === true && pending.length > 0 ? exitCodes.pending : exitCodes.ok;
+  },
 });
 
 export const command = defineScriptGroup({

@@ -1,6 +1,6 @@
 // Tells how the stack is.
 // Reads: configuration, the stack directory, the database. Writes: nothing.
-// Exits: 0 running · 2 configuration · 3 not running · 6 login refused
+// Exits: 0 running · 2 configuration, or secrets of another owner · 3 not running · 6 login refused
 import { defineScript } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes, formatSeconds, formatTable } from "./lib/cli/format.ts";
@@ -11,7 +11,8 @@ import type { ClientEnvironment, StackStatus } from "./lib/stack/status.ts";
 export const command = defineScript({
   meta: { name: "status", description: "Tell how the stack is; with --env, how to connect to it" },
   args: {
-    ...stackFlags,
+    mode: stackFlags.mode,
+    database: stackFlags.database,
     env: { type: "boolean", description: "Print export lines for the shell, with the password" },
   },
   async run({ args, signal }): Promise<StackStatus | { readonly env: ClientEnvironment }> {

@@ -20,7 +20,7 @@ export interface ExternalServer {
 }
 
 /** libpq's `sslmode`, as far as the driver knows it. */
-export type TlsMode = "disable" | "prefer" | "require" | "verify-full";
+export type TlsMode = "disable" | "allow" | "prefer" | "require" | "verify-full";
 
 /** Where a Vault is and how to log in to it. */
 export interface VaultSettings {
@@ -48,6 +48,8 @@ export interface Config {
   readonly timeoutMs: number;
   readonly externalServer: ExternalServer | undefined;
   readonly vault: VaultSettings | undefined;
+  /** What is wrong with the variables that embedded mode does not use, and other projects may have set. */
+  readonly foreignProblems: readonly string[];
 }
 
 /** Values of flags; they come before every other source. */
@@ -113,8 +115,8 @@ const duration = v.pipe(
 );
 const mode = v.picklist(["embedded", "external"], "must be embedded or external");
 const tlsMode = v.picklist(
-  ["disable", "prefer", "require", "verify-full"],
-  "must be disable, prefer, require or verify-full",
+  ["disable", "allow", "prefer", "require", "verify-full"],
+  "must be disable, allow, prefer, require or verify-full",
 );
 const httpUrl = v.pipe(
   v.string(),
@@ -137,7 +139,8 @@ const text = v.string();
  */
 export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {}): Config {
   const read = new SettingsReader(flags, sources);
-  const config: Config = {
+  const foreign = new SettingsReader(flags, sources);
+  const config = {
     mode: read.setting("CQRS_MODE", mode, "mode"),
     stackDir: resolve(packageDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
     port: read.setting("POSTGRES_PORT", port, "port"),
@@ -145,11 +148,23 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     user: read.setting("POSTGRES_USER", login, "user"),
     password: read.setting("POSTGRES_PASSWORD", password),
     timeoutMs: read.setting("CQRS_TIMEOUT", duration, "timeout") ?? 60_000,
-    externalServer: readExternalServer(read),
-    vault: readVault(read),
+    externalServer: readExternalServer(foreign),
+    vault: readVault(foreign),
   };
-  read.throwProblems();
-  return config;
+  const mustBeRight = config.mode === "external" ? foreign.problems : [];
+  if (read.problems.length + mustBeRight.length > 0) throw wrongSettings([...read.problems, ...mustBeRight]);
+  return { ...config, foreignProblems: foreign.problems };
+}
+
+/** @returns the error of settings that are wrong (exit 2), a problem each */
+export function wrongSettings(problems: readonly string[]): ScriptError {
+  return new ScriptError({
+    code: "CONFIGURATION",
+    exitCode: exitCodes.usage,
+    message: problems.length === 1 ? "A setting is wrong" : `${problems.length} settings are wrong`,
+    why: problems.join("\n"),
+    fix: "Correct the flag, the variable, or the project's .env file; .env.example lists them all.",
+  });
 }
 
 function readExternalServer(read: SettingsReader): ExternalServer | undefined {
@@ -190,7 +205,7 @@ class SettingsReader {
   readonly #flags: Readonly<Record<string, string | undefined>>;
   readonly #environment: Environment;
   readonly #dotEnv: Environment;
-  readonly #problems: string[] = [];
+  readonly problems: string[] = [];
 
   constructor(flags: ConfigFlags, sources: ConfigSources) {
     this.#flags = { ...flags };
@@ -221,19 +236,8 @@ class SettingsReader {
     if (raw === undefined) return undefined;
     const checked = v.safeParse(schema, raw);
     if (checked.success) return checked.output;
-    this.#problems.push(`${name} ${checked.issues[0].message}`);
+    this.problems.push(`${name} ${checked.issues[0].message}`);
     return undefined;
-  }
-
-  throwProblems(): void {
-    if (this.#problems.length === 0) return;
-    throw new ScriptError({
-      code: "CONFIGURATION",
-      exitCode: exitCodes.usage,
-      message: this.#problems.length === 1 ? "A setting is wrong" : `${this.#problems.length} settings are wrong`,
-      why: this.#problems.join("\n"),
-      fix: "Correct the flag, the variable, or the project's .env file; .env.example lists them all.",
-    });
   }
 
   /** An empty variable counts as absent: compose passes an unset one so. */
@@ -241,7 +245,7 @@ class SettingsReader {
     const value = source[variable] || undefined;
     const file = source[`${variable}_FILE`] || undefined;
     if (value !== undefined && file !== undefined) {
-      this.#problems.push(`${variable} and ${variable}_FILE are both set; only one of them may be`);
+      this.problems.push(`${variable} and ${variable}_FILE are both set; only one of them may be`);
       return undefined;
     }
     return file === undefined ? value : this.#readFile(`${variable}_FILE`, file);
@@ -251,9 +255,9 @@ class SettingsReader {
     try {
       const content = readFileSync(resolve(packageDir, file), "utf8").replace(/\r?\n$/, "");
       if (content !== "") return content;
-      this.#problems.push(`${variable} names the empty file ${file}`);
+      this.problems.push(`${variable} names the empty file ${file}`);
     } catch (error) {
-      this.#problems.push(`${variable} names a file that can't be read: ${file} (${errorCode(error)})`);
+      this.problems.push(`${variable} names a file that can't be read: ${file} (${errorCode(error)})`);
     }
     return undefined;
   }

@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import process from "node:process";
 
 /** The environment as a record; an absent variable is undefined. */
@@ -51,9 +52,10 @@ export function terminal(): Terminal {
   };
 }
 
-/** Tells whether Bun itself was fetched for this one command, so that there is none on the PATH afterwards. */
-export function isRunByNpx(): boolean {
-  return environment()["npm_command"] === "exec";
+/** Tells whether the shell finds `bun`; a copy that npx or a package brought is gone when the command has ended. */
+export function isBunInstalled(): boolean {
+  const folders = (environment()["PATH"] ?? "").split(delimiter);
+  return folders.some((folder) => !/node_modules|bun-node-/.test(folder) && existsSync(join(folder, "bun")));
 }
 
 function isSet(value: string | undefined): boolean {

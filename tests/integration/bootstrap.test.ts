@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -143,6 +143,63 @@ test("the port stays when the state file is lost", async () => {
   assert.equal((await runForData<BootstrapResult>(["bootstrap"], stack)).port, port);
 });
 
+test("a port that did not work is not kept", async () => {
+  await using other = await makeTestStack();
+  const taken = (await runForData<BootstrapResult>(["bootstrap"], other)).port;
+  await using stack = await makeTestStack();
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], stack);
+  await runForData(["stop"], stack);
+  for (const wanted of [taken, 80]) {
+    const run = await runScript(["bootstrap", "--port", `${wanted}`], stack);
+    // Some systems let everybody listen on 80.
+    if (run.exitCode === 0) return;
+    assert.equal(run.exitCode, 9, run.stderr);
+    assert.match(run.stderr, new RegExp(`port ${wanted}`, "i"));
+  }
+  assert.equal((await runForData<BootstrapResult>(["bootstrap"], stack)).port, port);
+});
+
+test("a secret without its password is named, and the running server left alone", async () => {
+  await using stack = await makeTestStack();
+  await runForData(["bootstrap"], stack);
+  const { pid } = await runForData<StackStatus>(["status"], stack);
+  const file = join(stack.stackDir, "secrets/embedded/superuser/1.json");
+  const content = await readFile(file, "utf8");
+  await writeFile(file, "{}");
+  const run = await runScript(["bootstrap"], stack);
+  assert.equal(run.exitCode, 2);
+  assert.match(run.stderr, /The secret embedded\/superuser has no password/);
+  await writeFile(file, content);
+  assert.equal((await runForData<StackStatus>(["status"], stack)).pid, pid);
+});
+
+test("a secret store that is gone is not taken for a server that is", async () => {
+  await using stack = await makeTestStack();
+  await runForData(["bootstrap"], stack);
+  await rename(join(stack.stackDir, "secrets"), join(stack.stackDir, "elsewhere"));
+  const run = await runScript(["status"], stack);
+  assert.equal(run.exitCode, 3);
+  assert.match(run.stderr, /There is no secret embedded\/superuser/);
+});
+
+test("--verbose tells which program runs as whom, and each file that is applied", async () => {
+  await using stack = await makeTestStack();
+  const { stderr } = await runScript(["bootstrap", "--verbose"], stack);
+  assert.match(stderr, /^PostgreSQL 16\.\d+ at \S+\/postgres, run as /m);
+  assert.match(stderr, /^applied migrations\/0001-schemas\.sql$/m);
+});
+
+test("two destroys at once both succeed", async () => {
+  await using stack = await makeTestStack();
+  await runForData(["bootstrap"], stack);
+  const runs = await Promise.all([1, 2].map(() => runScript(["destroy", "--yes"], stack)));
+  assert.deepEqual(
+    runs.map(({ exitCode }) => exitCode),
+    [0, 0],
+    runs.map(({ stderr }) => stderr).join("\n"),
+  );
+});
+
 test("a data directory of another major version is refused with the way out, and left as it was", async () => {
   await using stack = await makeTestStack();
   await mkdir(stack.dataDir, { recursive: true });
@@ -197,7 +254,7 @@ test("destroy refuses without --yes and says what it would delete; with it, it d
   await append(stack);
   const refused = await runScript(["destroy"], stack);
   assert.equal(refused.exitCode, 8);
-  assert.match(refused.stderr, new RegExp(`to be deleted: ${stack.dataDir} \\(.* MB, 1 events in 1 streams\\)`));
+  assert.match(refused.stderr, new RegExp(`to be deleted: ${stack.dataDir} \\(.* MB, events: 1, streams: 1\\)`));
   assert.equal(await countEvents(stack), 1);
   await mkdir(join(stack.stackDir, "postgres/backups"));
 

@@ -89,7 +89,13 @@ test("--help of every script is a result, and needs none of the packages that do
   assert.match(worked.stderr, /valibot|postgres/);
 });
 
-for (const line of ["schema apply --help", "main schema apply -h", "main --help", "schema -h", "status --port -h"]) {
+for (const line of [
+  "schema apply --help",
+  "main schema apply -h",
+  "main --help",
+  "schema -h",
+  "status --database -h",
+]) {
   test(`${line} prints help`, async () => {
     const { exitCode, stdout, stderr } = await run(line.split(" "));
     assert.deepEqual([exitCode, stderr], [0, ""]);
@@ -174,21 +180,24 @@ test("destroy without --yes exits with 8, shows what it would delete, and delete
   const { exitCode, stdout, stderr } = await startScript(["destroy"], { stackDir: stack.dir }).ended;
   assert.deepEqual([exitCode, stdout], [8, ""]);
   assert.match(stderr, /^error: Nothing was deleted$/m);
-  assert.ok(stderr.includes(`to be deleted: ${join(stack.dir, "postgres/data")} (3 B, rows not counted`), stderr);
+  assert.ok(stderr.includes(`to be deleted: ${join(stack.dir, "postgres/data")} (3 B, rows not counted)`), stderr);
   assert.match(stderr, /fix: bun run destroy --yes/);
   assert.equal(await readFile(stack.file, "utf8"), "16\n");
-  const failed = await startScript(["destroy", "--json", "--no-yes"], { stackDir: stack.dir }).ended;
+  const failed = await startScript(["destroy", "--json"], { stackDir: stack.dir }).ended;
   assert.equal(failed.exitCode, 8);
   assert.equal(failureOf(failed).error.code, "REFUSED");
   assert.equal(await readFile(stack.file, "utf8"), "16\n");
 });
 
 test("--quiet leaves out progress but not errors", async () => {
-  await using stack = await makeStackWithData();
-  const loud = await startScript(["destroy"], { stackDir: stack.dir }).ended;
+  await using first = await makeStackWithData();
+  const loud = await startScript(["destroy", "--yes"], { stackDir: first.dir }).ended;
   assert.match(loud.stderr, /^to be deleted: /);
-  const quiet = await startScript(["destroy", "--quiet"], { stackDir: stack.dir }).ended;
-  assert.match(quiet.stderr, /^error: Nothing was deleted\n/);
+  await using second = await makeStackWithData();
+  const refused = await startScript(["destroy", "--quiet"], { stackDir: second.dir }).ended;
+  assert.match(refused.stderr, /^error: Nothing was deleted\n/);
+  const quiet = await startScript(["destroy", "--quiet", "--yes"], { stackDir: second.dir }).ended;
+  assert.deepEqual([quiet.exitCode, quiet.stderr], [0, ""]);
 });
 
 /** Starts bootstrap on a stack whose lock is taken, and waits until it says so. */

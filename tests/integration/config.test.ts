@@ -71,6 +71,7 @@ test("loadConfig() refuses X and X_FILE together", async () => {
 test("loadConfig() names an X_FILE that is missing, a folder or empty", async () => {
   const empty = await fileWith("empty", "\n");
   const problems = await problemsOf("", {
+    CQRS_MODE: "external",
     POSTGRES_PASSWORD_FILE: join(folder, "missing"),
     POSTGRES_DB_FILE: folder,
     PGPASSWORD_FILE: empty,
@@ -113,11 +114,10 @@ test("loadConfig() reports the problems of all sources together, each with its f
   const problems = await problemsOf(
     "POSTGRES_USER=pg_me\nCQRS_TIMEOUT=soon\n",
     { POSTGRES_DB: "template0", PGPASSWORD: "x", PGPASSWORD_FILE: "y", PGPORT: "0" },
-    { mode: "docker", port: "99999" },
+    { mode: "external", port: "99999" },
   );
   const named = problems.map((problem) => problem.replace(/ (must|and) .*/, ""));
   assert.deepEqual(named, [
-    "--mode (CQRS_MODE)",
     "--port (POSTGRES_PORT)",
     "--database (POSTGRES_DB)",
     "--user (POSTGRES_USER)",
@@ -192,7 +192,7 @@ test("a script reports what is wrong in the project's .env, from any folder", { 
   await using own = await copyProject();
   await writeFile(join(own.dir, ".env"), "POSTGRES_PORT=not$a$number\nPOSTGRES_PASSWORD=hiddén\n");
   for (const cwd of [own.dir, join(folder, "foreign")]) {
-    const run = await startProgram(join(own.dir, "scripts/status.ts"), ["--port", "5432"], { cwd }).ended;
+    const run = await startProgram(join(own.dir, "scripts/bootstrap.ts"), ["--port", "5432"], { cwd }).ended;
     assert.deepEqual([run.exitCode, run.stdout], [2, ""]);
     assert.match(run.stderr, /error: A setting is wrong\n {2}why: POSTGRES_PASSWORD must consist/);
     assert.doesNotMatch(run.stderr, /hidd/);

@@ -149,6 +149,16 @@ test("DATABASE_URL names the database that is made, unless it is one for adminis
   }
 });
 
+test("the application's own credentials are refused for the administrator's", async () => {
+  await using folder = await withFolder();
+  const env = { DATABASE_URL: connectionUrl(await stack.application()) };
+  for (const login of ["cqrs_user", "another"]) {
+    const ran = await runScript(["bootstrap", "--mode", "external", "--user", login], { stackDir: folder.dir, env });
+    assert.equal(ran.exitCode, 2, ran.stderr);
+    assert.match(ran.stderr, /cqrs_user can't be both the administrator and the application's login/);
+  }
+});
+
 test("an external server that nobody named ends with exit code 2", async () => {
   await using folder = await withFolder();
   const ran = await runScript(["bootstrap", "--mode", "external"], { stackDir: folder.dir });

@@ -21,7 +21,7 @@ import { runForData, runScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { makeTestStack, silentRun, type TestStack, withCluster } from "../support/stack.ts";
 
-const superuser = { name: "postgres", isSuperuser: true };
+const superuser = { name: "postgres", login: "postgres", isSuperuser: true };
 
 let stack: TestStack;
 before(async () => {

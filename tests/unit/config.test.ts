@@ -31,7 +31,16 @@ test("loadConfig() has a default for all that needs one", () => {
     timeoutMs: 60_000,
     externalServer: undefined,
     vault: undefined,
+    foreignProblems: [],
   });
+});
+
+test("loadConfig() lets embedded mode pass by what other projects have set", () => {
+  const { foreignProblems } = load({ DATABASE_URL: "mysql://db/x", PGSSLMODE: "verify-ca" });
+  assert.deepEqual(
+    foreignProblems.map((problem) => problem.split(" ")[0]),
+    ["DATABASE_URL", "PGSSLMODE"],
+  );
 });
 
 test("loadConfig() reads every variable of the stack", () => {
@@ -100,30 +109,33 @@ const wrong: readonly (readonly [variable: string, value: string, problem: strin
   [
     "DATABASE_URL",
     "postgres://db/x?sslmode=maybe",
-    "DATABASE_URL (sslmode) must be disable, prefer, require or verify-full",
+    "DATABASE_URL (sslmode) must be disable, allow, prefer, require or verify-full",
   ],
   ["PGPORT", "five", "PGPORT must be a number from 1 to 65535"],
-  ["PGSSLMODE", "allow", "PGSSLMODE must be disable, prefer, require or verify-full"],
+  ["PGSSLMODE", "verify-ca", "PGSSLMODE must be disable, allow, prefer, require or verify-full"],
   ["VAULT_ADDR", "vault:8200", "VAULT_ADDR must be a URL with http:// or https://"],
 ];
 
 for (const [variable, value, problem] of wrong) {
   test(`loadConfig() refuses ${variable}=${JSON.stringify(value)}`, () => {
-    assert.deepEqual(problemsOf({ [variable]: value }), [problem]);
+    assert.deepEqual(problemsOf({ CQRS_MODE: "external", [variable]: value }), [problem]);
   });
 }
 
 test("loadConfig() reports all problems together", () => {
-  const problems = problemsOf({ CQRS_MODE: "x", POSTGRES_DB: "postgres", PGPORT: "x" }, { port: "x", timeout: "1h" });
+  const problems = problemsOf(
+    { CQRS_MODE: "external", POSTGRES_DB: "postgres", PGPORT: "x" },
+    { port: "x", timeout: "1h" },
+  );
   assert.deepEqual(
     problems.map((problem) => problem.split(" must ")[0]),
-    ["--mode (CQRS_MODE)", "--port (POSTGRES_PORT)", "--database (POSTGRES_DB)", "--timeout (CQRS_TIMEOUT)", "PGPORT"],
+    ["--port (POSTGRES_PORT)", "--database (POSTGRES_DB)", "--timeout (CQRS_TIMEOUT)", "PGPORT"],
   );
 });
 
 test("loadConfig() never repeats a password in an error", () => {
   for (const variable of ["POSTGRES_PASSWORD", "DATABASE_URL"]) {
-    const problems = problemsOf({ [variable]: "sécret%", POSTGRES_PORT: "x" }).join("\n");
+    const problems = problemsOf({ CQRS_MODE: "external", [variable]: "sécret%", POSTGRES_PORT: "x" }).join("\n");
     assert.match(problems, new RegExp(variable));
     assert.doesNotMatch(problems, /cret%/);
   }

@@ -18,7 +18,6 @@ const accepted: readonly (readonly string[])[] = [
   ["--port="],
   ["-y", "-h"],
   ["--no-color"],
-  ["--no-json"],
   ["--", "orders"],
   ["--json", "--", "--not-a-flag"],
 ];

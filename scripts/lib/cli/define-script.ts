@@ -22,7 +22,7 @@ export interface ScriptDefinition<Args extends ArgsDef, Data> {
   /** Prints the result for people. */
   print(data: Data, output: Output): void;
   /** The exit code of a run that succeeded; 0 when left out. */
-  exitCode?(data: Data): number;
+  exitCode?(data: Data, args: ScriptContext<Args>["args"]): number;
 }
 
 /** What the runner hands through citty to a script. */
@@ -50,10 +50,11 @@ export function defineScript<const Args extends ArgsDef, Data>(definition: Scrip
     args,
     async run({ args, data }): Promise<Outcome> {
       const { context, output } = data as Invocation;
-      const result = await definition.run({ ...context, args: args as ScriptContext<Args>["args"] });
+      const given = args as ScriptContext<Args>["args"];
+      const result = await definition.run({ ...context, args: given });
       return {
         data: result,
-        exitCode: definition.exitCode?.(result) ?? 0,
+        exitCode: definition.exitCode?.(result, given) ?? 0,
         print: () => definition.print(result, output),
       };
     },

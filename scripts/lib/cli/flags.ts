@@ -61,7 +61,7 @@ async function takesNextWord(word: string, next: string | undefined, definitions
 function findFlag(flag: string, definitions: ArgsDef): ArgDef | undefined {
   for (const [name, definition] of Object.entries(definitions)) {
     if (definition.type === "positional") continue;
-    const isNegated = definition.type === "boolean" && flag === `--no-${name}`;
+    const isNegated = name === "color" && flag === "--no-color";
     if (flag === `--${name}` || isNegated || shortFlags(definition).includes(flag)) return definition;
   }
   return undefined;

@@ -4,6 +4,7 @@ import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 import manifest from "../../../package.json" with { type: "json" };
 import { terminal } from "../runtime.ts";
 import type { Invocation, Outcome } from "./define-script.ts";
+import { explainFileError } from "./file-error.ts";
 import { checkArguments, didYouMean, sharedFlags, usageError } from "./flags.ts";
 import { Output } from "./output.ts";
 import { Reporter } from "./reporter.ts";
@@ -143,7 +144,8 @@ function createOutput(rawArgs: readonly string[]): Output {
   });
 }
 
-function report(error: unknown, output: Output): number {
+function report(raised: unknown, output: Output): number {
+  const error = explainFileError(raised);
   const known = error instanceof ScriptError ? error : undefined;
   if (output.options.isJson) output.json({ ok: false, error: errorShape(error), ...dataOf(known) });
   if (known !== undefined) {

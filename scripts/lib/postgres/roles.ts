@@ -15,7 +15,10 @@ export const groupRoles = {
 
 /** Who the session that reconciles is. */
 export interface Administrator {
+  /** The role that it works as. */
   readonly name: string;
+  /** The role that it logged in as. */
+  readonly login: string;
   readonly isSuperuser: boolean;
 }
 
@@ -43,7 +46,7 @@ const insufficientPrivilege = "42501";
  */
 export async function readAdministrator(sql: Sql): Promise<Administrator> {
   const [row] = await sql<(Administrator & { version: number; versionText: string })[]>`
-    select current_user::text as "name", rolsuper as "isSuperuser",
+    select current_user::text as "name", session_user::text as login, rolsuper as "isSuperuser",
            current_setting('server_version_num')::int as version, current_setting('server_version') as "versionText"
     from pg_catalog.pg_roles where rolname = current_user`;
   if (row === undefined) throw new Error("pg_roles has no row for current_user");
@@ -56,7 +59,7 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
       fix: "Upgrade the server, or let bun run bootstrap --mode embedded start one.",
     });
   }
-  return { name: row.name, isSuperuser: row.isSuperuser };
+  return { name: row.name, login: row.login, isSuperuser: row.isSuperuser };
 }
 
 /**
@@ -68,7 +71,8 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
  * @throws {ScriptError} `CONFIGURATION` (exit 2) for a login that is the administrator's own, `PRIVILEGES` (exit 9)
  */
 export async function ensureRoles(sql: Sql, administrator: Administrator, login: string): Promise<string[]> {
-  if (administrator.name === login) throw sameLogin(login);
+  const isOfApplication = administrator.name === groupRoles.app || administrator.name === groupRoles.owner;
+  if (administrator.login === login || isOfApplication) throw sameLogin(administrator.login);
   try {
     return await retryRace(() => sql.begin((tx) => reconcileRoles(tx, administrator, login)));
   } catch (error) {

@@ -1,8 +1,8 @@
-import type { TransactionSql } from "postgres";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/connection-error.ts";
 import { groupRoles } from "../postgres/roles.ts";
+import { checkStatements } from "./check.ts";
 import { createLedger, type LedgerEntry, planSchema, readLedger, type SchemaPlan } from "./ledger.ts";
 import { lockSchema, type SchemaLockOptions } from "./lock.ts";
 import { type ExpandedSql, expandPlaceholders, type Placeholders, placeholdersFor } from "./placeholders.ts";
@@ -12,6 +12,8 @@ import { readSchema, type SchemaFile, schemaDir } from "./source.ts";
 export interface ApplyOptions extends SchemaLockOptions {
   /** The folder with `migrations/` and `routines/`; the product's own when left out. */
   readonly dir?: string;
+  /** Called after each file that was applied. */
+  readonly onApplied?: (name: string) => void;
   /** Gets what the server remarks while a file runs. */
   readonly onNotice: (text: string) => void;
 }
@@ -47,9 +49,13 @@ export async function applySchema(target: ConnectionTarget, options: ApplyOption
     await using lock = connect(target, { applicationName: "cqrs-postgres schema lock", signal: options.signal });
     await lockSchema(lock.sql, options);
     const { pending } = await readPlan(work.sql, files);
+    pending.forEach(checkStatements);
     if (pending.length > 0) await createLedger(work.sql);
     const placeholders = placeholdersFor(target.database);
-    for (const file of pending) await applyFile(work.sql, file, placeholders);
+    for (const file of pending) {
+      await applyFile(work.sql, file, placeholders);
+      options.onApplied?.(file.name);
+    }
     return { applied: pending.map(({ name }) => name), total: files.length };
   } catch (error) {
     throw explainConnectionError(error, target);
@@ -90,8 +96,10 @@ export async function readPlan(sql: Sql, files?: readonly SchemaFile[]): Promise
 async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders): Promise<void> {
   const expanded = expandPlaceholders(file, placeholders);
   const startedAt = performance.now();
-  await sql.begin(async (tx) => {
-    await run(tx, file, expanded);
+  const work = sql.begin(async (tx) => {
+    await tx.unsafe(expanded.text).simple();
+    // A file may have changed the session; neither its row in the ledger nor the next file is to notice.
+    await tx.unsafe(`reset session authorization; reset all; set role ${groupRoles.owner}`).simple();
     const durationMs = Math.round(performance.now() - startedAt);
     await tx`
       insert into public.schema_migration (name, checksum, duration_ms)
@@ -100,14 +108,9 @@ async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders)
       set checksum = excluded.checksum, applied_at = clock_timestamp(), applied_by = session_user,
           duration_ms = excluded.duration_ms`;
   });
-}
-
-async function run(tx: TransactionSql, file: SchemaFile, expanded: ExpandedSql): Promise<void> {
-  try {
-    await tx.unsafe(expanded.text).simple();
-  } catch (error) {
+  await work.catch((error: unknown) => {
     throw fileFailed(file, expanded, error);
-  }
+  });
 }
 
 function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): unknown {
@@ -115,6 +118,7 @@ function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): un
   const isOfServer = severity !== undefined && code !== undefined;
   if (!isOfServer) return error;
   const place = position === undefined ? file.path : `${file.path}:${expanded.locate(Number(position))}`;
+  if (isOfMoment(code)) return stopped(place, `${message} (${code})`);
   const reasons = [`${message} (${code})`, detail, hint, position === undefined ? where : undefined];
   return new ScriptError({
     code: "MIGRATION_FAILED",
@@ -122,5 +126,20 @@ function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): un
     message: `${place}: ${message}`,
     why: reasons.filter((reason) => reason !== undefined).join("\n"),
     fix: "Correct the file and run bun run schema apply again; this file was undone, those before it stay applied.",
+  });
+}
+
+/** The server's state, not the file, is the cause: no space, no memory, a lock, a cancelled or ended session. */
+function isOfMoment(code: string): boolean {
+  return code.startsWith("53") || code.startsWith("57") || ["40P01", "40001", "55P03"].includes(code);
+}
+
+function stopped(place: string, why: string): ScriptError {
+  return new ScriptError({
+    code: "MIGRATION_STOPPED",
+    exitCode: exitCodes.notReady,
+    message: `${place}: the server could not finish this file`,
+    why,
+    fix: "Mend that, and run bun run schema apply again; this file was undone, those before it stay applied.",
   });
 }

@@ -63,7 +63,8 @@ function codeUnits(text: string, position: number): number {
   return [...text].slice(0, position - 1).join("").length;
 }
 
-function lineAndColumn(text: string, offset: number): string {
+/** @returns `line:column` of an offset, both from 1 */
+export function lineAndColumn(text: string, offset: number): string {
   const before = text.slice(0, offset).split("\n");
   return `${before.length}:${[...(before.at(-1) as string)].length + 1}`;
 }

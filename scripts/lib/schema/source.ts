@@ -11,7 +11,7 @@ export interface SchemaFile {
   readonly kind: "migration" | "routine";
   /** Where it is, for error messages. */
   readonly path: string;
-  /** Its content with LF line ends. */
+  /** Its content with LF line ends and without a byte order mark. */
   readonly text: string;
   /** sha-256 of `text`, in hexadecimal. */
   readonly checksum: string;
@@ -39,7 +39,7 @@ async function readFolder(dir: string, folder: string, kind: SchemaFile["kind"])
   return Promise.all(
     names.map(async (fileName) => {
       const path = join(dir, folder, fileName);
-      const text = (await readFile(path, "utf8")).replaceAll("\r\n", "\n");
+      const text = (await readFile(path, "utf8")).replace(/^\uFEFF/, "").replaceAll("\r\n", "\n");
       const checksum = createHash("sha256").update(text).digest("hex");
       return { name: `${folder}/${fileName}`, kind, path, text, checksum };
     }),

@@ -1,3 +1,4 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { generatePassword } from "./password.ts";
 import { SecretConflict, type SecretData, type SecretStore } from "./store.ts";
 
@@ -19,10 +20,20 @@ export interface ApplicationEndpoint {
   readonly username: string;
 }
 
+/** Keys of the secret that applications read. */
+export const applicationSecretKeys = [
+  "username",
+  "password",
+  "url",
+  "driver-class-name",
+  "host",
+  "port",
+  "database",
+  "uri",
+] as const;
+
 /** The secret that applications read: the four keys of Spring's data source, then what other languages like. */
-export type ApplicationSecret = Readonly<
-  Record<"username" | "password" | "url" | "driver-class-name" | "host" | "port" | "database" | "uri", string>
->;
+export type ApplicationSecret = Readonly<Record<(typeof applicationSecretKeys)[number], string>>;
 
 const writeAttempts = 10;
 
@@ -46,6 +57,23 @@ export async function ensureApplicationSecret(
   const secret = main.data as ApplicationSecret;
   const local = await reconcile(store, secretPaths.applicationLocal, () => makeSecret(endpoint, secret.password));
   return { secret, isChanged: main.isWritten || local.isWritten };
+}
+
+/**
+ * Takes a value out of a secret.
+ *
+ * @throws {ScriptError} `SECRETS_UNUSABLE` (exit 2) when it is missing or empty
+ */
+export function requireKey(data: SecretData, key: string, path: string): string {
+  const value = data[key];
+  if (value !== undefined && value !== "") return value;
+  throw new ScriptError({
+    code: "SECRETS_UNUSABLE",
+    exitCode: exitCodes.usage,
+    message: `The secret ${path} has no ${key}`,
+    why: "Somebody has written another version of it; an older one may still be right.",
+    fix: "Write it again with all its keys, or remove the versions of that secret and run bun run bootstrap.",
+  });
 }
 
 async function reconcile(

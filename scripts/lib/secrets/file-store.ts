@@ -107,7 +107,7 @@ async function publish(folder: string, version: number, data: SecretData): Promi
     await link(temporary, versionFile(folder, version));
   } catch (error) {
     if (hasCode(error, "EEXIST")) return false;
-    throw unusable(folder, `Writing failed (${(error as NodeJS.ErrnoException).code ?? "unknown"}).`);
+    throw error;
   } finally {
     await unlink(temporary).catch(ignoreCode("ENOENT"));
   }

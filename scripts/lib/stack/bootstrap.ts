@@ -110,6 +110,7 @@ async function applyPending(target: ConnectionTarget, stack: Stack, run: StackRu
       timeoutMs: stack.config.timeoutMs,
       signal: run.signal,
       onWait: (holder) => run.reporter.info(`waiting for ${holder}, which is changing the schema`),
+      onApplied: (name) => run.reporter.verbose(`applied ${name}`),
       onNotice: (text) => run.reporter.warn(text),
     },
   );

@@ -16,7 +16,7 @@ import { type EmbeddedServer, ensureRunning } from "../postgres/server/life-cycl
 import { choosePort } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/process.ts";
 import { environment } from "../runtime.ts";
-import { secretPaths } from "../secrets/application-secret.ts";
+import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import type { Stack, StackRun } from "./stack.ts";
 import { writeState } from "./state.ts";
@@ -36,6 +36,7 @@ export async function startEmbeddedServer(
   await removeLeftovers(stack.dataDir);
   await mkdir(dirname(stack.dataDir), { recursive: true });
   const binaries = await findBinaries(account, environment());
+  run.reporter.verbose(`PostgreSQL ${binaries.version} at ${binaries.postgres}, run as ${account.description}`);
   const port = await settlePort(stack);
   const password = await ensureSuperuserPassword(stack);
   const server: EmbeddedServer = { dataDir: stack.dataDir, binaries, account, superuserPassword: password };
@@ -45,6 +46,7 @@ export async function startEmbeddedServer(
     return { isChanged: true, detail: `made ${stack.dataDir} with PostgreSQL ${binaries.version}` };
   });
   await step("server", () => start(server, port, stack, run));
+  await remember(stack, port);
   return { host: "127.0.0.1", port, database: stack.database, user: superuser, password };
 }
 
@@ -63,17 +65,20 @@ function describeVersion({ version }: Binaries): string {
   return `PostgreSQL ${version}`;
 }
 
-/** The port is remembered before the first start: a run that is killed after it leaves a server that is found again. */
+/** A running server keeps its port; a stopped one gets the one that is asked for, or the one it had. */
 async function settlePort(stack: Stack): Promise<number> {
-  const { config, remembered, mode, database, user } = stack;
+  const { config, remembered } = stack;
   const running = await findPostmaster(stack.dataDir);
   const isRunning = running.state === "running";
   if (isRunning && config.port !== undefined && config.port !== running.port)
     throw wouldMove(running.port, config.port);
-  const port = isRunning ? running.port : (config.port ?? remembered?.port ?? (await lastOrNewPort(stack)));
+  return isRunning ? running.port : (config.port ?? remembered?.port ?? (await lastOrNewPort(stack)));
+}
+
+/** Only what has worked is remembered; a run that is killed before this leaves a server that is found by its pid. */
+async function remember({ mode, database, user, remembered, stackDir }: Stack, port: number): Promise<void> {
   const state = { mode, database, user, port };
-  if (JSON.stringify(state) !== JSON.stringify(remembered)) await writeState(stack.stackDir, state);
-  return port;
+  if (JSON.stringify(state) !== JSON.stringify(remembered)) await writeState(stackDir, state);
 }
 
 /** A cluster whose state file was lost still has its port in its settings. */
@@ -84,7 +89,7 @@ async function lastOrNewPort({ dataDir, stackDir }: Stack): Promise<number> {
 async function ensureSuperuserPassword(stack: Stack): Promise<string> {
   const make = () => ({ username: superuser, password: generatePassword() });
   const { data } = await stack.secrets.ensure(secretPaths.superuser, make);
-  return data["password"] as string;
+  return requireKey(data, "password", secretPaths.superuser);
 }
 
 function wouldMove(from: number, to: number): ScriptError {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
+import { folderUnusable } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 
 /** How to wait for the lock. */
@@ -27,13 +28,13 @@ const pollIntervalMs = 50;
  * @throws {ScriptError} `LOCKED` (exit 5) with the holder, when it was not free in time
  */
 export async function lockStack(stackDir: string, options: LockOptions): Promise<Disposable> {
-  mkdirSync(stackDir, { recursive: true });
+  makeFolder(stackDir);
   const deadline = Date.now() + options.timeoutMs;
   const holderFile = join(stackDir, "stack.lock.holder");
   for (let attempt = 0; ; attempt++) {
     const lock = tryLock(join(stackDir, "stack.lock"));
     if (lock !== undefined) {
-      writeFileSync(holderFile, `${options.command} (pid ${process.pid})`);
+      nameHolder(holderFile, `${options.command} (pid ${process.pid})`);
       return { [Symbol.dispose]: () => release(lock, holderFile) };
     }
     const holder = readHolder(holderFile);
@@ -43,15 +44,40 @@ export async function lockStack(stackDir: string, options: LockOptions): Promise
   }
 }
 
-function tryLock(file: string): DatabaseSync | undefined {
-  const database = new DatabaseSync(file);
+function makeFolder(folder: string): void {
   try {
-    database.exec("pragma busy_timeout = 0; begin exclusive");
+    mkdirSync(folder, { recursive: true });
+  } catch (error) {
+    const why = `It can't be made: ${(error as Error).message}.`;
+    throw folderUnusable(folder, why, "Choose a folder that this user can make: CQRS_STACK_DIR.");
+  }
+}
+
+/** Writes nothing, so that a stack on a full disk can still be stopped and destroyed. */
+function tryLock(file: string): DatabaseSync | undefined {
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(file);
+    database.exec("pragma busy_timeout = 0; pragma journal_mode = memory; begin exclusive");
     return database;
   } catch (error) {
-    database.close();
-    if (/locked|busy/.test((error as Error).message)) return undefined;
-    throw error;
+    database?.close();
+    const { message } = error as Error;
+    if (/locked|busy/.test(message)) return undefined;
+    throw folderUnusable(
+      file,
+      `The lock can't be taken: ${message}.`,
+      "Give this user access to the folder, or remove that file.",
+    );
+  }
+}
+
+/** Only for whoever waits; the lock holds without it. */
+function nameHolder(file: string, holder: string): void {
+  try {
+    writeFileSync(file, holder);
+  } catch {
+    // The disk is full, for instance.
   }
 }
 

@@ -56,6 +56,8 @@ export async function planRemoval(stack: Stack): Promise<RemovalPlan | undefined
 /** Stops the server and deletes its data; secrets and backups stay. Cut off anywhere, it is completed by the next run. */
 export async function destroyStack(stack: Stack, run: StackRun): Promise<void> {
   using _lock = await lockForRun(stack, "destroy", run);
+  if (!existsSync(stack.dataDir)) return;
+  await readMajorVersion(stack.dataDir);
   await stop(stack.dataDir, { timeoutMs: stack.config.timeoutMs, signal: run.signal });
   // A name that the next bootstrap takes for a left-over: half a cluster is never taken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);

@@ -1,11 +1,16 @@
 import { join } from "node:path";
 import type { Reporter } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type Config, type Mode, reservedDatabases } from "../config.ts";
+import { type Config, type Mode, reservedDatabases, wrongSettings } from "../config.ts";
 import type { ConnectionTarget } from "../postgres/connect.ts";
 import { superuser } from "../postgres/server/cluster.ts";
 import { findPostmaster } from "../postgres/server/process.ts";
-import { type ApplicationSecret, secretPaths } from "../secrets/application-secret.ts";
+import {
+  type ApplicationSecret,
+  applicationSecretKeys,
+  requireKey,
+  secretPaths,
+} from "../secrets/application-secret.ts";
 import { FileSecretStore } from "../secrets/file-store.ts";
 import type { SecretStore } from "../secrets/store.ts";
 import { lockStack } from "./lock.ts";
@@ -65,25 +70,27 @@ export function lockForRun(stack: Stack, command: string, { reporter, signal }: 
 /**
  * Finds the server of a stack, as its administrator.
  *
- * @throws {ScriptError} `NOT_RUNNING` (exit 3), or `CONFIGURATION` (exit 2) for an external server nobody named
+ * @throws {ScriptError} `NOT_RUNNING` or `SECRETS_MISSING` (exit 3), or `CONFIGURATION` (exit 2) for an external server nobody named
  */
 export async function administratorTarget(stack: Stack): Promise<ConnectionTarget> {
   if (stack.mode === "external") return externalTarget(stack);
   const found = await findPostmaster(stack.dataDir);
   const secret = await stack.secrets.read(secretPaths.superuser);
-  if (found.state !== "running" || secret === undefined) throw notRunning(stack);
-  const password = secret.data["password"];
+  if (found.state !== "running") throw notRunning(stack);
+  if (secret === undefined) throw secretMissing(secretPaths.superuser);
+  const password = requireKey(secret.data, "password", secretPaths.superuser);
   return { host: "127.0.0.1", port: found.port, database: stack.database, user: superuser, password };
 }
 
 /**
  * Reads the application's credentials.
  *
- * @throws {ScriptError} `NOT_RUNNING` (exit 3) when no bootstrap has made them
+ * @throws {ScriptError} `SECRETS_MISSING` (exit 3) when no bootstrap has made them
  */
 export async function readApplicationSecret(stack: Stack): Promise<ApplicationSecret> {
   const secret = await stack.secrets.read(secretPaths.applicationLocal);
-  if (secret === undefined) throw notRunning(stack);
+  if (secret === undefined) throw secretMissing(secretPaths.applicationLocal);
+  for (const key of applicationSecretKeys) requireKey(secret.data, key, secretPaths.applicationLocal);
   return secret.data as ApplicationSecret;
 }
 
@@ -105,7 +112,18 @@ export function notRunning(stack: Stack, data?: unknown): ScriptError {
   });
 }
 
+function secretMissing(path: string): ScriptError {
+  return new ScriptError({
+    code: "SECRETS_MISSING",
+    exitCode: exitCodes.notReady,
+    message: `There is no secret ${path}`,
+    why: "The secret store was never filled, or was emptied; the server and its data are not touched by that.",
+    fix: "bun run bootstrap makes new credentials and brings the server into line with them.",
+  });
+}
+
 function externalTarget({ config, database }: Stack): ConnectionTarget {
+  if (config.foreignProblems.length > 0) throw wrongSettings(config.foreignProblems);
   const server = config.externalServer;
   if (server !== undefined) return { ...server, database };
   throw new ScriptError({

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
+import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 
 const stackState = v.object({
@@ -25,7 +26,7 @@ export async function readState(stackDir: string): Promise<StackState | undefine
   const file = stateFile(stackDir);
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
-    throw unreadable(file, error.message);
+    throw explainFileError(error, file);
   });
   if (text === undefined) return undefined;
   const parsed = v.safeParse(v.pipe(v.string(), v.parseJson(), stackState), text);

@@ -1,6 +1,6 @@
-import { ScriptError } from "../cli/script-error.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
-import { type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, connect, connectionUrl, maskedUrl, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/connection-error.ts";
 import { findPostmaster } from "../postgres/server/process.ts";
 import { readPlan } from "../schema/apply.ts";
@@ -75,14 +75,25 @@ export async function readClientEnvironment(config: Config): Promise<ClientEnvir
   const stack = await openStack(config);
   const { port }: ConnectionTarget = await administratorTarget(stack);
   const secret = await readApplicationSecret(stack);
+  if (secret.database !== stack.database) throw otherDatabase(stack.database, secret.database);
   return {
-    DATABASE_URL: secret.uri,
+    DATABASE_URL: connectionUrl({ ...secret, port, user: secret.username }),
     PGHOST: secret.host,
     PGPORT: `${port}`,
     PGUSER: secret.username,
     PGPASSWORD: secret.password,
     PGDATABASE: secret.database,
   };
+}
+
+function otherDatabase(asked: string, known: string): ScriptError {
+  return new ScriptError({
+    code: "OTHER_DATABASE",
+    exitCode: exitCodes.notReady,
+    message: `The credentials are for the database ${known}, not ${asked}`,
+    why: "The secret names the database of the last bootstrap.",
+    fix: `bun run bootstrap --database ${asked}`,
+  });
 }
 
 function stoppedStatus(stack: Stack): StackStatus {

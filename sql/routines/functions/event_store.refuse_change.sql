@@ -5,6 +5,7 @@ create or replace function event_store.refuse_change()
 returns trigger
 language plpgsql
 parallel unsafe
+set search_path = pg_catalog, pg_temp
 as $$
 begin
   raise exception using

@@ -135,16 +135,26 @@ function initdbArguments(dataDir: string, passwordFile: string): string[] {
 /**
  * Writes `postgresql.conf`: the settings of the repository, then what this server alone needs. Written anew before
  * each start, so whoever starts the server by hand starts the same one.
+ *
+ * @returns puts the former settings back, for a start that fails
  */
-export async function writeSettings(dataDir: string, account: ServerAccount, port: number): Promise<void> {
+export async function writeSettings(
+  dataDir: string,
+  account: ServerAccount,
+  port: number,
+): Promise<() => Promise<void>> {
   const shared = await readFile(settingsFile, "utf8");
   const file = join(dataDir, "postgresql.conf");
+  const former = await readFile(file, "utf8").catch(() => undefined);
   await writeFile(file, `# Written by bootstrap; edit ${settingsFile} instead.\n\n${shared}\n${ownSettings(port)}`);
   await chmod(file, 0o600);
   await account.own(file);
   const logDir = join(dataDir, "log");
   await mkdir(logDir, { recursive: true, mode: 0o700 });
   await account.own(logDir);
+  return async () => {
+    if (former !== undefined) await writeFile(file, former);
+  };
 }
 
 /** @returns the port that the cluster was last started on; undefined when it never was */

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { realpathSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
@@ -47,7 +48,7 @@ export async function ensureRunning(server: EmbeddedServer, port: number, wait: 
   await stop(server.dataDir, wait);
   await resetSuperuserPassword(server.dataDir, server.binaries, server.account, server.superuserPassword);
   const restarted = await start(server, postmaster.port, wait);
-  await awaitLogin(server, restarted, wait);
+  if ((await awaitLogin(server, restarted, wait)) !== "ready") throw loginRefused(restarted.port);
   return { ...restarted, how, isPasswordReset: true };
 }
 
@@ -71,7 +72,16 @@ export async function stop(dataDir: string, wait: WaitOptions): Promise<number |
 
 async function start(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<Postmaster> {
   if (!(await isPortFree(port))) throw portTaken(port, await describeListener(port));
-  await writeSettings(server.dataDir, server.account, port);
+  const restoreSettings = await writeSettings(server.dataDir, server.account, port);
+  try {
+    return await startOn(server, port, wait);
+  } catch (error) {
+    await restoreSettings();
+    throw error;
+  }
+}
+
+async function startOn(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<Postmaster> {
   const deadline = Date.now() + wait.timeoutMs;
   for (let attempt = 1; ; attempt++) {
     await removeStaleLocks(server.dataDir);
@@ -81,6 +91,7 @@ async function start(server: EmbeddedServer, port: number, wait: WaitOptions): P
     const log = await readRecentLog(server.dataDir);
     // The workers of a killed server need a moment to notice; until then they hold its shared memory.
     const isHeldByOrphans = log.includes("pre-existing shared memory block");
+    if (/could not bind .*: Permission denied/.test(log)) throw portDenied(port, server.account);
     if (!isHeldByOrphans || attempt === startAttempts || Date.now() > deadline) throw serverFailed(server, log);
     await sleep(5 * pollIntervalMs, undefined, { signal: wait.signal });
   }
@@ -99,7 +110,7 @@ async function launch({ dataDir, binaries, account }: EmbeddedServer): Promise<n
   const logDir = join(dataDir, "log");
   await mkdir(logDir, { recursive: true, mode: 0o700 });
   await using log = await open(join(logDir, "start.log"), "w", 0o600);
-  const [program, ...args] = account.command(binaries.postgres, ["-D", dataDir]);
+  const [program, ...args] = account.command(binaries.postgres, ["-D", realpathSync(dataDir)]);
   const child = spawn(program as string, args, {
     ...account.identity,
     detached: true,
@@ -190,6 +201,26 @@ export function portTaken(port: number, by: string): ScriptError {
     message: `Port ${port} of 127.0.0.1 is taken by ${by}`,
     why: "The port of a stack does not change by itself: applications have it in their settings.",
     fix: `Stop what listens there (find it with: lsof -i :${port}), or move for good: bun run bootstrap --port <number>`,
+  });
+}
+
+function portDenied(port: number, account: ServerAccount): ScriptError {
+  return new ScriptError({
+    code: "PORT_DENIED",
+    exitCode: exitCodes.prerequisite,
+    message: `PostgreSQL, run as ${account.description}, may not listen on port ${port}`,
+    why: "Ports below 1024 are for root, and PostgreSQL does not run as root.",
+    fix: "Choose a greater one: bun run bootstrap --port <number>",
+  });
+}
+
+function loginRefused(port: number): ScriptError {
+  return new ScriptError({
+    code: "AUTHENTICATION",
+    exitCode: exitCodes.authentication,
+    message: `The server on port ${port} refuses its superuser, whose password was just set anew`,
+    why: "Something other than the password is in the way: pg_hba.conf, or the role postgres itself.",
+    fix: "Look at pg_hba.conf in the data directory and at the server's log.",
   });
 }
 

@@ -32,7 +32,9 @@ export async function isPortFree(port: number): Promise<boolean> {
   const server = createServer();
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EADDRINUSE" || error.code === "EACCES") resolve(false);
+      if (error.code === "EADDRINUSE") resolve(false);
+      // Nobody has it; the server itself will say that it may not, as it says to root.
+      else if (error.code === "EACCES") resolve(true);
       else reject(error);
     });
     server.listen({ host: "127.0.0.1", port, exclusive: true }, () => server.close(() => resolve(true)));

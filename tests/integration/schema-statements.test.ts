@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { withDatabase } from "../support/database.ts";
+import { apply, failure, tablesOf, withFiles } from "../support/schema-folder.ts";
+
+test("applySchema() undoes a file whose deferred constraint fails at the end", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({
+    "migrations/0001-orphan.sql": `
+      create table public.parent (id int constraint parent_pkey primary key);
+      create table public.child (id int constraint child_fk references public.parent deferrable initially deferred);
+      insert into public.child values (1);`,
+  });
+  await assert.rejects(apply(database.administrator, folder), { code: "MIGRATION_FAILED", why: /child_fk/ });
+  assert.deepEqual(await tablesOf(database.admin), ["schema_migration"]);
+});
+
+test("applySchema() does not let the settings of a file reach the ledger or the next file", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({
+    "migrations/0001-settings.sql":
+      "create schema other; set search_path = other; set role cqrs_app; set lock_timeout = '1ms';",
+    "migrations/0002-table.sql": "create table lands_in_public (id int);",
+  });
+  await apply(database.administrator, folder);
+  const [row] = await database.admin`
+    select tableowner::text as owner from pg_tables where schemaname = 'public' and tablename = 'lands_in_public'`;
+  assert.equal(row?.["owner"], "cqrs_owner");
+});
+
+const refusedStatements: readonly (readonly [string, string])[] = [
+  ["create table public.kept ();\ncommit;\nselect 1/0;", "2:1"],
+  ["-- a comment\n  BEGIN; select 1; COMMIT;", "2:3"],
+  ["select 1; start transaction isolation level serializable;", "1:11"],
+  ["create table public.t (a int);\ncopy public.t (a) from stdin;", "2:1"],
+  ["-- no-transaction\nselect 1;", "1:1"],
+];
+
+for (const [content, place] of refusedStatements) {
+  test(`applySchema() refuses ${JSON.stringify(content)} with its place, before it applies anything`, async () => {
+    await using database = await withDatabase({ isEmpty: true });
+    await using folder = await withFiles({
+      "migrations/0001-fine.sql": "create table public.fine (id int);",
+      "migrations/0002-refused.sql": content,
+    });
+    const error = await failure(apply(database.administrator, folder));
+    assert.deepEqual([error.code, error.exitCode], ["STATEMENT_REFUSED", 2]);
+    assert.match(error.message, new RegExp(`0002-refused\\.sql:${place}: `));
+    assert.deepEqual(await tablesOf(database.admin), []);
+  });
+}
+
+test("applySchema() takes words that only look like transaction control, and a byte order mark", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({
+    "migrations/0001-looks.sql": `\uFEFFcreate function public.f() returns int language plpgsql as $x$
+      begin
+        return 1;
+      end $x$;
+      create function public.g() returns int language sql begin atomic select 1; end;
+      -- ; commit;
+      comment on function public.f is 'a; commit; b'; /* ; rollback; */`,
+  });
+  await apply(database.administrator, folder);
+  const [row] = await database.admin`select public.f() + public.g() as sum`;
+  assert.equal(row?.["sum"], 2);
+});
