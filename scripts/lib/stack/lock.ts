@@ -3,7 +3,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
-import { folderUnusable } from "../cli/file-error.ts";
+import { explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 
 /** How to wait for the lock. */
@@ -48,6 +48,8 @@ function makeFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
+    const explained = explainFileError(error, folder);
+    if (explained !== error) throw explained;
     const why = `It can't be made: ${(error as Error).message}.`;
     throw folderUnusable(folder, why, "Choose a folder that this user can make: CQRS_STACK_DIR.");
   }
