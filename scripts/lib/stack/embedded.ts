@@ -4,7 +4,7 @@ import type { StepResult } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { ConnectionTarget } from "../postgres/connect.ts";
 import { chooseAccount } from "../postgres/server/account.ts";
-import { type Binaries, findBinaries } from "../postgres/server/binaries.ts";
+import { findBinaries } from "../postgres/server/binaries.ts";
 import {
   initialiseCluster,
   inspectCluster,
@@ -57,12 +57,8 @@ async function start(server: EmbeddedServer, port: number, stack: Stack, run: St
   if (how === "adopted") {
     return { isChanged: isPasswordReset, detail: `runs on port ${port} (pid ${pid})${reset}` };
   }
-  const version = describeVersion(server.binaries);
-  return { isChanged: true, detail: `started ${version} on port ${port} (pid ${pid})${reset}` };
-}
-
-function describeVersion({ version }: Binaries): string {
-  return `PostgreSQL ${version}`;
+  const { version } = server.binaries;
+  return { isChanged: true, detail: `started PostgreSQL ${version} on port ${port} (pid ${pid})${reset}` };
 }
 
 /** A running server keeps its port; a stopped one gets the one that is asked for, or the one it had. */
