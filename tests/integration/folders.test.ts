@@ -75,6 +75,6 @@ test("a full disk is said, and a stack on it can be stopped, started again and d
     assert.equal(destroyed.exitCode, 0, destroyed.stderr);
   } finally {
     await runScript(["stop"], stack);
-    spawnSync("umount", [stack.stackDir]);
+    spawnSync("umount", ["--lazy", stack.stackDir]);
   }
 });

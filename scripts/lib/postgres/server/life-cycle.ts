@@ -33,6 +33,7 @@ export type StartOutcome = Postmaster & { readonly how: "started" | "adopted"; r
 const pollIntervalMs = 20;
 const startAttempts = 100;
 const logLines = 12;
+const lastWordsAttempts = 25;
 
 /**
  * Has the server running and its superuser able to log in: adopts one that runs already, starts it else.
@@ -88,7 +89,7 @@ async function startOn(server: EmbeddedServer, port: number, wait: WaitOptions):
     const pid = await launch(server);
     const isUp = await awaitPostmaster(server.dataDir, pid, deadline, wait);
     if (isUp) return { pid, port };
-    const log = await readRecentLog(server.dataDir);
+    const log = await readLastWords(server.dataDir, wait.signal);
     // The workers of a killed server need a moment to notice; until then they hold its shared memory.
     const isHeldByOrphans = log.includes("pre-existing shared memory block");
     if (/could not bind .*: Permission denied/.test(log)) throw portDenied(port, server.account);
@@ -170,6 +171,16 @@ async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<C
     return failure;
   }
   throw portTaken(port, "another PostgreSQL server");
+}
+
+/** The server's log is written by a process of its own, which may end a moment after it. */
+async function readLastWords(dataDir: string, signal: AbortSignal): Promise<string> {
+  for (let attempt = 0; attempt < lastWordsAttempts; attempt++) {
+    const log = await readRecentLog(dataDir);
+    if (/FATAL|PANIC/.test(log)) return log;
+    await sleep(pollIntervalMs, undefined, { signal });
+  }
+  return readRecentLog(dataDir);
 }
 
 async function readRecentLog(dataDir: string): Promise<string> {
