@@ -9,7 +9,12 @@ import { exitCodes } from "./lib/cli/script-error.ts";
 
 const apply = defineScript({
   meta: { name: "apply", description: "Apply what is not applied yet" },
-  args: { mode: stackFlags.mode, database: stackFlags.database, timeout: stackFlags.timeout },
+  args: {
+    mode: stackFlags.mode,
+    database: stackFlags.database,
+    timeout: stackFlags.timeout,
+    with: { type: "string", valueHint: "name", description: "Apply an optional part too: a file of sql/optional" },
+  },
   async run({ args, reporter, signal }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { administratorTarget, openStack } = await import("./lib/stack/stack.ts");
@@ -17,6 +22,7 @@ const apply = defineScript({
     const config = loadConfig(args);
     return applySchema(await administratorTarget(await openStack(config)), {
       timeoutMs: config.timeoutMs,
+      optional: typeof args.with === "string" ? [args.with] : [],
       signal,
       onWait: (holder) => reporter.info(`waiting for ${holder}, which is changing the schema`),
       onApplied: (name) => reporter.verbose(`applied ${name}`),

@@ -115,7 +115,7 @@ test("everybody may call no function of ours", async () => {
   assert.deepEqual(open, []);
 });
 
-test("every schema, table, column, function, sequence and trigger of ours has a comment", async () => {
+test("every schema, table, column, function, sequence, type and trigger of ours has a comment", async () => {
   const objects = await database.admin<{ kind: string; name: string; hasComment: boolean }[]>`
     with own_schema as (
       select oid, nspname from pg_namespace where nspname in ${database.admin(ownSchemas)}
@@ -148,10 +148,15 @@ test("every schema, table, column, function, sequence and trigger of ours has a 
     union all
     select 'function', oid::regprocedure::text, obj_description(oid, 'pg_proc') is not null from own_function
     union all
+    select 'type', oid::regtype::text, obj_description(oid, 'pg_type') is not null
+    from pg_type
+    where typnamespace in (select oid from own_schema) and typtype = 'c'
+      and not exists (select from pg_class where oid = typrelid and relkind <> 'c')
+    union all
     select 'trigger', format('%I on %s', tgname, tgrelid::regclass), obj_description(oid, 'pg_trigger') is not null
     from pg_trigger where not tgisinternal and tgrelid in (select oid from own_relation)`;
   const found = new Set(objects.map(({ kind }) => kind));
-  assert.deepEqual([...found].toSorted(), ["column", "function", "schema", "sequence", "table", "trigger"]);
+  assert.deepEqual([...found].toSorted(), ["column", "function", "schema", "sequence", "table", "trigger", "type"]);
   const bare = objects.filter(({ hasComment }) => !hasComment).map(({ kind, name }) => `${kind} ${name}`);
   assert.deepEqual(bare, []);
 });
@@ -166,6 +171,15 @@ const provocations: Readonly<Record<keyof typeof sqlStateContract, (sql: Sql, id
   UE001: (sql, id) => append(sql, id, 7),
   UE002: (sql, id) => append(sql, id, 0),
   UE003: (sql) => append(sql, randomUUID(), -4),
+  UE004: async (sql, id) => {
+    const event = { event_id: randomUUID(), event_type: "OrderPlaced", event_data: {} };
+    return sql`
+      select event_store.append_events('Order', ${id}, null, array[${sql.json(event)}, ${sql.json(event)}]::jsonb[])`;
+  },
+  UE005: async (sql, id) => {
+    await sql`select event_store.archive_stream('Order', ${id})`;
+    await append(sql, id, 1);
+  },
   UE006: (sql) => sql`delete from event_store.domain_event`,
   UE007: (sql, id) => append(sql, id, -3),
 };

@@ -8,7 +8,7 @@ import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/roles.ts";
 import type { ApplyResult } from "../../scripts/lib/schema/apply.ts";
 import { schemaDir } from "../../scripts/lib/schema/source.ts";
-import { withDatabase } from "../support/database.ts";
+import { withDatabase, withTransaction } from "../support/database.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import {
@@ -384,4 +384,37 @@ test("schema status lists what is pending and applied, and exits with 10 when as
   assert.equal(done.exitCode, 0);
   assert.match(done.stdout, /^migrations\/0001-schemas\.sql +applied$/m);
   assert.doesNotMatch(done.stdout, /pending/);
+});
+
+test("applySchema() applies an optional part where it is asked for, and refuses a later edit of it", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({
+    "migrations/0001-things.sql": "create table public.thing (id integer);",
+    "optional/thing-index.sql": "create index thing_idx on public.thing (id);",
+  });
+  const isThere = async () =>
+    (await database.admin`select to_regclass('public.thing_idx') is not null as "isThere"`)[0]?.["isThere"];
+  assert.deepEqual((await apply(database.administrator, folder)).applied, ["migrations/0001-things.sql"]);
+  assert.equal(await isThere(), false);
+  await assert.rejects(apply(database.administrator, folder, { optional: ["no-such"] }), {
+    code: "UNKNOWN_OPTION",
+    exitCode: 2,
+  });
+  const wanted = await apply(database.administrator, folder, { optional: ["thing-index"] });
+  assert.deepEqual(wanted, { applied: ["optional/thing-index.sql"], total: 2 });
+  assert.equal(await isThere(), true);
+  assert.deepEqual(await apply(database.administrator, folder), { applied: [], total: 2 });
+  await folder.write({ "optional/thing-index.sql": "create index thing_idx on public.thing (id desc);" });
+  await assert.rejects(apply(database.administrator, folder), { code: "SCHEMA_DRIFT", exitCode: 4 });
+});
+
+test("the optional index on the data of events serves conditions on it", async () => {
+  await using database = await withDatabase();
+  const { applied } = await apply(database.administrator, { dir: schemaDir }, { optional: ["event-data-index"] });
+  assert.deepEqual(applied, ["optional/event-data-index.sql"]);
+  await withTransaction(database.admin, async (tx) => {
+    await tx`set local enable_seqscan = off`;
+    const plan = await tx`explain select from event_store.domain_event where event_data @> '{"customer":"Ada"}'`;
+    assert.match(plan.map((row) => row["QUERY PLAN"]).join("\n"), /Index Scan on domain_event_event_data_idx/);
+  });
 });

@@ -73,27 +73,80 @@ export const sqlStateContract = {
   UE001: "the stream is at another version",
   UE002: "the stream exists, none was expected",
   UE003: "the stream does not exist, one was expected",
+  UE004: "an event id is taken",
+  UE005: "the stream is archived",
   UE006: "events are immutable",
   UE007: "the arguments can't be used",
 } as const;
 
+/** What the readers return, a row an event. */
+const recordedEvent =
+  "TABLE(global_position bigint, stream_id uuid, aggregate_type character varying, aggregate_id uuid, aggregate_version integer, event_id uuid, event_type character varying, event_version integer, event_data jsonb, metadata jsonb, causation_id uuid, correlation_id uuid, occurred_at timestamp with time zone)";
+
 /** Functions that an application may call: name, arguments, result, all as PostgreSQL prints them. */
 export const functionContract: readonly (readonly [name: string, parameters: string, result: string])[] = [
+  [
+    "append",
+    "INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean",
+    "record",
+  ],
+  ["append_batch", "appends jsonb", "SETOF append_result"],
   [
     "append_events",
     "p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb[]",
     "uuid",
   ],
+  ["archive_stream", "aggregate_type character varying, aggregate_id uuid, expected_version integer", "integer"],
+  [
+    "horizon_holder",
+    "",
+    "TABLE(held_position bigint, pid integer, gid text, login name, application_name text, state text, since timestamp with time zone)",
+  ],
+  [
+    "load_snapshot",
+    "aggregate_type character varying, aggregate_id uuid, state_version integer",
+    "TABLE(aggregate_version integer, state jsonb, taken_at timestamp with time zone)",
+  ],
+  [
+    "read_all",
+    "after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint",
+    recordedEvent,
+  ],
+  [
+    "read_stream",
+    "aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone",
+    recordedEvent,
+  ],
+  ["safe_position", "", "bigint"],
+  [
+    "save_snapshot",
+    "aggregate_type character varying, aggregate_id uuid, aggregate_version integer, state_version integer, state jsonb",
+    "boolean",
+  ],
   ["stream_id_of", "aggregate_type character varying, aggregate_id uuid", "uuid"],
 ];
 
-/** Functions of schema event_store that only the others call. */
+/** Functions of schema event_store that only the others call, or whoever the owner lets. */
 export const internalFunctionContract: typeof functionContract = [
   ["append_detail", "expected integer, actual integer, aggregate_type character varying, aggregate_id uuid", "text"],
+  ["append_element", "append jsonb", "append_result"],
   [
     "append_problem",
-    "aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb[]",
+    "aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb",
     "text",
+  ],
+  [
+    "append_refusal",
+    "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint",
+    "record",
+  ],
+  ["check_redaction", "", "trigger"],
+  ["is_event", "event jsonb", "boolean"],
+  ["publish_floor", "", "trigger"],
+  [
+    "redact_event",
+    "aggregate_type character varying, aggregate_id uuid, aggregate_version integer, reason text, event_data jsonb, metadata jsonb",
+    "void",
   ],
   ["refuse_change", "", "trigger"],
 ];
@@ -106,6 +159,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     created_at: "timestamp with time zone",
     version: "integer",
     aggregate_type: "character varying(255)",
+    archived_at: "timestamp with time zone?",
   },
   "event_store.domain_event": {
     global_position: "bigint",
@@ -119,6 +173,21 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     metadata: "jsonb?",
     causation_id: "uuid?",
     correlation_id: "uuid?",
+  },
+  "event_store.snapshot": {
+    stream_id: "uuid",
+    taken_at: "timestamp with time zone",
+    aggregate_version: "integer",
+    state_version: "integer",
+    state: "jsonb",
+  },
+  "event_store.redaction": {
+    redacted_at: "timestamp with time zone",
+    transaction_id: "xid8",
+    stream_id: "uuid",
+    aggregate_version: "integer",
+    redacted_by: "name",
+    reason: "text",
   },
   "read_model.projection": {
     name: "character varying(255)",
@@ -154,6 +223,12 @@ export const keyContract: Readonly<Record<string, readonly string[]>> = {
     "domain_event_occurred_at_idx",
     "domain_event_pkey",
   ],
+  "event_store.snapshot": [
+    "snapshot_aggregate_version_is_positive",
+    "snapshot_pkey",
+    "snapshot_state_version_is_positive",
+  ],
+  "event_store.redaction": ["redaction_pkey", "redaction_reason_is_not_empty"],
   "read_model.projection": [
     "projection_checkpoint_is_not_negative",
     "projection_name_is_not_empty",

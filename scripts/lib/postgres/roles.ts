@@ -103,6 +103,7 @@ async function reconcileRoles(tx: TransactionSql, administrator: Administrator, 
   for (const role of [groupRoles.owner, groupRoles.app]) changes.push(...(await ensureRole(tx, role, false)));
   changes.push(...(await ensureRole(tx, login, true)));
   if (!administrator.isSuperuser) changes.push(...(await ensureOwnerAccess(tx, administrator.name)));
+  changes.push(...(await ensureStatisticsAccess(tx)));
   changes.push(...(await ensureMembership(tx, login)));
   changes.push(...(await revokeOwner(tx, [login, groupRoles.app])));
   return changes;
@@ -165,6 +166,20 @@ async function ensureMembership(tx: TransactionSql, login: string): Promise<stri
   if (row?.isMember === true) return [];
   await tx.unsafe(`grant ${groupRoles.app} to ${quoteIdentifier(login)} with inherit true, set true`);
   return [`made ${login} a member of ${groupRoles.app}`];
+}
+
+/**
+ * Lets the owner's functions name the session that holds readers back (`event_store.horizon_holder`). A managed server
+ * may not let us; then they name less.
+ */
+async function ensureStatisticsAccess(tx: TransactionSql): Promise<string[]> {
+  const [row] = await tx<{ canGrant: boolean; isMember: boolean }[]>`
+    select
+      pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER WITH ADMIN OPTION') as "canGrant",
+      pg_catalog.pg_has_role(${groupRoles.owner}, 'pg_read_all_stats', 'USAGE') as "isMember"`;
+  if (row === undefined || row.isMember || !row.canGrant) return [];
+  await tx.unsafe(`grant pg_read_all_stats to ${groupRoles.owner} with inherit true`);
+  return [`made ${groupRoles.owner} a member of pg_read_all_stats`];
 }
 
 /**

@@ -10,8 +10,10 @@ import { readSchema, type SchemaFile, schemaDir } from "./source.ts";
 
 /** How to apply a schema. */
 export interface ApplyOptions extends SchemaLockOptions {
-  /** The folder with `migrations/` and `routines/`; the product's own when left out. */
+  /** The folder with `migrations/`, `routines/` and `optional/`; the product's own when left out. */
   readonly dir?: string;
+  /** Optional parts to apply too: names of files in `optional/`, without `.sql`. */
+  readonly optional?: readonly string[];
   /** Called after each file that was applied. */
   readonly onApplied?: (name: string) => void;
   /** Gets what the server remarks while a file runs. */
@@ -22,7 +24,7 @@ export interface ApplyOptions extends SchemaLockOptions {
 export interface ApplyResult {
   /** Names of the files applied by this run, in order. */
   readonly applied: readonly string[];
-  /** How many files make the schema. */
+  /** How many files are applied now. */
   readonly total: number;
 }
 
@@ -45,10 +47,11 @@ export async function applySchema(target: ConnectionTarget, options: ApplyOption
     onNotice: options.onNotice,
   });
   try {
-    if ((await readPlan(work.sql, files)).pending.length === 0) return { applied: [], total: files.length };
+    const plan = await readPlan(work.sql, files, options.optional);
+    if (plan.pending.length === 0) return { applied: [], total: plan.applied.length };
     await using lock = connect(target, { applicationName: "cqrs-postgres schema lock", signal: options.signal });
     await lockSchema(lock.sql, options);
-    const { pending } = await readPlan(work.sql, files);
+    const { applied, pending } = await readPlan(work.sql, files, options.optional);
     pending.forEach(checkStatements);
     if (pending.length > 0) await createLedger(work.sql);
     const placeholders = placeholdersFor(target.database);
@@ -56,7 +59,8 @@ export async function applySchema(target: ConnectionTarget, options: ApplyOption
       await applyFile(work.sql, file, placeholders);
       options.onApplied?.(file.name);
     }
-    return { applied: pending.map(({ name }) => name), total: files.length };
+    const names = pending.map(({ name }) => name);
+    return { applied: names, total: new Set([...applied.map(({ name }) => name), ...names]).size };
   } catch (error) {
     throw explainConnectionError(error, target);
   }
@@ -89,8 +93,12 @@ export async function readSchemaStatus(target: ConnectionTarget, signal: AbortSi
  *
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4)
  */
-export async function readPlan(sql: Sql, files?: readonly SchemaFile[]): Promise<SchemaPlan> {
-  return planSchema(files ?? (await readSchema()), await readLedger(sql));
+export async function readPlan(
+  sql: Sql,
+  files?: readonly SchemaFile[],
+  optional?: readonly string[],
+): Promise<SchemaPlan> {
+  return planSchema(files ?? (await readSchema()), await readLedger(sql), optional);
 }
 
 async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders): Promise<void> {

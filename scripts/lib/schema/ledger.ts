@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "../postgres/connect.ts";
-import type { SchemaFile } from "./source.ts";
+import { optionalName, type SchemaFile } from "./source.ts";
 
 /** A row of `public.schema_migration`. */
 export interface LedgerEntry {
@@ -57,22 +57,43 @@ async function isLedgerThere(sql: Sql): Promise<boolean> {
 /**
  * Compares the files with the ledger.
  *
+ * @param wanted names of optional files to apply; those that are applied already need not be named
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), naming the file, when a migration was edited after it was applied, is
- * missing, or comes before one that was applied
+ * missing, or comes before one that was applied; `UNKNOWN_OPTION` (exit 2) for a name that no optional file has
  */
-export function planSchema(files: readonly SchemaFile[], applied: readonly LedgerEntry[]): SchemaPlan {
+export function planSchema(
+  files: readonly SchemaFile[],
+  applied: readonly LedgerEntry[],
+  wanted: readonly string[] = [],
+): SchemaPlan {
   const ledger = new Map(applied.map((entry) => [entry.name, entry]));
   const names = new Set(files.map(({ name }) => name));
-  const missing = applied.find(({ name }) => name.startsWith("migrations/") && !names.has(name));
+  const missing = applied.find(({ name }) => !name.startsWith("routines/") && !names.has(name));
   if (missing !== undefined) throw missingFile(missing.name);
-  const pending = files.filter((file) => ledger.get(file.name)?.checksum !== file.checksum);
+  checkWanted(files, wanted);
+  const isMeant = (file: SchemaFile) =>
+    file.kind !== "optional" || ledger.has(file.name) || wanted.includes(optionalName(file));
+  const pending = files.filter((file) => isMeant(file) && ledger.get(file.name)?.checksum !== file.checksum);
   const last = applied.map(({ name }) => name).findLast((name) => name.startsWith("migrations/")) ?? "";
   for (const { kind, name } of pending) {
-    if (kind !== "migration") continue;
+    if (kind === "routine") continue;
     if (ledger.has(name)) throw editedFile(name);
-    if (name < last) throw outOfOrder(name, last);
+    if (kind === "migration" && name < last) throw outOfOrder(name, last);
   }
   return { pending, applied };
+}
+
+function checkWanted(files: readonly SchemaFile[], wanted: readonly string[]): void {
+  const known = files.filter(({ kind }) => kind === "optional").map(optionalName);
+  const unknown = wanted.find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw new ScriptError({
+    code: "UNKNOWN_OPTION",
+    exitCode: exitCodes.usage,
+    message: `There is no optional part of the schema named ${JSON.stringify(unknown)}`,
+    why: "Each is a file of sql/optional.",
+    fix: `Choose of: ${known.join(", ") || "none"}.`,
+  });
 }
 
 function editedFile(name: string): ScriptError {

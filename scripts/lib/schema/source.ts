@@ -1,14 +1,18 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { packageDir } from "../config.ts";
 
+/** What a file is: applied once, applied again when it changed, or applied once where it was asked for. */
+export type SchemaFileKind = "migration" | "routine" | "optional";
+
 /** A file of SQL that makes a part of the schema. */
 export interface SchemaFile {
   /** Its name in the ledger: `migrations/0001-schemas.sql`, `routines/functions/event_store.append_events.sql`. */
   readonly name: string;
-  readonly kind: "migration" | "routine";
+  readonly kind: SchemaFileKind;
   /** Where it is, for error messages. */
   readonly path: string;
   /** Its content with LF line ends and without a byte order mark. */
@@ -22,15 +26,23 @@ export const schemaDir: string = join(packageDir, "sql");
 
 /**
  * Reads the files that make the schema, in the order in which they are applied: the migrations by number, then the
- * routines by folder and name (functions before triggers before views).
+ * routines by folder and name (functions, queries, triggers, views: each needs only what comes before), then those
+ * that are optional.
  *
- * @param dir the folder that has `migrations/` and `routines/`
+ * @param dir the folder that has `migrations/` and `routines/`, and may have `optional/`
  * @throws {ScriptError} `MIGRATION_NAME` (exit 2) for a name without number, or a number that stands twice
  */
 export async function readSchema(dir: string = schemaDir): Promise<SchemaFile[]> {
   const migrations = await readFolder(dir, "migrations", "migration");
   checkNumbers(migrations);
-  return [...migrations, ...(await readFolder(dir, "routines", "routine"))];
+  const routines = await readFolder(dir, "routines", "routine");
+  const hasOptional = existsSync(join(dir, "optional"));
+  return [...migrations, ...routines, ...(hasOptional ? await readFolder(dir, "optional", "optional") : [])];
+}
+
+/** @returns the word by which an optional file is asked for: `event-data-index` of `optional/event-data-index.sql` */
+export function optionalName(file: SchemaFile): string {
+  return file.name.slice("optional/".length, -".sql".length);
 }
 
 async function readFolder(dir: string, folder: string, kind: SchemaFile["kind"]): Promise<SchemaFile[]> {

@@ -1,11 +1,12 @@
 -- Says in one sentence why an append's arguments can't be used; null when they can.
 --
--- Immutable; reads nothing. Called by event_store.append_events alone, so nobody is granted it.
+-- Immutable; reads nothing. Called by event_store.append_refusal alone, so nobody is granted it. What it refuses event
+-- by event, event_store.append and event_store.append_batch leave out of their inserts by event_store.is_event.
 create or replace function event_store.append_problem(
   aggregate_type varchar,
   aggregate_id uuid,
   expected_version integer,
-  events jsonb[]
+  events jsonb
 )
 returns text
 language plpgsql
@@ -33,15 +34,15 @@ begin
       '%s is not an expected version: give a version, 0 for no stream, -4 for any stream, or null for either',
       expected_version
     );
-  elsif coalesce(cardinality(events), 0) = 0 then
+  elsif coalesce(jsonb_typeof(events), 'null') = 'null' or events = '[]' then
     return 'there are no events to append';
-  elsif array_ndims(events) <> 1 then
-    return 'the events must be an array of one dimension';
+  elsif jsonb_typeof(events) <> 'array' then
+    return 'the events must be a JSON array';
   end if;
 
-  foreach event in array events loop
+  for event in select jsonb_array_elements(events) loop
     place := place + 1;
-    if event is null or jsonb_typeof(event) <> 'object' then
+    if jsonb_typeof(event) <> 'object' then
       return format('event %s is not a JSON object', place);
     end if;
     select name into key from jsonb_object_keys(event) as name where name <> all (known_keys) limit 1;

@@ -1,6 +1,6 @@
--- Refuses to change or remove an event, whoever asks.
+-- Refuses to change or remove a row of the log, or of the record of redactions, whoever asks.
 --
--- Raises UE006. Called by the trigger domain_event_is_immutable.
+-- Raises UE006. Called by the triggers domain_event_is_immutable and redaction_is_immutable.
 create or replace function event_store.refuse_change()
 returns trigger
 language plpgsql
@@ -11,7 +11,7 @@ begin
   raise exception using
     errcode = 'UE006',
     message = format('events are immutable: %s of %I.%I is refused', lower(tg_op), tg_table_schema, tg_table_name),
-    hint = 'Append an event that corrects the earlier one.';
+    hint = 'Append an event that corrects the earlier one; where the law wants data erased, see event_store.redact_event.';
 end
 $$;
 

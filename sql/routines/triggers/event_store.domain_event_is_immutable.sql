@@ -1,11 +1,11 @@
--- Keeps events as they are, for the owner too and in every session_replication_role.
+-- Keeps events where they are, for the owner too and in every session_replication_role.
 --
 -- A statement trigger: it fires even for a statement that finds no row, and costs an append nothing.
 create or replace trigger domain_event_is_immutable
-before update or delete or truncate on event_store.domain_event
+before delete or truncate on event_store.domain_event
 for each statement
 execute function event_store.refuse_change();
 
 alter table event_store.domain_event enable always trigger domain_event_is_immutable;
 
-comment on trigger domain_event_is_immutable on event_store.domain_event is 'Refuses update, delete and truncate';
+comment on trigger domain_event_is_immutable on event_store.domain_event is 'Refuses delete and truncate';

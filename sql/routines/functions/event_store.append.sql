@@ -1,0 +1,113 @@
+-- Appends events to the stream of an aggregate: all of them at the next versions, or none.
+--
+-- stream_id: event_store.stream_id_of(aggregate_type, aggregate_id). expected_version: the version the stream must be
+-- at; 0 or -1, there must be none yet; -4, there must be one; null or -2, whatever it is. events: a JSON array of objects
+-- with event_type and event_data, and as they please event_id, event_version (1 when missing), metadata, causation_id,
+-- correlation_id. Returns the versions of the first and last event and the position of the last one.
+-- A batch whose event ids are all stored already, in this stream and this order, is not stored again: its first result
+-- is returned once more, with deduplicated = true, whatever version was expected and were the stream archived.
+--
+-- Locks: the stream's row, until the transaction ends. The one statement that takes it also checks the version, so of
+-- two callers with the same expectation the second waits, finds another version, and stores nothing. In READ COMMITTED
+-- an append to any version never fails because of another one.
+-- Raises what event_store.append_refusal raises: UE001 the stream is at another version; UE002 it exists; UE003 it does
+-- not exist; UE004 an event_id is taken; UE005 the stream is archived; UE007 the arguments can't be used.
+-- Volatile; security definer, since the application may not write to the tables. enable_seqscan: a plan made while a
+-- table was small is kept by the session, and would scan the table when it has grown.
+create or replace function event_store.append(
+  inout stream_id uuid,
+  aggregate_type varchar,
+  aggregate_id uuid,
+  expected_version integer,
+  events jsonb,
+  out first_version integer,
+  out last_version integer,
+  out last_position bigint,
+  out deduplicated boolean
+)
+language plpgsql
+volatile
+security definer
+parallel unsafe
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  v_stream_id constant uuid := stream_id;
+  v_type constant varchar := aggregate_type;
+  v_id constant uuid := aggregate_id;
+  v_expected constant integer := coalesce(expected_version, -2);
+  v_count constant integer := case jsonb_typeof(events) when 'array' then jsonb_array_length(events) else 0 end;
+  v_stored integer;
+begin
+  if v_count > 0 and v_expected not in (-1, 0) then
+    update event_store.event_stream
+    set version = version + v_count
+    where stream_id = v_stream_id
+      and aggregate_id = v_id
+      and aggregate_type = v_type
+      and archived_at is null
+      and (v_expected = -2 or version = v_expected or (v_expected = -4 and version > 0))
+    returning version into last_version;
+  end if;
+
+  if last_version is null and v_count > 0 and v_expected in (-2, -1, 0)
+    and v_stream_id = event_store.stream_id_of(v_type, v_id) and v_type <> '' and length(v_type) <= 255
+  then
+    insert into event_store.event_stream as stream (stream_id, aggregate_id, version, aggregate_type)
+    values (v_stream_id, v_id, v_count, v_type)
+    on conflict (stream_id) do update
+    set version = stream.version + v_count
+    where stream.archived_at is null
+      and (v_expected = -2 or stream.version = 0)
+    returning version into last_version;
+  end if;
+
+  if last_version is not null then
+    with stored as (
+      insert into event_store.domain_event (
+        event_id, stream_id, aggregate_version, event_version, event_type, event_data, metadata, causation_id,
+        correlation_id
+      )
+      select
+        coalesce((event ->> 'event_id')::uuid, gen_random_uuid()),
+        v_stream_id,
+        last_version - v_count + ordinality,
+        coalesce((event ->> 'event_version')::integer, 1),
+        event ->> 'event_type',
+        event -> 'event_data',
+        nullif(event -> 'metadata', 'null'),
+        (event ->> 'causation_id')::uuid,
+        (event ->> 'correlation_id')::uuid
+      from jsonb_array_elements(events) with ordinality as given (event, ordinality)
+      where event_store.is_event(event)
+      order by ordinality
+      on conflict do nothing
+      returning global_position
+    )
+    select count(*), max(global_position) into v_stored, last_position from stored;
+
+    if v_stored = v_count then
+      first_version := last_version - v_count + 1;
+      deduplicated := false;
+      return;
+    end if;
+  end if;
+
+  -- Not stored: either it had been before, or this raises.
+  select refusal.* into first_version, last_version, last_position
+  from event_store.append_refusal(
+    v_stream_id, v_type, v_id, expected_version, events, last_version - v_count
+  ) as refusal;
+  deduplicated := true;
+  if v_stored is not null then
+    update event_store.event_stream set version = version - v_count where stream_id = v_stream_id;
+  end if;
+end
+$$;
+
+comment on function event_store.append is
+  'Appends events to a stream, atomically, with optimistic locking, and only once for the same event ids';
+
+grant execute on function event_store.append to :{app};

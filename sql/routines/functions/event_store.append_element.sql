@@ -1,0 +1,59 @@
+-- Appends one element of a batch, and returns its refusal instead of raising it.
+--
+-- Costs a subtransaction. Raises only what concerns the whole transaction, such as 40P01. Called by event_store.append_batch
+-- alone, so nobody is granted it.
+create or replace function event_store.append_element(append jsonb)
+returns event_store.append_result
+language plpgsql
+volatile
+parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_result event_store.append_result;
+  v_problem text;
+begin
+  v_problem := case
+    when jsonb_typeof(append) <> 'object' then 'an append of the batch is not a JSON object'
+    when append - '{stream_id,aggregate_type,aggregate_id,expected_version,events}'::text[] <> '{}'
+      then 'an append of the batch has an unknown key; it may have stream_id, aggregate_type, aggregate_id, expected_version and events'
+    when not pg_input_is_valid(append ->> 'stream_id', 'uuid') then 'the stream id is not a UUID'
+    when not pg_input_is_valid(append ->> 'aggregate_id', 'uuid') then 'the aggregate id is not a UUID'
+    when not pg_input_is_valid(append ->> 'expected_version', 'integer') then 'the expected version is not an integer'
+  end;
+  if v_problem is not null then
+    v_result.sqlstate := 'UE007';
+    v_result.message := v_problem;
+    v_result.detail := json_build_object(
+      'expected', append -> 'expected_version',
+      'actual', null,
+      'aggregate_type', append -> 'aggregate_type',
+      'aggregate_id', append -> 'aggregate_id'
+    );
+    return v_result;
+  end if;
+
+  select appended.stream_id, first_version, last_version, last_position, deduplicated
+  into v_result.stream_id, v_result.first_version, v_result.last_version, v_result.last_position, v_result.deduplicated
+  from event_store.append(
+    coalesce(
+      (append ->> 'stream_id')::uuid,
+      event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid)
+    ),
+    append ->> 'aggregate_type',
+    (append ->> 'aggregate_id')::uuid,
+    (append ->> 'expected_version')::integer,
+    append -> 'events'
+  ) as appended;
+  return v_result;
+exception
+  when sqlstate 'UE000' or data_exception or integrity_constraint_violation or program_limit_exceeded then
+    get stacked diagnostics
+      v_result.sqlstate = returned_sqlstate,
+      v_result.message = message_text,
+      v_result.detail = pg_exception_detail;
+    return v_result;
+end
+$$;
+
+comment on function event_store.append_element is 'Appends one element of a batch; returns its refusal instead of raising it';

@@ -1,0 +1,49 @@
+-- Closes the stream of an aggregate to new events. It can still be read, and an append that was stored before is still
+-- answered when it is retried.
+--
+-- Returns the version the stream ended at; archiving it again changes nothing. The owner opens it again by setting
+-- archived_at to null.
+-- Locks: the stream's row, until the transaction ends: an append that came first is complete, a later one is refused.
+-- Raises UE001 when the stream is at another version than expected_version (null: whatever it is), UE003 when there is none.
+-- Volatile; security definer, since the application may not write to the table.
+create or replace function event_store.archive_stream(
+  aggregate_type varchar,
+  aggregate_id uuid,
+  expected_version integer default null
+)
+returns integer
+language plpgsql
+volatile
+security definer
+parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_version integer;
+begin
+  update event_store.event_stream
+  set archived_at = coalesce(archived_at, current_timestamp)
+  where stream_id = event_store.stream_id_of(archive_stream.aggregate_type, archive_stream.aggregate_id)
+    and version > 0
+  returning version into v_version;
+
+  if v_version is null or v_version <> expected_version then
+    raise exception using
+      errcode = case when v_version is null then 'UE003' else 'UE001' end,
+      message = format(
+        'the stream of %s %s is at version %s',
+        archive_stream.aggregate_type, archive_stream.aggregate_id, coalesce(v_version, 0)
+      ),
+      detail = event_store.append_detail(
+        expected_version, coalesce(v_version, 0), archive_stream.aggregate_type, archive_stream.aggregate_id
+      ),
+      hint = 'Nothing was archived. Load the aggregate again and decide again.';
+  end if;
+  return v_version;
+end
+$$;
+
+comment on function event_store.archive_stream is 'Closes a stream to new events';
+
+grant execute on function event_store.archive_stream to :{app};

@@ -1,0 +1,36 @@
+-- Lets an update of events pass only where event_store.redaction says, in this very transaction, that this event is
+-- redacted, and only for its data and metadata. A setting could be set by anyone; a row of that table stays as evidence.
+--
+-- Raises UE006. Called by the triggers domain_event_is_redacted_openly (for a statement: no row of this transaction, no
+-- update) and domain_event_keeps_its_place (for each row).
+create or replace function event_store.check_redaction()
+returns trigger
+language plpgsql
+parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_is_open boolean;
+begin
+  if tg_level = 'STATEMENT' then
+    v_is_open := exists (select from event_store.redaction where transaction_id = pg_current_xact_id_if_assigned());
+  else
+    v_is_open := exists (
+      select from event_store.redaction
+      where stream_id = old.stream_id
+        and aggregate_version = old.aggregate_version
+        and transaction_id = pg_current_xact_id()
+    )
+    and (to_jsonb(new) - '{event_data,metadata}'::text[]) = (to_jsonb(old) - '{event_data,metadata}'::text[]);
+  end if;
+  if not v_is_open then
+    raise exception using
+      errcode = 'UE006',
+      message = format('events are immutable: %s of %I.%I is refused', lower(tg_op), tg_table_schema, tg_table_name),
+      hint = 'Append an event that corrects the earlier one; where the law wants data erased, see event_store.redact_event.';
+  end if;
+  return new;
+end
+$$;
+
+comment on function event_store.check_redaction is 'Refuses to update an event, but for a recorded redaction of its data';

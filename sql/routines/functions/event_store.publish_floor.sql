@@ -1,0 +1,36 @@
+-- Publishes a lower bound of the positions that this transaction will draw, as a shared advisory lock that readers see
+-- in pg_locks (event_store.safe_position). It is released after the commit has become visible, by PostgreSQL itself.
+--
+-- The key is the tag 0xE5 in the upper 16 bits, which keeps it apart from an application's own advisory locks, and the
+-- last position drawn so far in the lower 48. One lock a transaction keeps the lock table small; the setting that
+-- remembers it is rolled back together with the lock.
+-- Raises 54000 when positions have used up their 48 bits. Called by the trigger domain_event_publishes_floor.
+-- Security definer: an application may not read the sequence.
+create or replace function event_store.publish_floor()
+returns trigger
+language plpgsql
+security definer
+parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_transaction constant text := pg_current_xact_id()::text;
+  v_floor bigint;
+begin
+  if current_setting('cqrs.floor_xid', true) is distinct from v_transaction then
+    -- A sequence that was never used says last_value 1 as one that was used once does.
+    select case when is_called then last_value else last_value - 1 end into v_floor
+    from event_store.domain_event_global_position;
+    if v_floor >= 1::bigint << 48 then
+      raise exception using
+        errcode = 'program_limit_exceeded',
+        message = format('the event store has used up its positions: the last one is %s', v_floor);
+    end if;
+    perform pg_advisory_xact_lock_shared((229::bigint << 48) | v_floor);
+    perform set_config('cqrs.floor_xid', v_transaction, true);
+  end if;
+  return null;
+end
+$$;
+
+comment on function event_store.publish_floor is 'Publishes below which position this transaction will draw none';

@@ -1,0 +1,112 @@
+-- Reads the log of all streams, in the order of positions, from above after_position as far as it is complete.
+--
+-- Filters: event_types and aggregate_types, null for all. max_count null is all. up_to_position: an answer of
+-- event_store.safe_position(); whoever gets fewer rows than it asked for has read everything up to there, and goes on from
+-- there, so that a filter that matches nothing does not scan the end of the log again and again.
+-- In the transaction that appended them, events are not seen yet: its own positions are not complete.
+--
+-- Reads in a statement after the one that asks how far the log is complete, for the reason given in
+-- event_store.safe_position; hence volatile, and no SQL function. Event types are served by (event_type,
+-- global_position) in windows that grow, so that no more entries are read than a few times those returned; aggregate types are
+-- compared row by row.
+-- Raises what event_store.safe_position raises; UE007 when up_to_position is beyond what is known to be complete.
+-- The settings keep a plan that was made while the tables were small from being used when they have grown.
+create or replace function event_store.read_all(
+  after_position bigint,
+  max_count integer default 1000,
+  event_types text[] default null,
+  aggregate_types text[] default null,
+  up_to_position bigint default null
+)
+returns table (
+  global_position bigint,
+  stream_id uuid,
+  aggregate_type varchar,
+  aggregate_id uuid,
+  aggregate_version integer,
+  event_id uuid,
+  event_type varchar,
+  event_version integer,
+  event_data jsonb,
+  metadata jsonb,
+  causation_id uuid,
+  correlation_id uuid,
+  occurred_at timestamptz
+)
+language plpgsql
+volatile
+parallel unsafe
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  v_safe constant bigint := event_store.safe_position();
+  v_end constant bigint := coalesce(up_to_position, v_safe);
+  v_types constant text[] := array(select distinct event_type from unnest(event_types) as given (event_type));
+  v_after bigint := coalesce(after_position, 0);
+  v_missing bigint := coalesce(max_count, 9223372036854775807);
+  v_width bigint := greatest(max_count, 100);
+  v_until bigint;
+  v_found bigint;
+begin
+  if v_end > v_safe and v_end > coalesce(nullif(current_setting('cqrs.safe_position', true), '')::bigint, -1) then
+    raise exception using
+      errcode = 'UE007',
+      message = format('the log is not known to be complete up to position %s, only up to %s', v_end, v_safe),
+      hint = 'Pass an answer that event_store.safe_position() gave to this session, or nothing.';
+  elsif max_count < 0 then
+    raise exception using errcode = 'UE007', message = format('max_count is %s; it can''t be negative', max_count);
+  end if;
+
+  if event_types is null then
+    return query
+      select
+        event.global_position, event.stream_id, stream.aggregate_type, stream.aggregate_id, event.aggregate_version,
+        event.event_id, event.event_type, event.event_version, event.event_data, event.metadata, event.causation_id,
+        event.correlation_id, event.occurred_at
+      from event_store.domain_event as event
+      join event_store.event_stream as stream on stream.stream_id = event.stream_id
+      where event.global_position > v_after
+        and event.global_position <= v_end
+        and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
+      order by event.global_position
+      limit max_count;
+    return;
+  end if;
+
+  while v_missing > 0 and v_after < v_end loop
+    v_until := least(v_after + v_width, v_end);
+    return query
+      select event.*
+      from unnest(v_types) as wanted (event_type)
+      cross join lateral (
+        select
+          event.global_position, event.stream_id, stream.aggregate_type, stream.aggregate_id, event.aggregate_version,
+          event.event_id, event.event_type, event.event_version, event.event_data, event.metadata, event.causation_id,
+          event.correlation_id, event.occurred_at
+        from event_store.domain_event as event
+        join event_store.event_stream as stream on stream.stream_id = event.stream_id
+        where event.event_type = wanted.event_type
+          and event.global_position > v_after
+          and event.global_position <= v_until
+          and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
+        order by event.global_position
+        limit v_missing
+      ) as event
+      order by event.global_position
+      limit v_missing;
+    get diagnostics v_found = row_count;
+    v_missing := v_missing - v_found;
+    v_after := v_until;
+    v_width := least(v_width * 2, 1::bigint << 48);
+  end loop;
+end
+$$;
+
+comment on function event_store.read_all is 'Reads the log of all streams as far as it is complete, without losing an event';
+
+grant execute on function event_store.read_all to :{app};

@@ -1,0 +1,57 @@
+-- Saves the state of an aggregate at a version, in place of an earlier one of the same form (state_version).
+--
+-- Returns whether it was saved; false when a snapshot of this or a later version is there already.
+-- Locks: the snapshot's row, until the transaction ends; the stream's row not, so it delays no append.
+-- Raises UE003 when there is no stream at that version, UE007 when the arguments can't be used.
+-- Volatile; security definer, since the application may not write to the table.
+create or replace function event_store.save_snapshot(
+  aggregate_type varchar,
+  aggregate_id uuid,
+  aggregate_version integer,
+  state_version integer,
+  state jsonb
+)
+returns boolean
+language plpgsql
+volatile
+security definer
+parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  v_stream_id constant uuid := event_store.stream_id_of(aggregate_type, aggregate_id);
+  v_aggregate_version constant integer := aggregate_version;
+  v_state_version constant integer := state_version;
+  v_state constant jsonb := state;
+  v_actual integer;
+begin
+  if v_stream_id is null or coalesce(v_state_version, 0) < 1 or coalesce(v_aggregate_version, 0) < 1 or v_state is null then
+    raise exception using
+      errcode = 'UE007',
+      message = 'a snapshot needs the type and id of its aggregate, versions of 1 or more, and a state',
+      hint = 'Nothing was saved. See the comment of event_store.save_snapshot.';
+  end if;
+  select version into v_actual from event_store.event_stream where stream_id = v_stream_id;
+  if v_actual is null or v_actual < v_aggregate_version then
+    raise exception using
+      errcode = 'UE003',
+      message = format(
+        'the stream of %s %s is at version %s, so there is no state of version %s',
+        aggregate_type, aggregate_id, coalesce(v_actual, 0), v_aggregate_version
+      ),
+      detail = event_store.append_detail(v_aggregate_version, coalesce(v_actual, 0), aggregate_type, aggregate_id),
+      hint = 'Nothing was saved. Save a snapshot after its events were committed.';
+  end if;
+  insert into event_store.snapshot as stored (stream_id, state_version, aggregate_version, state)
+  values (v_stream_id, v_state_version, v_aggregate_version, v_state)
+  on conflict (stream_id, state_version) do update
+  set aggregate_version = excluded.aggregate_version, state = excluded.state, taken_at = excluded.taken_at
+  where stored.aggregate_version < excluded.aggregate_version;
+  return found;
+end
+$$;
+
+comment on function event_store.save_snapshot is 'Saves the state of an aggregate at a version';
+
+grant execute on function event_store.save_snapshot to :{app};

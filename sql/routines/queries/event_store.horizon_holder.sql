@@ -1,0 +1,49 @@
+-- Who holds the end of the readable log back: every transaction that has published a floor and not ended yet, the one
+-- that holds it back furthest first. A prepared transaction has a gid and no pid.
+--
+-- held_position: the position up to which the log is complete as far as this transaction is concerned.
+-- Stable. Security definer: of other logins' sessions only members of pg_read_all_stats see application_name, state and
+-- since; bootstrap makes the owner one where it may, elsewhere these are null. Called by read_model.projection_lag.
+create or replace function event_store.horizon_holder()
+returns table (
+  held_position bigint,
+  pid integer,
+  gid text,
+  login name,
+  application_name text,
+  state text,
+  since timestamptz
+)
+language sql
+stable
+security definer
+parallel unsafe
+set search_path = pg_catalog, pg_temp
+begin atomic
+  select
+    (floor.classid::bigint & 65535) << 32 | floor.objid::bigint,
+    floor.pid,
+    prepared.gid,
+    coalesce(session.usename, prepared.owner),
+    nullif(session.application_name, ''),
+    case when prepared.gid is not null then 'prepared' else session.state end,
+    coalesce(session.xact_start, prepared.prepared)
+  from pg_catalog.pg_locks as floor
+  left join pg_catalog.pg_stat_activity as session on session.pid = floor.pid
+  left join pg_catalog.pg_locks as identity
+    on floor.pid is null
+    and identity.locktype = 'transactionid'
+    and identity.virtualtransaction = floor.virtualtransaction
+  left join pg_catalog.pg_prepared_xacts as prepared on prepared.transaction = identity.transactionid
+  where floor.locktype = 'advisory'
+    and floor.objsubid = 1
+    and floor.classid::bigint >> 16 = 229
+    and floor.mode = 'ShareLock'
+    and floor.granted
+    and floor.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
+  order by 1, 7;
+end;
+
+comment on function event_store.horizon_holder is 'Who holds the end of the readable log back, and since when';
+
+grant execute on function event_store.horizon_holder to :{app};

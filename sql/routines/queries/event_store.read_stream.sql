@@ -1,0 +1,68 @@
+-- Reads the events of one aggregate, in the order of their versions.
+--
+-- Forwards: from above after_version. Backwards: from strictly below after_version, or from the end when it is null.
+-- up_to_version and up_to_time are inclusive; max_count null is all.
+-- An unknown aggregate has no events. Served by the primary key, of which no other entries are read than those returned
+-- (with up_to_time, also those that it leaves out). One expression, so that the caller's statement has it inlined.
+create or replace function event_store.read_stream(
+  aggregate_type varchar,
+  aggregate_id uuid,
+  after_version integer default 0,
+  max_count integer default 1000,
+  backwards boolean default false,
+  up_to_version integer default null,
+  up_to_time timestamptz default null
+)
+returns table (
+  global_position bigint,
+  stream_id uuid,
+  aggregate_type varchar,
+  aggregate_id uuid,
+  aggregate_version integer,
+  event_id uuid,
+  event_type varchar,
+  event_version integer,
+  event_data jsonb,
+  metadata jsonb,
+  causation_id uuid,
+  correlation_id uuid,
+  occurred_at timestamptz
+)
+language sql
+stable
+parallel safe
+begin atomic
+  (
+    select
+      event.global_position, event.stream_id, read_stream.aggregate_type, read_stream.aggregate_id,
+      event.aggregate_version, event.event_id, event.event_type, event.event_version, event.event_data, event.metadata,
+      event.causation_id, event.correlation_id, event.occurred_at
+    from event_store.domain_event as event
+    where not backwards
+      and event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)
+      and event.aggregate_version > coalesce(after_version, 0)
+      and event.aggregate_version <= coalesce(up_to_version, 2147483647)
+      and (up_to_time is null or event.occurred_at <= up_to_time)
+    order by event.stream_id, event.aggregate_version
+    limit max_count
+  )
+  union all
+  (
+    select
+      event.global_position, event.stream_id, read_stream.aggregate_type, read_stream.aggregate_id,
+      event.aggregate_version, event.event_id, event.event_type, event.event_version, event.event_data, event.metadata,
+      event.causation_id, event.correlation_id, event.occurred_at
+    from event_store.domain_event as event
+    where backwards
+      and event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)
+      and event.aggregate_version < coalesce(after_version, 2147483647)
+      and event.aggregate_version <= coalesce(up_to_version, 2147483647)
+      and (up_to_time is null or event.occurred_at <= up_to_time)
+    order by event.stream_id desc, event.aggregate_version desc
+    limit max_count
+  );
+end;
+
+comment on function event_store.read_stream is 'Reads the events of one aggregate, forwards or backwards';
+
+grant execute on function event_store.read_stream to :{app};
