@@ -198,11 +198,7 @@ const cases: readonly (readonly [string, string, string])[] = [
   ["a JSON null among the events", `'Order', ${id}, 0, array['null'::jsonb]`, "event 1 is not a JSON object"],
   ["an event that is a number", `'Order', ${id}, 0, array['5'::jsonb]`, "event 1 is not a JSON object"],
   ["an event that is an array", `'Order', ${id}, 0, array['[{}]'::jsonb]`, "event 1 is not a JSON object"],
-  [
-    "an array of two dimensions",
-    `'Order', ${id}, 0, array[[${good}], [${good}]]`,
-    "event 1 is not a JSON object",
-  ],
+  ["an array of two dimensions", `'Order', ${id}, 0, array[[${good}], [${good}]]`, "event 1 is not a JSON object"],
   ["an unknown key", `'Order', ${id}, 0, ${event({ evnt_id: 1 })}`, 'event 1 has the unknown key "evnt_id"'],
   ["no event_type", `'Order', ${id}, 0, ${without("event_type")}`, "event 1 has no event_type"],
   ["an event_type that is null", `'Order', ${id}, 0, ${event({ event_type: null })}`, "event 1 has no event_type"],
