@@ -26,6 +26,12 @@ export interface ConnectOptions {
   readonly searchPath?: string;
   /** How long connecting may take, in seconds; @default 10 */
   readonly connectTimeoutSeconds?: number;
+  /** How long a connection may be idle before it is closed, in seconds; @default 0, for ever */
+  readonly idleTimeoutSeconds?: number;
+  /** Asked at each new connection, so that a rotated password is followed; the target's own when left out. */
+  readonly password?: () => string | Promise<string>;
+  /** Isolation of transactions that name none; the server's own when left out. */
+  readonly isolation?: "read committed";
   /** Ends all connections at once when it is aborted. */
   readonly signal?: AbortSignal;
   /** Gets what the server remarks, such as `NOTICE: …`. */
@@ -50,11 +56,11 @@ export function connect(target: ConnectionTarget, options: ConnectOptions = {}):
     database: target.database,
     username: target.user,
     // A function, since the driver would put PGPASSWORD in place of an empty string.
-    password: () => target.password ?? "",
+    password: options.password ?? (() => target.password ?? ""),
     ssl: target.tls === undefined || target.tls === "disable" ? false : target.tls,
     max: options.max ?? 1,
     connect_timeout: options.connectTimeoutSeconds ?? 10,
-    idle_timeout: 0,
+    idle_timeout: options.idleTimeoutSeconds ?? 0,
     max_lifetime: 30 * 60,
     fetch_types: false,
     onnotice: (notice) => options.onNotice?.(`${notice["severity"]}: ${notice["message"]}`),
@@ -63,6 +69,7 @@ export function connect(target: ConnectionTarget, options: ConnectOptions = {}):
       application_name: options.applicationName ?? "cqrs-postgres",
       ...(options.role === undefined ? {} : { role: options.role }),
       ...(options.searchPath === undefined ? {} : { search_path: options.searchPath }),
+      ...(options.isolation === undefined ? {} : { default_transaction_isolation: options.isolation }),
     },
   }) as unknown as Sql;
   const endAtOnce = () => void sql.end({ timeout: 0 });

@@ -1,0 +1,174 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { uuidv7 } from "uuidv7";
+import type { Sql } from "../postgres/connect.ts";
+import { connectionFailure, errorCode } from "../postgres/connection-error.ts";
+import type { EventStore } from "./connection.ts";
+import { EventStoreError, explainError, InvalidInput, refusalError } from "./errors.ts";
+import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
+import { toJson } from "./json.ts";
+import { streamIdOf } from "./stream-id.ts";
+import type { Outcome } from "./work-queue.ts";
+
+/** How to append. */
+export interface AppendOptions {
+  /** What the stream has to be like; @default "any" */
+  readonly expectedVersion?: ExpectedVersion;
+  /** Takes the append back as long as it was not sent. */
+  readonly signal?: AbortSignal;
+  /** Appends in this transaction of the caller's own, at once, and is undone together with it. */
+  readonly transaction?: Sql;
+}
+
+/** Where the events are. */
+export interface AppendResult {
+  readonly streamId: string;
+  /** Version of the aggregate after the first event. */
+  readonly firstVersion: number;
+  /** Version of the aggregate now, or after the last event where they had been stored before. */
+  readonly lastVersion: number;
+  /** Place of the last event in the log. */
+  readonly lastPosition: bigint;
+  /** These very events had been stored before, by this call before it was retried or by an earlier one. */
+  readonly isDuplicate: boolean;
+}
+
+interface AppendRow {
+  readonly stream_id: string;
+  readonly first_version: number;
+  readonly last_version: number;
+  readonly last_position: bigint;
+  readonly deduplicated: boolean;
+  readonly sqlstate: string | null;
+  readonly detail: string | null;
+  readonly message: string | null;
+}
+
+/**
+ * Appends events to the stream of an aggregate: all of them at the next versions, or none.
+ *
+ * Calls that are made while another is under way are sent together, in one statement and one commit; each has its own
+ * outcome. What fails for a reason of the moment, such as a lost connection, is sent again: the events have ids, so they
+ * are stored once.
+ *
+ * @throws {VersionConflict} when the stream is at another version; `StreamExists` and `StreamNotFound` are kinds of it
+ * @throws {DuplicateEvent} when an event id is taken
+ * @throws {StreamArchived} when the stream takes no new events
+ * @throws {InvalidInput} when the events can't be stored, before anything is sent where that can be seen here
+ */
+export async function appendEvents<Event extends DomainEvent>(
+  store: EventStore,
+  aggregate: Aggregate,
+  events: readonly NewEvent<Event>[],
+  options: AppendOptions = {},
+): Promise<AppendResult> {
+  const element = appendElement(aggregate, events, options.expectedVersion ?? "any");
+  if (options.transaction === undefined) {
+    return await store.appends.add(element, element.length, options.signal);
+  }
+  const [outcome] = await sendBatch(options.transaction, [element]);
+  if (outcome !== undefined && "result" in outcome) return outcome.result;
+  throw outcome?.error;
+}
+
+const versionCodes = { any: -2, "no-stream": -1, exists: -4 } as const;
+
+/** @returns an element of `event_store.append_batch`, as JSON */
+function appendElement(aggregate: Aggregate, events: readonly NewEvent[], expected: ExpectedVersion): string {
+  const { type, id } = checkAggregate(aggregate);
+  const expectedVersion = typeof expected === "number" ? checkVersion(expected) : versionCodes[expected];
+  if (expectedVersion === undefined) {
+    throw new InvalidInput(`${JSON.stringify(expected)} is no expected version`, { aggregate });
+  }
+  const list = events.map((event, index) => eventElement(event, index + 1)).join(",");
+  return `{"stream_id":"${streamIdOf(aggregate)}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${id}","expected_version":${expectedVersion},"events":[${list}]}`;
+}
+
+const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+function checkAggregate(aggregate: Aggregate): Aggregate {
+  if (typeof aggregate.type !== "string" || aggregate.type === "") {
+    throw new InvalidInput("the aggregate has no type");
+  }
+  toJson(aggregate.type, "the aggregate's type");
+  if (uuidForm.test(aggregate.id)) return aggregate;
+  throw new InvalidInput(`${JSON.stringify(aggregate.id)} is not the id of an aggregate: it has to be a UUID`);
+}
+
+function checkVersion(version: number): number {
+  if (Number.isInteger(version) && version >= 0 && version < 2 ** 31) return version;
+  throw new InvalidInput(`${version} is no version: it has to be a whole number from 0`);
+}
+
+function eventElement(event: NewEvent, place: number): string {
+  const what = `event ${place} (${event.type})`;
+  const parts = [
+    `"event_id":${toJson(event.id ?? uuidv7(), `id of ${what}`)}`,
+    `"event_type":${toJson(event.type, `type of ${what}`)}`,
+    `"event_data":${toJson(event.data, `data of ${what}`)}`,
+  ];
+  if (event.version !== undefined) parts.push(`"event_version":${toJson(event.version, `version of ${what}`)}`);
+  if (event.metadata !== undefined) parts.push(`"metadata":${toJson(event.metadata, `metadata of ${what}`)}`);
+  if (event.causationId !== undefined) {
+    parts.push(`"causation_id":${toJson(event.causationId, `causation id of ${what}`)}`);
+  }
+  if (event.correlationId !== undefined) {
+    parts.push(`"correlation_id":${toJson(event.correlationId, `correlation id of ${what}`)}`);
+  }
+  return `{${parts.join(",")}}`;
+}
+
+const attempts = 8;
+
+/**
+ * Sends appends as one batch, and again while they fail for a reason of the moment.
+ *
+ * Where the server can't take the batch as a whole, such as for a text that jsonb can't hold, each append is sent by
+ * itself, so that it fails nobody else.
+ */
+export async function deliverBatch(sql: Sql, elements: readonly string[]): Promise<readonly Outcome<AppendResult>[]> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await sendBatch(sql, elements);
+    } catch (error) {
+      if (isOfMoment(error) && attempt < attempts) await sleep(Math.random() * 2 ** attempt * 5);
+      else if (elements.length > 1 && !isOfMoment(error)) return await deliverEach(sql, elements);
+      else return elements.map(() => ({ error: explainError(error) }));
+    }
+  }
+}
+
+async function deliverEach(sql: Sql, elements: readonly string[]): Promise<readonly Outcome<AppendResult>[]> {
+  const outcomes: Outcome<AppendResult>[] = [];
+  for (const element of elements) outcomes.push(...(await deliverBatch(sql, [element])));
+  return outcomes;
+}
+
+async function sendBatch(sql: Sql, elements: readonly string[]): Promise<readonly Outcome<AppendResult>[]> {
+  // Through text: a string that is a jsonb parameter would be encoded once more.
+  const rows = (await sql.unsafe(
+    "select * from event_store.append_batch($1::text::jsonb)",
+    [`[${elements.join(",")}]`],
+    { prepare: true },
+  )) as unknown as readonly AppendRow[];
+  return rows.map((row) => {
+    if (row.sqlstate === null) return { result: readResult(row) };
+    return { error: refusalError({ sqlstate: row.sqlstate, message: row.message ?? "", detail: row.detail }) };
+  });
+}
+
+function readResult(row: AppendRow): AppendResult {
+  return {
+    streamId: row.stream_id,
+    firstVersion: row.first_version,
+    lastVersion: row.last_version,
+    lastPosition: row.last_position,
+    isDuplicate: row.deduplicated,
+  };
+}
+
+/** Serialisation failures, deadlocks, lost connections, a server that restarts or is full: sent again, it may succeed. */
+function isOfMoment(error: unknown): boolean {
+  if (error instanceof EventStoreError) return false;
+  const failure = connectionFailure(error);
+  return ["40001", "40P01"].includes(errorCode(error)) || ["unreachable", "starting", "lost"].includes(failure ?? "");
+}

@@ -1,0 +1,211 @@
+import type { Sql } from "../postgres/connect.ts";
+import { checkpointPosition, logStart, makeCheckpoint } from "./checkpoint.ts";
+import type { EventStore } from "./connection.ts";
+import { explainError } from "./errors.ts";
+import type { Aggregate, Checkpoint, DomainEvent, EventMetadata, RecordedEvent } from "./event.ts";
+import { type Upcasters, upcast } from "./upcast.ts";
+
+const defaultPageSize = 1_000;
+
+/** Which events of a stream to read. */
+export interface ReadStreamOptions {
+  /** Start above this version, or strictly below it when reading backwards; @default the beginning, or the end */
+  readonly afterVersion?: number;
+  /** Up to this version, inclusive. */
+  readonly upToVersion?: number;
+  /** Up to this time, inclusive. */
+  readonly upToTime?: Date;
+  readonly isBackwards?: boolean;
+  /** @default all */
+  readonly maxCount?: number;
+  /** How many events are fetched at once; @default 1000 */
+  readonly pageSize?: number;
+}
+
+/** Which events to read. */
+export interface LogFilter {
+  /** @default all */
+  readonly eventTypes?: readonly string[];
+  /** @default all. There is no index for these alone: give event types too where you can. */
+  readonly aggregateTypes?: readonly string[];
+}
+
+/** How to read the log. */
+export interface ReadAllOptions extends LogFilter {
+  /** @default the beginning */
+  readonly after?: Checkpoint;
+  /** How many events are fetched at once; @default 1000 */
+  readonly pageSize?: number;
+}
+
+/** A part of the log. */
+export interface LogPage {
+  readonly events: readonly RecordedEvent[];
+  /** Where to go on once the events are handled. */
+  readonly checkpoint: Checkpoint;
+  /** The log was not complete beyond the checkpoint. */
+  readonly isAtEnd: boolean;
+}
+
+/**
+ * Reads the events of an aggregate in the order of their versions, or backwards; an unknown one has none.
+ *
+ * The next page is fetched while the events of one are handled, and no further.
+ *
+ * @throws {InvalidInput} when the aggregate's id is no UUID
+ */
+export async function* readStream<Event extends DomainEvent = DomainEvent>(
+  store: EventStore,
+  aggregate: Aggregate,
+  options: ReadStreamOptions = {},
+): AsyncGenerator<RecordedEvent<Event>, void, void> {
+  const pageSize = options.pageSize ?? defaultPageSize;
+  const isBackwards = options.isBackwards ?? false;
+  let missing = options.maxCount ?? Number.POSITIVE_INFINITY;
+  const fetch = (after: number | null) =>
+    prefetched(
+      readStreamPage(store, aggregate, { ...options, isBackwards, after, maxCount: Math.min(missing, pageSize) }),
+    );
+  let page = fetch(options.afterVersion ?? (isBackwards ? null : 0));
+  while (missing > 0) {
+    const events = await page;
+    const isLast = events.length < pageSize;
+    missing -= events.length;
+    if (!isLast && missing > 0) page = fetch(events.at(-1)?.aggregateVersion ?? 0);
+    yield* events as RecordedEvent<Event>[];
+    if (isLast) return;
+  }
+}
+
+/**
+ * Reads the log of all streams from a checkpoint to where it is complete now, in the order of positions.
+ *
+ * No event is lost or repeated, whatever is being appended meanwhile. The next page is fetched while the events of one
+ * are handled, and no further.
+ */
+export async function* readAll<Event extends DomainEvent = DomainEvent>(
+  store: EventStore,
+  options: ReadAllOptions = {},
+): AsyncGenerator<RecordedEvent<Event>, void, void> {
+  const maxCount = options.pageSize ?? defaultPageSize;
+  const fetch = (after: Checkpoint) =>
+    prefetched(readLog(store.sql, { ...options, after, maxCount, upcasters: store.upcasters }));
+  let next = fetch(options.after ?? logStart);
+  for (;;) {
+    const page = await next;
+    if (!page.isAtEnd) next = fetch(page.checkpoint);
+    yield* page.events as readonly RecordedEvent<Event>[];
+    if (page.isAtEnd) return;
+  }
+}
+
+/** How to read one page of the log. */
+export interface ReadLogOptions extends LogFilter {
+  readonly after: Checkpoint;
+  readonly maxCount: number;
+  readonly upcasters: Upcasters;
+}
+
+/**
+ * Reads one page of the log; what subscriptions and projections are made of.
+ *
+ * One statement, but the end of the log is asked for before `read_all` takes the snapshot it reads with. Where fewer
+ * events come than were asked for, there are no others up to that end, and the reader goes on from there.
+ *
+ * @param sql a pool, or a transaction in READ COMMITTED
+ */
+export async function readLog(sql: Sql, options: ReadLogOptions): Promise<LogPage> {
+  const after = checkpointPosition(options.after);
+  const parameters = [`${after}`, options.maxCount, textArray(options.eventTypes), textArray(options.aggregateTypes)];
+  const rows = await selectRows(sql, readLogStatement, parameters);
+  const end = rows[0]?.[eventColumnCount] as bigint;
+  // Nothing to read is one row with nothing but the end.
+  const events = rows[0]?.[0] === null ? [] : rows.map((row) => recordedEvent(row, options.upcasters));
+  const isAtEnd = events.length < options.maxCount;
+  const reached = isAtEnd ? end : (events.at(-1)?.position ?? end);
+  // An end behind the checkpoint: an earlier, higher answer stays true.
+  const isBehind = reached < after;
+  return { events, checkpoint: isBehind ? options.after : makeCheckpoint(reached), isAtEnd };
+}
+
+const eventColumns = [
+  "global_position",
+  "stream_id",
+  "aggregate_type",
+  "aggregate_id",
+  "aggregate_version",
+  "event_id",
+  "event_type",
+  "event_version",
+  "event_data",
+  "metadata",
+  "causation_id",
+  "correlation_id",
+  "occurred_at",
+].map((name) => `event.${name}`);
+const eventColumnCount = eventColumns.length;
+
+const readLogStatement = `
+  select ${eventColumns.join(", ")}, log.safe_end
+  from (select event_store.safe_position() as safe_end) as log
+  left join lateral event_store.read_all($1::bigint, $2::integer, $3::text::text[], $4::text::text[], log.safe_end)
+    as event on true`;
+
+const readStreamStatement = `
+  select ${eventColumns.join(", ")}
+  from event_store.read_stream($1, $2::uuid, $3::integer, $4::integer, $5::boolean, $6::integer, $7::timestamptz)
+    as event`;
+
+interface StreamPageOptions extends ReadStreamOptions {
+  readonly after: number | null;
+  readonly isBackwards: boolean;
+  readonly maxCount: number;
+}
+
+async function readStreamPage(store: EventStore, aggregate: Aggregate, options: StreamPageOptions) {
+  const { after, maxCount, isBackwards, upToVersion = null, upToTime = null } = options;
+  const parameters = [aggregate.type, aggregate.id, after, maxCount, isBackwards, upToVersion, upToTime];
+  const rows = await selectRows(store.sql, readStreamStatement, parameters);
+  return rows.map((row) => recordedEvent(row, store.upcasters));
+}
+
+type Row = readonly unknown[];
+
+async function selectRows(sql: Sql, statement: string, parameters: readonly unknown[]): Promise<readonly Row[]> {
+  try {
+    // Rows as arrays: an object by column names would be made only to be taken apart again.
+    return await sql.unsafe(statement, parameters as never[], { prepare: true }).values();
+  } catch (error) {
+    throw explainError(error);
+  }
+}
+
+function recordedEvent(row: Row, upcasters: Upcasters): RecordedEvent {
+  const event: RecordedEvent = {
+    position: row[0] as bigint,
+    streamId: row[1] as string,
+    aggregate: { type: row[2] as string, id: row[3] as string },
+    aggregateVersion: row[4] as number,
+    id: row[5] as string,
+    type: row[6] as string,
+    version: row[7] as number,
+    data: row[8],
+    metadata: row[9] as EventMetadata | null,
+    causationId: row[10] as string | null,
+    correlationId: row[11] as string | null,
+    occurredAt: row[12] as Date,
+  };
+  return upcast(event, upcasters);
+}
+
+/** A page that nobody comes for any more may fail unheard. */
+function prefetched<Page>(page: Promise<Page>): Promise<Page> {
+  page.catch(() => undefined);
+  return page;
+}
+
+/** @returns the text of an array, as PostgreSQL reads it; null for none, which is not the same as an empty one */
+export function textArray(values: readonly string[] | undefined): string | null {
+  if (values === undefined) return null;
+  return `{${values.map((value) => `"${value.replace(/["\\]/g, "\\$&")}"`).join(",")}}`;
+}

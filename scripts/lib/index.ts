@@ -1,0 +1,25 @@
+// What applications import: the event store, and the connection with the credentials of the stack.
+export {
+  type AggregateDefinition,
+  type DecideOptions,
+  type Decision,
+  decide,
+  type LoadedAggregate,
+  loadAggregate,
+} from "./event-store/aggregate.ts";
+export { type AppendOptions, type AppendResult, appendEvents } from "./event-store/append.ts";
+export { checkpointAfter, logStart } from "./event-store/checkpoint.ts";
+export { type EventStore, type EventStoreOptions, openEventStore } from "./event-store/connection.ts";
+export * from "./event-store/errors.ts";
+export type * from "./event-store/event.ts";
+export {
+  type LogFilter,
+  type ReadAllOptions,
+  type ReadStreamOptions,
+  readAll,
+  readStream,
+} from "./event-store/read.ts";
+export { streamIdOf } from "./event-store/stream-id.ts";
+export { type EventBatch, type SubscribeOptions, subscribe } from "./event-store/subscribe.ts";
+export type { Upcaster, Upcasters } from "./event-store/upcast.ts";
+export { type ConnectOptions, connect } from "./stack/connect.ts";

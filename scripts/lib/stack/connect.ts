@@ -1,0 +1,44 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { loadConfig } from "../config.ts";
+import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/connection.ts";
+import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
+
+/** How an application connects. */
+export interface ConnectOptions extends Pick<EventStoreOptions, "applicationName" | "maxConnections" | "upcasters"> {
+  /** `postgres://user:password@host:port/database`; the secret of the stack when left out. */
+  readonly url?: string;
+}
+
+/**
+ * Opens the event store with the credentials of the secret store, as the configuration names it; nothing of them is in
+ * the program. The secret is read again for each new connection, so that a rotated password is followed.
+ *
+ * @throws {ScriptError} `SECRETS_MISSING` when no bootstrap has made the credentials, `CONFIGURATION` for a wrong URL
+ */
+export async function connect(options: ConnectOptions = {}): Promise<EventStore> {
+  const { url, ...others } = options;
+  if (url !== undefined) return openEventStore({ ...serverOfUrl(url), ...others });
+  const stack = await openStack(loadConfig());
+  const { host, port, database, username } = await readApplicationSecret(stack);
+  const target = { host, port: Number(port), database, user: username };
+  return openEventStore({ ...target, password: () => readPassword(stack), ...others });
+}
+
+async function readPassword(stack: Stack): Promise<string> {
+  return (await readApplicationSecret(stack)).password;
+}
+
+function serverOfUrl(url: string): Omit<EventStoreOptions, "password"> & { readonly password: string } {
+  const config = loadConfig({}, { environment: { DATABASE_URL: url }, dotEnvFile: "/dev/null" });
+  const server = config.externalServer;
+  if (config.foreignProblems.length > 0 || server?.database === undefined) {
+    throw new ScriptError({
+      code: "CONFIGURATION",
+      exitCode: exitCodes.usage,
+      message: "The url given to connect() can't be used",
+      why: config.foreignProblems.join("\n") || "It names no database.",
+      fix: "Give postgres://user:password@host:port/database, each part percent-encoded.",
+    });
+  }
+  return { ...server, database: server.database, password: server.password ?? "" };
+}

@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { checkpointAfter, checkpointPosition, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
+import { InvalidInput, refusalError, StreamNotFound, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
+import type { Checkpoint, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
+import { toJson } from "../../scripts/lib/event-store/json.ts";
+import { textArray } from "../../scripts/lib/event-store/read.ts";
+import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
+import { upcast } from "../../scripts/lib/event-store/upcast.ts";
+
+test("streamIdOf() is the UUIDv5 that the database derives, whatever the case of the id", () => {
+  const id = "0190a5b2-1111-7000-8000-00000000abcd";
+  assert.equal(streamIdOf({ type: "Order", id }), streamIdOf({ type: "Order", id: id.toUpperCase() }));
+  assert.notEqual(streamIdOf({ type: "Order", id }), streamIdOf({ type: "order", id }));
+  assert.match(
+    streamIdOf({ type: "注文", id }),
+    /^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
+  );
+});
+
+const cyclic: { self?: unknown } = {};
+cyclic.self = cyclic;
+const unfit: readonly (readonly [string, unknown, RegExp])[] = [
+  ["NaN", { a: [1, { b: Number.NaN }] }, /^data holds NaN at \.a\[1\]\.b, which JSON can't$/],
+  ["an infinity", { a: Number.NEGATIVE_INFINITY }, /-Infinity at \.a/],
+  ["a bigint", { a: 1n }, /a bigint at \.a/],
+  ["nothing at all", undefined, /^data holds undefined, which/],
+  ["undefined in an array", [1, undefined], /undefined at \[1\]/],
+  ["a function", { a: () => 1 }, /a function at \.a/],
+  ["a symbol", Symbol("x"), /a symbol/],
+  ["a Map", { a: new Map([[1, 2]]) }, /a Map at \.a/],
+  ["a Set", new Set([1]), /a Set/],
+  ["a cycle", cyclic, /a cycle/],
+  ["an invalid date", { a: new Date("no") }, /an invalid date at \.a/],
+  ["a NUL", { a: "x\u0000" }, /a text with a NUL at \.a/],
+  ["half a surrogate pair", { a: "\ud800" }, /half a surrogate pair at \.a/],
+  ["a NUL in a key", { "\u0000": 1 }, /a key with a NUL/],
+];
+for (const [what, value, message] of unfit) {
+  test(`toJson() refuses ${what}, and says where`, () => {
+    assert.throws(
+      () => toJson(value, "data"),
+      (error: Error) => error instanceof InvalidInput && message.test(error.message),
+    );
+  });
+}
+
+test("toJson() writes what JSON can hold as JSON.stringify() does", () => {
+  const value = { a: [1, "ü🛒\\u0000", null, true], when: new Date(0), absent: undefined, nested: { "": 1e300 } };
+  assert.equal(toJson(value, "data"), JSON.stringify(value));
+});
+
+test("refusalError() makes an error of a class for each SQLSTATE, with what its detail says", () => {
+  const detail = '{"expected":3,"actual":5,"aggregate_type":"Order","aggregate_id":"x"}';
+  const conflict = refusalError({ sqlstate: "UE001", message: "no", detail });
+  assert.ok(conflict instanceof VersionConflict);
+  assert.deepEqual(
+    [conflict.name, conflict.code, conflict.expected, conflict.actual, conflict.aggregate],
+    ["VersionConflict", "UE001", 3, 5, { type: "Order", id: "x" }],
+  );
+  assert.ok(refusalError({ sqlstate: "UE003", message: "no", detail }) instanceof StreamNotFound);
+  assert.ok(
+    refusalError({ sqlstate: "22P05", message: "no", detail: "\\u0000 cannot be converted" }) instanceof InvalidInput,
+  );
+});
+
+test("upcast() goes from version to version, and leaves other events alone", () => {
+  const upcasters = {
+    OrderPlaced: {
+      1: (data: { sum: number }) => ({ total: data.sum }),
+      2: (data: { total: number }) => ({ ...data, currency: "EUR" }),
+    },
+  };
+  const event = { type: "OrderPlaced", version: 1, data: { sum: 3 } } as unknown as RecordedEvent;
+  assert.deepEqual(upcast(event, upcasters), { type: "OrderPlaced", version: 3, data: { total: 3, currency: "EUR" } });
+  const newest = { ...event, version: 3 };
+  assert.equal(upcast(newest, upcasters), newest);
+  const other = { ...event, type: "constructor" };
+  assert.equal(upcast(other, upcasters), other);
+});
+
+test("a checkpoint goes round as it is, and what is none is refused", () => {
+  assert.equal(checkpointPosition(logStart), 0n);
+  assert.equal(checkpointPosition(checkpointAfter({ position: 17n })), 17n);
+  for (const text of ["", "-1", "x", "1.5", "9".repeat(19)]) {
+    assert.throws(() => checkpointPosition(text as Checkpoint), InvalidInput);
+  }
+});
+
+test("textArray() quotes what a text array can hold", () => {
+  assert.equal(textArray(undefined), null);
+  assert.equal(textArray([]), "{}");
+  assert.equal(textArray(['a"b', "c\\d", "NULL", ""]), '{"a\\"b","c\\\\d","NULL",""}');
+});

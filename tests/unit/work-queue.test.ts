@@ -1,0 +1,109 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Outcome, WorkQueue } from "../../scripts/lib/event-store/work-queue.ts";
+
+const bounds = { count: 4, sizeBytes: 100 };
+
+/** A server that answers when it is told to. */
+function makeServer() {
+  const batches: { items: readonly string[]; answer(error?: Error): Promise<void> }[] = [];
+  const send = (items: readonly string[]) => {
+    const { promise, resolve, reject } = Promise.withResolvers<readonly Outcome<string>[]>();
+    batches.push({
+      items,
+      async answer(error) {
+        if (error === undefined) resolve(items.map(outcomeOf));
+        else reject(error);
+        await new Promise((done) => setTimeout(done));
+      },
+    });
+    return promise;
+  };
+  return { batches, send, sent: () => batches.map(({ items }) => items.join("")) };
+}
+
+function outcomeOf(item: string): Outcome<string> {
+  return item.startsWith("!") ? { error: new Error(item) } : { result: item.toUpperCase() };
+}
+
+test("a call is sent at once when nothing is under way, and those that come meanwhile go together", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const results = ["a", "b", "c"].map((item) => queue.add(item, 1));
+  assert.deepEqual(server.sent(), ["a"]);
+  await server.batches[0]?.answer();
+  assert.deepEqual(server.sent(), ["a", "bc"]);
+  await server.batches[1]?.answer();
+  assert.deepEqual(await Promise.all(results), ["A", "B", "C"]);
+});
+
+test("a batch holds no more than its bounds in number and size, and a larger item goes alone", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const items = ["a", "b", "c", "d", "e", "f", "g", "h"];
+  const sizes = [1, 1, 1, 1, 1, 60, 60, 1000];
+  const results = items.map((item, index) => queue.add(item, sizes[index] ?? 1));
+  for (let index = 0; index < 5; index++) await server.batches[index]?.answer();
+  await Promise.all(results);
+  assert.deepEqual(server.sent(), ["a", "bcde", "f", "g", "h"]);
+});
+
+test("each caller gets its own outcome, and a batch that failed as a whole fails all of its callers", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const settled = Promise.allSettled(["a", "b", "!c", "d"].map((item) => queue.add(item, 1)));
+  await server.batches[0]?.answer(new Error("gone"));
+  await server.batches[1]?.answer();
+  assert.deepEqual(
+    (await settled).map((one) => (one.status === "fulfilled" ? one.value : one.reason.message)),
+    ["gone", "B", "!c", "D"],
+  );
+});
+
+test("a call is taken back by its signal as long as it was not sent", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const abort = new AbortController();
+  const results = Promise.allSettled([
+    queue.add("a", 1, abort.signal),
+    queue.add("b", 1, abort.signal),
+    queue.add("c", 1),
+  ]);
+  abort.abort(new Error("no more"));
+  await server.batches[0]?.answer();
+  await server.batches[1]?.answer();
+  assert.deepEqual(
+    (await results).map((one) => (one.status === "fulfilled" ? one.value : one.reason.message)),
+    ["A", "no more", "C"],
+  );
+  assert.deepEqual(server.sent(), ["a", "c"]);
+  await assert.rejects(queue.add("d", 1, abort.signal), /no more/);
+});
+
+test("closing waits for what was taken, and takes no more", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const results = ["a", "b"].map((item) => queue.add(item, 1));
+  let isClosed = false;
+  const closing = queue.close().then(() => {
+    isClosed = true;
+  });
+  await assert.rejects(queue.add("c", 1), /the event store is closed/);
+  await server.batches[0]?.answer();
+  assert.equal(isClosed, false);
+  await server.batches[1]?.answer();
+  await closing;
+  assert.deepEqual(await Promise.all(results), ["A", "B"]);
+});
+
+test("a batch that stalls holds later ones back no longer", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const stalled = queue.add("a", 1);
+  const later = queue.add("b", 1);
+  while (server.batches.length < 2) await new Promise((done) => setTimeout(done, 5));
+  await server.batches[1]?.answer();
+  assert.equal(await later, "B");
+  await server.batches[0]?.answer();
+  assert.equal(await stalled, "A");
+});
