@@ -1,9 +1,9 @@
-// How long the scripts take, as whole processes: `bun run bench [rounds]`.
+// How long the scripts take, as whole processes: `bun run bench startup [rounds]`.
 //
-// The variants alternate within each round, so that a slow moment of the machine meets them all; quote the medians.
 // Aims, on two quiet cores: cold bootstrap < 2 s, warm < 0.5 s, no-op schema apply < 150 ms, --help < 60 ms.
 import process from "node:process";
-import { runBenchmark, timeProcess, type Variant } from "../support/benchmark.ts";
+import { alternate, type Variant } from "../support/benchmark.ts";
+import { reportTimes, timeProcess } from "../support/benchmark-process.ts";
 import { locateDeno } from "../support/deno.ts";
 import { denoPermissions } from "../support/runtime.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
@@ -13,16 +13,17 @@ const runtimes: Readonly<Record<string, readonly string[]>> = {
   deno: [locateDeno(), "run", "-q", ...denoPermissions],
 };
 
-async function measureStartup(rounds: number): Promise<void> {
+/** Prints how long bootstrap, schema apply and --help take on each runtime. */
+export async function benchmarkStartup(rounds: number): Promise<void> {
   await using warm = await makeTestStack();
   await run("bun", ["bootstrap"], warm);
-  const variants = Object.keys(runtimes).flatMap((runtime): Variant[] => [
+  const variants = Object.keys(runtimes).flatMap((runtime): Variant<number>[] => [
     { name: `${runtime} bootstrap, cold`, measure: () => coldBootstrap(runtime) },
     { name: `${runtime} bootstrap, warm`, measure: () => run(runtime, ["bootstrap"], warm) },
     { name: `${runtime} schema apply, nothing to do`, measure: () => run(runtime, ["schema", "apply"], warm) },
     { name: `${runtime} bootstrap --help`, measure: () => run(runtime, ["bootstrap", "--help"], warm) },
   ]);
-  await runBenchmark(variants, rounds);
+  reportTimes(await alternate(variants, rounds));
 }
 
 async function coldBootstrap(runtime: string): Promise<number> {
@@ -34,5 +35,3 @@ function run(runtime: string, [script, ...args]: readonly string[], stack: TestS
   const command = [...(runtimes[runtime] ?? []), `scripts/${script}.ts`, ...args];
   return timeProcess(command, { CQRS_STACK_DIR: stack.stackDir });
 }
-
-await measureStartup(Number(process.argv[2] ?? 7));

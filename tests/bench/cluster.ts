@@ -1,0 +1,69 @@
+import { randomUUID } from "node:crypto";
+import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
+import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
+import { readAdministrator } from "../../scripts/lib/postgres/roles.ts";
+import { type CostMeter, makeCostMeter } from "../support/benchmark-cost.ts";
+import { withCluster } from "../support/stack.ts";
+
+/** Logins for a database of its own. */
+export interface BenchDatabase {
+  readonly administrator: ConnectionTarget;
+  readonly application: ConnectionTarget & { readonly password: string };
+}
+
+/** A cluster in which nothing happens but what is measured; removed when it is disposed of. */
+export interface BenchCluster extends AsyncDisposable {
+  readonly meter: CostMeter;
+  /** Makes a database: with our schema, as bootstrap left it, or without any. */
+  makeDatabase(contents: "ours" | "empty"): Promise<BenchDatabase>;
+  /** Changes settings of the server, for every session at once. */
+  configure(settings: Readonly<Record<string, string>>): Promise<void>;
+  /** Does what autovacuum would have done in time to every database made here. */
+  vacuum(): Promise<void>;
+}
+
+/** What would work in the background at a moment of its own choosing, at the cost of whoever is measured then. */
+const quietSettings = {
+  autovacuum: "off",
+  checkpoint_timeout: "1d",
+  max_wal_size: "32GB",
+  log_min_duration_statement: "-1",
+};
+
+/** Bootstraps a cluster with the project's own configuration, and keeps background work out of it. */
+export async function openBenchCluster(): Promise<BenchCluster> {
+  const stack = await withCluster();
+  const [administrator, application] = [await stack.administrator(), await stack.application()];
+  const maintenance = connect({ ...administrator, database: "postgres" });
+  const { sql } = maintenance;
+  const configure = async (settings: Readonly<Record<string, string>>) => {
+    for (const [name, value] of Object.entries(settings)) await sql.unsafe(`alter system set ${name} = '${value}'`);
+    await sql`select pg_reload_conf()`;
+  };
+  await configure(quietSettings);
+  const databases: ConnectionTarget[] = [];
+  return {
+    meter: await makeCostMeter(sql, stack.dataDir),
+    configure,
+    async makeDatabase(contents) {
+      const database = `bench_${randomUUID().replaceAll("-", "")}`;
+      const template = contents === "ours" ? administrator.database : "template0";
+      // Not file_copy: it makes a checkpoint, after which every database writes whole pages to the WAL again.
+      await sql.unsafe(`create database ${database} template ${quoteIdentifier(template)} strategy wal_log`);
+      if (contents === "ours") await ensureDatabase(sql, await readAdministrator(sql), database);
+      databases.push({ ...administrator, database });
+      return { administrator: { ...administrator, database }, application: { ...application, database } };
+    },
+    async vacuum() {
+      for (const target of databases) {
+        await using connection = connect(target);
+        await connection.sql`vacuum (analyze)`;
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await maintenance[Symbol.asyncDispose]();
+      await stack[Symbol.asyncDispose]();
+    },
+  };
+}

@@ -1,0 +1,45 @@
+// What an event costs a projection that catches up: `bun run bench project [rounds]`.
+//
+// 200,000 events; the projection counts them by type in memory, so that what is measured is the way to it: reading,
+// the checkpoint and its transaction.
+import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
+import { openEventStore } from "../../scripts/lib/event-store/connection.ts";
+import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { alternate } from "../support/benchmark.ts";
+import { reportCosts } from "../support/benchmark-report.ts";
+import { openBenchCluster } from "./cluster.ts";
+import { readByCursor } from "./cursor.ts";
+import { fillStore } from "./fill.ts";
+
+const eventCount = 200_000;
+
+/** Prints what catching up costs, against reading the same events through a cursor. */
+export async function benchmarkProject(rounds: number): Promise<void> {
+  await using cluster = await openBenchCluster();
+  const database = await cluster.makeDatabase("ours");
+  await using admin = connect(database.administrator);
+  await fillStore(admin.sql, eventCount);
+  await using connection = connect(database.application);
+  await using store = openEventStore(database.application);
+  const readers: Readonly<Record<string, () => Promise<number>>> = {
+    "ours, subscribe()": async () => {
+      let count = 0;
+      for await (const { events } of subscribe(store, { after: logStart, batchSize: 1_000 })) {
+        count += events.length;
+        if (count >= eventCount) break;
+      }
+      return count;
+    },
+    "parsed cursor": () => readByCursor(connection.sql),
+  };
+  reportCosts({
+    title: `project: catching up with ${eventCount} events`,
+    measured: await alternate(
+      Object.entries(readers).map(([name, read]) => ({ name, measure: () => cluster.meter.measure(read) })),
+      rounds,
+    ),
+    reference: "parsed cursor",
+    aims: [],
+  });
+}

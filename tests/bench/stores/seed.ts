@@ -1,0 +1,29 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { packageDir } from "../../../scripts/lib/config.ts";
+import { connect } from "../../../scripts/lib/postgres/connect.ts";
+import type { BenchDatabase } from "../cluster.ts";
+import type { SampleEvent } from "../events.ts";
+import type { MeasuredStore } from "./store.ts";
+
+/** The function and indexes of the document that this project began with; it loses updates under concurrency. */
+export async function openSeed({ administrator }: BenchDatabase, maxConnections: number): Promise<MeasuredStore> {
+  const connection = connect(administrator, { max: maxConnections, searchPath: "event_store, public" });
+  await connection.sql.unsafe(await readFile(join(packageDir, "tests/bench/stores/seed.sql"), "utf8"));
+  return {
+    name: "the seed's function",
+    async append(stream, events) {
+      const elements = events.map((event) => JSON.stringify(eventElement(event)).replace(/["\\]/g, "\\$&"));
+      await connection.sql.unsafe(
+        "select append_events($1, $2, $3, $4::text::jsonb[])",
+        [stream.type, stream.id, stream.version, `{${elements.map((element) => `"${element}"`).join(",")}}`],
+        { prepare: true },
+      );
+    },
+    [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
+  };
+}
+
+function eventElement({ type, data, metadata }: SampleEvent) {
+  return { event_type: type, event_version: 1, event_data: data, metadata };
+}

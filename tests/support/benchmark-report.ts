@@ -1,0 +1,70 @@
+import { type Measured, median } from "./benchmark.ts";
+import type { Cost } from "./benchmark-cost.ts";
+
+/** What a benchmark is to show: a ratio of two variants. */
+export interface Aim {
+  readonly figure: keyof Cost;
+  readonly of: string;
+  readonly against: string;
+  readonly atLeast?: number;
+  readonly atMost?: number;
+}
+
+/** What a table of costs is about. */
+export interface CostReport {
+  /** Says what was measured, of how many events, by how many callers. */
+  readonly title: string;
+  readonly measured: readonly Measured<Cost>[];
+  /** The variant that ratios are printed to. */
+  readonly reference: string;
+  readonly aims: readonly Aim[];
+}
+
+const columns: readonly { readonly figure: keyof Cost; readonly title: string; readonly digits: number }[] = [
+  { figure: "eventsPerSecond", title: "events/s", digits: 0 },
+  { figure: "serverMicroseconds", title: "server µs", digits: 1 },
+  { figure: "clientMicroseconds", title: "client µs", digits: 1 },
+  { figure: "walBytes", title: "WAL bytes", digits: 0 },
+];
+
+const titles = Object.fromEntries(columns.map(({ figure, title }) => [figure, title])) as Record<keyof Cost, string>;
+
+/** Prints the median of each figure with its ratio to the reference variant, then which aims are met. */
+export function reportCosts({ title, measured, reference, aims }: CostReport): void {
+  const width = Math.max(...measured.map(({ name }) => name.length));
+  const rounds = measured[0]?.measures.length ?? 0;
+  console.log(`\n${title}`);
+  console.log(`medians of ${rounds} rounds; × is the ratio to ${reference}, the median of the rounds' own ratios`);
+  console.log(
+    `${"".padEnd(width)} ${columns.map((column) => column.title.padStart(10).padEnd(17)).join("")}slowest–fastest`,
+  );
+  for (const { name, measures } of measured) {
+    const figures = columns.map(({ figure, digits }) => {
+      const value = median(measures.map((measure) => measure[figure]));
+      const ratio = ratioOf(measured, figure, name, reference);
+      return `${number(value, digits).padStart(10)} ${`${number(ratio, 2)}×`.padEnd(6)}`;
+    });
+    const rates = measures.map(({ eventsPerSecond }) => eventsPerSecond);
+    const range = `${number(Math.min(...rates), 0)}–${number(Math.max(...rates), 0)}`;
+    console.log(`${name.padEnd(width)} ${figures.join("")}${range}`);
+  }
+  for (const aim of aims) console.log(aimLine(measured, aim));
+}
+
+function aimLine(measured: readonly Measured<Cost>[], { figure, of, against, atLeast, atMost }: Aim): string {
+  const ratio = ratioOf(measured, figure, of, against);
+  const isMet = ratio >= (atLeast ?? 0) && ratio <= (atMost ?? Number.POSITIVE_INFINITY);
+  const bound = atLeast === undefined ? `≤ ${atMost}` : `≥ ${atLeast}`;
+  return `aim: ${titles[figure]} of ${of} ${bound} × ${against}: ${number(ratio, 2)}, ${isMet ? "met" : "MISSED"}`;
+}
+
+/** The median of the ratios of each round: both were measured in the same moments of the machine. */
+function ratioOf(measured: readonly Measured<Cost>[], figure: keyof Cost, of: string, against: string): number {
+  const [ours, theirs] = [of, against].map((name) => measured.find((variant) => variant.name === name)?.measures ?? []);
+  return median((ours ?? []).map((cost, round) => cost[figure] / (theirs?.[round]?.[figure] ?? Number.NaN)));
+}
+
+function number(value: number, digits: number): string {
+  if (!Number.isFinite(value)) return "-";
+  return value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
