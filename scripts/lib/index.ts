@@ -10,8 +10,25 @@ export {
 export { type AppendOptions, type AppendResult, appendEvents } from "./event-store/append.ts";
 export { checkpointAfter, logStart } from "./event-store/checkpoint.ts";
 export { type EventStore, type EventStoreOptions, openEventStore } from "./event-store/connection.ts";
+export { type ReplayResult, replayDeadLetters } from "./event-store/dead-letters.ts";
 export * from "./event-store/errors.ts";
 export type * from "./event-store/event.ts";
+export { project } from "./event-store/project.ts";
+export type {
+  ProjectionDefinition,
+  ProjectionOutcome,
+  ProjectionRelations,
+  ProjectionStatus,
+  ProjectOptions,
+} from "./event-store/projection.ts";
+export {
+  type HorizonHolder,
+  ProjectionBehind,
+  type ProjectionLag,
+  readProjectionLag,
+  type WaitUntilOptions,
+  waitUntil,
+} from "./event-store/projection-progress.ts";
 export {
   type LogFilter,
   type ReadAllOptions,

@@ -23,7 +23,7 @@ before(async () => {
 after(() => database[Symbol.asyncDispose]());
 
 /** Objects of ours: what lies in our schemas and belongs to no extension. */
-const ownSchemas = ["event_store", "read_model", "command_model"];
+const ownSchemas = ["event_store", "read_model", "read_model_next", "command_model"];
 
 async function names(query: Promise<readonly { readonly name: string }[]>): Promise<string[]> {
   return (await query).map(({ name }) => name);

@@ -1,0 +1,132 @@
+import type { Sql } from "../postgres/connect.ts";
+import type { EventStore } from "./connection.ts";
+import type { Aggregate, DomainEvent, RecordedEvent } from "./event.ts";
+import { enterVersion, type ProjectionDefinition, type ProjectionStatus } from "./projection.ts";
+import { readStream } from "./read.ts";
+
+type VersionKey = Pick<ProjectionDefinition, "name" | "version">;
+
+/** @returns the ids of those streams of the events that have events set aside */
+export async function findParkedStreams(
+  sql: Sql,
+  { name, version }: VersionKey,
+  events: readonly RecordedEvent[],
+): Promise<ReadonlySet<string>> {
+  const streamIds = [...new Set(events.map(({ streamId }) => streamId))];
+  const rows = await sql<{ streamId: string }[]>`
+    select distinct stream_id as "streamId"
+    from read_model.dead_letter
+    where name = ${name} and version = ${version} and stream_id = any (${`{${streamIds}}`}::text::uuid[])`;
+  return new Set(rows.map(({ streamId }) => streamId));
+}
+
+/** Sets events aside: they stay in the log, and are remembered for `replayDeadLetters()`. */
+export async function parkEvents(
+  sql: Sql,
+  { name, version }: VersionKey,
+  events: readonly RecordedEvent[],
+  { attempts, error }: { readonly attempts: number; readonly error: string | null },
+): Promise<void> {
+  const letters = events.map((event) => ({
+    name,
+    version,
+    stream_id: event.streamId,
+    aggregate_version: event.aggregateVersion,
+    aggregate_type: event.aggregate.type,
+    aggregate_id: event.aggregate.id,
+    event_type: event.type,
+    attempts,
+    error,
+    parked_at: new Date(),
+  }));
+  await sql`
+    insert into read_model.dead_letter
+    select * from jsonb_populate_recordset(null::read_model.dead_letter, ${JSON.stringify(letters)}::text::jsonb)`;
+}
+
+/** What became of events that had been set aside. */
+export interface ReplayResult {
+  /** How many are handled now. */
+  readonly replayed: number;
+  /** How many are still set aside. */
+  readonly remaining: number;
+}
+
+/**
+ * Handles what was set aside, once the cause is mended: stream by stream, in order, an event a transaction. Where one
+ * fails again, the later ones of its stream go on waiting.
+ *
+ * The projection may be running meanwhile: as long as a stream has events set aside, it adds its new ones to them.
+ */
+export async function replayDeadLetters<Event extends DomainEvent>(
+  store: EventStore,
+  definition: ProjectionDefinition<Event>,
+): Promise<ReplayResult> {
+  const { name, version } = definition;
+  const streams = await store.sql<{ type: string; id: string }[]>`
+    select distinct aggregate_type as type, aggregate_id as id
+    from read_model.dead_letter where name = ${name} and version = ${version}`;
+  let replayed = 0;
+  for (const aggregate of streams) {
+    while (await replayNext(store, definition as unknown as ProjectionDefinition, aggregate)) replayed++;
+  }
+  const [row] = await store.sql<{ remaining: number }[]>`
+    select count(*)::integer as remaining from read_model.dead_letter where name = ${name} and version = ${version}`;
+  return { replayed, remaining: row?.remaining ?? 0 };
+}
+
+/** @returns whether the first event of a stream that was set aside is handled now */
+async function replayNext(store: EventStore, definition: ProjectionDefinition, aggregate: Aggregate): Promise<boolean> {
+  const { name, version } = definition;
+  const next: { aggregateVersion?: number } = {};
+  try {
+    return (await store.sql.begin(async (transaction) => {
+      const tx = transaction as unknown as Sql;
+      const status = await shareStatus(tx, definition);
+      const [letter] = await tx<{ aggregateVersion: number }[]>`
+        select aggregate_version as "aggregateVersion" from read_model.dead_letter
+        where name = ${name} and version = ${version}
+          and stream_id = event_store.stream_id_of(${aggregate.type}, ${aggregate.id})
+        order by aggregate_version limit 1 for update`;
+      if (letter === undefined || status === "retired") return false;
+      next.aggregateVersion = letter.aggregateVersion;
+      await enterVersion(tx, { ...definition, leaseMs: 0 }, status);
+      const event = await readEvent({ ...store, sql: tx }, aggregate, letter.aggregateVersion);
+      await definition.handle([event], tx);
+      await tx`
+        delete from read_model.dead_letter
+        where name = ${name} and version = ${version}
+          and stream_id = event_store.stream_id_of(${aggregate.type}, ${aggregate.id})
+          and aggregate_version = ${letter.aggregateVersion}`;
+      return true;
+    })) as boolean;
+  } catch (error) {
+    if (next.aggregateVersion === undefined) throw error;
+    await store.sql`
+      update read_model.dead_letter
+      set attempts = attempts + 1, error = ${describeError(error)}, parked_at = clock_timestamp()
+      where name = ${name} and version = ${version}
+        and stream_id = event_store.stream_id_of(${aggregate.type}, ${aggregate.id})
+        and aggregate_version = ${next.aggregateVersion}`;
+    return false;
+  }
+}
+
+/** @returns what the version is; it stays so until the transaction ends */
+async function shareStatus(tx: Sql, { name, version }: VersionKey): Promise<ProjectionStatus> {
+  const [row] = await tx<{ status: ProjectionStatus }[]>`
+    select status from read_model.projection_version where name = ${name} and version = ${version} for share`;
+  return row?.status ?? "retired";
+}
+
+/** @returns what is kept of an error: text that the column takes */
+export function describeError(error: unknown): string {
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  return text.toWellFormed().replaceAll("\u0000", "").slice(0, 2_000);
+}
+
+async function readEvent(store: EventStore, aggregate: Aggregate, version: number): Promise<RecordedEvent> {
+  const options = { afterVersion: version - 1, maxCount: 1 };
+  for await (const event of readStream(store, aggregate, options)) return event;
+  throw new Error(`${aggregate.type} ${aggregate.id} has no event ${version}`);
+}

@@ -1,0 +1,115 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Sql } from "../postgres/connect.ts";
+import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./projection.ts";
+
+/** The right to write the checkpoints of a version, until it is disposed of or lost. */
+export interface Lease extends AsyncDisposable {
+  /** Grows with each owner. */
+  readonly token: bigint;
+  readonly status: ProjectionStatus;
+  /** How far each partition has come. */
+  readonly positions: readonly bigint[];
+  /** Aborted when another owner was found to have it. */
+  readonly lost: AbortSignal;
+}
+
+interface LeaseRow {
+  readonly token: bigint;
+  readonly status: ProjectionStatus;
+}
+
+/**
+ * Takes the lease of a version, as soon as its owner lets go of it or shows no sign of life any more.
+ *
+ * @returns undefined when the run is over, or the version is retired
+ */
+export async function acquireLease(run: ProjectionRun): Promise<Lease | undefined> {
+  while (!run.signal.aborted) {
+    const taken = await takeLease(run.store.sql, run);
+    if (taken !== undefined) return holdLease(run, taken);
+    if (await isRetired(run)) return undefined;
+    await sleep(Math.min(run.leaseMs / 4, 1_000), undefined, { signal: run.signal }).catch(() => undefined);
+  }
+  return undefined;
+}
+
+/** A lease that was taken, with what its former owner had committed. */
+export type TakenLease = Pick<Lease, "token" | "status" | "positions">;
+
+/**
+ * Takes a lease if it is free.
+ *
+ * The new token goes onto the rows of the checkpoints: that waits for the batches that are being committed, and reads
+ * the checkpoints they leave; a batch that comes later finds that its token is not the newest.
+ *
+ * @param isForced takes it from a living owner too
+ */
+export function takeLease(
+  sql: Sql,
+  run: Pick<ProjectionRun, "name" | "version" | "owner" | "leaseMs">,
+  isForced = false,
+): Promise<TakenLease | undefined> {
+  const { name, version, owner, leaseMs } = run;
+  return sql.begin(async (tx) => {
+    const [lease] = await tx<LeaseRow[]>`
+      update read_model.projection_version
+      set
+        owner = ${owner},
+        token = token + 1,
+        heartbeat_at = clock_timestamp(),
+        expires_at = clock_timestamp() + make_interval(secs => ${leaseMs / 1_000}::float8)
+      where name = ${name}
+        and version = ${version}
+        and status <> 'retired'
+        and (${isForced} or owner is null or owner = ${owner} or expires_at < clock_timestamp())
+      returning token, status`;
+    if (lease === undefined) return undefined;
+    const rows = await tx<{ partition: number; checkpoint: bigint }[]>`
+      update read_model.projection set token = ${lease.token}
+      where name = ${name} and version = ${version}
+      returning partition, checkpoint`;
+    const positions = rows.toSorted((one, other) => one.partition - other.partition).map((row) => row.checkpoint);
+    return { ...lease, positions };
+  }) as Promise<TakenLease | undefined>;
+}
+
+function holdLease(run: ProjectionRun, taken: TakenLease): Lease {
+  const lost = new AbortController();
+  const beat = async () => {
+    // A server that can't be reached proves nothing: whoever takes over there keeps us from writing.
+    const isHeld = await sendHeartbeat(run, taken.token).catch(() => true);
+    if (!isHeld) lost.abort(new LeaseLost(run));
+  };
+  const timer = setInterval(() => void beat(), run.leaseMs / 3);
+  return {
+    ...taken,
+    lost: lost.signal,
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer);
+      await releaseLease(run, taken.token).catch(() => undefined);
+    },
+  };
+}
+
+async function sendHeartbeat({ store, name, version, leaseMs }: ProjectionRun, token: bigint): Promise<boolean> {
+  const { count } = await store.sql`
+    update read_model.projection_version
+    set
+      heartbeat_at = clock_timestamp(),
+      expires_at = clock_timestamp() + make_interval(secs => ${leaseMs / 1_000}::float8)
+    where name = ${name} and version = ${version} and token = ${token}`;
+  return count === 1;
+}
+
+async function releaseLease({ store, name, version }: ProjectionRun, token: bigint): Promise<void> {
+  await store.sql`
+    update read_model.projection_version set owner = null, expires_at = null
+    where name = ${name} and version = ${version} and token = ${token}`;
+}
+
+async function isRetired({ store, name, version }: ProjectionRun): Promise<boolean> {
+  const [row] = await store.sql`
+    select from read_model.projection_version
+    where name = ${name} and version = ${version} and status = 'retired'`;
+  return row !== undefined;
+}

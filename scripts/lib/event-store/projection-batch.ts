@@ -1,0 +1,132 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Sql } from "../postgres/connect.ts";
+import { connectionFailure, errorCode } from "../postgres/connection-error.ts";
+import { describeError, findParkedStreams, parkEvents } from "./dead-letters.ts";
+import type { RecordedEvent } from "./event.ts";
+import type { TakenLease } from "./lease.ts";
+import { enterVersion, LeaseLost, type ProjectionRun } from "./projection.ts";
+
+/** A partition's part of a page. */
+export interface Share {
+  readonly partition: number;
+  readonly events: readonly RecordedEvent[];
+  /** How far the partition has come once the events are handled. */
+  readonly position: bigint;
+}
+
+/** What is needed of a lease to write under it. */
+export type WriteRight = Pick<TakenLease, "token" | "status">;
+
+/**
+ * Handles a share, or sets aside what it can't handle. Returns once the partition's checkpoint is written.
+ *
+ * A batch that fails for a reason of the moment is tried again as it is. One that fails otherwise is halved, again and
+ * again, until the event that is to blame is alone.
+ *
+ * @throws {LeaseLost} when another owner has taken over
+ * @throws what the server says when it is away, or when the program and its tables don't fit together (class 42)
+ */
+export async function handleShare(run: ProjectionRun, right: WriteRight, share: Share): Promise<void> {
+  const { events } = share;
+  if (events.length === 0) return advance(run.store.sql, run, right, share);
+  const isAlone = events.length === 1;
+  const error = await tryRepeatedly(run, isAlone ? () => true : isOfMoment, () => commitBatch(run, right, share));
+  if (error === undefined) return;
+  if (isAlone) return setAside(run, right, share, error);
+  const firstHalf = events.slice(0, events.length / 2);
+  const position = firstHalf.at(-1)?.position ?? share.position;
+  await handleShare(run, right, { ...share, events: firstHalf, position });
+  if (run.signal.aborted) return;
+  await handleShare(run, right, { ...share, events: events.slice(firstHalf.length) });
+}
+
+async function setAside(run: ProjectionRun, right: WriteRight, share: Share, error: unknown): Promise<void> {
+  await run.store.sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql;
+    await parkEvents(tx, run, share.events, { attempts: run.maxAttempts, error: describeError(error) });
+    await advance(tx, run, right, share);
+  });
+}
+
+/** @returns what the last attempt failed with; undefined when one succeeded */
+async function tryRepeatedly(
+  run: ProjectionRun,
+  isWorthAnother: (error: unknown) => boolean,
+  work: () => Promise<void>,
+): Promise<unknown> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof LeaseLost || isAway(error) || isMisfit(error)) throw error;
+      if (attempt >= run.maxAttempts || !isWorthAnother(error)) return error;
+    }
+    await sleep(Math.random() * 2 ** attempt * 5);
+  }
+}
+
+/** One transaction: the events, and the checkpoint if the lease is still ours. */
+async function commitBatch(run: ProjectionRun, right: WriteRight, share: Share): Promise<void> {
+  await run.store.sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql;
+    const hasDeadLetters = await enterVersion(tx, run, right.status);
+    const events = hasDeadLetters ? await parkFollowers(tx, run, share.events) : share.events;
+    if (events.length > 0) await run.handle(events, tx);
+    await advance(tx, run, right, share);
+  });
+}
+
+/** Sets aside what follows an event that was set aside. @returns the others */
+async function parkFollowers(tx: Sql, run: ProjectionRun, events: Share["events"]): Promise<Share["events"]> {
+  const parked = await findParkedStreams(tx, run, events);
+  const followers = events.filter(({ streamId }) => parked.has(streamId));
+  if (followers.length > 0) await parkEvents(tx, run, followers, { attempts: 0, error: null });
+  return events.filter(({ streamId }) => !parked.has(streamId));
+}
+
+/**
+ * Writes a partition's checkpoint: the last statement of its transaction, since until it ends a new owner has to wait.
+ *
+ * @throws {LeaseLost} when the token is not the newest
+ */
+async function advance(
+  sql: Sql,
+  { name, version }: ProjectionRun,
+  { token }: WriteRight,
+  { partition, position }: Share,
+): Promise<void> {
+  const { count } = await sql`
+    update read_model.projection
+    set checkpoint = ${position}, updated_at = clock_timestamp()
+    where name = ${name} and version = ${version} and partition = ${partition} and token = ${token}`;
+  if (count !== 1) throw new LeaseLost({ name, version });
+}
+
+/** Runs the projection's `refresh` with the same protection. */
+export async function refreshProjection(run: ProjectionRun, { token, status }: WriteRight): Promise<void> {
+  const { name, version, refresh } = run;
+  if (refresh === undefined) return;
+  await run.store.sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql;
+    await enterVersion(tx, run, status);
+    await refresh(tx);
+    const { count } = await tx`
+      select from read_model.projection where name = ${name} and version = ${version} and token = ${token} for share`;
+    if (count === 0) throw new LeaseLost(run);
+  });
+}
+
+/** Serialisation failures and deadlocks: tried again as it is, it may succeed. */
+function isOfMoment(error: unknown): boolean {
+  return ["40001", "40P01", "55P03"].includes(errorCode(error));
+}
+
+/** The server is away; that is no event's fault. */
+export function isAway(error: unknown): boolean {
+  return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
+}
+
+/** A table or column that isn't there, a missing right: no event's fault either, and all of them would be set aside. */
+function isMisfit(error: unknown): boolean {
+  return errorCode(error).startsWith("42");
+}

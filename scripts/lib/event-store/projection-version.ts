@@ -1,0 +1,192 @@
+import type { Sql } from "../postgres/connect.ts";
+import { InvalidInput } from "./errors.ts";
+import { enterVersion, type ProjectionRun, type ProjectionStatus } from "./projection.ts";
+
+/** A version as the database knows it. */
+interface VersionRow {
+  readonly version: number;
+  readonly status: ProjectionStatus;
+}
+
+/** A version that is to be replaced. */
+export interface ReplacedVersion {
+  readonly version: number;
+  readonly token: bigint;
+}
+
+/**
+ * Makes a version known, with its checkpoints at the beginning of the log and its tables: in `read_model` when no other
+ * one serves, else beside it in `read_model_next`, where it takes the place of one that was given up.
+ *
+ * @returns what it is; retired when a later version has taken its place
+ * @throws {InvalidInput} when a later version serves and this one was never there, or its tables are not made
+ */
+export async function registerVersion(run: ProjectionRun): Promise<ProjectionStatus> {
+  for (;;) {
+    const status = (await run.store.sql.begin((tx) => tryRegister(tx as unknown as Sql, run))) as ProjectionStatus;
+    if (status !== undefined) return status;
+  }
+}
+
+/** @returns undefined when another process registered one in the same moment */
+async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatus | undefined> {
+  const { name, version, partitions, relations } = run;
+  const rows = await tx<VersionRow[]>`
+    select version, status from read_model.projection_version where name = ${name}`;
+  const known = rows.find((row) => row.version === version);
+  if (known !== undefined) return known.status;
+  const newest = Math.max(...rows.filter((row) => row.status !== "retired").map((row) => row.version));
+  if (newest > version) {
+    throw new InvalidInput(`version ${version} of the projection ${name} is older than version ${newest}`);
+  }
+  const status = rows.some((row) => row.status === "serving") ? "building" : "serving";
+  const inserted = await tx`
+    insert into read_model.projection_version (name, version, partition_count, status, relations, served_at)
+    select
+      ${name}, ${version}, ${partitions}, ${status}, array(select jsonb_array_elements_text(${JSON.stringify(relations?.names ?? [])}::text::jsonb)),
+      case when ${status} = 'serving' then current_timestamp end
+    on conflict do nothing`;
+  if (inserted.count === 0) return undefined;
+  for (const row of rows.filter((row) => row.status === "building")) await giveUp(tx, name, row.version);
+  await insertPartitions(tx, run, 0n, 0n);
+  await createRelations(tx, run, status);
+  return status;
+}
+
+/** Writes the rows of a version's partitions, all at one position. */
+async function insertPartitions(tx: Sql, run: ProjectionRun, position: bigint, token: bigint): Promise<void> {
+  await tx`
+    insert into read_model.projection (name, version, partition, checkpoint, token)
+    select ${run.name}, ${run.version}, partition, ${position}, ${token}
+    from generate_series(0, ${run.partitions - 1}::integer) as partition`;
+}
+
+/**
+ * Divides the streams anew; every partition has to have come to the same position.
+ *
+ * @returns false when the lease is lost
+ */
+export function changePartitions(run: ProjectionRun, position: bigint, token: bigint): Promise<boolean> {
+  const { name, version } = run;
+  return run.store.sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql;
+    const { count } = await tx`
+      update read_model.projection_version set partition_count = ${run.partitions}
+      where name = ${name} and version = ${version} and token = ${token}`;
+    if (count === 0) return false;
+    await tx`delete from read_model.projection where name = ${name} and version = ${version}`;
+    await insertPartitions(tx, run, position, token);
+    return true;
+  }) as Promise<boolean>;
+}
+
+async function createRelations(tx: Sql, run: ProjectionRun, status: ProjectionStatus): Promise<void> {
+  if (run.relations === undefined) return;
+  await enterVersion(tx, run, status);
+  await run.relations.create(tx);
+  const schema = status === "building" ? "read_model_next" : "read_model";
+  const found = new Set((await findRelations(tx, schema, run.relations.names)).map(({ name }) => name));
+  const missing = run.relations.names.filter((name) => !found.has(name));
+  if (missing.length === 0) return;
+  throw new InvalidInput(`the projection ${run.name} did not make ${missing.join(", ")} in ${schema}`);
+}
+
+interface Relation {
+  readonly name: string;
+  /** As in `drop table`. */
+  readonly kind: string;
+}
+
+/** @returns those that are there, in the given order */
+async function findRelations(tx: Sql, schema: string, names: readonly string[]): Promise<readonly Relation[]> {
+  const rows = await tx<Relation[]>`
+    select
+      relname as name,
+      case relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence' else 'table' end as kind
+    from pg_catalog.pg_class
+    where relnamespace = ${schema}::regnamespace and relkind in ('r', 'p', 'v', 'm', 'S')`;
+  return names.flatMap((name) => rows.find((row) => row.name === name) ?? []);
+}
+
+async function dropRelations(tx: Sql, schema: string, names: readonly string[]): Promise<void> {
+  // No cascade: a view that somebody made on a table would be lost without a word.
+  for (const { name, kind } of (await findRelations(tx, schema, names)).toReversed()) {
+    await tx`drop ${tx.unsafe(kind)} ${tx(schema)}.${tx(name)}`;
+  }
+}
+
+async function giveUp(tx: Sql, name: string, version: number): Promise<void> {
+  const relations = await retireVersion(tx, name, version, undefined);
+  if (relations !== undefined) await dropRelations(tx, "read_model_next", relations);
+}
+
+/**
+ * Ends a version: its owner can write no checkpoint any more.
+ *
+ * @param token that it must still have; undefined when it doesn't matter
+ * @returns its relations; undefined when the token is another one
+ */
+async function retireVersion(
+  tx: Sql,
+  name: string,
+  version: number,
+  token: bigint | undefined,
+): Promise<readonly string[] | undefined> {
+  const [row] = await tx<{ relations: string }[]>`
+    update read_model.projection_version
+    set status = 'retired', token = token + 1, owner = null, expires_at = null
+    where name = ${name} and version = ${version} and (token = ${token ?? null} or ${token === undefined})
+    returning to_jsonb(relations)::text as relations`;
+  if (row === undefined) return undefined;
+  await tx`
+    update read_model.projection set token = token + 1 where name = ${name} and version = ${version}`;
+  return JSON.parse(row.relations);
+}
+
+/** @returns the number of the version that readers see; undefined when there is none */
+export async function findServingVersion({ store, name }: ProjectionRun): Promise<number | undefined> {
+  const [row] = await store.sql<{ version: number }[]>`
+    select version from read_model.projection_version where name = ${name} and status = 'serving'`;
+  return row?.version;
+}
+
+/**
+ * Puts a version that is built in the place of the one that serves, in one transaction: the old one's tables are
+ * dropped, the new one's take their names, and the old one's owner can write no more.
+ *
+ * @param replaced undefined when none serves
+ * @returns false when either lease is lost
+ * @throws 55P03 when readers keep the old tables locked, 2BP01 when something of yours depends on them
+ */
+export async function swapVersions(
+  run: ProjectionRun,
+  token: bigint,
+  replaced: ReplacedVersion | undefined,
+): Promise<boolean> {
+  const { name, version } = run;
+  return (await run.store.sql
+    .begin(async (transaction) => {
+      const tx = transaction as unknown as Sql;
+      // Readers that come while it waits for a lock wait behind it.
+      await tx`select set_config('lock_timeout', '2s', true)`;
+      if (replaced !== undefined) {
+        const relations = await retireVersion(tx, name, replaced.version, replaced.token);
+        if (relations === undefined) return false;
+        await dropRelations(tx, "read_model", relations);
+      }
+      for (const relation of await findRelations(tx, "read_model_next", run.relations?.names ?? [])) {
+        await tx`alter ${tx.unsafe(relation.kind)} read_model_next.${tx(relation.name)} set schema read_model`;
+      }
+      const { count } = await tx`
+      update read_model.projection_version set status = 'serving', served_at = clock_timestamp()
+      where name = ${name} and version = ${version} and token = ${token}`;
+      if (count === 0) throw new SwapUndone();
+      return true;
+    })
+    .catch((error: unknown) => {
+      if (error instanceof SwapUndone) return false;
+      throw error;
+    })) as boolean;
+}
+
+class SwapUndone extends Error {}

@@ -1,0 +1,215 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { appendEvents } from "../../scripts/lib/event-store/append.ts";
+import { checkpointAfter, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
+import type { EventStore } from "../../scripts/lib/event-store/connection.ts";
+import { replayDeadLetters } from "../../scripts/lib/event-store/dead-letters.ts";
+import { InvalidInput } from "../../scripts/lib/event-store/errors.ts";
+import type { Aggregate, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
+import { project } from "../../scripts/lib/event-store/project.ts";
+import { ProjectionBehind, readProjectionLag, waitUntil } from "../../scripts/lib/event-store/projection-progress.ts";
+import { partitionOf } from "../../scripts/lib/event-store/projection-pump.ts";
+import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
+import { type TestDatabase, withDatabase } from "../support/database.ts";
+import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
+import { checkJournal, eventually, journal, readJournal, runInBackground } from "../support/projection.ts";
+
+let database: TestDatabase;
+let store: EventStore;
+before(async () => {
+  database = await withDatabase();
+  store = openTestStore(database);
+});
+after(async () => {
+  await store[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+});
+
+async function appendOrders(count: number, eventsEach: number): Promise<Aggregate[]> {
+  const orders = Array.from({ length: count }, newOrder);
+  for (let round = 0; round < eventsEach; round++) {
+    await Promise.all(orders.map((order) => appendEvents<OrderEvent>(store, order, [orderPlaced])));
+  }
+  return orders;
+}
+
+test("project() gives each event once, in the order of its stream, whatever the size of a batch", async () => {
+  await appendOrders(20, 3);
+  for (const batchSize of [1, 7, 1000]) {
+    const definition = journal(`once_${batchSize}`);
+    assert.equal(await project(store, { ...definition, batchSize, stopsWhenCaughtUp: true }), "caught-up");
+    await checkJournal(store, definition.name);
+  }
+});
+
+test("four workers keep the order of each stream, and each is given the streams of its partition", async () => {
+  const definition = journal("partitioned");
+  const orders = await appendOrders(40, 5);
+  let atWork = 0;
+  let most = 0;
+  const handle: typeof definition.handle = async (events, tx) => {
+    most = Math.max(most, ++atWork);
+    assert.equal(new Set(events.map(({ streamId }) => partitionOf(streamId, 4))).size, 1);
+    await tx`select pg_sleep(${Math.random() / 100})`;
+    await definition.handle(events, tx);
+    atWork--;
+  };
+  await project(store, { ...definition, handle, partitions: 4, batchSize: 50, stopsWhenCaughtUp: true });
+  await checkJournal(store, definition.name);
+  assert.equal(most, 4);
+  assert.ok(orders.length > 0);
+});
+
+test("another number of partitions begins only when the old ones have come to one position", async () => {
+  const definition = journal("divided");
+  const orders = await appendOrders(30, 4);
+  const stuck = partitionOf(streamIdOf(orders[0] as Aggregate), 4);
+  // One partition of four stops half way, as if the process had been killed.
+  const controller = new AbortController();
+  const handle: typeof definition.handle = async (events, tx) => {
+    if (partitionOf(events[0]?.streamId ?? "", 4) === stuck) {
+      await eventually(async () => (await positions(definition.name)).filter((position) => position > 0n).length === 3);
+      throw Object.assign(new Error("no such table"), { code: "42P01" });
+    }
+    await definition.handle(events, tx);
+  };
+  const stopped = project(store, {
+    ...definition,
+    handle,
+    partitions: 4,
+    batchSize: 10_000,
+    signal: controller.signal,
+  });
+  await assert.rejects(stopped, /no such table/);
+  assert.equal(new Set(await positions(definition.name)).size, 2);
+  await project(store, { ...definition, partitions: 3, batchSize: 20, stopsWhenCaughtUp: true });
+  assert.equal((await positions(definition.name)).length, 3);
+  await checkJournal(store, definition.name);
+});
+
+async function positions(name: string): Promise<bigint[]> {
+  const rows = await store.sql<{ checkpoint: bigint }[]>`
+    select checkpoint from read_model.projection where name = ${name} order by partition`;
+  return rows.map(({ checkpoint }) => checkpoint);
+}
+
+test("a serialisation failure and a deadlock are tried again, and undone before", async () => {
+  const definition = journal("retried");
+  await appendOrders(3, 1);
+  const codes = ["40001", "40P01"];
+  const handle: typeof definition.handle = async (events, tx) => {
+    await definition.handle(events, tx);
+    const code = codes.pop();
+    if (code !== undefined) await tx`do ${tx.unsafe(`$$begin raise exception 'no' using errcode = '${code}'; end$$`)}`;
+  };
+  await project(store, { ...definition, handle, stopsWhenCaughtUp: true });
+  await checkJournal(store, definition.name);
+  assert.deepEqual(codes, []);
+  assert.equal((await lagOf(definition.name))?.deadLetters, 0);
+});
+
+test("an event that can't be handled is set aside with the later ones of its stream, and replayed in order", async () => {
+  const definition = journal("poisoned");
+  const [poisoned, ...others] = await appendOrders(5, 1);
+  assert.ok(poisoned !== undefined);
+  let isMended = false;
+  const handle = async (events: readonly RecordedEvent[], tx: Parameters<typeof definition.handle>[1]) => {
+    const isPoison = (event: RecordedEvent) => event.aggregate.id === poisoned.id && event.aggregateVersion === 2;
+    if (!isMended && events.some(isPoison)) throw new TypeError("total is undefined");
+    await definition.handle(events as never, tx);
+  };
+  const poisonable = { ...definition, handle };
+  await using run = runInBackground(store, { ...poisonable, maxAttempts: 2 });
+  const append = (order: Aggregate) => appendEvents<OrderEvent>(store, order, [orderPlaced]);
+  await append(poisoned);
+  const { lastPosition } = await append(others[0] as Aggregate);
+  await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+  const later = await append(poisoned);
+  await waitUntil(store, definition.name, checkpointAfter({ position: later.lastPosition }));
+  const letters = await store.sql`
+    select aggregate_version, attempts, error from read_model.dead_letter
+    where name = ${definition.name} order by aggregate_version`;
+  assert.deepEqual(
+    [...letters].map((letter) => Object.values(letter)),
+    [
+      [2, 2, "TypeError: total is undefined"],
+      [3, 0, null],
+    ],
+  );
+  const seen = await readJournal(store, definition.name);
+  assert.deepEqual(seen.get(streamIdOf(poisoned)), [1]);
+  assert.deepEqual(seen.get(streamIdOf(others[0] as Aggregate)), [1, 2]);
+  assert.equal((await lagOf(definition.name))?.deadLetters, 2);
+  assert.deepEqual(await replayDeadLetters(store, poisonable), { replayed: 0, remaining: 2 });
+  isMended = true;
+  assert.deepEqual(await replayDeadLetters(store, poisonable), { replayed: 2, remaining: 0 });
+  const last = await append(poisoned);
+  await waitUntil(store, definition.name, checkpointAfter({ position: last.lastPosition }));
+  await run.stop();
+  await checkJournal(store, definition.name);
+});
+
+async function lagOf(name: string) {
+  return (await readProjectionLag(store)).find((lag) => lag.name === name);
+}
+
+test("a program that doesn't fit its tables ends the run, and no event is set aside", async () => {
+  const definition = journal("misfit");
+  await appendOrders(1, 1);
+  const handle: typeof definition.handle = (_, tx) => tx`insert into no_such_table values (1)`;
+  await assert.rejects(project(store, { ...definition, handle, stopsWhenCaughtUp: true }), { code: "42P01" });
+  assert.equal((await lagOf(definition.name))?.deadLetters, 0);
+  await project(store, { ...definition, stopsWhenCaughtUp: true });
+  await checkJournal(store, definition.name);
+});
+
+test("waitUntil() returns when readers see what was appended, and says how far it is when they don't", async () => {
+  const definition = journal("awaited");
+  const waiting = waitUntil(store, definition.name, logStart, { timeoutMs: 0 });
+  await assert.rejects(waiting, (error) => error instanceof ProjectionBehind && /no version/.test(error.message));
+  await using run = runInBackground(store, definition);
+  for (let round = 0; round < 5; round++) {
+    const order = newOrder();
+    const { lastPosition } = await appendEvents<OrderEvent>(store, order, [orderPlaced]);
+    await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+    assert.deepEqual((await readJournal(store, definition.name)).get(streamIdOf(order)), [1]);
+  }
+  await run.stop();
+  const { lastPosition } = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
+  const late = waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }), { timeoutMs: 20 });
+  await assert.rejects(late, /did not come so far within 20 ms: it is 1 positions behind/);
+});
+
+test("project() refuses options that make no sense, and a version below the one that serves", async () => {
+  const definition = journal("refused");
+  await assert.rejects(project(store, { ...definition, partitions: 0 }), InvalidInput);
+  await project(store, { ...definition, version: 2, stopsWhenCaughtUp: true });
+  await assert.rejects(project(store, definition), /version 1 of the projection refused is older than version 2/);
+});
+
+test("projection_lag counts what is missing, and names who holds the end of the log back", async () => {
+  const definition = journal("held");
+  await project(store, { ...definition, stopsWhenCaughtUp: true });
+  assert.deepEqual(await lagOf(definition.name).then((lag) => [lag?.lagEvents, lag?.lagSeconds, lag?.holder]), [
+    0,
+    0,
+    null,
+  ]);
+  const holder = openTestStore(database, { applicationName: "holds the log" });
+  await using _ = holder;
+  await holder.sql
+    .begin(async (tx) => {
+      const [session] = await tx`select pg_backend_pid() as pid`;
+      await appendEvents<OrderEvent>(holder, newOrder(), [orderPlaced], { transaction: tx as never });
+      await appendOrders(2, 1);
+      await project(store, { ...definition, stopsWhenCaughtUp: true });
+      const lag = await lagOf(definition.name);
+      assert.deepEqual([lag?.lagEvents, lag?.owner, lag?.holder?.gid], [2, null, null]);
+      assert.deepEqual([lag?.holder?.pid, lag?.holder?.applicationName], [session?.["pid"], "holds the log"]);
+      assert.ok((lag?.lagSeconds ?? 0) > 0);
+      throw new Error("rolled back");
+    })
+    .catch((error: Error) => assert.equal(error.message, "rolled back"));
+  await project(store, { ...definition, stopsWhenCaughtUp: true });
+  await checkJournal(store, definition.name);
+});

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { EventStore } from "../../scripts/lib/event-store/connection.ts";
+import { project } from "../../scripts/lib/event-store/project.ts";
+import type {
+  ProjectionDefinition,
+  ProjectionOutcome,
+  ProjectOptions,
+} from "../../scripts/lib/event-store/projection.ts";
+import type { OrderEvent } from "./event-store.ts";
+
+/** A projection that writes down which events it was given, in which order, without noticing when one comes twice. */
+export function journal(name: string, version = 1): ProjectionDefinition<OrderEvent> {
+  const table = `journal_${name}`;
+  return {
+    name,
+    version,
+    events: ["OrderPlaced", "OrderPaid", "OrderShipped"],
+    relations: {
+      names: [table],
+      create: (tx) => tx`
+        create table ${tx(table)} (
+          place bigint generated always as identity, stream_id uuid, aggregate_version integer, version integer
+        )`,
+    },
+    handle: async (events, tx) => {
+      const rows = events.map(({ streamId, aggregateVersion }) => ({ streamId, aggregateVersion }));
+      await tx`
+        insert into ${tx(table)} (stream_id, aggregate_version, version)
+        select stream_id::uuid, aggregate_version, ${version}::integer
+        from rows from (
+          jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as ("streamId" text, "aggregateVersion" integer)
+        ) with ordinality as given (stream_id, aggregate_version, place)
+        order by place`;
+    },
+  };
+}
+
+/** @returns the versions that a journal has of each stream, in the order in which they were committed */
+export async function readJournal(store: EventStore, name: string): Promise<Map<string, number[]>> {
+  const rows = await store.sql<{ streamId: string; version: number }[]>`
+    select stream_id as "streamId", aggregate_version as version
+    from read_model.${store.sql(`journal_${name}`)} order by place`;
+  const seen = new Map<string, number[]>();
+  for (const { streamId, version } of rows) seen.set(streamId, [...(seen.get(streamId) ?? []), version]);
+  return seen;
+}
+
+/** Asserts that a journal has every event that is stored, once and in the order of its stream. */
+export async function checkJournal(store: EventStore, name: string): Promise<void> {
+  const seen = await readJournal(store, name);
+  const streams = await store.sql<{ streamId: string; version: number }[]>`
+    select stream_id as "streamId", version from event_store.event_stream where version > 0`;
+  assert.ok(streams.length > 0);
+  for (const { streamId, version } of streams) {
+    assert.deepEqual(
+      seen.get(streamId),
+      Array.from({ length: version }, (_, index) => index + 1),
+      `${name}: stream ${streamId}`,
+    );
+  }
+  assert.equal(seen.size, streams.length);
+}
+
+/** A projection at work. */
+export interface BackgroundRun extends AsyncDisposable {
+  /** Ends it; rejects with what it failed with. */
+  stop(): Promise<ProjectionOutcome>;
+  readonly ended: Promise<ProjectionOutcome>;
+}
+
+/** Starts a projection in this process. */
+export function runInBackground(store: EventStore, options: ProjectOptions<OrderEvent>): BackgroundRun {
+  const controller = new AbortController();
+  const ended = project(store, { ...options, signal: controller.signal });
+  ended.catch(() => undefined);
+  const stop = () => {
+    controller.abort();
+    return ended;
+  };
+  return { stop, ended, [Symbol.asyncDispose]: async () => void (await stop().catch(() => undefined)) };
+}
+
+/** Looks again and again until something holds. */
+export async function eventually(holds: () => Promise<boolean> | boolean): Promise<void> {
+  const endsAt = Date.now() + 20_000;
+  while (!(await holds())) {
+    if (Date.now() > endsAt) throw new Error("it did not come true within 20 s");
+    await sleep(5);
+  }
+}
