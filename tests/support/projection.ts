@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { EventStore } from "../../scripts/lib/event-store/connection.ts";
+import type { DomainEvent } from "../../scripts/lib/event-store/event.ts";
 import { project } from "../../scripts/lib/event-store/project.ts";
 import type {
   ProjectionDefinition,
@@ -70,7 +71,10 @@ export interface BackgroundRun extends AsyncDisposable {
 }
 
 /** Starts a projection in this process. */
-export function runInBackground(store: EventStore, options: ProjectOptions<OrderEvent>): BackgroundRun {
+export function runInBackground<Event extends DomainEvent>(
+  store: EventStore,
+  options: ProjectOptions<Event>,
+): BackgroundRun {
   const controller = new AbortController();
   const ended = project(store, { ...options, signal: controller.signal });
   ended.catch(() => undefined);
