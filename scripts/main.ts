@@ -10,6 +10,8 @@ export const command = defineScriptGroup({
     status: () => import("./status.ts").then((script) => script.command),
     stop: () => import("./stop.ts").then((script) => script.command),
     destroy: () => import("./destroy.ts").then((script) => script.command),
+    seed: () => import("./seed.ts").then((script) => script.command),
+    projections: () => import("./projections.ts").then((script) => script.command),
     schema: () => import("./schema.ts").then((script) => script.command),
   },
 });

@@ -18,10 +18,14 @@ export interface ConnectOptions extends Pick<EventStoreOptions, "applicationName
 export async function connect(options: ConnectOptions = {}): Promise<EventStore> {
   const { url, ...others } = options;
   if (url !== undefined) return openEventStore({ ...serverOfUrl(url), ...others });
-  const stack = await openStack(loadConfig());
+  return openStackStore(await openStack(loadConfig()), others);
+}
+
+/** Opens the event store of a stack as its application. */
+export async function openStackStore(stack: Stack, options: Omit<ConnectOptions, "url"> = {}): Promise<EventStore> {
   const { host, port, database, username } = await readApplicationSecret(stack);
   const target = { host, port: Number(port), database, user: username };
-  return openEventStore({ ...target, password: () => readPassword(stack), ...others });
+  return openEventStore({ ...target, password: () => readPassword(stack), ...options });
 }
 
 async function readPassword(stack: Stack): Promise<string> {

@@ -1,0 +1,52 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { packageDir } from "../config.ts";
+import type { EventStore } from "../event-store/connection.ts";
+
+/** What there is of demo data. */
+export interface SeedResult {
+  /** Aggregates of the demo data. */
+  readonly streams: number;
+  /** Events appended by this run; 0 when all were there. */
+  readonly appended: number;
+}
+
+interface SeedRow {
+  readonly first_version: number | null;
+  readonly last_version: number | null;
+  readonly deduplicated: boolean | null;
+  readonly message: string | null;
+}
+
+/**
+ * Appends the demo data of `sql/seed`, each file in one statement. Events that are there already stay as they are.
+ *
+ * @throws {ScriptError} `SEED_CONFLICT` (exit 8) when a demo aggregate has other events; nothing was appended then
+ */
+export async function seedDemo(store: EventStore): Promise<SeedResult> {
+  const dir = join(packageDir, "sql/seed");
+  const files = (await readdir(dir)).filter((name) => name.endsWith(".sql")).toSorted();
+  const texts = await Promise.all(files.map((name) => readFile(join(dir, name), "utf8")));
+  const rows = await store.sql.begin(async (tx) => {
+    const all: SeedRow[] = [];
+    for (const text of texts) all.push(...((await tx.unsafe(text)) as unknown as SeedRow[]));
+    const refused = all.find(({ message }) => message !== null);
+    if (refused !== undefined) throw seedConflict(refused.message ?? "");
+    return { all };
+  });
+  const isNew = (row: SeedRow) => row.deduplicated === false;
+  const count = (row: SeedRow) => (row.last_version ?? 0) - (row.first_version ?? 0) + 1;
+  const appended = rows.all.filter(isNew).reduce((sum, row) => sum + count(row), 0);
+  return { streams: rows.all.length, appended };
+}
+
+function seedConflict(why: string): ScriptError {
+  return new ScriptError({
+    code: "SEED_CONFLICT",
+    exitCode: exitCodes.refused,
+    message: "The demo data can't be appended: an order of it has other events",
+    why,
+    fix: "Use a database without them; nothing was appended.",
+  });
+}

@@ -1,0 +1,156 @@
+import { resolve } from "node:path";
+import process from "node:process";
+import { pathToFileURL } from "node:url";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import type { Config } from "../config.ts";
+import { orderSummary } from "../demo/order-summary.ts";
+import type { EventStore } from "../event-store/connection.ts";
+import { InvalidInput } from "../event-store/errors.ts";
+import { project } from "../event-store/project.ts";
+import type { ProjectionDefinition, ProjectionOutcome } from "../event-store/projection.ts";
+import { readProjectionLag } from "../event-store/projection-progress.ts";
+import { errorCode, explainConnectionError } from "../postgres/connection-error.ts";
+import { openStackStore } from "./connect.ts";
+import { openStack, readApplicationSecret } from "./stack.ts";
+
+/**
+ * Works with the event store of a stack, as its application.
+ *
+ * @throws {ScriptError} in place of what the driver and the event store throw, where that was to be foreseen
+ */
+export async function withStackStore<Result>(
+  config: Config,
+  work: (store: EventStore) => Promise<Result>,
+): Promise<Result> {
+  const stack = await openStack(config);
+  const { host, port, database, username } = await readApplicationSecret(stack);
+  await using store = await openStackStore(stack, { applicationName: "cqrs-postgres projections" });
+  try {
+    // The first statement by itself: a projection would wait for a server that is away.
+    await store.sql`select from read_model.projection_version limit 0`;
+    return await work(store);
+  } catch (error) {
+    const target = { host, port: Number(port), database, user: username, password: undefined };
+    throw explainConnectionError(explainProjectionError(error), target);
+  }
+}
+
+/**
+ * Loads the projections of a module: whatever it exports that has a name, a version, events and a handle.
+ *
+ * @param path from the working folder; the example of this package when undefined
+ * @param name only the one of this name
+ * @throws {ScriptError} `NO_PROJECTION` (exit 2)
+ */
+export async function loadProjections(
+  path: string | undefined,
+  name: string | undefined,
+): Promise<ProjectionDefinition[]> {
+  const exported = path === undefined ? { orderSummary } : await importModule(resolve(process.cwd(), path));
+  const found = Object.values(exported).filter(isDefinition);
+  const chosen = found.filter((definition) => name === undefined || definition.name === name);
+  if (chosen.length > 0) return chosen;
+  throw new ScriptError({
+    code: "NO_PROJECTION",
+    exitCode: exitCodes.usage,
+    message: name === undefined ? `${path} exports no projection` : `There is no projection ${name}`,
+    why: `${path ?? "The example"} has ${found.map((definition) => definition.name).join(", ") || "none"}.`,
+    fix: "Name a module that exports objects with name, version, events and handle: --module ./projections.ts",
+  });
+}
+
+async function importModule(path: string): Promise<Record<string, unknown>> {
+  try {
+    return await import(pathToFileURL(path).href);
+  } catch (error) {
+    throw new ScriptError({
+      code: "NO_PROJECTION",
+      exitCode: exitCodes.usage,
+      message: `The module ${path} can't be loaded`,
+      why: error instanceof Error ? error.message : String(error),
+      fix: "Give the path of a module that exports projections, from the working folder.",
+    });
+  }
+}
+
+function isDefinition(value: unknown): value is ProjectionDefinition {
+  const { name, version, events, handle } = (value ?? {}) as Partial<Record<keyof ProjectionDefinition, unknown>>;
+  const isNamed = typeof name === "string" && typeof version === "number";
+  return isNamed && Array.isArray(events) && typeof handle === "function";
+}
+
+/** How a run of several projections ended. */
+export interface ProjectionEnd {
+  readonly name: string;
+  readonly version: number;
+  readonly outcome: ProjectionOutcome;
+}
+
+/** How to run projections. */
+export interface RunProjectionsOptions {
+  readonly stopsWhenCaughtUp: boolean;
+  readonly partitions?: number;
+  readonly signal: AbortSignal;
+}
+
+/** Runs projections side by side; when one fails, the others end after the events under way. */
+export async function runProjections(
+  store: EventStore,
+  definitions: readonly ProjectionDefinition[],
+  options: RunProjectionsOptions,
+): Promise<ProjectionEnd[]> {
+  const failed = new AbortController();
+  const signal = AbortSignal.any([options.signal, failed.signal]);
+  const runs = definitions.map(async (definition) => {
+    const { name, version } = definition;
+    try {
+      return { name, version, outcome: await project(store, { ...definition, ...options, signal }) };
+    } catch (error) {
+      failed.abort();
+      throw error;
+    }
+  });
+  await Promise.allSettled(runs);
+  return await Promise.all(runs);
+}
+
+/**
+ * Builds the present version of a projection beside the one that serves, and puts it in its place.
+ *
+ * @throws {ScriptError} `ALREADY_SERVING` (exit 8) when that version serves
+ */
+export async function rebuildProjection(
+  store: EventStore,
+  definition: ProjectionDefinition,
+  signal: AbortSignal,
+): Promise<ProjectionEnd & { readonly replacedVersion: number | null }> {
+  const { name, version } = definition;
+  const lags = await readProjectionLag(store);
+  const serving = lags.find((lag) => lag.name === name && lag.status === "serving");
+  if (serving?.version === version) {
+    throw new ScriptError({
+      code: "ALREADY_SERVING",
+      exitCode: exitCodes.refused,
+      message: `Version ${version} of the projection ${name} serves already`,
+      why: "A version is built once; another one is built beside it, under a number of its own.",
+      fix: `Set its version to ${version + 1} in the module, and run this again.`,
+    });
+  }
+  const [end] = await runProjections(store, [definition], { stopsWhenCaughtUp: true, signal });
+  return { ...(end as ProjectionEnd), replacedVersion: serving?.version ?? null };
+}
+
+function explainProjectionError(error: unknown): unknown {
+  const code = errorCode(error);
+  const isMisfit = code.startsWith("42") || code === "2BP01";
+  if (!(error instanceof InvalidInput) && !isMisfit) return error;
+  return new ScriptError({
+    code: isMisfit ? "PROJECTION_MISFIT" : "PROJECTION_REFUSED",
+    exitCode: isMisfit ? exitCodes.refused : exitCodes.usage,
+    message: (error as Error).message,
+    why: isMisfit
+      ? `The database refuses what the projection does (${code}); its version as it was goes on serving.`
+      : "The definition of the projection can't be used with this database.",
+    fix: isMisfit ? "bun run schema apply, or mend the projection's SQL." : "Mend the definition.",
+  });
+}

@@ -1,0 +1,116 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { packageDir } from "../../scripts/lib/config.ts";
+import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
+import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
+import { appendEvents } from "../../scripts/lib/event-store/append.ts";
+import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
+import { waitUntil } from "../../scripts/lib/event-store/projection-progress.ts";
+import { readAll } from "../../scripts/lib/event-store/read.ts";
+import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { withDatabase } from "../support/database.ts";
+import { newOrder, openTestStore } from "../support/event-store.ts";
+import { runInBackground } from "../support/projection.ts";
+import { runForData, runScript, startScript } from "../support/run-script.ts";
+import { withCluster } from "../support/stack.ts";
+
+const some = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)] as Item;
+
+function randomEvent(): OrderEvent {
+  return some<OrderEvent>([
+    { type: "OrderPaid", data: { amountCents: Math.floor(Math.random() * 10_000) } },
+    { type: "OrderShipped", data: { carrier: "DHL" } },
+    { type: "OrderCancelled", data: { reason: "none" } },
+  ]);
+}
+
+test("the order summary equals a fold of the log after a random load", async () => {
+  await using database = await withDatabase();
+  await using store = openTestStore(database);
+  await using run = runInBackground(store, { ...orderSummary, partitions: 3, batchSize: 40 });
+  const orders = Array.from({ length: 60 }, newOrder);
+  const placed: OrderEvent = { type: "OrderPlaced", data: { customerId: randomUUID(), totalCents: 4_200 } };
+  for (const order of orders) await appendEvents(store, order, [placed, randomEvent()]);
+  let position = 0n;
+  for (let round = 0; round < 10; round++) {
+    const appends = orders.map(() => appendEvents(store, some(orders), [randomEvent(), randomEvent()]));
+    for (const { lastPosition } of await Promise.all(appends)) if (lastPosition > position) position = lastPosition;
+  }
+  await waitUntil(store, orderSummary.name, checkpointAfter({ position }));
+  await run.stop();
+
+  const expected = new Map<string, { paid: number; status: string; version: number }>();
+  for await (const event of readAll<OrderEvent>(store)) {
+    const { paid = 0 } = expected.get(event.aggregate.id) ?? {};
+    const amount = event.type === "OrderPaid" ? event.data.amountCents : 0;
+    const status = event.type.replace("Order", "").toLowerCase();
+    expected.set(event.aggregate.id, { paid: paid + amount, status, version: event.aggregateVersion });
+  }
+  const rows = await store.sql<{ id: string; paid: number; status: string; version: number }[]>`
+    select order_id as id, paid_cents::integer as paid, status, version from read_model.order_summary`;
+  assert.deepEqual(new Map([...rows].map(({ id, ...row }) => [id, row])), expected);
+});
+
+test("seed fills a database once, and list, run, rebuild and replay work for it and for a module of one's own", async () => {
+  await using stack = await withCluster();
+  assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 142 });
+  assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 0 });
+  await using session = connect(await stack.application());
+  assert.equal(await count(session.sql, "read_model.order_summary"), 60);
+  const [days] = await session.sql`select sum(order_count)::integer as orders from read_model.order_day`;
+  assert.deepEqual(days, { orders: 60 });
+
+  const [listed] = (await runForData<{ projections: Record<string, unknown>[] }>(["projections", "list"], stack))
+    .projections;
+  const { name, version, status, lagEvents, lagSeconds, owner } = listed ?? {};
+  assert.deepEqual([name, version, status, lagEvents, lagSeconds, owner], ["order_summary", 1, "serving", 0, 0, null]);
+  const text = await runScript(["projections", "list"], stack);
+  assert.match(text.stdout, /^projection +order_summary version 1, serving/);
+
+  const refused = await runScript(["projections", "rebuild"], stack);
+  assert.equal(refused.exitCode, 8);
+  assert.match(refused.stderr, /Version 1 of the projection order_summary serves already[\s\S]*Set its version to 2/);
+
+  const module = join(stack.stackDir, "mine.ts");
+  const example = pathToFileURL(join(packageDir, "scripts/lib/demo/order-summary.ts")).href;
+  await writeFile(
+    module,
+    `import { orderSummary } from "${example}";\nexport const mine = { ...orderSummary, version: 2 };\n`,
+  );
+  const own = ["order_summary", "--module", module];
+  const rebuilt = await runForData<{ projections: unknown[] }>(["projections", "rebuild", ...own], stack);
+  assert.deepEqual(rebuilt.projections, [
+    { name: "order_summary", version: 2, outcome: "caught-up", replacedVersion: 1 },
+  ]);
+  assert.equal(await count(session.sql, "read_model.order_summary"), 60);
+  const replayed = await runForData<{ projections: unknown[] }>(["projections", "replay", ...own], stack);
+  assert.deepEqual(replayed.projections, [{ name: "order_summary", replayed: 0, remaining: 0 }]);
+  const once = await runForData<{ projections: unknown[] }>(["projections", "run", "--once"], stack);
+  assert.deepEqual(once.projections, [{ name: "order_summary", version: 1, outcome: "retired" }]);
+  const unknown = await runScript(["projections", "run", "other", "--module", module], stack);
+  assert.equal(unknown.exitCode, 2);
+  assert.match(unknown.stderr, /There is no projection other/);
+
+  const running = startScript(["projections", "run", ...own, "--partitions", "2"], stack);
+  const isRunning = async () => (await count(session.sql, "read_model.projection", "version = 2")) === 2;
+  while (!(await isRunning())) await new Promise((resolve) => setTimeout(resolve, 20));
+  running.kill("SIGTERM");
+  assert.equal((await running.ended).exitCode, 143);
+});
+
+test("projections and seed exit with 3 when nothing was bootstrapped", async () => {
+  for (const words of [["projections", "list"], ["seed"]]) {
+    const run = await runScript(words, { stackDir: "/nonexistent/stack" });
+    assert.equal(run.exitCode, 3, run.stderr);
+  }
+});
+
+async function count(sql: Sql, table: string, condition = "true"): Promise<number> {
+  const [row] = await sql.unsafe(`select count(*)::integer as count from ${table} where ${condition}`);
+  return row?.["count"];
+}
