@@ -128,6 +128,11 @@ export const functionContract: readonly (readonly [name: string, parameters: str
 
 /** Functions of schema event_store that only the others call, or whoever the owner lets. */
 export const internalFunctionContract: typeof functionContract = [
+  [
+    "advance_stream",
+    "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer",
+    "integer",
+  ],
   ["append_detail", "expected integer, actual integer, aggregate_type character varying, aggregate_id uuid", "text"],
   ["append_element", "append jsonb", "append_result"],
   [

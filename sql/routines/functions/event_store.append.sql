@@ -41,27 +41,8 @@ declare
   v_count constant integer := case jsonb_typeof(events) when 'array' then jsonb_array_length(events) else 0 end;
   v_stored integer;
 begin
-  if v_count > 0 and v_expected not in (-1, 0) then
-    update event_store.event_stream
-    set version = version + v_count
-    where stream_id = v_stream_id
-      and aggregate_id = v_id
-      and aggregate_type = v_type
-      and archived_at is null
-      and (v_expected = -2 or version = v_expected or (v_expected = -4 and version > 0))
-    returning version into last_version;
-  end if;
-
-  if last_version is null and v_count > 0 and v_expected in (-2, -1, 0)
-    and v_stream_id = event_store.stream_id_of(v_type, v_id) and v_type <> '' and length(v_type) <= 255
-  then
-    insert into event_store.event_stream as stream (stream_id, aggregate_id, version, aggregate_type)
-    values (v_stream_id, v_id, v_count, v_type)
-    on conflict (stream_id) do update
-    set version = stream.version + v_count
-    where stream.archived_at is null
-      and (v_expected = -2 or stream.version = 0)
-    returning version into last_version;
+  if v_count > 0 then
+    last_version := event_store.advance_stream(v_stream_id, v_type, v_id, v_expected, v_count);
   end if;
 
   if last_version is not null then

@@ -1,11 +1,13 @@
 -- Whether a JSON value can be stored as an event: what event_store.append_problem has nothing to say against.
 --
--- Immutable; reads nothing. One expression, so that the inserts that filter by it have it inlined. Called by
--- event_store.append and event_store.append_batch alone, so nobody is granted it.
+-- Reads nothing, but is stable as pg_input_is_valid is: PostgreSQL does not inline a function that claims to be more
+-- than its parts. One expression, so that the inserts that filter by it have it inlined; called instead, it cost a
+-- statement 50 microseconds and 7 an event. Called by event_store.append and event_store.append_batch alone, so nobody is
+-- granted it.
 create or replace function event_store.is_event(event jsonb)
 returns boolean
 language sql
-immutable
+stable
 parallel safe
 begin atomic
   select case when jsonb_typeof(event) = 'object' then
