@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Outcome, WorkQueue } from "../../scripts/lib/event-store/work-queue.ts";
 
 const bounds = { count: 4, sizeBytes: 100 };
@@ -14,7 +15,9 @@ function makeServer() {
       async answer(error) {
         if (error === undefined) resolve(items.map(outcomeOf));
         else reject(error);
-        await new Promise((done) => setTimeout(done));
+        // The first turn is the one in which the queue goes on.
+        await nextTurn();
+        await nextTurn();
       },
     });
     return promise;
@@ -35,6 +38,22 @@ test("a call is sent at once when nothing is under way, and those that come mean
   assert.deepEqual(server.sent(), ["a", "bc"]);
   await server.batches[1]?.answer();
   assert.deepEqual(await Promise.all(results), ["A", "B", "C"]);
+});
+
+test("callers that have their answers and call again at once go together", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const callers = ["a", "b", "c"].map(async (item) => {
+    await queue.add(item, 1);
+    // As many functions lie between the queue and whoever decides what to append next.
+    for (let depth = 0; depth < 10; depth++) await undefined;
+    await queue.add(item, 1);
+  });
+  await server.batches[0]?.answer();
+  await server.batches[1]?.answer();
+  assert.deepEqual(server.sent(), ["a", "bca", "bc"]);
+  await server.batches[2]?.answer();
+  await Promise.all(callers);
 });
 
 test("a batch holds no more than its bounds in number and size, and a larger item goes alone", async () => {
