@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { uuidv7 } from "uuidv7";
 import type { Sql } from "../postgres/connect.ts";
 import { connectionFailure, errorCode } from "../postgres/connection-error.ts";
+import { checkAggregate } from "./check-aggregate.ts";
 import type { EventStore } from "./connection.ts";
 import { EventStoreError, explainError, InvalidInput, refusalError } from "./errors.ts";
 import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
@@ -81,17 +82,6 @@ function appendElement(aggregate: Aggregate, events: readonly NewEvent[], expect
   }
   const list = events.map((event, index) => eventElement(event, index + 1)).join(",");
   return `{"stream_id":"${streamIdOf(aggregate)}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${id}","expected_version":${expectedVersion},"events":[${list}]}`;
-}
-
-const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-
-function checkAggregate(aggregate: Aggregate): Aggregate {
-  if (typeof aggregate.type !== "string" || aggregate.type === "") {
-    throw new InvalidInput("the aggregate has no type");
-  }
-  toJson(aggregate.type, "the aggregate's type");
-  if (uuidForm.test(aggregate.id)) return aggregate;
-  throw new InvalidInput(`${JSON.stringify(aggregate.id)} is not the id of an aggregate: it has to be a UUID`);
 }
 
 function checkVersion(version: number): number {

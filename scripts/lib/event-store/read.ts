@@ -1,8 +1,10 @@
 import type { Sql } from "../postgres/connect.ts";
+import { checkAggregate } from "./check-aggregate.ts";
 import { checkpointPosition, logStart, makeCheckpoint } from "./checkpoint.ts";
 import type { EventStore } from "./connection.ts";
 import { explainError } from "./errors.ts";
 import type { Aggregate, Checkpoint, DomainEvent, EventMetadata, RecordedEvent } from "./event.ts";
+import { streamIdOf } from "./stream-id.ts";
 import { type Upcasters, upcast } from "./upcast.ts";
 
 const defaultPageSize = 1_000;
@@ -88,13 +90,37 @@ export async function* readAll<Event extends DomainEvent = DomainEvent>(
   options: ReadAllOptions = {},
 ): AsyncGenerator<RecordedEvent<Event>, void, void> {
   const maxCount = options.pageSize ?? defaultPageSize;
-  const fetch = (after: Checkpoint) =>
-    prefetched(readLog(store.sql, { ...options, after, maxCount, upcasters: store.upcasters }));
-  let next = fetch(options.after ?? logStart);
+  const pages = readPages(store.sql, {
+    ...options,
+    after: options.after ?? logStart,
+    maxCount,
+    upcasters: store.upcasters,
+  });
+  for await (const { events } of pages) yield* events as readonly RecordedEvent<Event>[];
+}
+
+/**
+ * Reads the log page by page to where it is complete.
+ *
+ * Where to go on is known when a page has come. But in a log without filters and without wide gaps, pages can be ranges
+ * of positions, so that the next one is under way on another connection while this one is still coming.
+ */
+async function* readPages(sql: Sql, options: ReadLogOptions): AsyncGenerator<LogPage, void, void> {
+  const width = BigInt(options.maxCount);
+  const isFiltered = options.eventTypes !== undefined || options.aggregateTypes !== undefined;
+  const fetch = (after: Checkpoint, upTo?: bigint) =>
+    prefetched(readLog(sql, { ...options, after, ...(upTo === undefined ? {} : { upTo }) }));
+  let next = fetch(options.after);
+  let nextEnd: bigint | undefined;
   for (;;) {
+    const ahead = nextEnd === undefined ? undefined : fetch(makeCheckpoint(nextEnd), nextEnd + width);
     const page = await next;
-    if (!page.isAtEnd) next = fetch(page.checkpoint);
-    yield* page.events as readonly RecordedEvent<Event>[];
+    if (!page.isAtEnd) {
+      const isDense = !isFiltered && page.events.length * 2 > options.maxCount;
+      nextEnd = isDense ? (nextEnd ?? checkpointPosition(page.checkpoint)) + width : undefined;
+      next = ahead ?? fetch(page.checkpoint, nextEnd);
+    }
+    yield page;
     if (page.isAtEnd) return;
   }
 }
@@ -103,6 +129,8 @@ export async function* readAll<Event extends DomainEvent = DomainEvent>(
 export interface ReadLogOptions extends LogFilter {
   readonly after: Checkpoint;
   readonly maxCount: number;
+  /** Reads no further than to this position, which lies at most `maxCount` positions behind `after`. */
+  readonly upTo?: bigint;
   readonly upcasters: Upcasters;
 }
 
@@ -116,23 +144,28 @@ export interface ReadLogOptions extends LogFilter {
  */
 export async function readLog(sql: Sql, options: ReadLogOptions): Promise<LogPage> {
   const after = checkpointPosition(options.after);
-  const parameters = [`${after}`, options.maxCount, textArray(options.eventTypes), textArray(options.aggregateTypes)];
+  const { maxCount, upTo = null } = options;
+  const parameters = [
+    `${after}`,
+    maxCount,
+    textArray(options.eventTypes),
+    textArray(options.aggregateTypes),
+    upTo === null ? null : `${upTo}`,
+  ];
   const rows = await selectRows(sql, readLogStatement, parameters);
-  const end = rows[0]?.[eventColumnCount] as bigint;
+  const end = rows[0]?.[eventColumnCount + 3] as bigint;
   // Nothing to read is one row with nothing but the end.
-  const events = rows[0]?.[0] === null ? [] : rows.map((row) => recordedEvent(row, options.upcasters));
-  const isAtEnd = events.length < options.maxCount;
-  const reached = isAtEnd ? end : (events.at(-1)?.position ?? end);
+  const events = rows[0]?.[0] === null ? [] : rows.map((row) => recordedEvent(row, rowStream(row), options.upcasters));
+  const isAtEnd = upTo === null ? events.length < maxCount : end <= upTo;
+  const reached = isAtEnd ? end : (upTo ?? events.at(-1)?.position ?? end);
   // An end behind the checkpoint: an earlier, higher answer stays true.
   const isBehind = reached < after;
   return { events, checkpoint: isBehind ? options.after : makeCheckpoint(reached), isAtEnd };
 }
 
+/** In the order of `recordedEvent`. */
 const eventColumns = [
   "global_position",
-  "stream_id",
-  "aggregate_type",
-  "aggregate_id",
   "aggregate_version",
   "event_id",
   "event_type",
@@ -146,11 +179,13 @@ const eventColumns = [
 const eventColumnCount = eventColumns.length;
 
 const readLogStatement = `
-  select ${eventColumns.join(", ")}, log.safe_end
+  select ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id, log.safe_end
   from (select event_store.safe_position() as safe_end) as log
-  left join lateral event_store.read_all($1::bigint, $2::integer, $3::text::text[], $4::text::text[], log.safe_end)
-    as event on true`;
+  left join lateral event_store.read_all(
+    $1::bigint, $2::integer, $3::text::text[], $4::text::text[], least(log.safe_end, $5::bigint)
+  ) as event on true`;
 
+// Without what the reader of one stream knows: three columns less are a fifth of the time.
 const readStreamStatement = `
   select ${eventColumns.join(", ")}
   from event_store.read_stream($1, $2::uuid, $3::integer, $4::integer, $5::boolean, $6::integer, $7::timestamptz)
@@ -164,9 +199,11 @@ interface StreamPageOptions extends ReadStreamOptions {
 
 async function readStreamPage(store: EventStore, aggregate: Aggregate, options: StreamPageOptions) {
   const { after, maxCount, isBackwards, upToVersion = null, upToTime = null } = options;
-  const parameters = [aggregate.type, aggregate.id, after, maxCount, isBackwards, upToVersion, upToTime];
+  const { type, id } = checkAggregate(aggregate);
+  const parameters = [type, id, after, maxCount, isBackwards, upToVersion, upToTime];
   const rows = await selectRows(store.sql, readStreamStatement, parameters);
-  return rows.map((row) => recordedEvent(row, store.upcasters));
+  const stream = { streamId: streamIdOf(aggregate), aggregate: { type, id: id.toLowerCase() } };
+  return rows.map((row) => recordedEvent(row, stream, store.upcasters));
 }
 
 type Row = readonly unknown[];
@@ -180,20 +217,31 @@ async function selectRows(sql: Sql, statement: string, parameters: readonly unkn
   }
 }
 
-function recordedEvent(row: Row, upcasters: Upcasters): RecordedEvent {
+type EventStream = Pick<RecordedEvent, "streamId" | "aggregate">;
+
+function rowStream(row: Row): EventStream {
+  const [streamId, type, id] = [
+    row[eventColumnCount],
+    row[eventColumnCount + 1],
+    row[eventColumnCount + 2],
+  ] as string[];
+  return { streamId: streamId as string, aggregate: { type: type as string, id: id as string } };
+}
+
+function recordedEvent(row: Row, { streamId, aggregate }: EventStream, upcasters: Upcasters): RecordedEvent {
   const event: RecordedEvent = {
     position: row[0] as bigint,
-    streamId: row[1] as string,
-    aggregate: { type: row[2] as string, id: row[3] as string },
-    aggregateVersion: row[4] as number,
-    id: row[5] as string,
-    type: row[6] as string,
-    version: row[7] as number,
-    data: row[8],
-    metadata: row[9] as EventMetadata | null,
-    causationId: row[10] as string | null,
-    correlationId: row[11] as string | null,
-    occurredAt: row[12] as Date,
+    streamId,
+    aggregate,
+    aggregateVersion: row[1] as number,
+    id: row[2] as string,
+    type: row[3] as string,
+    version: row[4] as number,
+    data: row[5],
+    metadata: row[6] as EventMetadata | null,
+    causationId: row[7] as string | null,
+    correlationId: row[8] as string | null,
+    occurredAt: row[9] as Date,
   };
   return upcast(event, upcasters);
 }
