@@ -16,9 +16,6 @@ export interface Stream {
   version: number;
 }
 
-/** Also the categories of message-db, which appends to one category one transaction at a time. */
-export const streamTypes = ["Order", "Invoice", "Shipment", "Payment"];
-
 /** @returns events of about 230 bytes of data and 60 of metadata, as JSON, of eight types */
 export function makeEvents(count: number): SampleEvent[] {
   return Array.from({ length: count }, (_, index) => ({

@@ -8,9 +8,9 @@ import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { alternate } from "../support/benchmark.ts";
 import { reportCosts } from "../support/benchmark-report.ts";
+import { fillStore } from "../support/fill-store.ts";
 import { openBenchCluster } from "./cluster.ts";
 import { readByCursor } from "./cursor.ts";
-import { fillStore } from "./fill.ts";
 
 const eventCount = 200_000;
 
@@ -20,6 +20,7 @@ export async function benchmarkProject(rounds: number): Promise<void> {
   const database = await cluster.makeDatabase("ours");
   await using admin = connect(database.administrator);
   await fillStore(admin.sql, eventCount);
+  await admin.sql`vacuum (analyze)`;
   await using connection = connect(database.application);
   await using store = openEventStore(database.application);
   const readers: Readonly<Record<string, () => Promise<number>>> = {

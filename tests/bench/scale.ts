@@ -6,10 +6,10 @@ import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { alternate, type Variant } from "../support/benchmark.ts";
 import type { Cost } from "../support/benchmark-cost.ts";
 import { reportCosts } from "../support/benchmark-report.ts";
+import { fillStore } from "../support/fill-store.ts";
 import { type AppendLoad, makeCallers, runLoad } from "./append.ts";
 import { type BenchCluster, type BenchDatabase, openBenchCluster } from "./cluster.ts";
 import type { Stream } from "./events.ts";
-import { fillStore } from "./fill.ts";
 import { openOursSql } from "./stores/ours.ts";
 
 const storedEvents = 5_000_000;
@@ -31,6 +31,7 @@ export async function benchmarkScale(rounds: number): Promise<void> {
   await using admin = connect(database.administrator);
   const startedAt = performance.now();
   await fillStore(admin.sql, storedEvents);
+  await admin.sql`vacuum (analyze)`;
   console.log(`stored ${storedEvents} events in ${((performance.now() - startedAt) / 1000).toFixed(0)} s`);
   for (const load of loads) await benchmarkLoad(cluster, database, admin.sql, load, rounds);
 }

@@ -90,11 +90,12 @@ begin
           event.correlation_id, event.occurred_at
         from event_store.domain_event as event
         join event_store.event_stream as stream on stream.stream_id = event.stream_id
-        where event.event_type = wanted.event_type
-          and event.global_position > v_after
-          and event.global_position <= v_until
+        -- Rows are compared, which the index (event_type, global_position) alone can do: a plan that was made while the
+        -- table was small would else read all positions of a range for the sake of a rare type.
+        where (event.event_type, event.global_position) > (wanted.event_type, v_after)
+          and (event.event_type, event.global_position) <= (wanted.event_type, v_until)
           and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
-        order by event.global_position
+        order by event.event_type, event.global_position
         limit v_missing
       ) as event
       order by event.global_position

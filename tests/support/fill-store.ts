@@ -1,22 +1,27 @@
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
-import { streamTypes } from "./events.ts";
+
+/** The types of the streams that benchmarks and tests about many events make. */
+export const streamTypes = ["Order", "Invoice", "Shipment", "Payment"];
 
 const eventsPerStream = 10;
 const eventsPerStatement = 100_000;
 
 /**
  * Stores many events fast, by statements of the server's own: streams of 10 events, a tenth of which is written before
- * the next tenth of each, with increasing event ids as UUIDv7 has them.
+ * the next tenth of each, with increasing event ids as UUIDv7 has them. Four types of streams, and eight of events, take
+ * equal parts.
  *
  * @param admin a superuser's connection to a database with our schema
- * @param count a multiple of 100,000
+ * @param count a multiple of 10
+ * @param stored how many were stored this way before
  */
-export async function fillStore(admin: Sql, count: number): Promise<void> {
-  for (let start = 0; start < count; start += eventsPerStatement) await fillPart(admin, start);
-  await admin`vacuum (analyze)`;
+export async function fillStore(admin: Sql, count: number, stored = 0): Promise<void> {
+  for (let start = 0; start < count; start += eventsPerStatement) {
+    await fillPart(admin, stored + start, Math.min(count - start, eventsPerStatement));
+  }
 }
 
-async function fillPart(admin: Sql, start: number): Promise<void> {
+async function fillPart(admin: Sql, start: number, count: number): Promise<void> {
   await admin`
     with stream as materialized (
       insert into event_store.event_stream (stream_id, aggregate_id, version, aggregate_type)
@@ -25,7 +30,7 @@ async function fillPart(admin: Sql, start: number): Promise<void> {
         select
           gen_random_uuid() as aggregate_id,
           (string_to_array(${streamTypes.join()}, ','))[1 + number % ${streamTypes.length}::int] as aggregate_type
-        from generate_series(1, ${eventsPerStatement / eventsPerStream}::int) as number
+        from generate_series(1, ${count / eventsPerStream}::int) as number
       ) as aggregate
       returning stream_id
     ),

@@ -1,0 +1,135 @@
+// What readers touch: at most ten times the rows they return, however many there are.
+//
+// Rows are counted, not the names of plan nodes: an index scan may read a million of them. The counters are those of this
+// session's transaction, so functions that hide their plans are seen through, and nothing else is counted. 50,000 events;
+// 1,000,000 with CQRS_TEST_ROUNDS=20.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { type Connection, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { type TestDatabase, withDatabase } from "../support/database.ts";
+import { fillStore } from "../support/fill-store.ts";
+import { testRounds } from "../support/runtime.ts";
+
+const eventCount = testRounds(1) * 50_000;
+const eventsOfLongStream = 1_000;
+
+let database: TestDatabase;
+let session: Connection;
+before(async () => {
+  database = await withDatabase();
+  // One connection: the plans it makes while the tables are empty are those it has when they are full.
+  session = connect(database.administrator);
+  for (let time = 0; time < 7; time++) for (const reader of readers) await measure(reader);
+  await fillStore(database.admin, eventCount / 2);
+  await appendLongStream(database.admin);
+  await fillStore(database.admin, eventCount / 2, eventCount / 2);
+});
+after(async () => {
+  await session[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+});
+
+interface Reader {
+  readonly name: string;
+  /** What it calls, with the number of events as $1. */
+  readonly from: string;
+  readonly returns: number;
+}
+
+const longStream = "'Order', '00000000-0000-7000-8000-000000000001'";
+
+const readers: readonly Reader[] = [
+  { name: "a stream", from: `read_stream(${longStream})`, returns: 1_000 },
+  { name: "a stream, in the middle", from: `read_stream(${longStream}, 500, 10)`, returns: 10 },
+  { name: "a stream up to a version", from: `read_stream(${longStream}, 500, up_to_version => 520)`, returns: 20 },
+  { name: "a stream backwards", from: `read_stream(${longStream}, null, 10, true)`, returns: 10 },
+  { name: "a stream backwards, from the middle", from: `read_stream(${longStream}, 500, 10, true)`, returns: 10 },
+  { name: "a stream that is not there", from: "read_stream('Order', gen_random_uuid())", returns: 0 },
+  { name: "the log's beginning", from: "read_all(0)", returns: 1_000 },
+  { name: "the log's middle", from: "read_all($1 / 3, 10)", returns: 10 },
+  { name: "the log's end", from: "read_all($1, 1000)", returns: 1_000 },
+  { name: "the log behind its end", from: "read_all($1 + 1000)", returns: 0 },
+  { name: "a common type", from: "read_all(0, 1000, '{LineChanged3}')", returns: 1_000 },
+  { name: "a common type, a few", from: "read_all($1 / 3, 3, '{LineChanged3}')", returns: 3 },
+  { name: "all common types", from: `read_all(0, 1000, '{${lineTypes().join()}}')`, returns: 1_000 },
+  { name: "a rare type", from: "read_all(0, 1000, '{Rare}')", returns: 10 },
+  { name: "a rare type, at the log's end", from: "read_all($1, 1000, '{Rare}')", returns: 0 },
+  { name: "a rare and a common type", from: "read_all(0, 1000, '{Rare,LineChanged3}')", returns: 1_000 },
+  { name: "a type that is not there", from: "read_all(0, 1000, '{None}')", returns: 0 },
+  { name: "a type of aggregates", from: "read_all(0, 1000, null, '{Invoice}')", returns: 1_000 },
+  { name: "a type in a type of aggregates", from: "read_all(0, 1000, '{Rare}', '{Order}')", returns: 10 },
+];
+
+for (const reader of readers) {
+  test(`reading ${reader.name} touches at most ten times the rows it returns`, async () => {
+    for (const state of ["while the statistics are old", "when they are new"]) {
+      const { returned, rows, entries, blocks } = await measure(reader);
+      assert.equal(returned, reader.returns);
+      assert.ok(rows <= returned * 10, `${rows} rows for ${returned} events, ${state}`);
+      assert.ok(entries <= returned * 10, `${entries} index entries for ${returned} events, ${state}`);
+      // Entries that are passed over inside an index are not counted, but their blocks are; each row counted explains a
+      // descent and a visit, and each range that has nothing a descent.
+      assert.ok(blocks <= (rows + entries) * 3 + 250, `${blocks} blocks for ${rows} rows, ${state}`);
+      if (state === "while the statistics are old") await database.admin`analyze`;
+    }
+  });
+}
+
+function lineTypes(): string[] {
+  return Array.from({ length: 8 }, (_, index) => `LineChanged${index}`);
+}
+
+/** A long stream between short ones, with a type of its own every hundredth event. */
+async function appendLongStream(admin: Sql): Promise<void> {
+  await admin.unsafe(
+    `select event_store.append(
+      event_store.stream_id_of(${longStream}), ${longStream}, 0,
+      (
+        select jsonb_agg(jsonb_build_object(
+          'event_type', case when number % 100 = 0 then 'Rare' else 'LineChanged' || number % 8 end,
+          'event_data', '{}'::jsonb
+        ))
+        from generate_series(1, $1::int) as number
+      )
+    )`,
+    [eventsOfLongStream],
+  );
+}
+
+interface Counters {
+  /** Of the tables, whether they were returned or not. */
+  readonly rows: number;
+  readonly entries: number;
+  readonly blocks: number;
+}
+
+async function measure({ from }: Reader): Promise<Counters & { readonly returned: number }> {
+  return await session.sql.begin(async (tx) => {
+    const transaction = tx as unknown as Sql;
+    const start = await readCounters(transaction);
+    const statement = `select count(*)::int as returned from event_store.${from}`;
+    const parameters = from.includes("$1") ? [eventCount] : [];
+    const [row] = await tx.unsafe<{ returned: number }[]>(statement, parameters, { prepare: true });
+    const end = await readCounters(transaction);
+    return {
+      returned: row?.returned ?? Number.NaN,
+      rows: end.rows - start.rows,
+      entries: end.entries - start.entries,
+      blocks: end.blocks - start.blocks,
+    };
+  });
+}
+
+/** They are the session's, and passed on to everybody's at moments between transactions: compare them within one. */
+async function readCounters(tx: Sql): Promise<Counters> {
+  const [counters] = await tx<Counters[]>`
+    select
+      coalesce(sum(pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid))
+        filter (where relkind = 'r'), 0)::int as rows,
+      coalesce(sum(pg_stat_get_xact_tuples_returned(oid)) filter (where relkind = 'i'), 0)::int as entries,
+      coalesce(sum(pg_stat_get_xact_blocks_fetched(oid)), 0)::int as blocks
+    from pg_class
+    where relnamespace = 'event_store'::regnamespace and relkind in ('r', 'i')`;
+  if (counters === undefined) throw new Error("nothing was counted");
+  return counters;
+}
