@@ -157,6 +157,37 @@ test("the application's search path begins with command_model, where its own tab
   assert.equal(place?.["schema"], "command_model");
 });
 
+test("what runs as the owner runs no operator of the application's search path", async () => {
+  // Its own schema first, with an operator of the same types as one that the functions use: each says who ran it.
+  await using application = connect(database.application, { searchPath: "command_model, pg_catalog" });
+  const { sql } = application;
+  await sql.unsafe(`
+    create table ran_as (login name);
+    create function taken(jsonb, text) returns text language plpgsql as $$
+    begin
+      insert into command_model.ran_as values (current_user);
+      return pg_catalog.jsonb_object_field_text($1, $2);
+    end
+    $$;
+    create operator command_model.->> (leftarg = jsonb, rightarg = text, function = command_model.taken)`);
+  const aggregate = "'Order', gen_random_uuid()";
+  const event = `'[{"event_type": "A", "event_data": {}}]'::jsonb`;
+  await sql.unsafe(`
+    select event_store.append(event_store.stream_id_of(type, id), type, id, 0, ${event})
+    from (values (${aggregate})) as given (type, id)`);
+  await sql.unsafe(`
+    select event_store.append_batch(jsonb_build_array(jsonb_build_object(
+      'aggregate_type', 'Order', 'aggregate_id', gen_random_uuid(), 'events', ${event}
+    )))`);
+  await sql.unsafe(
+    `select event_store.append_events(${aggregate}, 0, array['{"event_type":"A","event_data":{}}'::jsonb])`,
+  );
+  const mine = await sql`select login from ran_as`;
+  assert.deepEqual([...mine], []);
+  await sql`select '{"a": "b"}'::jsonb ->> 'a'::text`;
+  assert.equal((await sql`select login from ran_as`).length, 1, "the operator is in the path");
+});
+
 test("a login that is not the application's may not connect to the database", async () => {
   await using stranger = await withLogin();
   await using connection = connect(stranger.target);
