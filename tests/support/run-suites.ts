@@ -15,7 +15,7 @@ import { type FileResult, runTestFile, type TestFile, testRuntimes } from "./tes
 const soakRounds = "20";
 const minuteMs = 60_000;
 /** Nothing is to take so long; it only ends a file that hangs. */
-const fileTimeoutMs = { normal: 4 * minuteMs, soak: 60 * minuteMs };
+const fileTimeoutMs = { normal: 8 * minuteMs, soak: 60 * minuteMs };
 /** More lanes are no faster on two cores, and fewer leave one idle: many tests wait for a server to start or stop. */
 const laneCount = Math.min(2, availableParallelism());
 const suites = ["tests/unit", "tests/integration"];
