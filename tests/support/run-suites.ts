@@ -58,10 +58,13 @@ function chooseRuntimes(wanted: string | undefined): TestFile["runtime"][] {
   return names as TestFile["runtime"][];
 }
 
-/** Tests run in process groups of their own, so Ctrl-C doesn't reach them; the lanes end them and remove their clusters. */
+/**
+ * Tests run in process groups of their own, so Ctrl-C doesn't reach them; the lanes end them and remove their clusters.
+ * A signal may come twice, from the terminal and from `bun run`: the second must not end the clean-up.
+ */
 function abortedBySignals(): AbortSignal {
   const controller = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => controller.abort(name));
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => controller.abort(name));
   return controller.signal;
 }
 
