@@ -24,7 +24,7 @@ test("a bootstrap that is killed ten times at random moments is completed by the
 });
 
 test("a bootstrap that is killed at its first start is completed by the next one", async () => {
-  for (let round = 0; round < testRounds(4); round++) {
+  for (let round = 0; round < testRounds(2); round++) {
     await using stack = await makeTestStack();
     await killBootstrap(stack, Math.random() * coldBootstrapMs);
     await assertBootstraps(stack);

@@ -1,47 +1,46 @@
 // Runs the tests on Bun and on Deno, and closes with one line: N passed, N failed, N skipped.
 //
-// One cluster is made for the whole run; each file clones a database of it. `--soak` runs every test that kills, races
-// or guesses as often as the project promises. Names of files choose what is run; without any, everything is.
-import { spawn } from "node:child_process";
-import { glob, mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+// Each file runs in a process of its own, with a time limit, two at once; each of the two lanes has a cluster, of which
+// the files clone a database. What a file prints is shown when it failed, or was named: names of files choose what is run;
+// without any, everything is. `--soak` runs every test that kills, races or guesses as often as the project promises.
+// CQRS_TEST_RUNTIMES=bun (or deno) leaves the other runtime out.
+import { chmod, glob, mkdtemp, rm } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { packageDir } from "../../scripts/lib/config.ts";
-import { locateDeno } from "./deno.ts";
-import { denoPermissions } from "./runtime.ts";
 import { destroyTestStack, withCluster } from "./stack.ts";
-
-interface Count {
-  readonly passed: number;
-  readonly failed: number;
-  readonly skipped: readonly string[];
-}
+import { type FileResult, runTestFile, type TestFile, testRuntimes } from "./test-file.ts";
 
 const soakRounds = "20";
-/** Nothing is to take so long; it only ends a test that hangs, in a soak too. */
-const testTimeoutMs = "900000";
+const minuteMs = 60_000;
+/** Nothing is to take so long; it only ends a file that hangs. */
+const fileTimeoutMs = { normal: 8 * minuteMs, soak: 60 * minuteMs };
+/** More lanes are no faster on two cores, and fewer leave one idle: many tests wait for a server to start or stop. */
+const laneCount = Math.min(2, availableParallelism());
 const suites = ["tests/unit", "tests/integration"];
 
 async function runSuites(words: readonly string[]): Promise<void> {
   const isSoak = words.includes("--soak");
   const chosen = words.filter((word) => !word.startsWith("--"));
   const files = chosen.length > 0 ? chosen : await findTests();
-  const reports = await mkdtemp(join(tmpdir(), "cqrs-reports-"));
-  const stack = await withCluster();
-  // Ctrl-C ends the tests, which got it too; the cluster is still to be removed.
-  process.once("SIGINT", () => {});
-  const env = { ...process.env, CQRS_TEST_STACK: stack.stackDir, ...(isSoak ? { CQRS_TEST_ROUNDS: soakRounds } : {}) };
-  try {
-    const counts = [
-      await runOne("Bun", bunCommand(files, join(reports, "bun.xml")), env, join(reports, "bun.xml")),
-      await runOne("Deno", denoCommand(files, join(reports, "deno.xml")), env, join(reports, "deno.xml")),
-    ];
-    report(counts);
-  } finally {
-    await destroyTestStack(stack.stackDir);
-    await rm(reports, { recursive: true, force: true });
-  }
+  const runtimes = chooseRuntimes(process.env["CQRS_TEST_RUNTIMES"]);
+  const queue: TestFile[] = runtimes.flatMap((runtime) => files.map((file) => ({ runtime, file })));
+  const settings = {
+    timeoutMs: isSoak ? fileTimeoutMs.soak : fileTimeoutMs.normal,
+    env: { ...process.env, ...(isSoak ? { CQRS_TEST_ROUNDS: soakRounds } : {}) },
+    signal: abortedBySignals(),
+  };
+  const results: FileResult[] = [];
+  const lanes = Array.from({ length: Math.min(laneCount, queue.length) }, () =>
+    runLane(queue, settings, (result) => {
+      results.push(result);
+      show(result, chosen.length > 0);
+    }),
+  );
+  const failures = (await Promise.allSettled(lanes)).filter((lane) => lane.status === "rejected");
+  for (const { reason } of failures) process.stderr.write(`${reason?.stack ?? reason}\n`);
+  report(results, failures.length + queue.length);
 }
 
 async function findTests(): Promise<string[]> {
@@ -52,55 +51,69 @@ async function findTests(): Promise<string[]> {
   return files.toSorted();
 }
 
-function bunCommand(files: readonly string[], reportFile: string): string[] {
-  const paths = files.map((file) => `./${file}`);
-  return [
-    process.execPath,
-    "test",
-    "--timeout",
-    testTimeoutMs,
-    "--reporter=junit",
-    `--reporter-outfile=${reportFile}`,
-    ...paths,
-  ];
+function chooseRuntimes(wanted: string | undefined): TestFile["runtime"][] {
+  const names = wanted?.split(",") ?? testRuntimes;
+  const unknown = names.find((name) => !(testRuntimes as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new Error(`CQRS_TEST_RUNTIMES names ${testRuntimes.join(" or ")}, not "${unknown}"`);
+  return names as TestFile["runtime"][];
 }
 
-function denoCommand(files: readonly string[], reportFile: string): string[] {
-  return [locateDeno(), "test", "--no-check", ...denoPermissions, `--junit-path=${reportFile}`, ...files];
+/**
+ * Tests run in process groups of their own, so Ctrl-C doesn't reach them; the lanes end them and remove their clusters.
+ * A signal may come twice, from the terminal and from `bun run`: the second must not end the clean-up.
+ */
+function abortedBySignals(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => controller.abort(name));
+  return controller.signal;
 }
 
-async function runOne(
-  name: string,
-  [program, ...args]: string[],
-  env: NodeJS.ProcessEnv,
-  reportFile: string,
-): Promise<Count> {
-  process.stdout.write(`\n# ${name}\n`);
-  const child = spawn(program as string, args, { cwd: packageDir, env, stdio: "inherit" });
-  const exitCode = await new Promise<number | null>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", resolve);
-  });
-  const count = await readReport(reportFile).catch(() => ({ passed: 0, failed: 1, skipped: [] }));
-  // A file that can't be loaded has no case in the report; the exit code still tells.
-  return exitCode !== 0 && count.failed === 0 ? { ...count, failed: 1 } : count;
+interface LaneSettings {
+  readonly timeoutMs: number;
+  readonly env: NodeJS.ProcessEnv;
+  readonly signal: AbortSignal;
 }
 
-async function readReport(file: string): Promise<Count> {
-  const cases = (await readFile(file, "utf8")).match(/<testcase\b[^>]*?(\/>|>[\s\S]*?<\/testcase>)/g) ?? [];
-  const failed = cases.filter((text) => /<(failure|error)\b/.test(text)).length;
-  const skipped = cases
-    .filter((text) => /<skipped\b/.test(text))
-    .map((text) => /name="([^"]*)"/.exec(text)?.[1] ?? "?");
-  return { passed: cases.length - failed - skipped.length, failed, skipped };
+async function runLane(
+  queue: TestFile[],
+  { env, ...settings }: LaneSettings,
+  onResult: (result: FileResult) => void,
+): Promise<void> {
+  const workDir = await mkdtemp(join(tmpdir(), "cqrs-lane-"));
+  await chmod(workDir, 0o711);
+  const stack = await withCluster();
+  try {
+    const laneEnv = { ...env, CQRS_TEST_STACK: stack.stackDir };
+    while (queue.length > 0 && !settings.signal.aborted) {
+      const next = queue.shift() as TestFile;
+      onResult(await runTestFile(next, { ...settings, env: laneEnv, workDir }));
+    }
+  } finally {
+    await destroyTestStack(stack.stackDir);
+    await rm(workDir, { recursive: true, force: true });
+  }
 }
 
-function report(counts: readonly Count[]): void {
-  const skipped = counts.flatMap((count) => count.skipped);
-  for (const name of skipped) process.stdout.write(`skipped: ${name}\n`);
-  const passed = counts.reduce((sum, count) => sum + count.passed, 0);
-  const failed = counts.reduce((sum, count) => sum + count.failed, 0);
-  process.stdout.write(`\n${passed} passed, ${failed} failed, ${skipped.length} skipped\n`);
+function show(result: FileResult, isWhole: boolean): void {
+  const { runtime, file, seconds, passed, failed, skipped, output } = result;
+  const counts = `${passed} passed, ${failed} failed, ${skipped.length} skipped`;
+  if (failed > 0 || isWhole) process.stdout.write(`\n${output}\n`);
+  process.stdout.write(`${runtime.padEnd(4)} ${file}  ${seconds.toFixed(1)} s  (${counts})\n`);
+}
+
+/** @param missing lanes that broke and files that were not run; each counts as a failure */
+function report(results: readonly FileResult[], missing: number): void {
+  for (const { file, runtime, skipped } of results) {
+    for (const name of skipped) process.stdout.write(`skipped: ${name} (${file} on ${runtime})\n`);
+  }
+  for (const { file, runtime, failed, problem } of results) {
+    if (failed > 0)
+      process.stdout.write(`FAILED: ${file} on ${runtime}${problem === undefined ? "" : `: ${problem}`}\n`);
+  }
+  const passed = results.reduce((sum, result) => sum + result.passed, 0);
+  const failed = results.reduce((sum, result) => sum + result.failed, 0) + missing;
+  const skipped = results.reduce((sum, result) => sum + result.skipped.length, 0);
+  process.stdout.write(`\n${passed} passed, ${failed} failed, ${skipped} skipped\n`);
   process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
 }
 

@@ -17,7 +17,7 @@ export interface AppendOptions {
   /** Takes the append back as long as it was not sent. */
   readonly signal?: AbortSignal;
   /** Appends in this transaction of the caller's own, at once, and is undone together with it. */
-  readonly transaction?: Sql;
+  readonly transaction?: Pick<Sql, "unsafe">;
 }
 
 /** Where the events are. */
@@ -133,7 +133,10 @@ async function deliverEach(sql: Sql, elements: readonly string[]): Promise<reado
   return outcomes;
 }
 
-async function sendBatch(sql: Sql, elements: readonly string[]): Promise<readonly Outcome<AppendResult>[]> {
+async function sendBatch(
+  sql: Pick<Sql, "unsafe">,
+  elements: readonly string[],
+): Promise<readonly Outcome<AppendResult>[]> {
   // Through text: a string that is a jsonb parameter would be encoded once more.
   const rows = (await sql.unsafe(
     "select * from event_store.append_batch($1::text::jsonb)",

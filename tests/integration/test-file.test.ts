@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive } from "../../scripts/lib/postgres/server/process.ts";
+import { runtimeName } from "../support/runtime.ts";
+import { runTestFile } from "../support/test-file.ts";
+
+let workDir: string;
+before(async () => {
+  workDir = await mkdtemp(join(tmpdir(), "cqrs-runner-"));
+});
+after(() => rm(workDir, { recursive: true, force: true }));
+
+function run(file: string, timeoutMs: number, env: Record<string, string> = {}) {
+  const signal = new AbortController().signal;
+  const options = { env: { ...process.env, ...env }, workDir, timeoutMs, signal };
+  return runTestFile({ runtime: runtimeName, file }, options);
+}
+
+test("a file that hangs is killed with its server, and counted as failed with the reason", async () => {
+  const pidFile = join(workDir, "pid");
+  const result = await run("tests/support/fixtures/hangs.ts", 12_000, { HANGS_PID_FILE: pidFile });
+  assert.deepEqual([result.failed, result.problem], [1, "killed, since it did not end within 12 seconds"]);
+  const pids = (await readFile(pidFile, "utf8")).split(" ").map(Number);
+  assert.equal(pids.filter((pid) => pid > 1).length, 2);
+  for (const deadline = Date.now() + 10_000; pids.some(isAlive) && Date.now() < deadline; ) await sleep(20);
+  assert.deepEqual(pids.filter(isAlive), []);
+});
+
+test("a file that can't be loaded, and one without a test, are counted as failed", async () => {
+  const file = join(workDir, "broken.test.ts");
+  await writeFile(file, "throw new Error('not loadable');");
+  const broken = await run(file, 30_000);
+  assert.equal(broken.failed, 1);
+  assert.match(broken.output, /not loadable/);
+  await writeFile(file, "export {};");
+  const empty = await run(file, 30_000);
+  assert.deepEqual([empty.passed, empty.failed], [0, 1]);
+});
