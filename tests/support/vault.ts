@@ -124,7 +124,7 @@ async function writeConfig(folder: string, port: number, pluginDir: string | und
   await mkdir(data);
   const configFile = join(folder, "server.hcl");
   const lines = [
-    `storage "raft" { path = ${JSON.stringify(data)} node_id = "test" }`,
+    `storage "raft" { path = ${JSON.stringify(data)} node_id = "test" performance_multiplier = 1 }`,
     `listener "tcp" { address = "127.0.0.1:${port}" cluster_address = "127.0.0.1:${await unusedPort()}" tls_disable = true }`,
     `api_addr = "http://127.0.0.1:${port}"`,
     `cluster_addr = "https://127.0.0.1:${await unusedPort()}"`,
