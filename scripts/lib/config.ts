@@ -22,12 +22,21 @@ export interface ExternalServer {
 /** libpq's `sslmode`, as far as the driver knows it. */
 export type TlsMode = "disable" | "allow" | "prefer" | "require" | "verify-full";
 
+/** Where secrets are kept. */
+export type SecretsKind = "file" | "vault";
+
 /** Where a Vault is and how to log in to it. */
 export interface VaultSettings {
   readonly address: string;
   readonly token: string | undefined;
+  /** The file that the token came from; whoever keeps it may renew it meanwhile. */
+  readonly tokenFile: string | undefined;
   readonly namespace: string | undefined;
   readonly caCertFile: string | undefined;
+  /** An AppRole, in place of a token. */
+  readonly roleId: string | undefined;
+  readonly secretId: string | undefined;
+  readonly secretIdFile: string | undefined;
 }
 
 /** Everything that can be configured, read once and checked. */
@@ -47,6 +56,8 @@ export interface Config {
   /** How long one wait may take, in milliseconds. */
   readonly timeoutMs: number;
   readonly externalServer: ExternalServer | undefined;
+  /** Undefined: Vault where VAULT_ADDR is set, else what the stack remembers, else files. */
+  readonly secrets: SecretsKind | undefined;
   readonly vault: VaultSettings | undefined;
   /** What is wrong with the variables that embedded mode does not use, and other projects may have set. */
   readonly foreignProblems: readonly string[];
@@ -59,6 +70,7 @@ export interface ConfigFlags {
   readonly database?: string | undefined;
   readonly user?: string | undefined;
   readonly timeout?: string | undefined;
+  readonly secrets?: string | undefined;
 }
 
 /** Where configuration is read from; only tests give it. */
@@ -114,6 +126,7 @@ const duration = v.pipe(
   }),
 );
 const mode = v.picklist(["embedded", "external"], "must be embedded or external");
+const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
 const tlsMode = v.picklist(
   ["disable", "allow", "prefer", "require", "verify-full"],
   "must be disable, allow, prefer, require or verify-full",
@@ -149,7 +162,8 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     password: read.setting("POSTGRES_PASSWORD", password),
     timeoutMs: read.setting("CQRS_TIMEOUT", duration, "timeout") ?? 60_000,
     externalServer: readExternalServer(foreign),
-    vault: readVault(foreign),
+    secrets: read.setting("CQRS_SECRETS", secretsKind, "secrets"),
+    vault: readVault(read),
   };
   const mustBeRight = config.mode === "external" ? foreign.problems : [];
   if (read.problems.length + mustBeRight.length > 0) throw wrongSettings([...read.problems, ...mustBeRight]);
@@ -190,14 +204,24 @@ function readExternalServer(read: SettingsReader): ExternalServer | undefined {
   };
 }
 
+/** OpenBao's clients read the same settings under names of their own. */
 function readVault(read: SettingsReader): VaultSettings | undefined {
-  const address = read.setting("VAULT_ADDR", httpUrl);
-  const rest = {
-    token: read.setting("VAULT_TOKEN", text),
-    namespace: read.setting("VAULT_NAMESPACE", text),
-    caCertFile: read.setting("VAULT_CACERT", text),
+  const address = read.setting("VAULT_ADDR", httpUrl) ?? read.setting("BAO_ADDR", httpUrl);
+  if (address === undefined) return undefined;
+  const settings = {
+    address,
+    token: read.setting("VAULT_TOKEN", text) ?? read.setting("BAO_TOKEN", text),
+    tokenFile: read.fileOf("VAULT_TOKEN") ?? read.fileOf("BAO_TOKEN"),
+    namespace: read.setting("VAULT_NAMESPACE", text) ?? read.setting("BAO_NAMESPACE", text),
+    caCertFile: read.setting("VAULT_CACERT", text) ?? read.setting("BAO_CACERT", text),
+    roleId: read.setting("VAULT_ROLE_ID", text),
+    secretId: read.setting("VAULT_SECRET_ID", text),
+    secretIdFile: read.fileOf("VAULT_SECRET_ID"),
   };
-  return address === undefined ? undefined : { address, ...rest };
+  if ((settings.roleId === undefined) !== (settings.secretId === undefined)) {
+    read.problems.push("VAULT_ROLE_ID and VAULT_SECRET_ID belong together; only one of them is set");
+  }
+  return settings;
 }
 
 /** Reads settings one by one and gathers what is wrong with them. */
@@ -225,6 +249,12 @@ class SettingsReader {
       this.#from(this.#environment, variable) ??
       this.#from(this.#dotEnv, variable);
     return this.value(name, raw, schema);
+  }
+
+  /** @returns the absolute path of the file that a setting is read from, where it is */
+  fileOf(variable: string): string | undefined {
+    const file = this.#environment[`${variable}_FILE`] || this.#dotEnv[`${variable}_FILE`];
+    return file ? resolve(packageDir, file) : undefined;
   }
 
   /** @returns the checked value of a setting that was found elsewhere */

@@ -30,6 +30,7 @@ test("loadConfig() has a default for all that needs one", () => {
     password: undefined,
     timeoutMs: 60_000,
     externalServer: undefined,
+    secrets: undefined,
     vault: undefined,
     foreignProblems: [],
   });
@@ -170,13 +171,31 @@ test("loadConfig() needs a host to see an external server", () => {
   assert.equal(load({ PGHOST: "db" }).externalServer?.port, 5432);
 });
 
-test("loadConfig() reads the settings of Vault", () => {
+test("loadConfig() reads the settings of Vault, by OpenBao's names too", () => {
   const environment = { VAULT_TOKEN: "t", VAULT_NAMESPACE: "n", VAULT_CACERT: "ca.pem" };
   assert.equal(load(environment).vault, undefined);
-  assert.deepEqual(load({ VAULT_ADDR: "http://127.0.0.1:8200", ...environment }).vault, {
-    address: "http://127.0.0.1:8200",
+  const address = "http://127.0.0.1:8200";
+  const expected = {
+    address,
     token: "t",
+    tokenFile: undefined,
     namespace: "n",
     caCertFile: "ca.pem",
-  });
+    roleId: undefined,
+    secretId: undefined,
+    secretIdFile: undefined,
+  };
+  assert.deepEqual(load({ VAULT_ADDR: address, ...environment }).vault, expected);
+  const openBao = { BAO_ADDR: address, BAO_TOKEN: "t", BAO_NAMESPACE: "n", BAO_CACERT: "ca.pem" };
+  assert.deepEqual(load(openBao).vault, expected);
+  assert.equal(load({ ...openBao, VAULT_TOKEN: "first" }).vault?.token, "first");
+});
+
+test("loadConfig() needs both halves of an AppRole, and a store that there is", () => {
+  const address = { VAULT_ADDR: "http://127.0.0.1:8200" };
+  const problem = "VAULT_ROLE_ID and VAULT_SECRET_ID belong together; only one of them is set";
+  assert.deepEqual(problemsOf({ ...address, VAULT_ROLE_ID: "r" }), [problem]);
+  assert.deepEqual(problemsOf({ ...address, VAULT_SECRET_ID: "s" }), [problem]);
+  assert.equal(load({ ...address, VAULT_ROLE_ID: "r", VAULT_SECRET_ID: "s" }).vault?.secretId, "s");
+  assert.deepEqual(problemsOf({}, { secrets: "env" }), ["--secrets (CQRS_SECRETS) must be file or vault"]);
 });

@@ -63,7 +63,10 @@ export const jsonContract = {
     "uptimeSeconds",
     "pendingMigrations",
     "schemaProblem",
+    "secrets",
   ],
+  secretsStatus: ["place", "location", "isReady", "versions"],
+  secretsInit: ["place", "location", "isChanged", "details"],
   /** Of `status --env`: the variables, also as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
 } as const;

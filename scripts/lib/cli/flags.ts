@@ -19,6 +19,7 @@ export const stackFlags = {
   database: { type: "string", valueHint: "name", description: "Name of the database (POSTGRES_DB)" },
   user: { type: "string", valueHint: "name", description: "The application's login (POSTGRES_USER)" },
   timeout: { type: "string", valueHint: "duration", description: "How long to wait, e.g. 60s (CQRS_TIMEOUT)" },
+  secrets: { type: "string", valueHint: "file|vault", description: "Where secrets are kept (CQRS_SECRETS)" },
 } as const satisfies ArgsDef;
 
 /**

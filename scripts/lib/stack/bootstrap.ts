@@ -9,8 +9,11 @@ import { type Administrator, ensureRoles, readAdministrator } from "../postgres/
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { startEmbeddedServer } from "./embedded.ts";
+import { rememberedSecrets } from "./secret-store.ts";
+import { copySecrets } from "./secrets.ts";
 import { administratorTarget, lockForRun, openStack, type Stack, type StackRun } from "./stack.ts";
 import { writeState } from "./state.ts";
+import { prepareVault } from "./vault-setup.ts";
 
 /** What a bootstrap has made ready. */
 export interface BootstrapResult {
@@ -37,14 +40,15 @@ type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<voi
  * @throws {ScriptError} naming what is in the way and how to mend it
  */
 export async function bootstrap(config: Config, run: StackRun): Promise<BootstrapResult> {
-  const stack = await openStack(config);
-  using _lock = stack.mode === "embedded" ? await lockForRun(stack, "bootstrap", run) : undefined;
-  warnOfVault(config, run);
+  const found = await openStack(config);
+  const isLocal = found.mode === "embedded" || found.secretsPlace === "local-vault";
+  using _lock = isLocal ? await lockForRun(found, "bootstrap", run) : undefined;
   const steps: FinishedStep[] = [];
   const step: StepRunner = async (name, work) => {
     run.signal.throwIfAborted();
     steps.push(await run.reporter.step(name, work));
   };
+  const stack = await prepareSecrets(found, run, step);
   const target =
     stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
   const application = await prepareDatabase(stack, target, run, step);
@@ -58,6 +62,18 @@ export async function bootstrap(config: Config, run: StackRun): Promise<Bootstra
     isChanged: steps.some(({ isChanged }) => isChanged),
     steps,
   };
+}
+
+/** A Vault that was made just now has an address and credentials that the stack did not know before. */
+async function prepareSecrets(stack: Stack, run: StackRun, step: StepRunner): Promise<Stack> {
+  if (stack.secretsPlace === "file") return stack;
+  await step("vault", () => prepareVault(stack, run));
+  const prepared = await openStack(stack.config);
+  if (prepared.remembered !== undefined && prepared.remembered.secrets === undefined) {
+    const moved = await copySecrets(prepared);
+    run.reporter.info(`the secrets of this stack are in Vault from now on (${moved.length} copied from files)`);
+  }
+  return prepared;
 }
 
 async function prepareDatabase(
@@ -99,7 +115,9 @@ async function prepareCredentials(
     await checkLogin(application);
     return { isChanged: false, detail: `${user} can log in to ${database}` };
   });
-  if (stack.mode === "external") await writeState(stack.stackDir, { mode: "external", database, user });
+  if (stack.mode === "external") {
+    await writeState(stack.stackDir, { mode: "external", database, user, ...rememberedSecrets(stack) });
+  }
   return application;
 }
 
@@ -144,11 +162,6 @@ async function keepOutOfLog(sql: Sql): Promise<void> {
   await sql`select pg_catalog.set_config('log_statement', 'none', false),
     pg_catalog.set_config('log_min_duration_statement', '-1', false),
     pg_catalog.set_config('log_min_error_statement', 'panic', false)`;
-}
-
-function warnOfVault(config: Config, { reporter }: StackRun): void {
-  if (config.vault === undefined) return;
-  reporter.warn("VAULT_ADDR is set, but this version keeps secrets in the file store only");
 }
 
 function outcome(changes: readonly string[], unchanged: string): StepResult {

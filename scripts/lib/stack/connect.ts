@@ -18,7 +18,7 @@ export interface ConnectOptions extends Pick<EventStoreOptions, "applicationName
 export async function connect(options: ConnectOptions = {}): Promise<EventStore> {
   const { url, ...others } = options;
   if (url !== undefined) return openEventStore({ ...serverOfUrl(url), ...others });
-  const stack = await openStack(loadConfig());
+  const stack = await openStack(loadConfig(), "application");
   const { host, port, database, username } = await readApplicationSecret(stack);
   const target = { host, port: Number(port), database, user: username };
   return openEventStore({ ...target, password: () => readPassword(stack), ...others });

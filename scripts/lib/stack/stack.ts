@@ -11,9 +11,9 @@ import {
   requireKey,
   secretPaths,
 } from "../secrets/application-secret.ts";
-import { FileSecretStore } from "../secrets/file-store.ts";
 import type { SecretStore } from "../secrets/store.ts";
 import { lockStack } from "./lock.ts";
+import { openFileStore, openSecretStore, type SecretsPlace, type SecretsUser, secretsPlace } from "./secret-store.ts";
 import { readState, type StackState } from "./state.ts";
 
 /** What every script that touches a stack needs while it runs. */
@@ -32,14 +32,23 @@ export interface Stack {
   readonly database: string;
   readonly user: string;
   readonly remembered: StackState | undefined;
+  readonly secretsPlace: SecretsPlace;
+  /** The application's credentials. */
   readonly secrets: SecretStore;
+  /** The superuser's password; always in files, so that an emptied Vault locks nobody out. */
+  readonly ownSecrets: SecretStore;
 }
 
 const defaults = { mode: "embedded", database: "cqrs_db", user: "cqrs_user" } as const;
 
-/** Finds out which stack the configuration is about; changes nothing. */
-export async function openStack(config: Config): Promise<Stack> {
+/**
+ * Finds out which stack the configuration is about; changes nothing.
+ *
+ * @param user as whom the secret store is used
+ */
+export async function openStack(config: Config, user: SecretsUser = "script"): Promise<Stack> {
   const remembered = await readState(config.stackDir);
+  const place = secretsPlace(config, remembered);
   const mode = config.mode ?? remembered?.mode ?? defaults.mode;
   return {
     config,
@@ -49,7 +58,9 @@ export async function openStack(config: Config): Promise<Stack> {
     database: config.database ?? databaseOfUrl(config, mode) ?? remembered?.database ?? defaults.database,
     user: config.user ?? remembered?.user ?? defaults.user,
     remembered,
-    secrets: new FileSecretStore(join(config.stackDir, "secrets")),
+    secretsPlace: place,
+    secrets: openSecretStore(place, config, remembered, user),
+    ownSecrets: openFileStore(config),
   };
 }
 
@@ -75,7 +86,7 @@ export function lockForRun(stack: Stack, command: string, { reporter, signal }: 
 export async function administratorTarget(stack: Stack): Promise<ConnectionTarget> {
   if (stack.mode === "external") return externalTarget(stack);
   const found = await findPostmaster(stack.dataDir);
-  const secret = await stack.secrets.read(secretPaths.superuser);
+  const secret = await stack.ownSecrets.read(secretPaths.superuser);
   if (found.state !== "running") throw notRunning(stack);
   if (secret === undefined) throw secretMissing(secretPaths.superuser);
   const password = requireKey(secret.data, "password", secretPaths.superuser);

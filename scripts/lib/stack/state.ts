@@ -11,6 +11,10 @@ const stackState = v.object({
   user: v.string(),
   /** The embedded server's port; absent in external mode. */
   port: v.exactOptional(v.pipe(v.number(), v.integer())),
+  /** Where secrets are; absent: in files. */
+  secrets: v.exactOptional(v.picklist(["vault", "local-vault"])),
+  /** That Vault's address; absent: in files. */
+  vaultAddress: v.exactOptional(v.string()),
 });
 
 /** What a stack remembers from one script to the next; nothing secret. */

@@ -1,6 +1,6 @@
 import { explainVaultFailure, type FailureContext } from "./explain.ts";
 import { VaultFailure } from "./failure.ts";
-import type { VaultLogin } from "./login.ts";
+import type { SendUnauthenticated, VaultLogin } from "./login.ts";
 import { type RetryLimits, withRetries } from "./retry.ts";
 import {
   openTransport,
@@ -65,6 +65,11 @@ export class VaultClient {
     return this.#explained(request, options, undefined);
   }
 
+  /** Sends with no other token than the request's own; failures are thrown as they are. */
+  send(request: VaultRequest, options: RequestOptions = {}): Promise<VaultBody> {
+    return this.#send(request, options, request.token);
+  }
+
   async #explained(request: Request, options: RequestOptions, token: string | undefined): Promise<VaultBody> {
     try {
       return await this.#send(request, options, token);
@@ -87,7 +92,7 @@ export class VaultClient {
   async #obtain(request: Request, refused?: string): Promise<string | undefined> {
     const held = this.#token;
     if (refused !== undefined && (await held) === refused && this.#token === held) this.#token = undefined;
-    const send = (login: VaultRequest) => this.#send(login, {}, undefined);
+    const send: SendUnauthenticated = (login, options) => this.send(login, options);
     this.#token ??= this.#options.login.obtain(send, refused !== undefined);
     const pending = this.#token;
     try {

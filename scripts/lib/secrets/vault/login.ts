@@ -3,8 +3,11 @@ import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { VaultFailure } from "./failure.ts";
 import type { VaultBody, VaultRequest } from "./transport.ts";
 
-/** Sends a request without a token, again while trouble may pass. */
-export type SendUnauthenticated = (request: VaultRequest) => Promise<VaultBody>;
+/** Sends a request with no other token than its own, again while trouble may pass. */
+export type SendUnauthenticated = (
+  request: VaultRequest,
+  options?: { readonly isRepeatable?: boolean },
+) => Promise<VaultBody>;
 
 /** How a token is come by. */
 export interface VaultLogin {
@@ -70,7 +73,7 @@ export function appRoleLogin(
 export function noLogin(hint: string): VaultLogin {
   return {
     description: "nobody",
-    obtain() {
+    async obtain() {
       throw new ScriptError({
         code: "VAULT_NO_LOGIN",
         exitCode: exitCodes.authentication,

@@ -22,6 +22,8 @@ export interface VaultRequest {
   readonly token?: string | undefined;
   /** Has the answer wrapped in a single-use token that lives so long: `10m`. */
   readonly wrapTtl?: string | undefined;
+  /** Asks for the names below the path: Bun's fetch would make a GET of the method LIST, so this is a GET for all. */
+  readonly isList?: boolean;
 }
 
 /** An answer of Vault; which of the parts there are depends on the path. */
@@ -59,7 +61,7 @@ export async function openTransport(vault: VaultAddress): Promise<VaultTransport
     ...(namespace === undefined ? {} : { namespace }),
   }) as unknown as { readonly instance: AxiosInstance };
   instance.defaults.maxRedirects = 0;
-  return async ({ method, path, body, token, wrapTtl }) => {
+  return async ({ method, path, body, token, wrapTtl, isList }) => {
     checkPath(path);
     const headers = {
       ...(token === undefined ? {} : { "X-Vault-Token": token }),
@@ -71,6 +73,7 @@ export async function openTransport(vault: VaultAddress): Promise<VaultTransport
         url: path,
         headers,
         ...(body === undefined ? {} : { data: body }),
+        ...(isList === true ? { params: { list: "true" } } : {}),
       });
       return typeof data === "object" && data !== null ? (data as VaultBody) : {};
     } catch (error) {
