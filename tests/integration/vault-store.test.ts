@@ -1,23 +1,16 @@
 import assert from "node:assert/strict";
-import { after } from "node:test";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
 import { tokenLogin } from "../../scripts/lib/secrets/vault/login.ts";
 import { VaultSecretStore } from "../../scripts/lib/secrets/vault/store.ts";
 import { testSecretStore } from "../support/secret-store-contract.ts";
-import { startVault, type TestVault, vaultSkip, vaultTest } from "../support/vault.ts";
+import { shareVault, vaultSkip, vaultTest } from "../support/vault.ts";
 
-let started: Promise<TestVault> | undefined;
-after(async () => {
-  await (await started)?.[Symbol.asyncDispose]();
-});
-
+const emptyVault = shareVault();
 const limits = { timeoutMs: 20_000, unreachableMs: 2000, sealedMs: 1000 };
 
 /** A store with an engine that was mounted a moment ago, while it is still being upgraded. */
 async function openVaultStore() {
-  started ??= startVault();
-  const vault = await started;
-  await vault.request("DELETE", "sys/mounts/secret");
+  const vault = await emptyVault();
   const { status } = await vault.request("POST", "sys/mounts/secret", { type: "kv", options: { version: "2" } });
   assert.equal(status, 204);
   const client = new VaultClient({ address: vault.address, login: tokenLogin(vault.rootToken), limits });

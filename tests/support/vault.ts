@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import process from "node:process";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { unusedPort } from "./port.ts";
 
@@ -60,6 +60,24 @@ export const vaultSkip: string | false =
 /** Declares a test that needs a Vault; counted as skipped where there is none. */
 export function vaultTest(name: string, work: () => Promise<void>): void {
   test(name, { skip: vaultSkip }, work);
+}
+
+/**
+ * Shares one Vault among the tests of a file; it is stopped after them.
+ *
+ * @returns hands it out emptied: no engine, no AppRole, unsealed
+ */
+export function shareVault(): () => Promise<TestVault> {
+  let started: Promise<TestVault> | undefined;
+  after(async () => {
+    await (await started)?.[Symbol.asyncDispose]();
+  });
+  return async () => {
+    started ??= startVault();
+    const vault = await started;
+    for (const path of ["sys/mounts/secret", "sys/auth/approle"]) await vault.request("DELETE", path);
+    return vault;
+  };
 }
 
 /** Starts a Vault on a free port of the loopback, with raft storage, and initialises it. */
@@ -245,4 +263,9 @@ function findContainer(): VaultProgram | undefined {
 function cacheFolder(): string {
   const { CQRS_TEST_CACHE, XDG_CACHE_HOME } = process.env;
   return CQRS_TEST_CACHE || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "cqrs-postgres");
+}
+
+/** The variables that let a script use a Vault as its administrator. */
+export function administratorOf(vault: TestVault): Record<string, string> {
+  return { VAULT_ADDR: vault.address, VAULT_TOKEN: vault.rootToken };
 }

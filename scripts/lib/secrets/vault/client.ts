@@ -95,10 +95,15 @@ export class VaultClient {
     const send: SendUnauthenticated = (login, options) => this.send(login, options);
     this.#token ??= this.#options.login.obtain(send, refused !== undefined);
     const pending = this.#token;
-    try {
-      return await pending;
-    } catch (error) {
+    const forget = () => {
       if (this.#token === pending) this.#token = undefined;
+    };
+    try {
+      const token = await pending;
+      if (token === undefined) forget();
+      return token;
+    } catch (error) {
+      forget();
       throw this.#explain(error, { ...request, method: "POST", path: "auth/approle/login" }, {});
     }
   }

@@ -36,11 +36,11 @@ export function tokenFileLogin(file: string): VaultLogin {
   let last: string | undefined;
   return {
     description: `the token in ${file}`,
-    async obtain() {
+    async obtain(_send, isAgain) {
       const token = await readToken(file);
-      const isNew = token !== last;
+      if (isAgain && token === last) return undefined;
       last = token;
-      return isNew ? token : undefined;
+      return token;
     },
   };
 }

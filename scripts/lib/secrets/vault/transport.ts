@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
-import { toVaultFailure } from "./failure.ts";
+import { toVaultFailure, VaultFailure } from "./failure.ts";
 
 /** Where a Vault is. */
 export interface VaultAddress {
@@ -68,14 +68,17 @@ export async function openTransport(vault: VaultAddress): Promise<VaultTransport
       ...(wrapTtl === undefined ? {} : { "X-Vault-Wrap-TTL": wrapTtl }),
     };
     try {
-      const { data } = await instance.request({
+      const { status, data } = await instance.request({
         method,
         url: path,
         headers,
         ...(body === undefined ? {} : { data: body }),
         ...(isList === true ? { params: { list: "true" } } : {}),
       });
-      return typeof data === "object" && data !== null ? (data as VaultBody) : {};
+      if (typeof data === "object" && data !== null) return data as VaultBody;
+      if (status === 204) return {};
+      // A page of another server, or an answer that was cut off.
+      throw new VaultFailure({ kind: "network", code: "NOT_VAULT" });
     } catch (error) {
       throw toVaultFailure(error);
     }
@@ -84,7 +87,7 @@ export async function openTransport(vault: VaultAddress): Promise<VaultTransport
 
 interface AxiosInstance {
   readonly defaults: { maxRedirects: number };
-  request(options: Readonly<Record<string, unknown>>): Promise<{ readonly data: unknown }>;
+  request(options: Readonly<Record<string, unknown>>): Promise<{ readonly status: number; readonly data: unknown }>;
 }
 
 /** A segment of dots would leave the path it stands in: `../../sys/seal-status` was read that way. */
