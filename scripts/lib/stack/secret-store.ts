@@ -10,7 +10,7 @@ import { appRoleLogin, noLogin, tokenFileLogin, tokenLogin, type VaultLogin } fr
 import type { RetryLimits } from "../secrets/vault/retry.ts";
 import type { AppRoleName } from "../secrets/vault/setup.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
-import { localVaultAddress, localVaultFiles } from "./local-vault.ts";
+import { findLocalVault, localVaultAddress, localVaultFiles } from "./local-vault.ts";
 import type { StackState } from "./state.ts";
 
 /** Where a stack keeps the application's credentials: in files, in a Vault somebody runs, in one of its own. */
@@ -57,17 +57,21 @@ export function openVaultClient(
   user: SecretsUser,
 ): VaultClient {
   const limits = vaultLimits(config);
-  if (place === "local-vault") {
-    const address = localVaultAddress(config.stackDir) ?? "http://127.0.0.1";
-    const login =
-      localVaultAddress(config.stackDir) === undefined ? unmadeLogin() : chooseLogin(config, undefined, user);
-    return new VaultClient({ address, login, limits, isLocal: true });
-  }
+  if (place === "local-vault") return openLocalClient(config, limits, user);
   const settings = config.vault;
   const address = settings?.address ?? remembered?.vaultAddress ?? "http://127.0.0.1";
   if (settings === undefined) return new VaultClient({ address, login: unnamedLogin(address), limits });
   const { namespace, caCertFile } = settings;
   return new VaultClient({ address, namespace, caCertFile, login: chooseLogin(config, settings, user), limits });
+}
+
+function openLocalClient(config: Config, limits: RetryLimits, user: SecretsUser): VaultClient {
+  const address = localVaultAddress(config.stackDir);
+  if (address === undefined) return new VaultClient({ address: "http://127.0.0.1", limits, login: unmadeLogin() });
+  // One that does not run comes back by bootstrap alone: nobody waits for it.
+  const unreachableMs = findLocalVault(config.stackDir) === undefined ? 0 : limits.unreachableMs;
+  const login = chooseLogin(config, undefined, user);
+  return new VaultClient({ address, limits: { ...limits, unreachableMs }, login, isLocal: true });
 }
 
 /** @returns what the state of a stack says of its secrets */

@@ -3,7 +3,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
 import { credentialState, ensureDelivered, receive } from "../secrets/vault/delivery.ts";
 import { tokenLogin } from "../secrets/vault/login.ts";
-import { generateRoot, revokeRoot } from "../secrets/vault/root.ts";
+import { generateRoot, revokeRoot, revokeStrayRoots } from "../secrets/vault/root.ts";
 import { appRoles, maySeeSetup, setUpVault } from "../secrets/vault/setup.ts";
 import { ensureLocalVault, localVaultFiles, type RunningVault } from "./local-vault.ts";
 import { openVaultClient, vaultLimits } from "./secret-store.ts";
@@ -30,7 +30,10 @@ async function prepareLocal(stack: Stack, run: StackRun): Promise<string[]> {
     const changes = await tryAsScript(stack);
     if (changes !== undefined) return [...started, ...changes];
   }
-  return [...started, ...(await asRoot(stack, vault, (client) => setUpAndDeliver(stack, client, true)))];
+  const changes = await asRoot(stack, vault, (client) => setUpAndDeliver(stack, client, true));
+  // Only now, so that a run that was killed before root was given back is not taken for a complete one.
+  await receiveOwn(stack, clientOf(stack));
+  return [...started, ...changes];
 }
 
 async function asRoot(
@@ -42,6 +45,7 @@ async function asRoot(
   const token = rootToken ?? (await generateRoot(new VaultClient({ ...options, login: tokenLogin("") }), unsealKey));
   const client = new VaultClient({ ...options, login: tokenLogin(token, "the root token") });
   try {
+    await revokeStrayRoots(client);
     return await work(client);
   } finally {
     await revokeRoot(client, token);
@@ -51,7 +55,7 @@ async function asRoot(
 /** @returns undefined when the AppRole of the stack is missing, refused, or may not do what is needed */
 async function tryAsScript(stack: Stack): Promise<string[] | undefined> {
   const folder = localVaultFiles(stack.stackDir).credentials;
-  if ((await credentialState(folder, "cqrs-init")) === "none") return undefined;
+  if ((await credentialState(folder, "cqrs-init")) !== "received") return undefined;
   try {
     return await setUpAndDeliver(stack, clientOf(stack), true);
   } catch (error) {
@@ -64,7 +68,16 @@ async function tryAsScript(stack: Stack): Promise<string[] | undefined> {
 async function prepareOther(stack: Stack): Promise<string[]> {
   const client = clientOf(stack);
   if (!(await maySeeSetup(client))) return [];
-  return setUpAndDeliver(stack, client, stack.config.vault?.roleId === undefined);
+  const isOwnRoleWanted = stack.config.vault?.roleId === undefined;
+  const changes = await setUpAndDeliver(stack, client, isOwnRoleWanted);
+  if (isOwnRoleWanted) await receiveOwn(stack, client);
+  return changes;
+}
+
+/** The scripts' own delivery is taken at once; the application takes its own. */
+async function receiveOwn(stack: Stack, client: VaultClient): Promise<void> {
+  const folder = localVaultFiles(stack.stackDir).credentials;
+  await receive((request, options) => client.send(request, options), folder, "cqrs-init");
 }
 
 /** @param isOwnRoleWanted whether scripts need an AppRole of their own: not where one was given to them */
@@ -73,10 +86,7 @@ async function setUpAndDeliver(stack: Stack, client: VaultClient, isOwnRoleWante
   const folder = localVaultFiles(stack.stackDir).credentials;
   for (const role of Object.keys(appRoles) as (keyof typeof appRoles)[]) {
     if (role === "cqrs-init" && !isOwnRoleWanted) continue;
-    if (!(await ensureDelivered(client, folder, role))) continue;
-    changes.push(`delivered the secret id of ${role}`);
-    // The scripts' own is taken at once; the application takes its own.
-    if (role === "cqrs-init") await receive((request, options) => client.send(request, options), folder, role);
+    if (await ensureDelivered(client, folder, role)) changes.push(`delivered the secret id of ${role}`);
   }
   return changes;
 }

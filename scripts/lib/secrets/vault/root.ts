@@ -25,3 +25,19 @@ export async function generateRoot(client: VaultClient, unsealKey: string): Prom
 export async function revokeRoot(client: VaultClient, token: string): Promise<void> {
   await client.request({ method: "POST", path: "auth/token/revoke-self", body: {} }, { token });
 }
+
+/** Ends the root tokens that runs which were killed have left; the client's own stays. */
+export async function revokeStrayRoots(client: VaultClient): Promise<void> {
+  const { data: own } = await client.request({ method: "GET", path: "auth/token/lookup-self" });
+  const { data: list } = await client.request({ method: "GET", path: "auth/token/accessors", isList: true });
+  for (const accessor of list.keys as string[]) {
+    if (accessor === own.accessor) continue;
+    const body = { accessor };
+    // 403, 404: it has ended meanwhile.
+    const found = await client
+      .request({ method: "POST", path: "auth/token/lookup-accessor", body }, { expected: [403, 404] })
+      .catch(() => undefined);
+    if (found?.data?.policies?.includes("root") !== true) continue;
+    await client.request({ method: "POST", path: "auth/token/revoke-accessor", body });
+  }
+}
