@@ -11,7 +11,14 @@ import { findLocalVault, localVaultAddress } from "../../scripts/lib/stack/local
 import type { StackStatus } from "../../scripts/lib/stack/status.ts";
 import { runScript } from "../support/run-script.ts";
 import { makeTestStack } from "../support/stack.ts";
-import { countRootTokens, localVaultSkip, makeVaultStack, type VaultStack } from "../support/vault-stack.ts";
+import {
+  countRootTokens,
+  leaveRootToken,
+  leaveUnfinished,
+  localVaultSkip,
+  makeVaultStack,
+  type VaultStack,
+} from "../support/vault-stack.ts";
 
 test("a local Vault: from nothing, twice, stopped, killed, destroyed around; secrets survive it all", {
   skip: localVaultSkip,
@@ -70,11 +77,17 @@ test("what a killed run or a person has lost is made good, or named", { skip: lo
   const password = await stack.password();
 
   for (const name of await readdir(files.credentials)) await rm(join(files.credentials, name));
+  await leaveRootToken(stack);
   // An attempt that a killed run began.
   await fetch(`${localVaultAddress(stack.stackDir)}/v1/sys/generate-root/attempt`, { method: "POST", body: "{}" });
   const { details } = await stack.data<{ details: string[] }>("secrets", "init");
   assert.deepEqual(details, ["delivered the secret id of cqrs-init, delivered the secret id of cqrs-app"]);
   assert.equal(await stack.password(), password, "the unseal key opens the way to new credentials");
+  assert.equal(await countRootTokens(stack), 0, "a root token that was left is ended");
+
+  await leaveUnfinished(stack);
+  await stack.data("secrets", "init");
+  assert.equal(await countRootTokens(stack), 0, "a run that was killed before it gave root back is not a complete one");
 
   await rename(files.unsealKey, `${files.unsealKey}.away`);
   const lost = await stack.run("secrets", "init");

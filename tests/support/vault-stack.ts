@@ -1,4 +1,4 @@
-import { mkdir, readFile, symlink } from "node:fs/promises";
+import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
@@ -46,14 +46,8 @@ export async function makeVaultStack() {
 export type VaultStack = Awaited<ReturnType<typeof makeVaultStack>>;
 
 /** Counts the root tokens of a local Vault, by one that it makes and ends again. */
-export async function countRootTokens({ stackDir, files }: VaultStack): Promise<number> {
-  const options = {
-    address: `${localVaultAddress(stackDir)}`,
-    limits: { timeoutMs: 9000, unreachableMs: 0, sealedMs: 0 },
-  };
-  const anybody = new VaultClient({ ...options, login: tokenLogin("") });
-  const token = await generateRoot(anybody, (await readFile(files.unsealKey, "utf8")).trim());
-  const client = new VaultClient({ ...options, login: tokenLogin(token) });
+export async function countRootTokens(stack: VaultStack): Promise<number> {
+  const { client, token } = await openAsRoot(stack);
   const { data } = await client.request({ method: "GET", path: "auth/token/accessors", isList: true });
   let count = 0;
   for (const accessor of data.keys) {
@@ -66,4 +60,27 @@ export async function countRootTokens({ stackDir, files }: VaultStack): Promise<
   }
   await revokeRoot(client, token);
   return count - 1;
+}
+
+/** Leaves a root token behind, as a run that was killed does. */
+export async function leaveRootToken(stack: VaultStack): Promise<void> {
+  await openAsRoot(stack);
+}
+
+/** Leaves what a run leaves that is killed after it has delivered, and before it has given root back. */
+export async function leaveUnfinished(stack: VaultStack): Promise<void> {
+  const { client } = await openAsRoot(stack);
+  const path = "auth/approle/role/cqrs-init/secret-id";
+  const { wrap_info } = await client.request({ method: "POST", path, body: {}, wrapTtl: "5m" });
+  const delivery = JSON.stringify({ token: wrap_info?.token, delivery: "unfinished" });
+  await writeFile(join(stack.files.credentials, "cqrs-init.wrapped"), delivery, { mode: 0o600 });
+  await rm(join(stack.files.credentials, "cqrs-init.secret-id"));
+}
+
+async function openAsRoot({ stackDir, files }: VaultStack): Promise<{ client: VaultClient; token: string }> {
+  const limits = { timeoutMs: 9000, unreachableMs: 0, sealedMs: 0 };
+  const options = { address: `${localVaultAddress(stackDir)}`, limits };
+  const anybody = new VaultClient({ ...options, login: tokenLogin("") });
+  const token = await generateRoot(anybody, (await readFile(files.unsealKey, "utf8")).trim());
+  return { client: new VaultClient({ ...options, login: tokenLogin(token) }), token };
 }
