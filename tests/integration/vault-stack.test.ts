@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import type { SecretsInit, SecretsStatus } from "../../scripts/lib/stack/secrets.ts";
-import { runForData, runScript } from "../support/run-script.ts";
+import { runForData, runScript, startProgram } from "../support/run-script.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
 import { administratorOf, shareVault, type TestVault, vaultTest } from "../support/vault.ts";
 import { secretContract } from "../unit/contracts.ts";
@@ -83,6 +83,28 @@ vaultTest("a stack with VAULT_ADDR: from nothing, twice, Vault restarted, Vault 
   assert.equal(lost.exitCode, 2);
   assert.match(lost.stderr, /VAULT_ADDR does not name it/);
 });
+
+vaultTest(
+  "an application connects as cqrs-app, is restarted, and meets a second bootstrap, all by one secret id",
+  async () => {
+    const vault = await emptyVault();
+    await using stack = await makeTestStack();
+    const env = { CQRS_STACK_DIR: stack.stackDir, VAULT_ADDR: vault.address };
+    await runForData(["bootstrap"], { ...stack, env: administratorOf(vault) });
+    // The application has its own role alone.
+    const folder = join(stack.stackDir, "vault/credentials");
+    for (const name of ["cqrs-init.role-id", "cqrs-init.secret-id"]) await rm(join(folder, name));
+    const run = () => startProgram("tests/support/fixtures/connects.ts", [], { env }).ended;
+    const secretIds = new Set<string>();
+    for (const occasion of ["first start", "restart", "after a second bootstrap"]) {
+      if (occasion !== "restart") await runForData(["bootstrap"], { ...stack, env: administratorOf(vault) });
+      const { exitCode, stdout, stderr } = await run();
+      assert.deepEqual([exitCode, stdout.trim()], [0, "cqrs_user"], `${occasion}: ${stderr}`);
+      secretIds.add(await readFile(join(folder, "cqrs-app.secret-id"), "utf8"));
+    }
+    assert.equal(secretIds.size, 1);
+  },
+);
 
 vaultTest("ten secrets init at once make one set of credentials", async () => {
   const vault = await emptyVault();
