@@ -18,22 +18,18 @@ import { openVaultProxy, type Treatment } from "../support/vault-proxy.ts";
 const emptyVault = shareVault();
 const secret = "secret/cqrs-spike/database";
 const password = "Never-To-Be-Seen-1";
+const patient = { timeoutMs: 30_000, unreachableMs: 30_000, sealedMs: 30_000 };
 const limits = { timeoutMs: 900, unreachableMs: 500, sealedMs: 500 };
 
 /** A Vault with `secret/` and a secret in it, seen through a proxy. */
-async function openThroughProxy(tls?: { readonly cert: string; readonly key: string }) {
+async function openThroughProxy(limitsOfStore = patient, tls?: { readonly cert: string; readonly key: string }) {
   const vault = await emptyVault();
   await vault.request("POST", "sys/mounts/secret", { type: "kv", options: { version: "2" } });
   const proxy = await openVaultProxy(vault.address, tls);
-  const client = new VaultClient({ address: proxy.address, login: tokenLogin(vault.rootToken), limits });
+  const login = tokenLogin(vault.rootToken);
+  const client = new VaultClient({ address: proxy.address, login, limits: limitsOfStore });
   const store = new VaultSecretStore(client);
-  await using direct = new VaultSecretStore(
-    new VaultClient({
-      address: vault.address,
-      login: tokenLogin(vault.rootToken),
-      limits: { ...limits, timeoutMs: 20_000 },
-    }),
-  );
+  const direct = new VaultSecretStore(new VaultClient({ address: vault.address, login, limits: patient }));
   await direct.write(secret, { password }, { cas: 0 });
   return { vault, proxy, store, direct, [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose]() };
 }
@@ -101,7 +97,7 @@ for (const { name, treatment, code, exitCode } of [
   },
 ] as const) {
   vaultTest(`a Vault that ${name}: ${code}, exit ${exitCode}, with no token or secret in the error`, async () => {
-    await using opened = await openThroughProxy();
+    await using opened = await openThroughProxy(limits);
     opened.proxy.treat(() => treatment);
     const read = () => opened.store.read(secret);
     const write = () => opened.store.write(secret, { password: "another-secret" }, { cas: 1 });
@@ -123,11 +119,8 @@ for (const { name, treatment, code, exitCode } of [
 vaultTest("Retry-After is obeyed, and never beyond the time there is", async () => {
   await using opened = await openThroughProxy();
   opened.proxy.treat(failing(1, { status: 429, headers: { "retry-after": "1" } }));
-  const { address } = opened.proxy;
-  const login = tokenLogin(opened.vault.rootToken);
-  const patient = new VaultClient({ address, login, limits: { ...limits, timeoutMs: 5000 } });
   const startedAt = performance.now();
-  await new VaultSecretStore(patient).read(secret);
+  await opened.store.read(secret);
   assert.ok(performance.now() - startedAt >= 990);
   opened.proxy.treat(() => ({ status: 429, headers: { "retry-after": "3600" } }));
   await assert.rejects(opened.store.read(secret), { code: "VAULT_RATE_LIMITED" });
@@ -154,7 +147,7 @@ vaultTest("TLS with a private authority needs VAULT_CACERT, and takes no other",
   const folder = await mkdtemp(join(tmpdir(), "cqrs-tls-"));
   const pem = (name: string) => readFile(join(folder, name), "utf8");
   for (const name of ["ours", "other"]) makeCertificate(folder, name);
-  await using opened = await openThroughProxy({ cert: await pem("ours.pem"), key: await pem("ours.key") });
+  await using opened = await openThroughProxy(patient, { cert: await pem("ours.pem"), key: await pem("ours.key") });
   const read = (caCertFile?: string) => {
     const login = tokenLogin(opened.vault.rootToken);
     return new VaultSecretStore(new VaultClient({ address: opened.proxy.address, caCertFile, login, limits })).read(
@@ -172,14 +165,14 @@ vaultTest("TLS with a private authority needs VAULT_CACERT, and takes no other",
 vaultTest("scripts tell what is wrong with Vault and how to mend it, and write nothing", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
-  const env = { ...administratorOf(vault), CQRS_TIMEOUT: "20s" };
+  const env = administratorOf(vault);
   await runForData(["bootstrap"], { ...stack, env });
   const before = await snapshot(vault, stack);
   const bootstrap = (more: Record<string, string>) =>
-    runScript(["bootstrap", "--quiet", "--timeout=1500ms"], { ...stack, env: { ...env, ...more } });
+    runScript(["bootstrap", "--quiet"], { ...stack, env: { ...env, ...more } });
 
   const gone = `http://127.0.0.1:${await unusedPort()}`;
-  assertFailure(await bootstrap({ VAULT_ADDR: gone }), 3, /can't be reached/, vault);
+  assertFailure(await bootstrap({ VAULT_ADDR: gone, CQRS_TIMEOUT: "1s" }), 3, /can't be reached/, vault);
   assertFailure(await bootstrap({ VAULT_TOKEN: "hvs.unknown" }), 6, /does not know the token of VAULT_TOKEN/, vault);
   const reader = await vault.tokenFor(`path "secret/data/cqrs-spike/*" { capabilities = ["read"] }`);
   const narrow = await bootstrap({ VAULT_TOKEN: reader, POSTGRES_PASSWORD: "Another1" });
@@ -191,16 +184,26 @@ vaultTest("scripts tell what is wrong with Vault and how to mend it, and write n
   );
   await using proxy = await openVaultProxy(vault.address);
   proxy.treat(() => ({ status: 429 }));
-  assertFailure(await bootstrap({ VAULT_ADDR: proxy.address }), 124, /429, too many requests/, vault);
+  assertFailure(
+    await bootstrap({ VAULT_ADDR: proxy.address, CQRS_TIMEOUT: "1s" }),
+    124,
+    /429, too many requests/,
+    vault,
+  );
   proxy.treat(() => "mute");
   assertFailure(
-    await bootstrap({ VAULT_ADDR: proxy.address }),
+    await bootstrap({ VAULT_ADDR: proxy.address, CQRS_TIMEOUT: "1s" }),
     124,
     /did not answer GET sys\/mounts\/secret in time/,
     vault,
   );
   await vault.seal();
-  assertFailure(await bootstrap({}), 3, /is sealed, or not initialised[\s\S]*vault operator unseal/, vault);
+  assertFailure(
+    await bootstrap({ CQRS_TIMEOUT: "1s" }),
+    3,
+    /is sealed, or not initialised[\s\S]*vault operator unseal/,
+    vault,
+  );
   await vault.unseal();
   assert.deepEqual(await snapshot(vault, stack), before);
   assert.equal((await runForData<{ isChanged: boolean }>(["bootstrap"], { ...stack, env })).isChanged, false);
