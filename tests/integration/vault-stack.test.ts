@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import type { SecretsInit, SecretsStatus } from "../../scripts/lib/stack/secrets.ts";
 import { runForData, runScript, startProgram } from "../support/run-script.ts";
@@ -105,6 +106,27 @@ vaultTest(
     assert.equal(secretIds.size, 1);
   },
 );
+
+vaultTest("a server that somebody else runs is brought into line with Vault too", async () => {
+  const vault = await emptyVault();
+  await using server = await makeTestStack();
+  await using stack = await makeTestStack();
+  await runForData(["bootstrap"], server);
+  const { host, port, user, password } = (await server.administrator()) as ConnectionTarget & { password: string };
+  const env = {
+    ...administratorOf(vault),
+    CQRS_MODE: "external",
+    DATABASE_URL: `postgres://${user}:${password}@${host}:${port}/orders`,
+    POSTGRES_USER: "orders_user",
+  };
+  const bootstrap = () => runForData<BootstrapResult>(["bootstrap"], { ...stack, env });
+  assert.equal((await bootstrap()).isChanged, true);
+  const stored = await readStored(vault);
+  assert.deepEqual([stored["database"], stored["username"], stored["port"]], ["orders", "orders_user", `${port}`]);
+  assert.ok(await canLogIn(stored));
+  assert.equal((await bootstrap()).isChanged, false);
+  assert.ok(!existsSync(join(stack.stackDir, "secrets")), "nothing of it is in files");
+});
 
 vaultTest("ten secrets init at once make one set of credentials", async () => {
   const vault = await emptyVault();
