@@ -1,6 +1,6 @@
-// Fills the secret store, shows what is in it, and moves it to Vault.
-// Reads: configuration, the stack directory, Vault. Writes: the secret store, <stack>/vault, state.json.
-// Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 login or policy of Vault · 8 another engine · 9 no Vault to start · 124 timeout
+// Fills the secret store, shows what is in it, rotates it, and moves it to Vault.
+// Reads: configuration, the stack directory, Vault. Writes: the secret store, <stack>/vault, state.json, the database's logins.
+// Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 login or policy of Vault · 8 another engine, or within the grace · 9 no Vault to start · 124 timeout
 import { defineScript, defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatTable } from "./lib/cli/format.ts";
@@ -92,9 +92,28 @@ const migrate = defineScript({
   },
 });
 
+const rotate = defineScript({
+  meta: { name: "rotate", description: "Give the application other credentials; the old ones end after a grace" },
+  args: {
+    mode,
+    database,
+    timeout,
+    secrets,
+    grace: { type: "string", valueHint: "duration", description: "How long the old ones stay good (CQRS_GRACE)" },
+  },
+  async run({ args, reporter, signal }) {
+    const { loadConfig } = await import("./lib/config.ts");
+    const { rotateLogin } = await import("./lib/stack/rotate.ts");
+    return rotateLogin(loadConfig(args), { reporter, signal }, { endsGrace: args.yes === true });
+  },
+  print({ login, previous, previousUntil }, output) {
+    output.result(`the secret names ${login}; ${previous} is good until ${previousUntil}`);
+  },
+});
+
 export const command = defineScriptGroup({
-  meta: { name: "secrets", description: "Fill the secret store, show what is in it, move it to Vault" },
-  subCommands: { init, show, status, migrate },
+  meta: { name: "secrets", description: "Fill the secret store, show what is in it, rotate it, move it to Vault" },
+  subCommands: { init, show, status, rotate, migrate },
 });
 
 if (import.meta.main) await runAsProcess(command);

@@ -55,6 +55,8 @@ export interface Config {
   readonly password: string | undefined;
   /** How long one wait may take, in milliseconds. */
   readonly timeoutMs: number;
+  /** How long a login is good for after another one has taken its place, in milliseconds. */
+  readonly graceMs: number;
   readonly externalServer: ExternalServer | undefined;
   /** Undefined: Vault where VAULT_ADDR is set, else what the stack remembers, else files. */
   readonly secrets: SecretsKind | undefined;
@@ -71,6 +73,7 @@ export interface ConfigFlags {
   readonly user?: string | undefined;
   readonly timeout?: string | undefined;
   readonly secrets?: string | undefined;
+  readonly grace?: string | undefined;
 }
 
 /** Where configuration is read from; only tests give it. */
@@ -108,6 +111,8 @@ const database = v.pipe(
 );
 const login = v.pipe(
   identifier,
+  // Two bytes are left for the name of its twin (see `secrets rotate`).
+  v.check((name) => Buffer.byteLength(name) <= 61, "must have at most 61 bytes"),
   v.check(
     (name) => !reservedRoles.includes(name) && !name.startsWith("pg_"),
     `must be a login of the application's own: not ${reservedRoles.join(", ")} and nothing that begins with pg_`,
@@ -161,6 +166,7 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     user: read.setting("POSTGRES_USER", login, "user"),
     password: read.setting("POSTGRES_PASSWORD", password),
     timeoutMs: read.setting("CQRS_TIMEOUT", duration, "timeout") ?? 60_000,
+    graceMs: read.setting("CQRS_GRACE", duration, "grace") ?? 60 * 60_000,
     externalServer: readExternalServer(foreign),
     secrets: read.setting("CQRS_SECRETS", secretsKind, "secrets"),
     vault: readVault(read),

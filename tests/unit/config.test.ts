@@ -28,6 +28,7 @@ test("loadConfig() has a default for all that needs one", () => {
     database: undefined,
     user: undefined,
     password: undefined,
+    graceMs: 3_600_000,
     timeoutMs: 60_000,
     externalServer: undefined,
     secrets: undefined,
@@ -84,6 +85,7 @@ const wrong: readonly (readonly [variable: string, value: string, problem: strin
   ["POSTGRES_PORT", "65536", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
   ["POSTGRES_PORT", "5432 ", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
   ["POSTGRES_DB", "é".repeat(32), "--database (POSTGRES_DB) must have at most 63 bytes"],
+  ["POSTGRES_USER", "u".repeat(62), "--user (POSTGRES_USER) must have at most 61 bytes"],
   ["POSTGRES_DB", "a\nb", "--database (POSTGRES_DB) must not contain control characters"],
   ["POSTGRES_DB", "template1", "--database (POSTGRES_DB) must not be one of postgres, template0, template1"],
   [

@@ -1,14 +1,15 @@
 import type { FinishedStep, StepResult } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
-import { type Connection, type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
+import { type Connection, type ConnectionTarget, connect, maskedUrl } from "../postgres/connect.ts";
 import { connectionFailure, explainConnectionError } from "../postgres/connection-error.ts";
 import { ensureDatabase } from "../postgres/database.ts";
 import { checkLogin, reconcilePassword } from "../postgres/login.ts";
-import { type Administrator, ensureRoles, readAdministrator } from "../postgres/roles.ts";
+import { ensureRoles, readAdministrator } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
-import { ensureApplicationSecret } from "../secrets/application-secret.ts";
+import { ensureApplicationSecret, type LoginPair } from "../secrets/application-secret.ts";
 import { startEmbeddedServer } from "./embedded.ts";
+import { type AdministratorSession, keepOutOfLog, readLogins, settleLogins } from "./logins.ts";
 import { rememberedSecrets } from "./secret-store.ts";
 import { copySecrets } from "./secrets.ts";
 import { administratorTarget, lockForRun, openStack, type Stack, type StackRun } from "./stack.ts";
@@ -85,35 +86,45 @@ async function prepareDatabase(
   await using connection = await connectAnywhere(target, run.signal);
   const { sql } = connection;
   const administrator = await readAdministrator(sql);
-  if (administrator.isSuperuser) await keepOutOfLog(sql);
-  await step("roles", async () => outcome(await ensureRoles(sql, administrator, stack.user), "as they should be"));
+  await keepOutOfLog({ sql, administrator });
+  const logins = await readLogins(stack);
+  await step("roles", async () =>
+    outcome(await settleLogins({ sql, administrator }, logins, stack.config.graceMs), "as they should be"),
+  );
   await step("database", async () =>
     outcome(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is as it should be`),
   );
   await step("schema", () => applyPending(target, stack, run));
   // Awaited: the connection is closed when this function returns.
-  return await prepareCredentials(stack, target, { sql, administrator }, step);
+  return await prepareCredentials(stack, target, { sql, administrator }, logins, step);
 }
 
 async function prepareCredentials(
   stack: Stack,
   { host, port, tls }: ConnectionTarget,
-  session: { readonly sql: Sql; readonly administrator: Administrator },
+  session: AdministratorSession,
+  { login }: LoginPair,
   step: StepRunner,
 ): Promise<ConnectionTarget> {
   const { database, user, config } = stack;
-  let application = { host, port, database, user, password: "", ...(tls === undefined ? {} : { tls }) };
+  let application = { host, port, database, user: login, password: "", ...(tls === undefined ? {} : { tls }) };
   await step("credentials", async () => {
     const endpoint = { host, port, database, username: user };
     const { secret, isChanged } = await ensureApplicationSecret(stack.secrets, endpoint, config.password);
-    application = { ...application, password: secret.password };
+    application = { ...application, user: secret.username, password: secret.password };
+    // A rotation has overtaken us since the roles were looked at, and what it retired was repaired.
+    const twin = { name: login, graceMs: config.graceMs };
+    if (secret.username !== login) await ensureRoles(session.sql, session.administrator, secret.username, twin);
     const isPasswordSet = await reconcilePassword(session.sql, session.administrator, application);
-    const changes = [...(isChanged ? ["wrote the secret"] : []), ...(isPasswordSet ? [`set ${user}'s password`] : [])];
-    return outcome(changes, `${user} has the password of the secret`);
+    const set = isPasswordSet ? [`set ${secret.username}'s password`] : [];
+    return outcome(
+      [...(isChanged ? ["wrote the secret"] : []), ...set],
+      `${secret.username} has the password of the secret`,
+    );
   });
   await step("login", async () => {
     await checkLogin(application);
-    return { isChanged: false, detail: `${user} can log in to ${database}` };
+    return { isChanged: false, detail: `${application.user} can log in to ${database}` };
   });
   if (stack.mode === "external") {
     await writeState(stack.stackDir, { mode: "external", database, user, ...rememberedSecrets(stack) });
@@ -155,13 +166,6 @@ async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): P
     why: `None of ${maintenanceDatabases.join(", ")} lets this login in.`,
     fix: `Make it by the server's own tools: create database ${target.database}`,
   });
-}
-
-/** Statements that set a password stay out of the server's log; only a superuser may say so. */
-async function keepOutOfLog(sql: Sql): Promise<void> {
-  await sql`select pg_catalog.set_config('log_statement', 'none', false),
-    pg_catalog.set_config('log_min_duration_statement', '-1', false),
-    pg_catalog.set_config('log_min_error_statement', 'panic', false)`;
 }
 
 function outcome(changes: readonly string[], unchanged: string): StepResult {

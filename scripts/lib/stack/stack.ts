@@ -123,7 +123,8 @@ export function notRunning(stack: Stack, data?: unknown): ScriptError {
   });
 }
 
-function secretMissing(path: string): ScriptError {
+/** @returns the error of a secret that no bootstrap has made */
+export function secretMissing(path: string): ScriptError {
   return new ScriptError({
     code: "SECRETS_MISSING",
     exitCode: exitCodes.notReady,

@@ -1,0 +1,39 @@
+import type { Sql } from "../postgres/connect.ts";
+import { type Administrator, ensureRoles } from "../postgres/roles.ts";
+import { readTurn } from "../postgres/twin.ts";
+import { type LoginPair, loginPair, secretPaths } from "../secrets/application-secret.ts";
+import type { Stack } from "./stack.ts";
+
+/** A session that may change roles, and who it is. */
+export interface AdministratorSession {
+  readonly sql: Sql;
+  readonly administrator: Administrator;
+}
+
+/** Tells which of the two logins the application's secret names. */
+export async function readLogins({ secrets, user }: Stack): Promise<LoginPair> {
+  const secret = await secrets.read(secretPaths.application);
+  return loginPair(user, secret?.data["username"]);
+}
+
+/**
+ * Makes the roles and the login of the secret what they are to be, and finishes a rotation that was cut off.
+ *
+ * @returns what was changed, a phrase each
+ */
+export async function settleLogins(
+  { sql, administrator }: AdministratorSession,
+  { login, twin }: LoginPair,
+  graceMs: number,
+): Promise<string[]> {
+  const isCutOff = (await readTurn(sql, login)).turn === "prepared";
+  return ensureRoles(sql, administrator, login, isCutOff ? { name: twin, graceMs } : undefined);
+}
+
+/** Statements that set a password stay out of the server's log; only a superuser may say so. */
+export async function keepOutOfLog({ sql, administrator }: AdministratorSession): Promise<void> {
+  if (!administrator.isSuperuser) return;
+  await sql`select pg_catalog.set_config('log_statement', 'none', false),
+    pg_catalog.set_config('log_min_duration_statement', '-1', false),
+    pg_catalog.set_config('log_min_error_statement', 'panic', false)`;
+}
