@@ -86,7 +86,7 @@ export interface ConfigSources {
 /** The folder of `package.json`: what the product reads is found from here. */
 export const packageDir: string = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
-const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "public", "none"];
+const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "cqrs_vault", "public", "none"];
 /** Databases that every server has; none of them is an application's. */
 export const reservedDatabases: readonly string[] = ["postgres", "template0", "template1"];
 const unitMs = { ms: 1, s: 1000, m: 60_000 } as const;
