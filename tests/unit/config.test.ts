@@ -91,7 +91,7 @@ const wrong: readonly (readonly [variable: string, value: string, problem: strin
   [
     "POSTGRES_USER",
     "postgres",
-    "--user (POSTGRES_USER) must be a login of the application's own: not postgres, cqrs_owner, cqrs_app, public, none and nothing that begins with pg_",
+    "--user (POSTGRES_USER) must be a login of the application's own: not postgres, cqrs_owner, cqrs_app, cqrs_vault, public, none and nothing that begins with pg_",
   ],
   [
     "POSTGRES_PASSWORD",
