@@ -1,21 +1,23 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createConnection, createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../scripts/lib/cli/script-error.ts";
-import { loadConfig } from "../../scripts/lib/config.ts";
+import type { TlsMode } from "../../scripts/lib/config.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { type EventStore, openEventStore } from "../../scripts/lib/event-store/connection.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
 import type { Credentials } from "../../scripts/lib/postgres/changing-login.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/login.ts";
-import { type Rotation, rotateLogin } from "../../scripts/lib/stack/rotate.ts";
+import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
 import { newOrder, orderPlaced } from "../support/event-store.ts";
+import { rotateTestStack } from "../support/logins.ts";
 import { unusedPort } from "../support/port.ts";
 import { testRounds } from "../support/runtime.ts";
-import { silentRun, type TestStack, withCluster } from "../support/stack.ts";
+import { type TestStack, withCluster } from "../support/stack.ts";
 
 let stack: TestStack;
 before(async () => {
@@ -24,7 +26,7 @@ before(async () => {
 after(() => stack[Symbol.asyncDispose]());
 
 const writers = 16;
-const graceMs = 1000;
+const shortGraceMs = 1000;
 
 test("16 connections that append without pause see no failed append while the credentials are rotated", async () => {
   const stop = new AbortController();
@@ -53,27 +55,30 @@ test("16 connections that append without pause see no failed append while the cr
 test("a pool that was made before a rotation logs in by the new name afterwards, though the old one has ended", async () => {
   await using store = await openStore(2);
   const old = await stack.application();
-  assert.deepEqual([await loginOf(store)], [old.user]);
+  const kept = store.sql<{ name: string }[]>`select session_user::text as name from pg_sleep(1)`.execute();
+  await sleeps(old.user);
   const { login } = await rotate(0);
   await assert.rejects(checkLogin(old), { code: "AUTHENTICATION" });
-  assert.equal(await loginOf(store), old.user, "the open connection goes on");
-  await endSessions(old.user);
   const { lastVersion } = await appendEvents(store, newOrder(), [orderPlaced]);
   assert.deepEqual([await loginOf(store), lastVersion], [login, 1]);
+  assert.equal((await kept)[0]?.name, old.user, "the open connection goes on");
 });
 
-test("a subscription goes on under the new name when its connections are ended", async () => {
+test("a subscription that begins after a rotation reads and listens by the new name", async () => {
   await using store = await openStore(2);
-  const order = newOrder();
+  const { login } = await rotate(0);
   const stop = new AbortController();
-  const batches = subscribe(store, { signal: stop.signal, aggregateTypes: [order.type] });
-  await batches.next();
-  const { login, previous } = await rotate(0);
-  await endSessions(previous);
-  const { streamId } = await appendEvents(store, order, [orderPlaced]);
-  for await (const { events } of batches) if (events.some((event) => event.streamId === streamId)) break;
+  const { streamId } = await appendEvents(store, newOrder(), [orderPlaced]);
+  for await (const { events } of subscribe(store, { signal: stop.signal })) {
+    if (events.some((event) => event.streamId === streamId)) break;
+  }
   stop.abort();
-  assert.equal(await loginOf(store), login);
+  await using admin = connect(await stack.administrator());
+  const sessions = await admin.sql<{ login: string; isListener: boolean }[]>`
+    select usename::text as login, query ilike 'listen %' as "isListener" from pg_stat_activity
+    where application_name = 'cqrs-postgres' and pid <> pg_backend_pid()`;
+  assert.ok(sessions.some(({ isListener }) => isListener));
+  assert.deepEqual([...new Set(sessions.map((session) => session.login))], [login]);
 });
 
 test("connections that are made at the moment of the switch each use a name with its own password", async () => {
@@ -133,6 +138,42 @@ test("a server that is not there yet fails the query with the reason, and the po
   forwarder.close();
 });
 
+test("a pool that follows credentials speaks TLS as it is told, and trusts no certificate that it can't check", {
+  skip: spawnSync("openssl", ["version"]).status === 0 ? false : "no openssl here",
+}, async () => {
+  await switchTlsOn();
+  const { user = "", password = "", ...target } = await stack.administrator();
+  const credentials = () => ({ user, password });
+  const isEncrypted = async (tls: TlsMode) => {
+    await using pool = connect({ ...target, user, password: undefined, tls }, { max: 2, credentials });
+    const [row] = await pool.sql<{ ssl: boolean }[]>`select ssl from pg_stat_ssl where pid = pg_backend_pid()`;
+    return row?.ssl;
+  };
+  assert.deepEqual([await isEncrypted("disable"), await isEncrypted("prefer")], [false, true]);
+  assert.equal(await isEncrypted("require"), true);
+  await assert.rejects(isEncrypted("verify-full"));
+});
+
+/** A certificate that nobody vouches for. */
+async function switchTlsOn(): Promise<void> {
+  const files = ["-keyout", join(stack.dataDir, "server.key"), "-out", join(stack.dataDir, "server.crt")];
+  const { status } = spawnSync("openssl", [
+    "req",
+    "-x509",
+    "-newkey",
+    "rsa:2048",
+    "-nodes",
+    "-subj",
+    "/CN=db",
+    ...files,
+  ]);
+  assert.equal(status, 0);
+  await using admin = connect(await stack.administrator());
+  await admin.sql`alter system set ssl = on`;
+  await admin.sql`select pg_reload_conf()`;
+  while ((await admin.sql`show ssl`)[0]?.["ssl"] !== "on") await sleep(20);
+}
+
 async function openStore(maxConnections: number): Promise<EventStore> {
   const { user, password: _, ...target } = await stack.application();
   return openEventStore({ ...target, user, maxConnections, credentials: readCredentials });
@@ -169,9 +210,13 @@ async function loginOf({ sql }: Pick<EventStore, "sql">): Promise<string> {
   return row?.name ?? "";
 }
 
-async function endSessions(login: string): Promise<void> {
+/** Ends when a session of this login is in `pg_sleep`. */
+async function sleeps(login: string): Promise<void> {
   await using admin = connect(await stack.administrator());
-  await admin.sql`select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = ${login}`;
+  for (;;) {
+    const rows = await admin.sql`select from pg_stat_activity where usename = ${login} and wait_event = 'PgSleep'`;
+    if (rows.length > 0) return;
+  }
 }
 
 /** Both logins of the pair, at a moment at which both are good. */
@@ -181,16 +226,15 @@ async function bothLogins(): Promise<readonly Credentials[]> {
   return [first, await stack.application()];
 }
 
-function rotate(grace: number, endsGrace = true): Promise<Rotation> {
-  const sources = { environment: { CQRS_STACK_DIR: stack.stackDir }, dotEnvFile: join(stack.stackDir, "no.env") };
-  return rotateLogin(loadConfig({ grace: `${grace}ms` }, sources), silentRun, { endsGrace });
+function rotate(graceMs: number, endsGrace = true): Promise<Rotation> {
+  return rotateTestStack(stack, { graceMs, endsGrace });
 }
 
 /** Rotates as soon as the rotation before lets it. */
 async function rotateAfterGrace(): Promise<Rotation> {
   for (;;) {
     try {
-      return await rotate(graceMs, false);
+      return await rotate(shortGraceMs, false);
     } catch (error) {
       if (!(error instanceof ScriptError) || error.code !== "IN_GRACE") throw error;
       await sleep(50);

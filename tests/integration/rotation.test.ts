@@ -1,37 +1,23 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { loadConfig } from "../../scripts/lib/config.ts";
 import { connect, connectionUrl } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/login.ts";
 import { lockRotation } from "../../scripts/lib/postgres/twin.ts";
 import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
-import { type Rotation, rotateLogin } from "../../scripts/lib/stack/rotate.ts";
+import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
 import { assertAppends } from "../support/bootstrap-assertions.ts";
-import { assertSecretsLogIn, assertSettled, otherLogin } from "../support/logins.ts";
-import { runForData, runScript, startProgram, startScript } from "../support/run-script.ts";
+import { assertSecretsLogIn, assertSettled, otherLogin, rotateTestStack } from "../support/logins.ts";
+import { runForData, runScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
-import { bootstrapTestStack, makeTestStack, silentRun, type TestStack, withCluster } from "../support/stack.ts";
+import { bootstrapTestStack, makeTestStack, type TestStack, withCluster } from "../support/stack.ts";
 
 let stack: TestStack;
 before(async () => {
   stack = await withCluster();
 });
 after(() => stack[Symbol.asyncDispose]());
-
-/** Every place at which a rotation may be cut off, in their order. */
-const points = [
-  "before login",
-  "after login",
-  "before write 1",
-  "after write 1",
-  "before write 2",
-  "after write 2",
-  "before retire",
-  "after retire",
-] as const;
 
 test("secrets rotate hands out the other login, and lets the first one end after its grace", async () => {
   const first = await stack.application();
@@ -91,38 +77,6 @@ test("secrets rotate says what is missing: the secret, the server, or the freedo
   assert.match(fixed.stderr, /POSTGRES_PASSWORD fixes the password/);
 });
 
-for (const mend of ["rotation", "bootstrap"] as const) {
-  for (const point of points) {
-    test(`a rotation killed ${point} leaves credentials that are good, and the next ${mend} mends the rest`, async () => {
-      const login = await assertSettled(stack);
-      const { ended } = startProgram("tests/support/fixtures/rotate-until.ts", [point], {
-        env: { CQRS_STACK_DIR: stack.stackDir },
-      });
-      const { exitCode, stderr } = await ended;
-      assert.notEqual(exitCode, 0, `it was not killed\n${stderr}`);
-      const isHandedOut = points.indexOf(point) >= points.indexOf("after write 1");
-      assert.equal(await assertSecretsLogIn(stack), isHandedOut ? otherLogin(login) : login);
-      if (mend === "bootstrap") await bootstrapTestStack(stack.stackDir);
-      else await rotate();
-      const isBegunAnew = mend === "rotation" && point === "after retire";
-      assert.equal((await assertSettled(stack)) === login, mend === "rotation" ? isBegunAnew : !isHandedOut);
-      await assertAppends(await stack.application());
-    });
-  }
-}
-
-test("a rotation killed at any moment leaves credentials that are good", async () => {
-  for (let round = 0; round < testRounds(3); round++) {
-    const { child, ended } = startScript(["secrets", "rotate", "--yes"], stack);
-    await sleep(Math.random() * 600);
-    child.kill("SIGKILL");
-    await ended;
-    await assertSecretsLogIn(stack);
-    await rotate();
-    await assertSettled(stack);
-  }
-});
-
 test("of two rotations at once one proceeds; the other waits for it, and is refused", async () => {
   for (let round = 0; round < testRounds(1); round++) {
     await rotate(0);
@@ -174,8 +128,7 @@ test("a secret that somebody else writes meanwhile is kept, and its password bec
 });
 
 function rotate(graceMs = 60_000): Promise<Rotation> {
-  const sources = { environment: { CQRS_STACK_DIR: stack.stackDir }, dotEnvFile: join(stack.stackDir, "no.env") };
-  return rotateLogin(loadConfig({ grace: `${graceMs}ms` }, sources), silentRun, { endsGrace: true });
+  return rotateTestStack(stack, { graceMs });
 }
 
 /** Ends when PostgreSQL's clock, which is ours, is past a moment. */
