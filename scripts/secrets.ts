@@ -111,9 +111,38 @@ const rotate = defineScript({
   },
 });
 
+const dynamic = defineScript({
+  meta: { name: "dynamic", description: "Let Vault issue logins that end by themselves" },
+  args: { mode, database, timeout, secrets },
+  async run({ args, reporter, signal }) {
+    const { loadConfig } = await import("./lib/config.ts");
+    const { openStack } = await import("./lib/stack/stack.ts");
+    const { enableDynamicLogins } = await import("./lib/stack/dynamic.ts");
+    return enableDynamicLogins(await openStack(loadConfig(args)), { reporter, signal });
+  },
+  print({ path, policy }, output) {
+    output.result(`reading ${path} issues a login, for whoever has the policy ${policy}`);
+  },
+});
+
+const sweep = defineScript({
+  meta: { name: "sweep", description: "Drop issued logins that have ended and that Vault did not take back" },
+  args: { mode, database, timeout },
+  async run({ args, reporter, signal }) {
+    const { loadConfig } = await import("./lib/config.ts");
+    const { openStack } = await import("./lib/stack/stack.ts");
+    const { sweepDynamicLogins } = await import("./lib/stack/dynamic.ts");
+    return sweepDynamicLogins(await openStack(loadConfig(args)), { reporter, signal });
+  },
+  print(swept, output) {
+    for (const name of swept) output.result(`dropped ${name}`);
+    if (swept.length === 0) output.result("nothing to drop");
+  },
+});
+
 export const command = defineScriptGroup({
-  meta: { name: "secrets", description: "Fill the secret store, show what is in it, rotate it, move it to Vault" },
-  subCommands: { init, show, status, rotate, migrate },
+  meta: { name: "secrets", description: "Fill the secret store, show it, rotate it, move it to Vault, issue logins" },
+  subCommands: { init, show, status, rotate, migrate, dynamic, sweep },
 });
 
 if (import.meta.main) await runAsProcess(command);

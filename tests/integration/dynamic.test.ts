@@ -5,12 +5,10 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/login.ts";
-import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
-import { tokenLogin } from "../../scripts/lib/secrets/vault/login.ts";
-import { enableDynamicLogins, sweepDynamicLogins } from "../../scripts/lib/stack/dynamic.ts";
 import { assertAppends } from "../support/bootstrap-assertions.ts";
-import { openTestStack, silentRun, type TestStack, withCluster } from "../support/stack.ts";
-import { startVault, type TestVault, vaultProgram, vaultTest } from "../support/vault.ts";
+import { runForData, runScript } from "../support/run-script.ts";
+import { makeTestStack, type TestStack, withCluster } from "../support/stack.ts";
+import { administratorOf, startVault, type TestVault, vaultProgram, vaultTest } from "../support/vault.ts";
 
 /** A login that was issued. */
 interface Issued {
@@ -18,14 +16,13 @@ interface Issued {
   readonly target: ConnectionTarget & { readonly password: string };
 }
 
-const limits = { timeoutMs: 10_000, unreachableMs: 5000, sealedMs: 5000 };
-
 let stack: TestStack;
 let vault: TestVault;
 before(async () => {
   if (vaultProgram === undefined) return;
-  [stack, vault] = await Promise.all([withCluster(), startVault()]);
+  [stack, vault] = await Promise.all([makeTestStack(), startVault()]);
   await registerPlugin(vault);
+  await runForData(["bootstrap"], { ...stack, env: administratorOf(vault) });
   await enable();
 });
 after(async () => {
@@ -37,13 +34,13 @@ vaultTest("an issued login works as the application does, and shares what it cre
   for (const { target } of [first, second]) await assertAppends(target);
   await using one = connect(first.target);
   await one.sql`create table read_model.shared (id int primary key)`;
-  for (const target of [second.target, await stack.application()]) {
+  for (const target of [second.target, await readApplication()]) {
     await using other = connect(target);
     await other.sql`insert into read_model.shared select coalesce(max(id), 0) + 1 from read_model.shared`;
     await other.sql`alter table read_model.shared add column if not exists note text`;
   }
   for (const { leaseId } of [first, second]) await revoke(leaseId);
-  await using application = connect(await stack.application());
+  await using application = connect(await readApplication());
   const [row] = await application.sql`
     select tableowner::text as owner, (select count(*)::int from read_model.shared) as rows
     from pg_tables where tablename = 'shared'`;
@@ -149,19 +146,42 @@ vaultTest(
   },
 );
 
+/** The application's own login, as it stands in Vault. */
+async function readApplication(): Promise<ConnectionTarget & { readonly password: string }> {
+  const { body } = await vault.request("GET", "secret/data/cqrs-spike/database-local");
+  const { host, port, database, username, password } = body.data.data;
+  return { host, port: Number(port), database, user: username, password };
+}
+
+vaultTest(
+  "secrets dynamic needs a Vault, and a token that may set it up; secrets sweep needs something issued",
+  async () => {
+    await using empty = await withCluster();
+    const noVault = await runScript(["secrets", "dynamic"], empty);
+    assert.deepEqual([noVault.exitCode, /error: There is no Vault/.test(noVault.stderr)], [2, true], noVault.stderr);
+    const noIssuer = await runScript(["secrets", "sweep"], empty);
+    assert.deepEqual([noIssuer.exitCode, /fix: bun run secrets dynamic/.test(noIssuer.stderr)], [3, true]);
+    const tooNarrow = await runScript(["secrets", "dynamic"], { ...stack, env: { VAULT_ADDR: vault.address } });
+    assert.deepEqual([tooNarrow.exitCode, /sys\/mounts\/database/.test(tooNarrow.stderr)], [6, true], tooNarrow.stderr);
+  },
+);
+
 async function enable(): Promise<void> {
-  const client = new VaultClient({ address: vault.address, login: tokenLogin(vault.rootToken), limits });
-  await enableDynamicLogins(await openTestStack(stack.stackDir), client, silentRun);
+  const env = administratorOf(vault);
+  assert.deepEqual(await runForData(["secrets", "dynamic"], { ...stack, env }), {
+    path: "database/creds/cqrs-app",
+    policy: "cqrs-dynamic",
+  });
 }
 
 async function sweep(): Promise<string[]> {
-  return sweepDynamicLogins(await openTestStack(stack.stackDir), silentRun);
+  return runForData(["secrets", "sweep"], { ...stack, env: { VAULT_ADDR: vault.address } });
 }
 
 async function issue(): Promise<Issued> {
   const { status, body } = await vault.request("GET", "database/creds/cqrs-app");
   assert.equal(status, 200, JSON.stringify(body));
-  const target = { ...(await stack.application()), user: body.data.username, password: body.data.password };
+  const target = { ...(await readApplication()), user: body.data.username, password: body.data.password };
   return { leaseId: body.lease_id, target };
 }
 

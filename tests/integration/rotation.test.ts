@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect, connectionUrl } from "../../scripts/lib/postgres/connect.ts";
@@ -53,6 +55,16 @@ test("secrets rotate refuses to take a login that applications may still be usin
   assert.match(run.stderr, /error: cqrs_user(_b)? is still good until \d{4}-\d\d-\d\dT/);
   assert.match(run.stderr, /fix: .*bun run secrets rotate --yes/);
   assert.deepEqual(await stack.application(), before);
+});
+
+test("a bootstrap that finds no secret any more ends the turn of the login that it named", async () => {
+  for (let login = ""; !login.endsWith("_b"); ) ({ login } = await rotate());
+  const forgotten = await stack.application();
+  await rm(join(stack.stackDir, "secrets/secret"), { recursive: true });
+  await runForData(["bootstrap"], { ...stack, env: { CQRS_GRACE: "0s" } });
+  assert.equal(await assertSettled(stack), otherLogin(forgotten.user));
+  await assert.rejects(checkLogin(forgotten), { code: "AUTHENTICATION" });
+  assert.equal((await rotate()).login, forgotten.user);
 });
 
 test("secrets rotate takes no login that somebody else has made", async () => {

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { packageDir } from "../config.ts";
 import { connect } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/connection-error.ts";
@@ -12,6 +13,7 @@ import type { VaultClient } from "../secrets/vault/client.ts";
 import { configureDatabaseEngine, databaseEngine } from "../secrets/vault/database-engine.ts";
 import { type AdministratorSession, keepOutOfLog } from "./logins.ts";
 import { administratorTarget, type Stack, type StackRun, secretMissing } from "./stack.ts";
+import { asVaultAdministrator } from "./vault-setup.ts";
 
 /** How logins are issued. */
 export interface DynamicLogins {
@@ -24,13 +26,19 @@ export interface DynamicLogins {
 const folder = join(packageDir, "infrastructure/vault/dynamic");
 const policy = "cqrs-dynamic";
 
+/** Does {@link configureDynamicLogins} as whoever may change how the Vault of the stack is set up. */
+export async function enableDynamicLogins(stack: Stack, run: StackRun): Promise<DynamicLogins> {
+  if (stack.secretsPlace === "file") throw notVault();
+  return asVaultAdministrator(stack, run, (client) => configureDynamicLogins(stack, client, run));
+}
+
 /**
  * Lets Vault's database engine issue logins of the application: each is good for an hour, works as `cqrs_app`, and is
  * dropped with its sessions when it ends. May be run again: the engine's own login gets another password each time.
  *
  * @param client whose token may mount engines and write policies
  */
-export async function enableDynamicLogins(stack: Stack, client: VaultClient, run: StackRun): Promise<DynamicLogins> {
+export async function configureDynamicLogins(stack: Stack, client: VaultClient, run: StackRun): Promise<DynamicLogins> {
   const secret = await stack.secrets.read(secretPaths.application);
   if (secret === undefined) throw secretMissing(secretPaths.application);
   const [host, port, database] = ["host", "port", "database"].map((key) =>
@@ -79,4 +87,14 @@ async function asAdministrator<Result>(
 
 function readRevocation(): Promise<string> {
   return readFile(join(folder, "revoke.sql"), "utf8");
+}
+
+function notVault(): ScriptError {
+  return new ScriptError({
+    code: "NOT_VAULT",
+    exitCode: exitCodes.usage,
+    message: "There is no Vault that could issue logins",
+    why: "The secrets of this stack are in files.",
+    fix: "Move them to Vault first: bun run secrets migrate, with VAULT_ADDR and VAULT_TOKEN",
+  });
 }

@@ -17,7 +17,8 @@ export async function readLogins({ secrets, user }: Stack): Promise<LoginPair> {
 }
 
 /**
- * Makes the roles and the login of the secret what they are to be, and finishes a rotation that was cut off.
+ * Makes the roles and the login of the secret what they are to be, and ends the turn of the other
+ * one where that was left undone.
  *
  * @returns what was changed, a phrase each
  */
@@ -26,8 +27,10 @@ export async function settleLogins(
   { login, twin }: LoginPair,
   graceMs: number,
 ): Promise<string[]> {
-  const isCutOff = (await readTurn(sql, login)).turn === "prepared";
-  return ensureRoles(sql, administrator, login, isCutOff ? { name: twin, graceMs } : undefined);
+  const { turn } = await readTurn(sql, login);
+  // Prepared: a rotation to it was cut off. At its end: the secret was lost, or an older version of it brought back.
+  const isOthersTurn = turn !== "current" && turn !== "absent";
+  return ensureRoles(sql, administrator, login, isOthersTurn ? { name: twin, graceMs } : undefined);
 }
 
 /** Statements that set a password stay out of the server's log; only a superuser may say so. */

@@ -149,6 +149,6 @@ function notOurs(login: string): ScriptError {
     exitCode: exitCodes.refused,
     message: `${login} is in use`,
     why: "The server has a login of that name that no rotation has made, or made ready.",
-    fix: `If nobody uses it: drop role "${login}"; else give the application another --user (POSTGRES_USER).`,
+    fix: `If an older secret was brought back: bun run bootstrap. If it is somebody else's: another --user (POSTGRES_USER).`,
   });
 }

@@ -36,11 +36,25 @@ async function prepareLocal(stack: Stack, run: StackRun): Promise<string[]> {
   return [...started, ...changes];
 }
 
-async function asRoot(
+/**
+ * Works as somebody who may change how Vault is set up: root for the moment in a stack's own one, else whoever the
+ * configuration names.
+ */
+export async function asVaultAdministrator<Result>(
+  stack: Stack,
+  run: StackRun,
+  work: (client: VaultClient) => Promise<Result>,
+): Promise<Result> {
+  if (stack.secretsPlace !== "local-vault") return work(clientOf(stack));
+  const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
+  return asRoot(stack, await ensureLocalVault(stack.stackDir, wait), work);
+}
+
+async function asRoot<Result>(
   stack: Stack,
   { address, rootToken, unsealKey }: RunningVault,
-  work: (client: VaultClient) => Promise<string[]>,
-): Promise<string[]> {
+  work: (client: VaultClient) => Promise<Result>,
+): Promise<Result> {
   const options = { address, limits: vaultLimits(stack.config), isLocal: true };
   const token = rootToken ?? (await generateRoot(new VaultClient({ ...options, login: tokenLogin("") }), unsealKey));
   const client = new VaultClient({ ...options, login: tokenLogin(token, "the root token") });
