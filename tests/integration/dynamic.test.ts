@@ -1,14 +1,18 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { after, before } from "node:test";
 import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/login.ts";
 import { assertAppends } from "../support/bootstrap-assertions.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack, type TestStack, withCluster } from "../support/stack.ts";
-import { administratorOf, startVault, type TestVault, vaultProgram, vaultTest } from "../support/vault.ts";
+import {
+  administratorOf,
+  registerDatabasePlugin,
+  startVault,
+  type TestVault,
+  vaultProgram,
+  vaultTest,
+} from "../support/vault.ts";
 
 /** A login that was issued. */
 interface Issued {
@@ -21,7 +25,7 @@ let vault: TestVault;
 before(async () => {
   if (vaultProgram === undefined) return;
   [stack, vault] = await Promise.all([makeTestStack(), startVault()]);
-  await registerPlugin(vault);
+  await registerDatabasePlugin(vault);
   await runForData(["bootstrap"], { ...stack, env: administratorOf(vault) });
   await enable();
 });
@@ -195,15 +199,4 @@ async function readVerifier(): Promise<string> {
   const [row] = await admin.sql<{ verifier: string }[]>`
     select rolpassword as verifier from pg_authid where rolname = 'cqrs_vault'`;
   return row?.verifier ?? "";
-}
-
-/** A Vault that was built without its plugins has to be told of this one; the official binary brings it. */
-async function registerPlugin(server: TestVault): Promise<void> {
-  const name = "postgresql-database-plugin";
-  if (vaultProgram?.pluginDir === undefined) return;
-  const sha256 = createHash("sha256")
-    .update(await readFile(join(vaultProgram.pluginDir, name)))
-    .digest("hex");
-  const { status } = await server.request("PUT", `sys/plugins/catalog/database/${name}`, { sha256, command: name });
-  assert.equal(status, 204);
 }

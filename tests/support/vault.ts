@@ -1,6 +1,7 @@
 import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import process from "node:process";
@@ -268,4 +269,15 @@ function cacheFolder(): string {
 /** The variables that let a script use a Vault as its administrator. */
 export function administratorOf(vault: TestVault): Record<string, string> {
   return { VAULT_ADDR: vault.address, VAULT_TOKEN: vault.rootToken };
+}
+
+/** A Vault that was built without its plugins has to be told of this one; the official binary brings it. */
+export async function registerDatabasePlugin(server: TestVault): Promise<void> {
+  const name = "postgresql-database-plugin";
+  if (vaultProgram?.pluginDir === undefined) return;
+  const sha256 = createHash("sha256")
+    .update(await readFile(join(vaultProgram.pluginDir, name)))
+    .digest("hex");
+  const { status } = await server.request("PUT", `sys/plugins/catalog/database/${name}`, { sha256, command: name });
+  if (status !== 204) throw new Error(`Vault did not take the plugin: ${status}`);
 }
