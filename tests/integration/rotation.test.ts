@@ -44,6 +44,8 @@ test("a bootstrap keeps the login that a rotation has handed out, and changes no
   const { login } = await runForData<Rotation>(["secrets", "rotate", "--yes"], stack);
   const run = await runForData<{ isChanged: boolean; user: string }>(["bootstrap"], stack);
   assert.deepEqual([run.isChanged, run.user], [false, login]);
+  const { url } = await runForData<{ url: string }>(["status"], stack);
+  assert.ok(url.startsWith(`postgres://${login}:****@`), url);
   await assertSettled(stack);
 });
 

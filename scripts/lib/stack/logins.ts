@@ -16,6 +16,13 @@ export async function readLogins({ secrets, user }: Stack): Promise<LoginPair> {
   return loginPair(user, secret?.data["username"]);
 }
 
+/** Tells which of the two logins is the application's, as PostgreSQL has it: the store may be away. */
+export async function findLogin(sql: Sql, user: string): Promise<string> {
+  const { login, twin } = loginPair(user, undefined);
+  const [first, second] = [await readTurn(sql, login), await readTurn(sql, twin)];
+  return first.turn !== "current" && second.turn === "current" ? twin : login;
+}
+
 /**
  * Makes the roles and the login of the secret what they are to be, and ends the turn of the other
  * one where that was left undone.

@@ -4,6 +4,7 @@ import { type ConnectionTarget, connect, connectionUrl, maskedUrl, type Sql } fr
 import { explainConnectionError } from "../postgres/connection-error.ts";
 import { findPostmaster } from "../postgres/server/process.ts";
 import { readPlan } from "../schema/apply.ts";
+import { findLogin } from "./logins.ts";
 import type { SecretsPlace } from "./secret-store.ts";
 import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
@@ -64,7 +65,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
     return {
       mode: stack.mode,
       isRunning: true,
-      url: maskedUrl({ ...target, user: stack.user }),
+      url: maskedUrl({ ...target, user: await findLogin(connection.sql, stack.user) }),
       pid: postmaster?.state === "running" ? postmaster.pid : null,
       port: target.port,
       dataDirectory: stack.mode === "embedded" ? stack.dataDir : null,
