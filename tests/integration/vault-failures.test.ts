@@ -129,8 +129,8 @@ vaultTest("Retry-After is obeyed, and never beyond the time there is", async () 
 vaultTest("a token file that was renewed is read again", async () => {
   await using opened = await openThroughProxy();
   const { vault } = opened;
-  const folder = await mkdtemp(join(tmpdir(), "cqrs-token-"));
-  const file = join(folder, "token");
+  await using folder = await openFolder();
+  const file = join(folder.path, "token");
   const policy = `path "secret/data/cqrs-spike/*" { capabilities = ["read"] }`;
   const [first, second] = [await vault.tokenFor(policy), await vault.tokenFor(policy)];
   await writeFile(file, `${first}\n`);
@@ -140,11 +140,11 @@ vaultTest("a token file that was renewed is read again", async () => {
   await assert.rejects(store.read(secret), { code: "VAULT_TOKEN_REFUSED", exitCode: 6 });
   await writeFile(file, `${second}\n`);
   assert.equal((await store.read(secret))?.version, 1);
-  await rm(folder, { recursive: true });
 });
 
 vaultTest("TLS with a private authority needs VAULT_CACERT, and takes no other", async () => {
-  const folder = await mkdtemp(join(tmpdir(), "cqrs-tls-"));
+  await using temporary = await openFolder();
+  const folder = temporary.path;
   const pem = (name: string) => readFile(join(folder, name), "utf8");
   for (const name of ["ours", "other"]) makeCertificate(folder, name);
   await using opened = await openThroughProxy(patient, { cert: await pem("ours.pem"), key: await pem("ours.key") });
@@ -159,7 +159,6 @@ vaultTest("TLS with a private authority needs VAULT_CACERT, and takes no other",
   await assert.rejects(read(join(folder, "other.pem")), { code: "VAULT_CERTIFICATE", exitCode: 2 });
   await assert.rejects(read(join(folder, "absent.pem")), { code: "VAULT_CACERT", exitCode: 2 });
   await assert.rejects(read(join(folder, "ours.key")), { code: "VAULT_CACERT", exitCode: 2 });
-  await rm(folder, { recursive: true });
 });
 
 vaultTest("scripts tell what is wrong with Vault and how to mend it, and write nothing", async () => {
@@ -222,6 +221,11 @@ async function snapshot(vault: TestVault, stack: TestStack): Promise<unknown> {
   });
   await connection.sql`select 1`;
   return [body.data, await readFile(join(stack.stackDir, "state.json"), "utf8")];
+}
+
+async function openFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), "cqrs-vault-files-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
 function makeCertificate(folder: string, name: string): void {
