@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
+import { parseDuration } from "./duration.ts";
 import { type Environment, environment } from "./runtime.ts";
 
 /** Where PostgreSQL runs. */
@@ -76,8 +77,8 @@ export interface ConfigFlags {
 /** Where configuration is read from; only tests give it. */
 export interface ConfigSources {
   readonly environment?: Environment;
-  /** Path of the `.env` file; absent is allowed. */
-  readonly dotEnvFile?: string;
+  /** Path of the `.env` file; absent is allowed, null reads none. */
+  readonly dotEnvFile?: string | null;
 }
 
 /** The folder of `package.json`: what the product reads is found from here. */
@@ -86,7 +87,6 @@ export const packageDir: string = resolve(dirname(fileURLToPath(import.meta.url)
 const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "public", "none"];
 /** Databases that every server has; none of them is an application's. */
 export const reservedDatabases: readonly string[] = ["postgres", "template0", "template1"];
-const unitMs = { ms: 1, s: 1000, m: 60_000 } as const;
 
 const port = v.pipe(
   v.string(),
@@ -119,11 +119,8 @@ const password = v.pipe(
 );
 const duration = v.pipe(
   v.string(),
-  v.regex(/^\d{1,9}(ms|s|m)$/, "must be a duration such as 500ms, 60s or 5m"),
-  v.transform((text) => {
-    const [, amount, unit] = /^(\d+)(ms|s|m)$/.exec(text) as unknown as [string, string, keyof typeof unitMs];
-    return Number(amount) * unitMs[unit];
-  }),
+  v.check((text) => parseDuration(text) !== undefined, "must be a duration such as 500ms, 60s or 5m"),
+  v.transform((text) => parseDuration(text) as number),
 );
 const mode = v.picklist(["embedded", "external"], "must be embedded or external");
 const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
@@ -234,7 +231,8 @@ class SettingsReader {
   constructor(flags: ConfigFlags, sources: ConfigSources) {
     this.#flags = { ...flags };
     this.#environment = sources.environment ?? environment();
-    this.#dotEnv = readDotEnv(sources.dotEnvFile ?? join(packageDir, ".env"));
+    const { dotEnvFile = join(packageDir, ".env") } = sources;
+    this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
   }
 
   /** @returns the checked value, or undefined when no source has it or it is wrong */

@@ -30,7 +30,7 @@ export const stackFlags = {
  * @throws {ScriptError} `USAGE` (exit 2), with the nearest flag
  */
 export async function checkArguments(rawArgs: readonly string[], definitions: ArgsDef): Promise<void> {
-  const positionals = Object.values(definitions).filter((definition) => definition.type === "positional").length;
+  const positionals = countPositionals(Object.values(definitions));
   const end = rawArgs.indexOf("--");
   let seen = 0;
   for (let index = 0; index < rawArgs.length; index++) {
@@ -42,6 +42,12 @@ export async function checkArguments(rawArgs: readonly string[], definitions: Ar
     }
     if (await takesNextWord(word, rawArgs[index + 1], definitions)) index++;
   }
+}
+
+/** A positional whose hint ends with an ellipsis stands for any number of words. */
+function countPositionals(definitions: readonly ArgDef[]): number {
+  const positionals = definitions.filter(({ type }) => type === "positional");
+  return positionals.some(({ valueHint }) => valueHint?.endsWith("…")) ? Number.POSITIVE_INFINITY : positionals.length;
 }
 
 async function takesNextWord(word: string, next: string | undefined, definitions: ArgsDef): Promise<boolean> {
