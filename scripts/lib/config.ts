@@ -48,6 +48,8 @@ export interface Config {
   readonly stackDir: string;
   /** Undefined: the stack's own port. */
   readonly port: number | undefined;
+  /** The port of this host by which programs outside the server's network reach it. Undefined: the server's own. */
+  readonly localPort: number | undefined;
   /** Undefined: what the stack remembers, else `cqrs_db`. */
   readonly database: string | undefined;
   /** The application's login. Undefined: what the stack remembers, else `cqrs_user`. */
@@ -154,6 +156,7 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     mode: read.setting("CQRS_MODE", mode, "mode"),
     stackDir: resolve(packageDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
     port: read.setting("POSTGRES_PORT", port, "port"),
+    localPort: read.setting("CQRS_LOCAL_PORT", port),
     database: read.setting("POSTGRES_DB", database, "database"),
     user: read.setting("POSTGRES_USER", login, "user"),
     password: read.setting("POSTGRES_PASSWORD", password),

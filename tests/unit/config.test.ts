@@ -25,6 +25,7 @@ test("loadConfig() has a default for all that needs one", () => {
     mode: undefined,
     stackDir: `${packageDir}/infrastructure`,
     port: undefined,
+    localPort: undefined,
     database: undefined,
     user: undefined,
     password: undefined,

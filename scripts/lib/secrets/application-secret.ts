@@ -18,6 +18,8 @@ export interface ApplicationEndpoint {
   readonly port: number;
   readonly database: string;
   readonly username: string;
+  /** How programs on the host reach it, where that is another way. */
+  readonly local?: { readonly host: string; readonly port: number } | undefined;
 }
 
 /** Keys of the secret that applications read. */
@@ -55,7 +57,9 @@ export async function ensureApplicationSecret(
     makeSecret(endpoint, password ?? (current?.["password"] || generated)),
   );
   const secret = main.data as ApplicationSecret;
-  const local = await reconcile(store, secretPaths.applicationLocal, () => makeSecret(endpoint, secret.password));
+  const local = await reconcile(store, secretPaths.applicationLocal, () =>
+    makeSecret({ ...endpoint, ...endpoint.local }, secret.password),
+  );
   return { secret, isChanged: main.isWritten || local.isWritten };
 }
 

@@ -82,7 +82,7 @@ async function prepareDatabase(
   run: StackRun,
   step: StepRunner,
 ): Promise<ConnectionTarget> {
-  await using connection = await connectAnywhere(target, run.signal);
+  await using connection = await connectAnywhere(target, stack.config, run.signal);
   const { sql } = connection;
   const administrator = await readAdministrator(sql);
   if (administrator.isSuperuser) await keepOutOfLog(sql);
@@ -104,7 +104,8 @@ async function prepareCredentials(
   const { database, user, config } = stack;
   let application = { host, port, database, user, password: "", ...(tls === undefined ? {} : { tls }) };
   await step("credentials", async () => {
-    const endpoint = { host, port, database, username: user };
+    const local = config.localPort === undefined ? undefined : { host: "127.0.0.1", port: config.localPort };
+    const endpoint = { host, port, database, username: user, local };
     const { secret, isChanged } = await ensureApplicationSecret(stack.secrets, endpoint, config.password);
     application = { ...application, password: secret.password };
     const isPasswordSet = await reconcilePassword(session.sql, session.administrator, application);
@@ -135,8 +136,19 @@ async function applyPending(target: ConnectionTarget, stack: Stack, run: StackRu
   return outcome(applied.length === 0 ? [] : [`applied ${applied.length} of ${total} files`], `${total} files applied`);
 }
 
+/** In the init container the password is the keys volume's; the data volume may be an older one. */
+function explainLogin(error: unknown, target: ConnectionTarget, { localPort }: Config): unknown {
+  const explained = explainConnectionError(error, target);
+  const isInit = localPort !== undefined && connectionFailure(error) === "wrong-password";
+  if (!isInit || !(explained instanceof ScriptError)) return explained;
+  const { code, exitCode, message } = explained;
+  const why = `${explained.why}\nThe volume of the data is older than the one of the keys, which holds another password.`;
+  const fix = "docker compose exec -T postgres sh /superuser-password.sh";
+  return new ScriptError({ code, exitCode, message, why, fix });
+}
+
 /** The database to be made may not exist yet; another one of the server does for making it. */
-async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): Promise<Connection> {
+async function connectAnywhere(target: ConnectionTarget, config: Config, signal: AbortSignal): Promise<Connection> {
   for (const database of [target.database, ...maintenanceDatabases]) {
     const candidate = { ...target, database };
     const connection = connect(candidate, { applicationName: "cqrs-postgres bootstrap", signal });
@@ -145,7 +157,7 @@ async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): P
       return connection;
     } catch (error) {
       await connection[Symbol.asyncDispose]();
-      if (connectionFailure(error) !== "no-database") throw explainConnectionError(error, candidate);
+      if (connectionFailure(error) !== "no-database") throw explainLogin(error, candidate, config);
     }
   }
   throw new ScriptError({
