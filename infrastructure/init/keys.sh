@@ -1,8 +1,18 @@
 #!/bin/sh
 # Makes what the other containers must find when they start: the superuser's password, and folders that only those who
-# need them can read. Safe to run again: what is there is left. Runs as root, without network.
+# need them can read; and refuses a data volume of another version. Safe to run again: what is there is left. Runs as
+# root, without network.
 set -eu
 umask 077
+
+# The image is PostgreSQL's own: a volume that it can't read is told now, not by a server that ends again and again.
+image=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+volume=$(cat /data/PG_VERSION 2>/dev/null || echo "$image")
+if [ "$volume" != "$image" ]; then
+  echo "error: the data volume was made by PostgreSQL $volume, and the image is PostgreSQL $image" >&2
+  echo "  fix: name that version's image (POSTGRES_IMAGE=postgres:$volume-alpine); to move on: back up, destroy, restore" >&2
+  exit 9
+fi
 
 # Folder, owner, mode; named again each time, so that changed ids are followed.
 folder() {
@@ -36,3 +46,9 @@ chmod 0400 "$password"
 
 # Docker makes the folder of a bind mount as root where there is none.
 if [ "$(stat -c %u /backups)" = 0 ]; then chown "$CQRS_UID:$CQRS_GID" /backups; fi
+writable="( -perm -0002 -o -user $CQRS_UID -perm -0200 -o -group $CQRS_GID -perm -0020 )"
+if [ -z "$(find /backups -maxdepth 0 $writable)" ]; then
+  echo "error: permission denied: uid $CQRS_UID can't write to infrastructure/postgres/backups ($(stat -c 'uid %u, mode %a' /backups))" >&2
+  echo "  fix: chown or chmod that folder, or set CQRS_UID and CQRS_GID to its owner's" >&2
+  exit 9
+fi

@@ -8,7 +8,7 @@ import { parseDuration } from "./duration.ts";
 import { type Environment, environment } from "./runtime.ts";
 
 /** Where PostgreSQL runs. */
-export type Mode = "embedded" | "external";
+export type Mode = "embedded" | "compose" | "external";
 
 /** A server as `DATABASE_URL` or the PG* variables describe it. */
 export interface ExternalServer {
@@ -124,7 +124,7 @@ const duration = v.pipe(
   v.check((text) => parseDuration(text) !== undefined, "must be a duration such as 500ms, 60s or 5m"),
   v.transform((text) => parseDuration(text) as number),
 );
-const mode = v.picklist(["embedded", "external"], "must be embedded or external");
+const mode = v.picklist(["embedded", "compose", "external"], "must be embedded, compose or external");
 const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
 const tlsMode = v.picklist(
   ["disable", "allow", "prefer", "require", "verify-full"],

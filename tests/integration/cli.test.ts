@@ -136,7 +136,7 @@ test("a success has the same fields by itself and through main.ts", async () => 
   for (const words of [["stop"], ["main", "stop"]]) {
     const { durationMs, ...rest } = JSON.parse((await run([...words, "--json"])).stdout);
     assert.equal(typeof durationMs, "number");
-    assert.deepEqual(rest, { ok: true, command: "stop", data: { pid: null, vaultPid: null } });
+    assert.deepEqual(rest, { ok: true, command: "stop", data: { pid: null, vaultPid: null, containers: [] } });
   }
 });
 

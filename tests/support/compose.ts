@@ -40,7 +40,7 @@ export interface ComposeStack extends AsyncDisposable {
 
 /** Prepares a stack; nothing runs yet. */
 export async function makeComposeStack(settings: ComposeSettings = {}): Promise<ComposeStack> {
-  const copy = await copyProject({ packages: [] });
+  const copy = await copyProject();
   const { dir } = copy;
   await mkdir(join(dir, "infrastructure/postgres/backups"), { recursive: true });
   const project = settings["COMPOSE_PROJECT_NAME"] ?? `cqrs-test-${randomUUID().slice(0, 8)}`;

@@ -14,7 +14,7 @@ export const sharedFlags = {
 
 /** Flags that choose the stack; each stands before its environment variable (see `config.ts`). */
 export const stackFlags = {
-  mode: { type: "string", valueHint: "embedded|external", description: "Where PostgreSQL runs (CQRS_MODE)" },
+  mode: { type: "string", valueHint: "embedded|compose|external", description: "Where PostgreSQL runs (CQRS_MODE)" },
   port: { type: "string", valueHint: "number", description: "Port of the server (POSTGRES_PORT)" },
   database: { type: "string", valueHint: "name", description: "Name of the database (POSTGRES_DB)" },
   user: { type: "string", valueHint: "name", description: "The application's login (POSTGRES_USER)" },

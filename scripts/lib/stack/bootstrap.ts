@@ -8,6 +8,7 @@ import { checkLogin, reconcilePassword } from "../postgres/login.ts";
 import { type Administrator, ensureRoles, readAdministrator } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
+import { startContainers } from "./compose/life-cycle.ts";
 import { startEmbeddedServer } from "./embedded.ts";
 import { rememberedSecrets } from "./secret-store.ts";
 import { copySecrets } from "./secrets.ts";
@@ -41,19 +42,17 @@ type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<voi
  */
 export async function bootstrap(config: Config, run: StackRun): Promise<BootstrapResult> {
   const found = await openStack(config);
-  const isLocal = found.mode === "embedded" || found.secretsPlace === "local-vault";
+  const isLocal = found.mode !== "external" || found.secretsPlace === "local-vault";
   using _lock = isLocal ? await lockForRun(found, "bootstrap", run) : undefined;
   const steps: FinishedStep[] = [];
   const step: StepRunner = async (name, work) => {
     run.signal.throwIfAborted();
     steps.push(await run.reporter.step(name, work));
   };
-  const stack = await prepareSecrets(found, run, step);
-  const target =
-    stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
-  const application = await prepareDatabase(stack, target, run, step);
+  const isCompose = found.mode === "compose";
+  const application = isCompose ? await startContainers(found, run, step) : await prepare(found, run, step);
   return {
-    mode: stack.mode,
+    mode: found.mode,
     url: maskedUrl(application),
     host: application.host,
     port: application.port,
@@ -62,6 +61,13 @@ export async function bootstrap(config: Config, run: StackRun): Promise<Bootstra
     isChanged: steps.some(({ isChanged }) => isChanged),
     steps,
   };
+}
+
+async function prepare(found: Stack, run: StackRun, step: StepRunner): Promise<ConnectionTarget> {
+  const stack = await prepareSecrets(found, run, step);
+  const target =
+    stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
+  return prepareDatabase(stack, target, run, step);
 }
 
 /** A Vault that was made just now has an address and credentials that the stack did not know before. */

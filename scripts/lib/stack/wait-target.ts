@@ -5,7 +5,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, ExternalServer } from "../config.ts";
 import type { ConnectionTarget } from "../postgres/connect.ts";
 import type { SessionCheck } from "../wait/postgres.ts";
-import { notYet, usable, type WaitTarget } from "../wait/target.ts";
+import { type Finding, notYet, usable, type WaitTarget } from "../wait/target.ts";
 
 // Everything else is loaded by the target that needs it: a wait for a port shall not load a driver.
 
@@ -90,7 +90,7 @@ async function configuredTarget(name: string, check: SessionCheck): Promise<Wait
     name,
     async look(signal) {
       const server = await applicationTarget(config).catch(notReadyYet);
-      return "isUsable" in server ? server : lookAtPostgres(server, check, signal);
+      return "isUsable" in server ? server : lookAtPostgres(server, check, signal).catch(notAlikeYet);
     },
   };
 }
@@ -105,6 +105,13 @@ async function applicationTarget(config: Config): Promise<ConnectionTarget> {
 
 function notReadyYet(error: unknown) {
   if (error instanceof ScriptError && error.exitCode === exitCodes.notReady) return notYet(error.message);
+  throw error;
+}
+
+/** A bootstrap writes the secret first and sets the password then: for a moment the server refuses what the store says. */
+function notAlikeYet(error: unknown): Finding {
+  const isRefused = error instanceof ScriptError && error.exitCode === exitCodes.authentication;
+  if (isRefused) return { isUsable: false, reason: error.why ?? error.message, isMissing: true };
   throw error;
 }
 
