@@ -13,11 +13,12 @@ const override = "docker-compose.override.yml";
 
 test("up --wait fails when init fails, names the cause, and starts no dependent", async () => {
   await using stack = await makeComposeStack({ POSTGRES_USER: "postgres" });
+  const alone = await stack.compose("up", "--wait");
+  assert.notEqual(alone.exitCode, 0, "though nothing else depends on init");
+  assert.match(alone.stderr, /service "init" didn't complete successfully: exit 2/);
   const dependent = `services: { application: { image: "${process.env["POSTGRES_IMAGE"]}", entrypoint: [sleep, "60"], depends_on: { init: { condition: service_completed_successfully } } } }`;
   await writeFile(join(stack.dir, override), dependent);
-  const up = await stack.compose("up", "--wait");
-  assert.notEqual(up.exitCode, 0);
-  assert.match(up.stderr, /service "init" didn't complete successfully: exit 2/);
+  assert.notEqual((await stack.compose("up", "--wait")).exitCode, 0);
   assert.match(await stack.mustCompose("logs", "init"), /POSTGRES_USER\) must be a login of the application's own/);
   assert.equal(await stack.mustCompose("ps", "--quiet", "application"), "");
 });
