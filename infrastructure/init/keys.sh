@@ -7,7 +7,7 @@ umask 077
 
 # The image is PostgreSQL's own: a volume that it can't read is told now, not by a server that ends again and again.
 image=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
-volume=$(cat /data/PG_VERSION 2>/dev/null || echo "$image")
+volume=$(cat /var/lib/postgresql/data/PG_VERSION 2>/dev/null || echo "$image")
 if [ "$volume" != "$image" ]; then
   echo "error: the data volume was made by PostgreSQL $volume, and the image is PostgreSQL $image" >&2
   echo "  fix: name that version's image (POSTGRES_IMAGE=postgres:$volume-alpine); to move on: back up, destroy, restore" >&2
