@@ -11,6 +11,7 @@ export const command = defineScriptGroup({
     stop: () => import("./stop.ts").then((script) => script.command),
     destroy: () => import("./destroy.ts").then((script) => script.command),
     secrets: () => import("./secrets.ts").then((script) => script.command),
+    "wait-for": () => import("./wait-for.ts").then((script) => script.command),
     schema: () => import("./schema.ts").then((script) => script.command),
   },
 });

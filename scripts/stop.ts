@@ -1,4 +1,4 @@
-// Stops the embedded server and the local Vault.
+// Stops the embedded server and the local Vault, or the containers.
 // Reads: configuration, the stack directory. Writes: nothing but what the server flushes.
 // Exits: 0 stopped, or nothing ran · 2 configuration · 5 locked · 8 external server · 124 timeout
 import { defineScript } from "./lib/cli/define-script.ts";
@@ -14,10 +14,11 @@ export const command = defineScript({
     const { stopStack } = await import("./lib/stack/remove.ts");
     return stopStack(await openStack(loadConfig(args)), { reporter, signal });
   },
-  print({ pid, vaultPid }, output) {
+  print({ pid, vaultPid, containers }, output) {
+    for (const name of containers) output.result(`stopped ${name}`);
     if (pid !== null) output.result(`stopped PostgreSQL (pid ${pid})`);
     if (vaultPid !== null) output.result(`stopped Vault (pid ${vaultPid})`);
-    if (pid === null && vaultPid === null) output.result("nothing was running");
+    if (pid === null && vaultPid === null && containers.length === 0) output.result("nothing was running");
   },
 });
 

@@ -4,10 +4,11 @@ import { fileURLToPath } from "node:url";
 import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
+import { parseDuration } from "./duration.ts";
 import { type Environment, environment } from "./runtime.ts";
 
 /** Where PostgreSQL runs. */
-export type Mode = "embedded" | "external";
+export type Mode = "embedded" | "compose" | "external";
 
 /** A server as `DATABASE_URL` or the PG* variables describe it. */
 export interface ExternalServer {
@@ -47,6 +48,8 @@ export interface Config {
   readonly stackDir: string;
   /** Undefined: the stack's own port. */
   readonly port: number | undefined;
+  /** The port of this host by which programs outside the server's network reach it. Undefined: the server's own. */
+  readonly localPort: number | undefined;
   /** Undefined: what the stack remembers, else `cqrs_db`. */
   readonly database: string | undefined;
   /** The application's login. Undefined: what the stack remembers, else `cqrs_user`. */
@@ -79,8 +82,8 @@ export interface ConfigFlags {
 /** Where configuration is read from; only tests give it. */
 export interface ConfigSources {
   readonly environment?: Environment;
-  /** Path of the `.env` file; absent is allowed. */
-  readonly dotEnvFile?: string;
+  /** Path of the `.env` file; absent is allowed, null reads none. */
+  readonly dotEnvFile?: string | null;
 }
 
 /** The folder of `package.json`: what the product reads is found from here. */
@@ -89,7 +92,6 @@ export const packageDir: string = resolve(dirname(fileURLToPath(import.meta.url)
 const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "cqrs_vault", "public", "none"];
 /** Databases that every server has; none of them is an application's. */
 export const reservedDatabases: readonly string[] = ["postgres", "template0", "template1"];
-const unitMs = { ms: 1, s: 1000, m: 60_000 } as const;
 
 const port = v.pipe(
   v.string(),
@@ -124,13 +126,10 @@ const password = v.pipe(
 );
 const duration = v.pipe(
   v.string(),
-  v.regex(/^\d{1,9}(ms|s|m)$/, "must be a duration such as 500ms, 60s or 5m"),
-  v.transform((text) => {
-    const [, amount, unit] = /^(\d+)(ms|s|m)$/.exec(text) as unknown as [string, string, keyof typeof unitMs];
-    return Number(amount) * unitMs[unit];
-  }),
+  v.check((text) => parseDuration(text) !== undefined, "must be a duration such as 500ms, 60s or 5m"),
+  v.transform((text) => parseDuration(text) as number),
 );
-const mode = v.picklist(["embedded", "external"], "must be embedded or external");
+const mode = v.picklist(["embedded", "compose", "external"], "must be embedded, compose or external");
 const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
 const tlsMode = v.picklist(
   ["disable", "allow", "prefer", "require", "verify-full"],
@@ -162,6 +161,7 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     mode: read.setting("CQRS_MODE", mode, "mode"),
     stackDir: resolve(packageDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
     port: read.setting("POSTGRES_PORT", port, "port"),
+    localPort: read.setting("CQRS_LOCAL_PORT", port),
     database: read.setting("POSTGRES_DB", database, "database"),
     user: read.setting("POSTGRES_USER", login, "user"),
     password: read.setting("POSTGRES_PASSWORD", password),
@@ -240,7 +240,8 @@ class SettingsReader {
   constructor(flags: ConfigFlags, sources: ConfigSources) {
     this.#flags = { ...flags };
     this.#environment = sources.environment ?? environment();
-    this.#dotEnv = readDotEnv(sources.dotEnvFile ?? join(packageDir, ".env"));
+    const { dotEnvFile = join(packageDir, ".env") } = sources;
+    this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
   }
 
   /** @returns the checked value, or undefined when no source has it or it is wrong */

@@ -25,6 +25,7 @@ test("loadConfig() has a default for all that needs one", () => {
     mode: undefined,
     stackDir: `${packageDir}/infrastructure`,
     port: undefined,
+    localPort: undefined,
     database: undefined,
     user: undefined,
     password: undefined,
@@ -80,7 +81,7 @@ test("loadConfig() finds a relative stack directory from the project", () => {
 });
 
 const wrong: readonly (readonly [variable: string, value: string, problem: string])[] = [
-  ["CQRS_MODE", "docker", "--mode (CQRS_MODE) must be embedded or external"],
+  ["CQRS_MODE", "docker", "--mode (CQRS_MODE) must be embedded, compose or external"],
   ["POSTGRES_PORT", "0", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
   ["POSTGRES_PORT", "65536", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
   ["POSTGRES_PORT", "5432 ", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],

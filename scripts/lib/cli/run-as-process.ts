@@ -34,8 +34,11 @@ export async function runAsProcess(root: CommandDef): Promise<void> {
   using signals = catchSignals();
   try {
     const resolved = await resolveCommand(root, rawArgs);
-    process.exitCode = await runResolved(resolved, output, signals.signal, startedAt);
+    const outcome = await runResolved(resolved, output, signals.signal, startedAt);
     signals.throwIfCaught();
+    const following = outcome.follow?.();
+    if (following !== undefined) signals[Symbol.dispose]();
+    process.exitCode = (await following) ?? outcome.exitCode;
   } catch (error) {
     process.exitCode = report(signals.caught ?? error, output);
   }
@@ -51,12 +54,12 @@ async function runResolved(
   output: Output,
   signal: AbortSignal,
   startedAt: number,
-): Promise<number> {
+): Promise<Pick<Outcome, "exitCode" | "follow">> {
   const { command, rawArgs } = resolved;
   if (asksFor(rawArgs, "--help", "-h")) return printHelp(resolved, output);
   if (asksFor(rawArgs, "--version")) {
     output.result(`${manifest.name} ${manifest.version}`);
-    return exitCodes.ok;
+    return { exitCode: exitCodes.ok };
   }
   if (command.run === undefined) throw await missingSubcommand(resolved);
   await checkArguments(rawArgs, (command.args ?? {}) as ArgsDef);
@@ -67,7 +70,7 @@ async function runResolved(
   } else {
     outcome.print();
   }
-  return outcome.exitCode;
+  return outcome;
 }
 
 async function invoke({ command, rawArgs }: ResolvedCommand, output: Output, signal: AbortSignal): Promise<Outcome> {
@@ -120,9 +123,9 @@ async function missingSubcommand(resolved: ResolvedCommand): Promise<ScriptError
   return usageError(`${resolved.name} needs a command`, `One of: ${names.join(", ")}. See --help.`);
 }
 
-async function printHelp({ command, parent }: ResolvedCommand, output: Output): Promise<number> {
+async function printHelp({ command, parent }: ResolvedCommand, output: Output): Promise<Pick<Outcome, "exitCode">> {
   output.result(await renderUsage(command, parent));
-  return exitCodes.ok;
+  return { exitCode: exitCodes.ok };
 }
 
 function asksFor(rawArgs: readonly string[], ...flags: string[]): boolean {

@@ -18,6 +18,8 @@ export interface ApplicationEndpoint {
   readonly port: number;
   readonly database: string;
   readonly username: string;
+  /** How programs on the host reach it, where that is another way. */
+  readonly local?: { readonly host: string; readonly port: number } | undefined;
 }
 
 /** Keys of the secret that applications read. */
@@ -78,7 +80,7 @@ export async function ensureApplicationSecret(
   });
   const secret = main.data as ApplicationSecret;
   const local = await reconcile(store, secretPaths.applicationLocal, () =>
-    makeSecret({ ...endpoint, username: secret.username }, secret.password),
+    makeSecret({ ...endpoint, ...endpoint.local, username: secret.username }, secret.password),
   );
   return { secret, isChanged: main.isWritten || local.isWritten };
 }

@@ -8,6 +8,7 @@ import { checkLogin, reconcilePassword } from "../postgres/login.ts";
 import { ensureRoles, readAdministrator } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret, type LoginPair } from "../secrets/application-secret.ts";
+import { startContainers } from "./compose/life-cycle.ts";
 import { startEmbeddedServer } from "./embedded.ts";
 import { type AdministratorSession, keepOutOfLog, readLogins, settleLogins } from "./logins.ts";
 import { rememberedSecrets } from "./secret-store.ts";
@@ -42,19 +43,17 @@ type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<voi
  */
 export async function bootstrap(config: Config, run: StackRun): Promise<BootstrapResult> {
   const found = await openStack(config);
-  const isLocal = found.mode === "embedded" || found.secretsPlace === "local-vault";
+  const isLocal = found.mode !== "external" || found.secretsPlace === "local-vault";
   using _lock = isLocal ? await lockForRun(found, "bootstrap", run) : undefined;
   const steps: FinishedStep[] = [];
   const step: StepRunner = async (name, work) => {
     run.signal.throwIfAborted();
     steps.push(await run.reporter.step(name, work));
   };
-  const stack = await prepareSecrets(found, run, step);
-  const target =
-    stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
-  const application = await prepareDatabase(stack, target, run, step);
+  const isCompose = found.mode === "compose";
+  const application = isCompose ? await startContainers(found, run, step) : await prepare(found, run, step);
   return {
-    mode: stack.mode,
+    mode: found.mode,
     url: maskedUrl(application),
     host: application.host,
     port: application.port,
@@ -63,6 +62,13 @@ export async function bootstrap(config: Config, run: StackRun): Promise<Bootstra
     isChanged: steps.some(({ isChanged }) => isChanged),
     steps,
   };
+}
+
+async function prepare(found: Stack, run: StackRun, step: StepRunner): Promise<ConnectionTarget> {
+  const stack = await prepareSecrets(found, run, step);
+  const target =
+    stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
+  return prepareDatabase(stack, target, run, step);
 }
 
 /** A Vault that was made just now has an address and credentials that the stack did not know before. */
@@ -83,7 +89,7 @@ async function prepareDatabase(
   run: StackRun,
   step: StepRunner,
 ): Promise<ConnectionTarget> {
-  await using connection = await connectAnywhere(target, run.signal);
+  await using connection = await connectAnywhere(target, stack.config, run.signal);
   const { sql } = connection;
   const administrator = await readAdministrator(sql);
   await keepOutOfLog({ sql, administrator });
@@ -109,7 +115,8 @@ async function prepareCredentials(
   const { database, user, config } = stack;
   let application = { host, port, database, user: login, password: "", ...(tls === undefined ? {} : { tls }) };
   await step("credentials", async () => {
-    const endpoint = { host, port, database, username: user };
+    const local = config.localPort === undefined ? undefined : { host: "127.0.0.1", port: config.localPort };
+    const endpoint = { host, port, database, username: user, local };
     const { secret, isChanged } = await ensureApplicationSecret(stack.secrets, endpoint, config.password);
     application = { ...application, user: secret.username, password: secret.password };
     // A rotation has overtaken us since the roles were looked at, and what it retired was repaired.
@@ -146,8 +153,19 @@ async function applyPending(target: ConnectionTarget, stack: Stack, run: StackRu
   return outcome(applied.length === 0 ? [] : [`applied ${applied.length} of ${total} files`], `${total} files applied`);
 }
 
+/** In the init container the password is the keys volume's; the data volume may be an older one. */
+function explainLogin(error: unknown, target: ConnectionTarget, { localPort }: Config): unknown {
+  const explained = explainConnectionError(error, target);
+  const isInit = localPort !== undefined && connectionFailure(error) === "wrong-password";
+  if (!isInit || !(explained instanceof ScriptError)) return explained;
+  const { code, exitCode, message } = explained;
+  const why = `${explained.why}\nThe volume of the data is older than the one of the keys, which holds another password.`;
+  const fix = "docker compose exec -T postgres sh /superuser-password.sh";
+  return new ScriptError({ code, exitCode, message, why, fix });
+}
+
 /** The database to be made may not exist yet; another one of the server does for making it. */
-async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): Promise<Connection> {
+async function connectAnywhere(target: ConnectionTarget, config: Config, signal: AbortSignal): Promise<Connection> {
   for (const database of [target.database, ...maintenanceDatabases]) {
     const candidate = { ...target, database };
     const connection = connect(candidate, { applicationName: "cqrs-postgres bootstrap", signal });
@@ -156,7 +174,7 @@ async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): P
       return connection;
     } catch (error) {
       await connection[Symbol.asyncDispose]();
-      if (connectionFailure(error) !== "no-database") throw explainConnectionError(error, candidate);
+      if (connectionFailure(error) !== "no-database") throw explainLogin(error, candidate, config);
     }
   }
   throw new ScriptError({

@@ -12,6 +12,7 @@ import {
   secretPaths,
 } from "../secrets/application-secret.ts";
 import type { SecretStore } from "../secrets/store.ts";
+import { readComposeSettings } from "./compose/settings.ts";
 import { lockStack } from "./lock.ts";
 import { openFileStore, openSecretStore, type SecretsPlace, type SecretsUser, secretsPlace } from "./secret-store.ts";
 import { readState, type StackState } from "./state.ts";
@@ -46,10 +47,11 @@ const defaults = { mode: "embedded", database: "cqrs_db", user: "cqrs_user" } as
  *
  * @param user as whom the secret store is used
  */
-export async function openStack(config: Config, user: SecretsUser = "script"): Promise<Stack> {
-  const remembered = await readState(config.stackDir);
+export async function openStack(given: Config, user: SecretsUser = "script"): Promise<Stack> {
+  const remembered = await readState(given.stackDir);
+  const mode = given.mode ?? remembered?.mode ?? defaults.mode;
+  const config = mode === "compose" ? await readComposeSettings(given, remembered) : given;
   const place = secretsPlace(config, remembered);
-  const mode = config.mode ?? remembered?.mode ?? defaults.mode;
   return {
     config,
     mode,
@@ -84,7 +86,8 @@ export function lockForRun(stack: Stack, command: string, { reporter, signal }: 
  * @throws {ScriptError} `NOT_RUNNING` or `SECRETS_MISSING` (exit 3), or `CONFIGURATION` (exit 2) for an external server nobody named
  */
 export async function administratorTarget(stack: Stack): Promise<ConnectionTarget> {
-  if (stack.mode === "external") return externalTarget(stack);
+  if (stack.mode === "compose" && stack.config.externalServer === undefined) throw notRunning(stack);
+  if (stack.mode !== "embedded") return externalTarget(stack);
   const found = await findPostmaster(stack.dataDir);
   const secret = await stack.ownSecrets.read(secretPaths.superuser);
   if (found.state !== "running") throw notRunning(stack);
@@ -117,7 +120,7 @@ export function notRunning(stack: Stack, data?: unknown): ScriptError {
     code: "NOT_RUNNING",
     exitCode: exitCodes.notReady,
     message: "PostgreSQL is not running",
-    why: `No server of ours serves ${stack.dataDir}.`,
+    why: stack.mode === "compose" ? "Its container does not run." : `No server of ours serves ${stack.dataDir}.`,
     fix: "bun run bootstrap",
     data,
   });

@@ -56,7 +56,8 @@ interface ServerFacts {
 export async function readStatus(config: Config, signal: AbortSignal): Promise<StackStatus> {
   const stack = await openStack(config);
   const postmaster = stack.mode === "embedded" ? await findPostmaster(stack.dataDir) : undefined;
-  const isStopped = postmaster !== undefined && postmaster.state !== "running";
+  const isUp = stack.mode !== "compose" || stack.config.externalServer !== undefined;
+  const isStopped = !isUp || (postmaster !== undefined && postmaster.state !== "running");
   const secrets = await readSecretsState(stack);
   if (isStopped) throw notRunning(stack, stoppedStatus(stack, secrets));
   const target = await administratorTarget(stack);
@@ -127,7 +128,7 @@ function stoppedStatus(stack: Stack, secrets: SecretsState): StackStatus {
     url: null,
     pid: null,
     port: stack.remembered?.port ?? null,
-    dataDirectory: stack.dataDir,
+    dataDirectory: stack.mode === "embedded" ? stack.dataDir : null,
     sizeBytes: null,
     uptimeSeconds: null,
     pendingMigrations: null,
