@@ -11,6 +11,7 @@ export const command = defineScriptGroup({
     stop: () => import("./stop.ts").then((script) => script.command),
     destroy: () => import("./destroy.ts").then((script) => script.command),
     backup: () => import("./backup.ts").then((script) => script.command),
+    restore: () => import("./restore.ts").then((script) => script.command),
     schema: () => import("./schema.ts").then((script) => script.command),
   },
 });

@@ -3,34 +3,53 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { loadConfig } from "../../scripts/lib/config.ts";
 import { type BackupOptions, type BackupResult, createBackup } from "../../scripts/lib/stack/backup.ts";
+import { type RestoreOptions, type RestoreResult, restoreArchive } from "../../scripts/lib/stack/restore.ts";
 import { openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
-import type { TestDatabase } from "./database.ts";
+import { type TestDatabase, withDatabase } from "./database.ts";
 import { sharedStack, silentRun } from "./stack.ts";
 
-/** A folder for archives, removed when it is disposed of. */
-export interface ArchiveFolder extends AsyncDisposable {
-  readonly dir: string;
+/** A database of a test's own, and a folder for its archives. */
+export interface ArchiveTest extends AsyncDisposable {
+  readonly database: TestDatabase;
+  /** Where its archives are. */
+  readonly folder: string;
+  backUp(options?: Partial<BackupOptions>): Promise<BackupResult>;
+  /** Restores the latest archive, unless another one is named. */
+  restore(options?: Partial<RestoreOptions>): Promise<RestoreResult>;
 }
 
-/** Makes a folder for archives. */
-export async function withArchiveFolder(): Promise<ArchiveFolder> {
-  const dir = await mkdtemp(join(tmpdir(), "cqrs-archives-"));
-  return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
+/** Makes a database and a folder for its archives; both are removed when they are disposed of. */
+export async function withArchives(): Promise<ArchiveTest> {
+  const database = await withDatabase();
+  const folder = await mkdtemp(join(tmpdir(), "cqrs-archives-"));
+  const stack = await openStackOf(database);
+  return {
+    database,
+    folder,
+    backUp: (options = {}) => createBackup(stack, { to: folder, onProgress: () => {}, ...options }, silentRun),
+    restore: (options = {}) => restoreArchive(stack, { ...defaults, from: folder, ...options }, silentRun),
+    async [Symbol.asyncDispose]() {
+      await rm(folder, { recursive: true, force: true });
+      await database[Symbol.asyncDispose]();
+    },
+  };
 }
+
+const defaults: RestoreOptions = {
+  archive: "latest",
+  // A test's clone of a database shall not stay.
+  isOldDropped: true,
+  isMigrated: false,
+  isOnlyEventStore: false,
+  until: undefined,
+  isDryRun: false,
+  confirm: async () => {},
+  onProgress: () => {},
+};
 
 /** Opens the stack of the tests' cluster as one whose database is a test's own. */
-export async function openStackOf(database: TestDatabase): Promise<Stack> {
+async function openStackOf(database: TestDatabase): Promise<Stack> {
   const { stackDir } = await sharedStack();
   const sources = { environment: { CQRS_STACK_DIR: stackDir }, dotEnvFile: "/dev/null" };
   return openStack(loadConfig({ mode: "embedded", database: database.name }, sources));
-}
-
-/** Backs a test's database up. */
-export async function backUp(
-  database: TestDatabase,
-  folder: ArchiveFolder,
-  options: Partial<BackupOptions> = {},
-): Promise<BackupResult> {
-  const stack = await openStackOf(database);
-  return createBackup(stack, { to: folder.dir, onProgress: () => {}, ...options }, silentRun);
 }

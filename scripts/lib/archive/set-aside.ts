@@ -1,3 +1,4 @@
+import type { TransactionSql } from "postgres";
 import type { Sql } from "../postgres/connect.ts";
 import { errorCode } from "../postgres/connection-error.ts";
 import { quoteIdentifier, quoteLiteral } from "../postgres/quote.ts";
@@ -48,15 +49,11 @@ export async function setAside(tx: Sql, tables: readonly CatalogTable[]): Promis
 /** A view may depend on a primary key; then the key stays. */
 async function drop(tx: Sql, part: SetAside): Promise<boolean> {
   try {
-    await tx.unsafe("savepoint part");
-    await tx.unsafe(part.drop);
+    await (tx as unknown as TransactionSql).savepoint((savepoint) => savepoint.unsafe(part.drop));
     return true;
   } catch (error) {
-    await tx.unsafe("rollback to savepoint part");
     if (errorCode(error) === dependentObjects) return false;
     throw error;
-  } finally {
-    await tx.unsafe("release savepoint part");
   }
 }
 

@@ -21,9 +21,9 @@ export function temporaryDatabase(database: string, purpose: TemporaryPurpose): 
   return shorten(database, `_${purpose}_${mark}`);
 }
 
-/** @returns the name under which a replaced database is kept: `cqrs_db_before_20261125T031500Z` */
+/** @returns the name under which a replaced database is kept: `cqrs_db_before_20261125T031500123Z` */
 export function keptDatabase(database: string, now: Date): string {
-  return shorten(database, `_before_${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, "")}Z`);
+  return shorten(database, `_before_${now.toISOString().replaceAll(/[-:.]/g, "")}`);
 }
 
 /** Lists the databases that restores have replaced, the oldest first. */
@@ -33,7 +33,7 @@ export async function readKeptDatabases(sql: Sql, database: string): Promise<str
   const rows = await sql<{ name: string }[]>`
     select datname::text as name from pg_catalog.pg_database
     where starts_with(datname::text, ${prefix})
-      and substr(datname::text, ${prefix.length + 1}) ~ '^\\d{8}T\\d{6}Z$' order by 1`;
+      and substr(datname::text, ${prefix.length + 1}) ~ '^\\d{8}T\\d{9}Z$' order by 1`;
   return rows.map(({ name }) => name);
 }
 

@@ -3,6 +3,7 @@ import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "../archi
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { ensureDatabase } from "../postgres/database.ts";
+import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles, readAdministrator } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
@@ -33,19 +34,18 @@ export async function prepareDatabase(
   const prepared = { ...target, database: name };
   const drop = async () => {
     // A connection of its own: the others may have been ended by a signal.
-    await using connection = connect(
-      { ...target, database: "template1" },
-      { applicationName: "cqrs-postgres clean up" },
-    );
-    await dropDatabase(connection.sql, name).catch(() => {});
+    await using connection = await connectForMaintenance(target, { applicationName: "cqrs-postgres clean up" });
+    await dropDatabase(connection.sql, name);
   };
+  // What can't be dropped now, as the server is gone, the next run drops.
+  const tryToDrop = () => drop().catch(() => {});
   await dropDatabase(maintenance, name);
   try {
     await ensureDatabase(maintenance, await readAdministrator(maintenance), name);
     await applyAll(prepared, sqlDir, stack, run);
-    return { target: prepared, fingerprint: await fingerprintOf(prepared, run), [Symbol.asyncDispose]: drop };
+    return { target: prepared, fingerprint: await fingerprintOf(prepared, run), [Symbol.asyncDispose]: tryToDrop };
   } catch (error) {
-    await drop();
+    await tryToDrop();
     throw error;
   }
 }
