@@ -10,9 +10,9 @@ export const command = defineScriptGroup({
     status: () => import("./status.ts").then((script) => script.command),
     stop: () => import("./stop.ts").then((script) => script.command),
     destroy: () => import("./destroy.ts").then((script) => script.command),
+    schema: () => import("./schema.ts").then((script) => script.command),
     backup: () => import("./backup.ts").then((script) => script.command),
     restore: () => import("./restore.ts").then((script) => script.command),
-    schema: () => import("./schema.ts").then((script) => script.command),
   },
 });
 

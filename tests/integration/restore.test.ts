@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { packageDir } from "../../scripts/lib/config.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import type { BackupResult } from "../../scripts/lib/stack/backup.ts";
 import type { RestoreResult } from "../../scripts/lib/stack/restore.ts";
@@ -18,7 +19,7 @@ test("restore brings back a database that is equal in every row, sequence and ob
   await using project = await copyProject();
   await using stack = await makeTestStack();
   const migration = join(project.dir, "sql/migrations/9000-awkward.sql");
-  await copyFile(join(import.meta.dirname, "../support/fixtures/awkward.sql"), migration);
+  await copyFile(join(packageDir, "tests/support/fixtures/awkward.sql"), migration);
   const run = <Data>(words: readonly string[]) => runInProject<Data>(project.dir, stack, words);
   await run(["bootstrap"]);
   await fillWithEvents(stack);
