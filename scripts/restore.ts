@@ -20,6 +20,7 @@ export const command = defineScript({
     only: { type: "string", valueHint: "event_store", description: "Restore the event store; leave the rest empty" },
     "until-position": { type: "string", valueHint: "number", description: "The last event to restore; implies --only" },
     "until-time": { type: "string", valueHint: "time", description: "Restore no event that is later; implies --only" },
+    "key-file": { type: "string", valueHint: "file", description: "A file with the key of an encrypted archive" },
     "dry-run": { type: "boolean", description: "Check everything, write nothing" },
   },
   async run({ args, reporter, signal, canAsk }) {
@@ -42,6 +43,7 @@ export const command = defineScript({
     const options = {
       archive: args.archive,
       from: args.from,
+      keyFile: args["key-file"],
       into: args.into,
       isOldDropped: args["drop-old"] === true,
       isMigrated: args.migrate === true,

@@ -8,9 +8,10 @@ import { openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
 import { type TestDatabase, withDatabase } from "./database.ts";
 import { sharedStack, silentRun } from "./stack.ts";
 
-/** A database of a test's own, and a folder for its archives. */
+/** A database of a test's own, a stack whose database it is, and a folder for its archives. */
 export interface ArchiveTest extends AsyncDisposable {
   readonly database: TestDatabase;
+  readonly stack: Stack;
   /** Where its archives are. */
   readonly folder: string;
   backUp(options?: Partial<BackupOptions>): Promise<BackupResult>;
@@ -25,6 +26,7 @@ export async function withArchives(): Promise<ArchiveTest> {
   const stack = await openStackOf(database);
   return {
     database,
+    stack,
     folder,
     backUp: (options = {}) => createBackup(stack, { to: folder, onProgress: () => {}, ...options }, silentRun),
     restore: (options = {}) => restoreArchive(stack, { ...defaults, from: folder, ...options }, silentRun),

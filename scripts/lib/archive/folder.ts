@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
@@ -11,7 +11,12 @@ export interface ListedArchive {
   readonly manifest: Manifest;
   /** Bytes on the disk. */
   readonly sizeBytes: number;
+  /** When it was last found to be whole; null when nobody has looked. */
+  readonly verifiedAt: string | null;
 }
+
+/** Stands beside the manifest, and is no part of the archive. */
+const verifiedName = "verified-at";
 
 /** What a name ends with while the archive is not whole. */
 const partialEnd = ".partial";
@@ -73,9 +78,16 @@ export async function listArchives(folder: string): Promise<ListedArchive[]> {
   for (const name of names) {
     const dir = join(folder, name);
     const manifest = name.endsWith(partialEnd) ? undefined : await readManifest(dir).catch(() => undefined);
-    if (manifest !== undefined) archives.push({ dir, manifest, sizeBytes: archiveBytes(manifest) });
+    if (manifest === undefined) continue;
+    const verifiedAt = await readFile(join(dir, verifiedName), "utf8").catch(() => null);
+    archives.push({ dir, manifest, sizeBytes: archiveBytes(manifest), verifiedAt });
   }
   return archives.toSorted((a, b) => (a.manifest.startedAt < b.manifest.startedAt ? -1 : 1));
+}
+
+/** Remembers that an archive was found to be whole; one that can't be written to is verified all the same. */
+export async function markVerified(dir: string, now: Date): Promise<void> {
+  await writeFile(join(dir, verifiedName), now.toISOString(), { mode: 0o600 }).catch(() => {});
 }
 
 /** @returns bytes of all files but the manifest */

@@ -40,6 +40,8 @@ const manifest = v.object({
   fingerprint: v.object({ hash: sha256, objects: v.record(v.string(), sha256) }),
   /** The log was complete up to here before the snapshot was taken. */
   safePosition: bigint,
+  /** Id of the last event up to there: whether a database still has this history is told by it. */
+  safeEvent: v.nullable(v.string()),
   /** The greatest position in the archive. */
   lastPosition: bigint,
   /** Files of `sql/` that made the schema, in the order in which they are applied. */

@@ -10,7 +10,7 @@ import type { Seal } from "./seal.ts";
 /** Fixed, so that archives of the same data are the same. */
 export const compressionLevel = 3;
 /** So much of a table is in memory at once, about twice over: once as text, once compressed. */
-const segmentBytes = 8 * 1024 * 1024;
+const segmentBytes = 4 * 1024 * 1024;
 
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);

@@ -61,9 +61,9 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     const fingerprint = await options.checkFingerprint(tx);
     const tables = await writeTables(tx, options);
     const sequences = await readSequences(tx);
-    return { ...facts, fingerprint, tables, sequences, lastPosition: await readLastPosition(tx) };
+    return { ...facts, fingerprint, tables, sequences, ...(await readLogEnd(tx, options.safePosition)) };
   });
-  const { server, database, fingerprint, tables, sequences, lastPosition } = content;
+  const { server, database, fingerprint, tables, sequences, safeEvent, lastPosition } = content;
   const { id, base, safePosition, seal } = options;
   const manifest: Manifest = {
     format: formatVersion,
@@ -76,6 +76,7 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     endedAt: new Date().toISOString(),
     fingerprint,
     safePosition,
+    safeEvent,
     lastPosition,
     schema: [...options.schema],
     tables,
@@ -96,10 +97,18 @@ async function readFacts(tx: Sql): Promise<Facts> {
   return facts;
 }
 
-async function readLastPosition(tx: Sql): Promise<string> {
+async function readLogEnd(tx: Sql, safePosition: string): Promise<Pick<Manifest, "safeEvent" | "lastPosition">> {
   const [row] = await tx<{ last: string }[]>`
     select coalesce(max(global_position), 0)::text as last from event_store.domain_event`;
-  return row?.last ?? "0";
+  return { safeEvent: await readEventAt(tx, safePosition), lastPosition: row?.last ?? "0" };
+}
+
+/** @returns id of the last event up to a position; null when there is none */
+export async function readEventAt(sql: Sql, position: string): Promise<string | null> {
+  const [row] = await sql<{ id: string }[]>`
+    select event_id::text as id from event_store.domain_event
+    where global_position <= ${position}::bigint order by global_position desc limit 1`;
+  return row?.id ?? null;
 }
 
 async function writeTables(tx: Sql, options: WriteOptions): Promise<ArchivedTable[]> {

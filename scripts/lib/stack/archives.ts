@@ -1,9 +1,10 @@
-import { findArchive, type ListedArchive, listArchives } from "../archive/folder.ts";
+import { findArchive, type ListedArchive, listArchives, markVerified } from "../archive/folder.ts";
 import type { Manifest } from "../archive/manifest.ts";
-import { noSeal } from "../archive/seal.ts";
 import { verifyArchive, verifyDeeply } from "../archive/verify.ts";
+import { sealForReading } from "./archive-key.ts";
 import { backupsDir } from "./backup.ts";
-import type { Stack } from "./stack.ts";
+import { rehearseRestore, type SourceOptions } from "./restore.ts";
+import type { Stack, StackRun } from "./stack.ts";
 
 /** An archive as `backup list` tells of it. */
 export interface BackupEntry {
@@ -19,6 +20,8 @@ export interface BackupEntry {
   readonly lastPosition: string;
   readonly sizeBytes: number;
   readonly isEncrypted: boolean;
+  /** When it was last found to be whole; null when nobody has looked. */
+  readonly verifiedAt: string | null;
 }
 
 /** What a verification found. */
@@ -26,7 +29,7 @@ export interface VerifiedBackup {
   readonly archive: string;
   readonly id: string;
   readonly rows: number;
-  readonly depth: "quick" | "deep";
+  readonly depth: "quick" | "deep" | "restored";
 }
 
 /** Lists the archives of a folder, the oldest first. */
@@ -34,22 +37,32 @@ export async function listBackups(stack: Stack, from?: string): Promise<BackupEn
   return (await listArchives(from ?? backupsDir(stack))).map(describe);
 }
 
+/** How thoroughly an archive is checked. */
+export interface VerifyOptions extends SourceOptions {
+  /** `quick`: sizes and digests; `deep`: decompressed and counted; `restored`: into a database that is dropped again. */
+  readonly depth: VerifiedBackup["depth"];
+}
+
 /**
- * Checks an archive.
+ * Checks an archive, and remembers that it was found to be whole.
  *
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11)
  */
-export async function verifyBackup(
-  stack: Stack,
-  options: { readonly archive: string; readonly from?: string | undefined; readonly deep?: boolean | undefined },
-): Promise<VerifiedBackup> {
+export async function verifyBackup(stack: Stack, options: VerifyOptions, run: StackRun): Promise<VerifiedBackup> {
   const archive = await findArchive(options.from ?? backupsDir(stack), options.archive);
-  const isDeep = options.deep === true;
-  const manifest = isDeep ? await verifyDeeply(archive, noSeal) : await verifyArchive(archive);
-  return { archive, id: manifest.id, rows: countRows(manifest), depth: isDeep ? "deep" : "quick" };
+  const manifest = await verifyTo(stack, archive, options, run);
+  await markVerified(archive, new Date());
+  return { archive, id: manifest.id, rows: countRows(manifest), depth: options.depth };
 }
 
-function describe({ dir, manifest, sizeBytes }: ListedArchive): BackupEntry {
+async function verifyTo(stack: Stack, dir: string, options: VerifyOptions, run: StackRun): Promise<Manifest> {
+  if (options.depth === "restored") return rehearseRestore(stack, options, run);
+  const manifest = await verifyArchive(dir);
+  if (options.depth === "quick") return manifest;
+  return verifyDeeply(dir, await sealForReading(stack, manifest, options.keyFile));
+}
+
+function describe({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive): BackupEntry {
   const { id, base, database, endedAt, lastPosition, encryption } = manifest;
   const kind = base === null ? "full" : "incremental";
   const rows = countRows(manifest);
@@ -65,6 +78,7 @@ function describe({ dir, manifest, sizeBytes }: ListedArchive): BackupEntry {
     lastPosition,
     sizeBytes,
     isEncrypted,
+    verifiedAt,
   };
 }
 

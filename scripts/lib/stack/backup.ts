@@ -1,9 +1,9 @@
 import { join } from "node:path";
-import { archiveBytes, archiveId, publishArchive } from "../archive/folder.ts";
+import { archiveBytes, archiveId, listArchives, publishArchive } from "../archive/folder.ts";
 import { lockArchives, lockHolderName } from "../archive/lock.ts";
 import type { Manifest } from "../archive/manifest.ts";
-import { noSeal, type Seal } from "../archive/seal.ts";
-import { type Progress, writeArchive, writeSchema } from "../archive/write.ts";
+import type { Seal } from "../archive/seal.ts";
+import { type Progress, readEventAt, writeArchive, writeSchema } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/connection-error.ts";
@@ -12,13 +12,17 @@ import { groupRoles } from "../postgres/roles.ts";
 import { readFingerprint } from "../schema/fingerprint.ts";
 import { planSchema, readLedger } from "../schema/ledger.ts";
 import { readSchema, type SchemaFile } from "../schema/source.ts";
+import { type EncryptionOptions, sealForWriting } from "./archive-key.ts";
 import { checkNoDrift, prepareDatabase } from "./prepare.ts";
 import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
 
 /** What to back up, and where to. */
 export interface BackupOptions {
   /** The folder of archives; the stack's own when left out. */
-  readonly to?: string;
+  readonly to?: string | undefined;
+  /** Only what is new since the last full archive in the folder. */
+  readonly isIncremental?: boolean;
+  readonly encryption?: EncryptionOptions;
   readonly onProgress: (progress: Progress) => void;
 }
 
@@ -52,9 +56,19 @@ export async function createBackup(stack: Stack, options: BackupOptions, run: St
   await lockArchives(maintenance.sql, target.database);
   const id = archiveId(target.database, new Date());
   try {
+    const folder = options.to ?? backupsDir(stack);
+    const seal = await sealForWriting(stack, options.encryption ?? { isEncrypted: false, keyFile: undefined }, id);
+    const candidates = options.isIncremental === true ? await listBases(folder, target.database) : undefined;
     let manifest: Manifest | undefined;
-    const archive = await publishArchive(options.to ?? backupsDir(stack), id, async (dir) => {
-      manifest = await writeFromSnapshot(stack, target, maintenance.sql, { ...options, dir, id, seal: noSeal }, run);
+    const archive = await publishArchive(folder, id, async (dir) => {
+      const { onProgress } = options;
+      manifest = await writeFromSnapshot(
+        stack,
+        target,
+        maintenance.sql,
+        { dir, id, seal, candidates, onProgress },
+        run,
+      );
     });
     return describeBackup(archive, manifest as unknown as Manifest);
   } catch (error) {
@@ -62,7 +76,35 @@ export async function createBackup(stack: Stack, options: BackupOptions, run: St
   }
 }
 
-interface WriteTarget extends BackupOptions {
+/** Full archives of the database, the newest first. */
+async function listBases(folder: string, database: string): Promise<Manifest[]> {
+  const manifests = (await listArchives(folder)).map(({ manifest }) => manifest);
+  return manifests.filter((manifest) => manifest.base === null && manifest.database === database).toReversed();
+}
+
+/**
+ * Finds the archive that the database's log continues. A restore may have turned the log back in between, and the same
+ * positions were drawn again; then the event at the end of that archive is another one, or none.
+ *
+ * @throws {ScriptError} `NO_BASE` (exit 8)
+ */
+async function chooseBase(sql: Sql, candidates: readonly Manifest[], fingerprint: string): Promise<Manifest["base"]> {
+  for (const { id, safePosition, safeEvent, fingerprint: theirs } of candidates) {
+    const isContinued = theirs.hash === fingerprint && (await readEventAt(sql, safePosition)) === safeEvent;
+    if (isContinued) return { id, safePosition };
+  }
+  throw new ScriptError({
+    code: "NO_BASE",
+    exitCode: exitCodes.refused,
+    message: "There is no full archive that an incremental one could continue",
+    why: `Of ${candidates.length} in this folder none has this schema and this log.`,
+    fix: "bun run backup",
+  });
+}
+
+interface WriteTarget {
+  readonly candidates: readonly Manifest[] | undefined;
+  readonly onProgress: BackupOptions["onProgress"];
   readonly dir: string;
   readonly id: string;
   readonly seal: Seal;
@@ -72,7 +114,7 @@ async function writeFromSnapshot(
   stack: Stack,
   target: ConnectionTarget,
   maintenance: Sql,
-  { dir, id, seal, onProgress }: WriteTarget,
+  { dir, id, seal, candidates, onProgress }: WriteTarget,
   run: StackRun,
 ): Promise<Manifest> {
   await using connection = connect(target, {
@@ -87,7 +129,7 @@ async function writeFromSnapshot(
   return await writeArchive(sql, {
     dir,
     id,
-    base: null,
+    base: candidates === undefined ? null : await chooseBase(sql, candidates, fingerprint.hash),
     seal,
     schema,
     safePosition: position?.safe ?? "0",

@@ -2,8 +2,7 @@ import { dirname, join } from "node:path";
 import { findArchive } from "../archive/folder.ts";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
 import { lockArchives, lockHolderName } from "../archive/lock.ts";
-import { corrupt } from "../archive/manifest.ts";
-import { noSeal } from "../archive/seal.ts";
+import { corrupt, type Manifest } from "../archive/manifest.ts";
 import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "../archive/swap.ts";
 import { verifyArchive } from "../archive/verify.ts";
 import type { Progress } from "../archive/write.ts";
@@ -14,8 +13,9 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
+import { sealForReading } from "./archive-key.ts";
 import { backupsDir } from "./backup.ts";
-import { checkNoDrift, fingerprintOf, prepareDatabase } from "./prepare.ts";
+import { checkNoDrift, fingerprintOf, type PreparedDatabase, prepareDatabase } from "./prepare.ts";
 import { checkRestorable, checkTarget, type TargetState } from "./restore-checks.ts";
 import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
 
@@ -25,6 +25,8 @@ export interface RestoreOptions {
   readonly archive: string;
   /** The folder of archives; the stack's own when left out. */
   readonly from?: string | undefined;
+  /** A file with the key of an encrypted archive; the secret store's own when left out. */
+  readonly keyFile?: string | undefined;
   /** Another database than the stack's; it must be new or empty. */
   readonly into?: string | undefined;
   /** Drops the database that is replaced, in place of keeping it. */
@@ -67,7 +69,7 @@ export interface RestoreResult extends RestorePlan {
  * `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5); before the swap: `INVARIANT` (exit 11)
  */
 export async function restoreArchive(stack: Stack, options: RestoreOptions, run: StackRun): Promise<RestoreResult> {
-  const sources = await openSources(await findArchive(options.from ?? backupsDir(stack), options.archive));
+  const sources = await openSources(stack, options);
   const server = await administratorTarget(stack);
   const target = { ...server, database: options.into ?? server.database };
   await using maintenance = await connectForMaintenance(target, {
@@ -89,6 +91,26 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
 }
 
 /**
+ * Restores an archive into a database that is dropped again: what a restore would do, but for the swap.
+ *
+ * @throws {ScriptError} what {@link restoreArchive} throws
+ */
+export async function rehearseRestore(stack: Stack, options: SourceOptions, run: StackRun): Promise<Manifest> {
+  const { archive, base } = await openSources(stack, options);
+  const target = await administratorTarget(stack);
+  const applicationName = lockHolderName("backup verify");
+  await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
+  await lockArchives(maintenance.sql, target.database);
+  await using scratch = await prepareDatabase(stack, maintenance.sql, target, "scratch", join(archive.dir, "sql"), run);
+  checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
+  const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: () => {} };
+  await load(scratch.target, archive, everything, run);
+  await checkUnchanged(scratch, run);
+  await checkInvariants(scratch.target, run);
+  return archive.manifest;
+}
+
+/**
  * Drops the databases that restores have replaced and kept.
  *
  * @returns their names
@@ -101,6 +123,9 @@ export async function dropKeptDatabases(stack: Stack, run: StackRun): Promise<st
   return names;
 }
 
+/** Which archive is meant, and how it is read. */
+export type SourceOptions = Pick<RestoreOptions, "archive" | "from" | "keyFile">;
+
 interface Sources {
   readonly archive: ArchiveSource;
   /** The full archive that it continues. */
@@ -108,14 +133,16 @@ interface Sources {
 }
 
 /** An archive that continues another one needs that beside it. */
-async function openSources(dir: string): Promise<Sources> {
+async function openSources(stack: Stack, { archive, from, keyFile }: SourceOptions): Promise<Sources> {
+  const dir = await findArchive(from ?? backupsDir(stack), archive);
   const manifest = await verifyArchive(dir);
-  const archive = { dir, manifest, seal: noSeal };
-  if (manifest.base === null) return { archive, base: undefined };
+  const source = { dir, manifest, seal: await sealForReading(stack, manifest, keyFile) };
+  if (manifest.base === null) return { archive: source, base: undefined };
   const baseDir = join(dirname(dir), manifest.base.id);
   const base = await verifyArchive(baseDir);
   if (base.id !== manifest.base.id) throw corrupt(baseDir, `It is ${base.id}, not ${manifest.base.id}.`);
-  return { archive, base: { dir: baseDir, manifest: base, seal: noSeal } };
+  const seal = await sealForReading(stack, base, keyFile);
+  return { archive: source, base: { dir: baseDir, manifest: base, seal } };
 }
 
 function planOf(
@@ -150,7 +177,7 @@ async function perform(
   checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, strangeCatalog);
   const { isOnlyEventStore, until, onProgress } = options;
   await load(prepared.target, archive, { base, isOnlyEventStore, until, onProgress }, run);
-  checkNoDrift(prepared.fingerprint, await fingerprintOf(prepared.target, run), "The load has changed the schema");
+  await checkUnchanged(prepared, run);
   const migrated = options.isMigrated ? await migrate(prepared.target, stack, run) : [];
   await checkInvariants(prepared.target, run);
   const old = state.isThere ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
@@ -162,6 +189,11 @@ async function perform(
   await swapDatabases(maintenance, other.sql, swap);
   if (old !== undefined && plan.kept === null) await dropDatabase(maintenance, old);
   return { ...plan, isRestored: true, migrated };
+}
+
+/** Every trigger is on again, every key is there. */
+async function checkUnchanged({ target, fingerprint }: PreparedDatabase, run: StackRun): Promise<void> {
+  checkNoDrift(fingerprint, await fingerprintOf(target, run), "The load has changed the schema");
 }
 
 async function load(
