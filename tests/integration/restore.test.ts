@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
 import { packageDir } from "../../scripts/lib/config.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
@@ -14,6 +16,7 @@ import { copyProject } from "../support/project-copy.ts";
 import { startProgram } from "../support/run-script.ts";
 import { failure } from "../support/schema-folder.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
+import { jsonContract } from "../unit/contracts.ts";
 
 test("restore brings back a database that is equal in every row, sequence and object, whatever is in it", async () => {
   await using project = await copyProject();
@@ -24,11 +27,15 @@ test("restore brings back a database that is equal in every row, sequence and ob
   await run(["bootstrap"]);
   await fillWithEvents(stack);
   const before = await contentOf(stack);
-  await run<BackupResult>(["backup"]);
-  const { isRestored, kept } = await run<RestoreResult>(["restore", "latest", "--yes"]);
+  const backup = await run<BackupResult>(["backup"]);
+  assert.deepEqual(Object.keys(backup), jsonContract.backup);
+  const restore = await run<RestoreResult>(["restore", "latest", "--yes"]);
+  assert.deepEqual(Object.keys(restore), jsonContract.restore);
+  const { isRestored, kept } = restore;
   assert.equal(isRestored, true);
   assert.deepEqual(await contentOf(stack), before);
   assert.deepEqual(await contentOf(stack, kept ?? ""), before);
+  await assertSameDump(stack, kept ?? "");
   await appendAsApplication(stack);
 });
 
@@ -167,6 +174,21 @@ async function contentOf(stack: TestStack, database?: string) {
   const target = await stack.administrator();
   await using administrator = connect({ ...target, database: database ?? target.database });
   return await readContent(administrator.sql);
+}
+
+/** What PostgreSQL's own program says of both schemas, where it is here and not older than the server. */
+async function assertSameDump(stack: TestStack, other: string): Promise<void> {
+  const target = await stack.administrator();
+  const { PATH = "" } = process.env;
+  const env = { PATH, PGHOST: target.host, PGPORT: `${target.port}`, PGUSER: target.user, PGPASSWORD: target.password };
+  const dump = (...args: string[]) => spawnSync("pg_dump", args, { env, encoding: "utf8" }).stdout ?? "";
+  if (Number(/ (\d+)/.exec(dump("--version"))?.[1] ?? 0) < 16) {
+    console.warn("not compared by pg_dump: there is none of version 16 or newer on the PATH");
+    return;
+  }
+  const schemaOf = (name: string) => dump("--schema-only", name).replaceAll(/^\\(un)?restrict .*$/gm, "");
+  assert.ok(schemaOf(other).includes("CREATE TABLE event_store.domain_event"));
+  assert.equal(schemaOf(target.database), schemaOf(other));
 }
 
 async function appendAsApplication(stack: TestStack): Promise<void> {

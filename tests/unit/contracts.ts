@@ -64,6 +64,8 @@ export const jsonContract = {
     "pendingMigrations",
     "schemaProblem",
   ],
+  backup: ["archive", "id", "database", "tables", "rows", "lastPosition", "sizeBytes"],
+  restore: ["archive", "endedAt", "rows", "database", "eventsNow", "kept", "isRestored", "migrated"],
   /** Of `status --env`: the variables, also as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
 } as const;
