@@ -14,7 +14,6 @@ import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import type { TestDatabase } from "../support/database.ts";
 import { testRounds } from "../support/runtime.ts";
 import { failure } from "../support/schema-folder.ts";
-import { openTestStack, sharedStack } from "../support/stack.ts";
 
 test("an archive is a folder that only its owner may read, under its final name when it is whole", async () => {
   await using archives = await withArchives();
@@ -32,8 +31,7 @@ test("backups are listed, the oldest first, with what they hold", async () => {
   const first = await archives.backUp();
   await append(archives.database.sql, {});
   const second = await archives.backUp();
-  const { stackDir } = await sharedStack();
-  const listed = await listBackups(await openTestStack(stackDir), archives.folder);
+  const listed = await listBackups(archives.stack, archives.folder);
   assert.deepEqual(
     listed.map(({ id, kind, rows }) => [id, kind, rows]),
     [

@@ -6,7 +6,7 @@ import { type BackupOptions, type BackupResult, createBackup } from "../../scrip
 import { type RestoreOptions, type RestoreResult, restoreArchive } from "../../scripts/lib/stack/restore.ts";
 import { openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
 import { type TestDatabase, withDatabase } from "./database.ts";
-import { sharedStack, silentRun } from "./stack.ts";
+import { silentRun } from "./stack.ts";
 
 /** A database of a test's own, a stack whose database it is, and a folder for its archives. */
 export interface ArchiveTest extends AsyncDisposable {
@@ -50,8 +50,7 @@ const defaults: RestoreOptions = {
 };
 
 /** Opens the stack of the tests' cluster as one whose database is a test's own. */
-async function openStackOf(database: TestDatabase): Promise<Stack> {
-  const { stackDir } = await sharedStack();
-  const sources = { environment: { CQRS_STACK_DIR: stackDir }, dotEnvFile: "/dev/null" };
+function openStackOf(database: TestDatabase): Promise<Stack> {
+  const sources = { environment: { CQRS_STACK_DIR: database.stackDir }, dotEnvFile: "/dev/null" };
   return openStack(loadConfig({ mode: "embedded", database: database.name }, sources));
 }
