@@ -102,7 +102,7 @@ async function assertConsistent({ database }: ArchiveTest, streams: readonly str
 async function holdLock(database: TestDatabase) {
   const applicationName = lockHolderName("restore");
   const connection = await connectForMaintenance(database.administrator, { applicationName });
-  await lockArchives(connection.sql, database.name);
+  await lockArchives(connection.sql, database.name, new AbortController().signal);
   const [row] = await connection.sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
   return { pid: row?.pid ?? 0, [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose]() };
 }

@@ -53,7 +53,7 @@ export async function createBackup(stack: Stack, options: BackupOptions, run: St
   const target = await administratorTarget(stack);
   const applicationName = lockHolderName("backup");
   await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
-  await lockArchives(maintenance.sql, target.database);
+  await lockArchives(maintenance.sql, target.database, run.signal);
   const id = archiveId(target.database, new Date());
   try {
     const folder = options.to ?? backupsDir(stack);

@@ -77,7 +77,7 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
     signal: run.signal,
   });
   try {
-    await lockArchives(maintenance.sql, target.database);
+    await lockArchives(maintenance.sql, target.database, run.signal);
     await checkRestorable(maintenance.sql, sources.archive.manifest);
     const state = await checkTarget(maintenance.sql, target, options.into !== undefined);
     const plan = planOf(sources.archive, target, state, options);
@@ -100,7 +100,7 @@ export async function rehearseRestore(stack: Stack, options: SourceOptions, run:
   const target = await administratorTarget(stack);
   const applicationName = lockHolderName("backup verify");
   await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
-  await lockArchives(maintenance.sql, target.database);
+  await lockArchives(maintenance.sql, target.database, run.signal);
   await using scratch = await prepareDatabase(stack, maintenance.sql, target, "scratch", join(archive.dir, "sql"), run);
   checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
   const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: () => {} };
