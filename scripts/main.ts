@@ -13,6 +13,8 @@ export const command = defineScriptGroup({
     secrets: () => import("./secrets.ts").then((script) => script.command),
     "wait-for": () => import("./wait-for.ts").then((script) => script.command),
     schema: () => import("./schema.ts").then((script) => script.command),
+    backup: () => import("./backup.ts").then((script) => script.command),
+    restore: () => import("./restore.ts").then((script) => script.command),
   },
 });
 

@@ -85,10 +85,12 @@ export interface ScriptGroupDefinition {
   readonly meta: { readonly name: string; readonly description: string; readonly version?: string };
   /** By name; a function loads its command when it is asked for. */
   readonly subCommands: Readonly<Record<string, CommandDef | (() => Promise<CommandDef>)>>;
+  /** The command that is meant when none is named; one has to be named when left out. */
+  readonly default?: string;
 }
 
 /** Makes a citty command that dispatches to others. */
 export function defineScriptGroup(definition: ScriptGroupDefinition): CommandDef {
   const args: ArgsDef = sharedFlags;
-  return defineCommand({ meta: definition.meta, args, subCommands: definition.subCommands });
+  return defineCommand({ ...definition, args });
 }

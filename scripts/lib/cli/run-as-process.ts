@@ -87,9 +87,11 @@ async function resolveCommand(root: CommandDef, rawArgs: readonly string[]): Pro
   let resolved: ResolvedCommand = { command: root, parent: undefined, name: await nameOf(root), rawArgs };
   for (;;) {
     const subcommands = await subcommandsOf(resolved.command);
-    const at = resolved.rawArgs.findIndex((word) => !word.startsWith("-"));
-    if (subcommands === undefined || at < 0) return resolved;
-    const word = resolved.rawArgs[at] as string;
+    if (subcommands === undefined) return resolved;
+    const implied = await impliedCommand(resolved, subcommands);
+    const at = implied === undefined ? resolved.rawArgs.findIndex((word) => !word.startsWith("-")) : -1;
+    const word = implied ?? resolved.rawArgs[at];
+    if (word === undefined) return resolved;
     if (!Object.hasOwn(subcommands, word)) {
       const fix = await didYouMean(word, Object.keys(subcommands));
       throw usageError(`Unknown command ${JSON.stringify(word)}`, fix);
@@ -100,9 +102,17 @@ async function resolveCommand(root: CommandDef, rawArgs: readonly string[]): Pro
       command,
       parent: resolved.command,
       name: isEntry ? word : `${resolved.name} ${word}`,
-      rawArgs: resolved.rawArgs.toSpliced(at, 1),
+      rawArgs: at < 0 ? resolved.rawArgs : resolved.rawArgs.toSpliced(at, 1),
     };
   }
+}
+
+/** A group with a default command takes the first word for a command only where it is the name of one. */
+async function impliedCommand({ command, rawArgs }: ResolvedCommand, subcommands: object): Promise<string | undefined> {
+  const word = rawArgs.find((word) => !word.startsWith("-"));
+  const isNamed = word !== undefined && Object.hasOwn(subcommands, word);
+  const isHelp = asksFor(rawArgs, "--help", "-h") || asksFor(rawArgs, "--version");
+  return isNamed || isHelp ? undefined : settle(command.default);
 }
 
 async function subcommandsOf(command: CommandDef): Promise<Record<string, unknown> | undefined> {

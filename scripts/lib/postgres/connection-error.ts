@@ -16,6 +16,7 @@ const failures: Readonly<Record<string, ConnectionFailure>> = {
   EAI_AGAIN: "unreachable",
   ETIMEDOUT: "unreachable",
   CONNECT_TIMEOUT: "unreachable",
+  EPIPE: "lost",
   CONNECTION_CLOSED: "lost",
   CONNECTION_ENDED: "lost",
   CONNECTION_DESTROYED: "lost",
