@@ -1,5 +1,5 @@
-// Deletes the embedded server's data.
-// Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data and state.json below the stack.
+// Deletes the data of the embedded server, or of the containers.
+// Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data (compose: the volume) and state.json.
 // Exits: 0 destroyed, or nothing there · 2 configuration · 5 locked · 8 refused without --yes · 9 not our data · 124 timeout
 import { defineScript } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
@@ -37,7 +37,7 @@ async function confirm(): Promise<boolean> {
 function describe({ dataDirectory, sizeBytes, streams, events, kept }: RemovalPlan): string {
   const rows = events === null ? "rows not counted" : `events: ${events}, streams: ${streams}`;
   const staying = kept.length === 0 ? "" : `\nstays: ${kept.join(", ")}`;
-  return `to be deleted: ${dataDirectory} (${formatBytes(sizeBytes)}, ${rows})${staying}`;
+  return `to be deleted: ${dataDirectory} (${sizeBytes === null ? "size unknown" : formatBytes(sizeBytes)}, ${rows})${staying}`;
 }
 
 function refused(plan: RemovalPlan): ScriptError {

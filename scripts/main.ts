@@ -12,7 +12,11 @@ export const command = defineScriptGroup({
     destroy: () => import("./destroy.ts").then((script) => script.command),
     seed: () => import("./seed.ts").then((script) => script.command),
     projections: () => import("./projections.ts").then((script) => script.command),
+    secrets: () => import("./secrets.ts").then((script) => script.command),
+    "wait-for": () => import("./wait-for.ts").then((script) => script.command),
     schema: () => import("./schema.ts").then((script) => script.command),
+    backup: () => import("./backup.ts").then((script) => script.command),
+    restore: () => import("./restore.ts").then((script) => script.command),
   },
 });
 

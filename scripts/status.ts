@@ -39,6 +39,7 @@ function printStatus(status: StackStatus, output: Output): void {
     ["data", dataDirectory],
     ["size", sizeBytes === null ? null : formatBytes(sizeBytes)],
     ["uptime", uptimeSeconds === null ? null : formatSeconds(uptimeSeconds)],
+    ["secrets", `${status.secrets.place} ${status.secrets.location}${status.secrets.isReady ? "" : " (not ready)"}`],
     ["pending", status.schemaProblem ?? `${pendingMigrations} of the schema's files`],
   ];
   output.result(formatTable(rows.filter(([, value]) => value !== null)));

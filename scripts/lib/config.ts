@@ -4,10 +4,11 @@ import { fileURLToPath } from "node:url";
 import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
+import { parseDuration } from "./duration.ts";
 import { type Environment, environment } from "./runtime.ts";
 
 /** Where PostgreSQL runs. */
-export type Mode = "embedded" | "external";
+export type Mode = "embedded" | "compose" | "external";
 
 /** A server as `DATABASE_URL` or the PG* variables describe it. */
 export interface ExternalServer {
@@ -22,12 +23,21 @@ export interface ExternalServer {
 /** libpq's `sslmode`, as far as the driver knows it. */
 export type TlsMode = "disable" | "allow" | "prefer" | "require" | "verify-full";
 
+/** Where secrets are kept. */
+export type SecretsKind = "file" | "vault";
+
 /** Where a Vault is and how to log in to it. */
 export interface VaultSettings {
   readonly address: string;
   readonly token: string | undefined;
+  /** The file that the token came from; whoever keeps it may renew it meanwhile. */
+  readonly tokenFile: string | undefined;
   readonly namespace: string | undefined;
   readonly caCertFile: string | undefined;
+  /** An AppRole, in place of a token. */
+  readonly roleId: string | undefined;
+  readonly secretId: string | undefined;
+  readonly secretIdFile: string | undefined;
 }
 
 /** Everything that can be configured, read once and checked. */
@@ -38,6 +48,8 @@ export interface Config {
   readonly stackDir: string;
   /** Undefined: the stack's own port. */
   readonly port: number | undefined;
+  /** The port of this host by which programs outside the server's network reach it. Undefined: the server's own. */
+  readonly localPort: number | undefined;
   /** Undefined: what the stack remembers, else `cqrs_db`. */
   readonly database: string | undefined;
   /** The application's login. Undefined: what the stack remembers, else `cqrs_user`. */
@@ -46,7 +58,11 @@ export interface Config {
   readonly password: string | undefined;
   /** How long one wait may take, in milliseconds. */
   readonly timeoutMs: number;
+  /** How long a login is good for after another one has taken its place, in milliseconds. */
+  readonly graceMs: number;
   readonly externalServer: ExternalServer | undefined;
+  /** Undefined: Vault where VAULT_ADDR is set, else what the stack remembers, else files. */
+  readonly secrets: SecretsKind | undefined;
   readonly vault: VaultSettings | undefined;
   /** What is wrong with the variables that embedded mode does not use, and other projects may have set. */
   readonly foreignProblems: readonly string[];
@@ -59,22 +75,23 @@ export interface ConfigFlags {
   readonly database?: string | undefined;
   readonly user?: string | undefined;
   readonly timeout?: string | undefined;
+  readonly secrets?: string | undefined;
+  readonly grace?: string | undefined;
 }
 
 /** Where configuration is read from; only tests give it. */
 export interface ConfigSources {
   readonly environment?: Environment;
-  /** Path of the `.env` file; absent is allowed. */
-  readonly dotEnvFile?: string;
+  /** Path of the `.env` file; absent is allowed, null reads none. */
+  readonly dotEnvFile?: string | null;
 }
 
 /** The folder of `package.json`: what the product reads is found from here. */
 export const packageDir: string = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 
-const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "public", "none"];
+const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "cqrs_vault", "public", "none"];
 /** Databases that every server has; none of them is an application's. */
 export const reservedDatabases: readonly string[] = ["postgres", "template0", "template1"];
-const unitMs = { ms: 1, s: 1000, m: 60_000 } as const;
 
 const port = v.pipe(
   v.string(),
@@ -96,6 +113,8 @@ const database = v.pipe(
 );
 const login = v.pipe(
   identifier,
+  // Two bytes are left for the name of its twin (see `secrets rotate`).
+  v.check((name) => Buffer.byteLength(name) <= 61, "must have at most 61 bytes"),
   v.check(
     (name) => !reservedRoles.includes(name) && !name.startsWith("pg_"),
     `must be a login of the application's own: not ${reservedRoles.join(", ")} and nothing that begins with pg_`,
@@ -107,13 +126,11 @@ const password = v.pipe(
 );
 const duration = v.pipe(
   v.string(),
-  v.regex(/^\d{1,9}(ms|s|m)$/, "must be a duration such as 500ms, 60s or 5m"),
-  v.transform((text) => {
-    const [, amount, unit] = /^(\d+)(ms|s|m)$/.exec(text) as unknown as [string, string, keyof typeof unitMs];
-    return Number(amount) * unitMs[unit];
-  }),
+  v.check((text) => parseDuration(text) !== undefined, "must be a duration such as 500ms, 60s or 5m"),
+  v.transform((text) => parseDuration(text) as number),
 );
-const mode = v.picklist(["embedded", "external"], "must be embedded or external");
+const mode = v.picklist(["embedded", "compose", "external"], "must be embedded, compose or external");
+const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
 const tlsMode = v.picklist(
   ["disable", "allow", "prefer", "require", "verify-full"],
   "must be disable, allow, prefer, require or verify-full",
@@ -144,12 +161,15 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     mode: read.setting("CQRS_MODE", mode, "mode"),
     stackDir: resolve(packageDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
     port: read.setting("POSTGRES_PORT", port, "port"),
+    localPort: read.setting("CQRS_LOCAL_PORT", port),
     database: read.setting("POSTGRES_DB", database, "database"),
     user: read.setting("POSTGRES_USER", login, "user"),
     password: read.setting("POSTGRES_PASSWORD", password),
     timeoutMs: read.setting("CQRS_TIMEOUT", duration, "timeout") ?? 60_000,
+    graceMs: read.setting("CQRS_GRACE", duration, "grace") ?? 60 * 60_000,
     externalServer: readExternalServer(foreign),
-    vault: readVault(foreign),
+    secrets: read.setting("CQRS_SECRETS", secretsKind, "secrets"),
+    vault: readVault(read),
   };
   const mustBeRight = config.mode === "external" ? foreign.problems : [];
   if (read.problems.length + mustBeRight.length > 0) throw wrongSettings([...read.problems, ...mustBeRight]);
@@ -190,14 +210,24 @@ function readExternalServer(read: SettingsReader): ExternalServer | undefined {
   };
 }
 
+/** OpenBao's clients read the same settings under names of their own. */
 function readVault(read: SettingsReader): VaultSettings | undefined {
-  const address = read.setting("VAULT_ADDR", httpUrl);
-  const rest = {
-    token: read.setting("VAULT_TOKEN", text),
-    namespace: read.setting("VAULT_NAMESPACE", text),
-    caCertFile: read.setting("VAULT_CACERT", text),
+  const address = read.setting("VAULT_ADDR", httpUrl) ?? read.setting("BAO_ADDR", httpUrl);
+  if (address === undefined) return undefined;
+  const settings = {
+    address,
+    token: read.setting("VAULT_TOKEN", text) ?? read.setting("BAO_TOKEN", text),
+    tokenFile: read.fileOf("VAULT_TOKEN") ?? read.fileOf("BAO_TOKEN"),
+    namespace: read.setting("VAULT_NAMESPACE", text) ?? read.setting("BAO_NAMESPACE", text),
+    caCertFile: read.setting("VAULT_CACERT", text) ?? read.setting("BAO_CACERT", text),
+    roleId: read.setting("VAULT_ROLE_ID", text),
+    secretId: read.setting("VAULT_SECRET_ID", text),
+    secretIdFile: read.fileOf("VAULT_SECRET_ID"),
   };
-  return address === undefined ? undefined : { address, ...rest };
+  if ((settings.roleId === undefined) !== (settings.secretId === undefined)) {
+    read.problems.push("VAULT_ROLE_ID and VAULT_SECRET_ID belong together; only one of them is set");
+  }
+  return settings;
 }
 
 /** Reads settings one by one and gathers what is wrong with them. */
@@ -210,7 +240,8 @@ class SettingsReader {
   constructor(flags: ConfigFlags, sources: ConfigSources) {
     this.#flags = { ...flags };
     this.#environment = sources.environment ?? environment();
-    this.#dotEnv = readDotEnv(sources.dotEnvFile ?? join(packageDir, ".env"));
+    const { dotEnvFile = join(packageDir, ".env") } = sources;
+    this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
   }
 
   /** @returns the checked value, or undefined when no source has it or it is wrong */
@@ -225,6 +256,12 @@ class SettingsReader {
       this.#from(this.#environment, variable) ??
       this.#from(this.#dotEnv, variable);
     return this.value(name, raw, schema);
+  }
+
+  /** @returns the absolute path of the file that a setting is read from, where it is */
+  fileOf(variable: string): string | undefined {
+    const file = this.#environment[`${variable}_FILE`] || this.#dotEnv[`${variable}_FILE`];
+    return file ? resolve(packageDir, file) : undefined;
   }
 
   /** @returns the checked value of a setting that was found elsewhere */

@@ -7,6 +7,8 @@
 //   append    what an event costs to store: one, ten and a hundred a call, and 32 callers at once
 //   read      what an event costs to read: a stream of 1,000, and the whole log
 //   project   what an event costs a projection that catches up with 200,000
+//   wait      how soon wait-for ends once PostgreSQL is usable, beside pg_isready in a loop
+//   archive   what a backup and a restore of 1,000,000 events cost, against pg_dump and pg_restore
 //   scale     what an event costs to store in a store of 5,000,000, against an empty one
 //
 // Variants alternate within one run; quote the medians and ratios. Processor time of the server is known on Linux only.
@@ -20,6 +22,8 @@ const kinds: Readonly<Record<string, () => Promise<Benchmark>>> = {
   append: async () => (await import("./append.ts")).benchmarkAppend,
   read: async () => (await import("./read.ts")).benchmarkRead,
   project: async () => (await import("./project.ts")).benchmarkProject,
+  wait: async () => (await import("./wait.ts")).benchmarkWait,
+  archive: async () => (await import("./archive.ts")).benchmarkArchive,
   scale: async () => (await import("./scale.ts")).benchmarkScale,
 };
 

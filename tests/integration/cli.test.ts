@@ -51,7 +51,7 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
   ["schema apply --jsn", "Unknown flag --jsn", /Did you mean --json\?/],
   ["main statsu", 'Unknown command "statsu"', /Did you mean status\?/],
   ["main schema aply", 'Unknown command "aply"', /Did you mean apply\?/],
-  ["main", "cqrs-postgres needs a command", /bootstrap, status, stop, destroy, schema/],
+  ["main", "cqrs-postgres needs a command", /bootstrap, status, stop, destroy, secrets, wait-for, schema/],
 ];
 
 for (const [line, message, fix] of misunderstood) {
@@ -136,7 +136,7 @@ test("a success has the same fields by itself and through main.ts", async () => 
   for (const words of [["stop"], ["main", "stop"]]) {
     const { durationMs, ...rest } = JSON.parse((await run([...words, "--json"])).stdout);
     assert.equal(typeof durationMs, "number");
-    assert.deepEqual(rest, { ok: true, command: "stop", data: { pid: null } });
+    assert.deepEqual(rest, { ok: true, command: "stop", data: { pid: null, vaultPid: null, containers: [] } });
   }
 });
 

@@ -27,7 +27,8 @@ test("each script has a command in package.json, a place in main.ts, and a line 
   );
   for (const name of files.map((file) => file.replace(/\.ts$/, ""))) {
     assert.equal((manifest.scripts as Record<string, string>)[name], `bun scripts/${name}.ts`);
-    assert.ok(main.includes(`    ${name}: () => import("./${name}.ts")`), `main.ts has ${name}`);
+    const key = name.includes("-") ? `"${name}"` : name;
+    assert.ok(main.includes(`    ${key}: () => import("./${name}.ts")`), `main.ts has ${name}`);
     assert.ok(new RegExp(`^\\| \`${name}( [a-z]+)?\` +\\|`, "m").test(readme), `the README has ${name}`);
   }
 });

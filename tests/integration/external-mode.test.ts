@@ -16,6 +16,7 @@ import {
   detailOf,
   readFacts,
 } from "../support/bootstrap-assertions.ts";
+import { readContent } from "../support/oracle.ts";
 import { unusedPort } from "../support/port.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { sharedStack, type TestStack, withCluster } from "../support/stack.ts";
@@ -70,6 +71,31 @@ test("an administrator without superuser repairs what was damaged, and follows t
   assert.equal(detailOf(repaired, "credentials"), "set ext user's password");
   assert.deepEqual(await readFacts(admin.sql), before);
   await assertAppends(await server.application());
+});
+
+test("an administrator without superuser backs up and restores; sessions that it may not end are named", async () => {
+  await using server = await withBareCluster();
+  await runForData<BootstrapResult>(words, server.options);
+  const application = await server.application();
+  await assertAppends(application);
+  const database = { ...server.superuser, database: application.database };
+  const content = async () => {
+    await using admin = connect(database);
+    return await readContent(admin.sql);
+  };
+  const archived = await content();
+  await runForData(["backup"], server.options);
+  await assertAppends(application);
+  await runForData(["restore", "latest", "--yes", "--drop-old"], server.options);
+  assert.deepEqual(await content(), archived);
+
+  await using session = connect(application, { applicationName: "at work" });
+  await session.sql`select 1`;
+  const refused = await runScript(["restore", "latest", "--yes"], server.options);
+  assert.equal(refused.exitCode, 3, refused.stderr);
+  assert.match(refused.stderr, /could not be ended; it is as it was\n.*at work/);
+  await session.sql`select 1`;
+  assert.deepEqual(await content(), archived);
 });
 
 test("an external administrator that may not do it is told what is missing", async () => {

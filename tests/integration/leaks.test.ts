@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
-import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { spawnSync } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -8,6 +8,7 @@ import { inspect } from "node:util";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { explainConnectionError } from "../../scripts/lib/postgres/connection-error.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
+import { readFiles, watchProcesses } from "../support/leaks.ts";
 import { runScript } from "../support/run-script.ts";
 import { makeTestStack, openTestStack, type TestStack } from "../support/stack.ts";
 
@@ -15,7 +16,7 @@ const chosenPassword = "correct-horse-battery-staple-2026";
 
 test("no password stands in any output, log, data file, environment or command line; status --env alone prints one", async () => {
   await using stack = await makeTestStack();
-  await using commandLines = watchCommandLines();
+  await using commandLines = watchProcesses();
   const outputs: string[] = [];
   const run = async (words: string[], env: Record<string, string> = {}) => {
     const { stdout, stderr } = await runScript(words, { ...stack, env });
@@ -82,34 +83,6 @@ function readServerEnvironment(pid: string | undefined): string {
   const { stdout, status } = spawnSync("cat", [`/proc/${pid}/environ`], { encoding: "utf8" });
   assert.equal(status, 0);
   return stdout;
-}
-
-async function readFiles(folder: string, except: readonly string[]): Promise<Map<string, string>> {
-  const files = new Map<string, string>();
-  for (const name of await readdir(folder, { recursive: true })) {
-    const file = join(folder, name);
-    const isExcepted = except.some((start) => name === start || name.startsWith(`${start}/`));
-    const isFile = !isExcepted && (await stat(file).catch(() => undefined))?.isFile() === true;
-    if (isFile) files.set(file, (await readFile(file).catch(() => Buffer.alloc(0))).toString("latin1"));
-  }
-  return files;
-}
-
-/** Looks at every command line of the machine, again and again. */
-function watchCommandLines(): AsyncDisposable & { text(): string } {
-  let seen = "";
-  const loop = process.platform === "linux" ? "cat /proc/[0-9]*/cmdline 2>/dev/null" : "ps -ww -A -o command=";
-  const watcher = spawn("sh", ["-c", `while :; do ${loop}; sleep 0.01; done`], { stdio: ["ignore", "pipe", "ignore"] });
-  watcher.stdout.on("data", (bytes: Buffer) => {
-    seen += bytes.toString("latin1");
-  });
-  return {
-    text: () => seen,
-    async [Symbol.asyncDispose]() {
-      watcher.kill("SIGKILL");
-      await new Promise((resolve) => watcher.once("close", resolve));
-    },
-  };
 }
 
 test("a password that a log would hold is found by this search", async () => {

@@ -8,6 +8,8 @@ import { sharedStack } from "./stack.ts";
 /** A database of a test file's own; dropped when it is disposed of. */
 export interface TestDatabase extends AsyncDisposable {
   readonly name: string;
+  /** The stack directory of the cluster that it is in. */
+  readonly stackDir: string;
   /** The superuser, for this database. */
   readonly administrator: ConnectionTarget;
   /** The application's login, for this database. */
@@ -38,6 +40,7 @@ export async function withDatabase(options: { readonly isEmpty?: boolean } = {})
   const pools: Connection[] = [connect(application, { max: 4 }), connect(administrator, { max: 4 })];
   return {
     name,
+    stackDir: stack.stackDir,
     administrator,
     application,
     sql: (pools[0] as Connection).sql,

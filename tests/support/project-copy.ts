@@ -8,7 +8,19 @@ export interface ProjectCopy extends AsyncDisposable {
   readonly dir: string;
 }
 
-const product = ["scripts", "sql", "infrastructure/postgres/config", "package.json", "bunfig.toml", "tsconfig.json"];
+const product = [
+  "scripts",
+  "sql",
+  "infrastructure/postgres/config",
+  "infrastructure/vault",
+  "infrastructure/init",
+  "infrastructure/postgres/superuser-password.sh",
+  "docker-compose.yml",
+  "package.json",
+  "bun.lock",
+  "bunfig.toml",
+  "tsconfig.json",
+];
 
 /**
  * Copies the project, for tests that need a `.env` or a `node_modules` of their own.

@@ -37,10 +37,15 @@ const parallelCalls = 20;
  *
  * @param name how the store is called in the tests' names
  * @param openStore makes an empty store, for one test
+ * @param skip why these tests can't be run here
  */
-export function testSecretStore(name: string, openStore: () => Promise<OpenedStore>): void {
+export function testSecretStore(
+  name: string,
+  openStore: () => Promise<OpenedStore>,
+  skip: string | false = false,
+): void {
   const check = (sentence: string, work: (store: SecretStore) => Promise<void>) =>
-    test(`${name}: ${sentence}`, async () => {
+    test(`${name}: ${sentence}`, { skip }, async () => {
       await using opened = await openStore();
       await work(opened.store);
     });

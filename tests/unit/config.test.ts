@@ -25,11 +25,14 @@ test("loadConfig() has a default for all that needs one", () => {
     mode: undefined,
     stackDir: `${packageDir}/infrastructure`,
     port: undefined,
+    localPort: undefined,
     database: undefined,
     user: undefined,
     password: undefined,
+    graceMs: 3_600_000,
     timeoutMs: 60_000,
     externalServer: undefined,
+    secrets: undefined,
     vault: undefined,
     foreignProblems: [],
   });
@@ -78,17 +81,18 @@ test("loadConfig() finds a relative stack directory from the project", () => {
 });
 
 const wrong: readonly (readonly [variable: string, value: string, problem: string])[] = [
-  ["CQRS_MODE", "docker", "--mode (CQRS_MODE) must be embedded or external"],
+  ["CQRS_MODE", "docker", "--mode (CQRS_MODE) must be embedded, compose or external"],
   ["POSTGRES_PORT", "0", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
   ["POSTGRES_PORT", "65536", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
   ["POSTGRES_PORT", "5432 ", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
   ["POSTGRES_DB", "é".repeat(32), "--database (POSTGRES_DB) must have at most 63 bytes"],
+  ["POSTGRES_USER", "u".repeat(62), "--user (POSTGRES_USER) must have at most 61 bytes"],
   ["POSTGRES_DB", "a\nb", "--database (POSTGRES_DB) must not contain control characters"],
   ["POSTGRES_DB", "template1", "--database (POSTGRES_DB) must not be one of postgres, template0, template1"],
   [
     "POSTGRES_USER",
     "postgres",
-    "--user (POSTGRES_USER) must be a login of the application's own: not postgres, cqrs_owner, cqrs_app, public, none and nothing that begins with pg_",
+    "--user (POSTGRES_USER) must be a login of the application's own: not postgres, cqrs_owner, cqrs_app, cqrs_vault, public, none and nothing that begins with pg_",
   ],
   [
     "POSTGRES_PASSWORD",
@@ -170,13 +174,31 @@ test("loadConfig() needs a host to see an external server", () => {
   assert.equal(load({ PGHOST: "db" }).externalServer?.port, 5432);
 });
 
-test("loadConfig() reads the settings of Vault", () => {
+test("loadConfig() reads the settings of Vault, by OpenBao's names too", () => {
   const environment = { VAULT_TOKEN: "t", VAULT_NAMESPACE: "n", VAULT_CACERT: "ca.pem" };
   assert.equal(load(environment).vault, undefined);
-  assert.deepEqual(load({ VAULT_ADDR: "http://127.0.0.1:8200", ...environment }).vault, {
-    address: "http://127.0.0.1:8200",
+  const address = "http://127.0.0.1:8200";
+  const expected = {
+    address,
     token: "t",
+    tokenFile: undefined,
     namespace: "n",
     caCertFile: "ca.pem",
-  });
+    roleId: undefined,
+    secretId: undefined,
+    secretIdFile: undefined,
+  };
+  assert.deepEqual(load({ VAULT_ADDR: address, ...environment }).vault, expected);
+  const openBao = { BAO_ADDR: address, BAO_TOKEN: "t", BAO_NAMESPACE: "n", BAO_CACERT: "ca.pem" };
+  assert.deepEqual(load(openBao).vault, expected);
+  assert.equal(load({ ...openBao, VAULT_TOKEN: "first" }).vault?.token, "first");
+});
+
+test("loadConfig() needs both halves of an AppRole, and a store that there is", () => {
+  const address = { VAULT_ADDR: "http://127.0.0.1:8200" };
+  const problem = "VAULT_ROLE_ID and VAULT_SECRET_ID belong together; only one of them is set";
+  assert.deepEqual(problemsOf({ ...address, VAULT_ROLE_ID: "r" }), [problem]);
+  assert.deepEqual(problemsOf({ ...address, VAULT_SECRET_ID: "s" }), [problem]);
+  assert.equal(load({ ...address, VAULT_ROLE_ID: "r", VAULT_SECRET_ID: "s" }).vault?.secretId, "s");
+  assert.deepEqual(problemsOf({}, { secrets: "env" }), ["--secrets (CQRS_SECRETS) must be file or vault"]);
 });

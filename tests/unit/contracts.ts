@@ -63,7 +63,12 @@ export const jsonContract = {
     "uptimeSeconds",
     "pendingMigrations",
     "schemaProblem",
+    "secrets",
   ],
+  secretsStatus: ["place", "location", "isReady", "versions"],
+  secretsInit: ["place", "location", "isChanged", "details"],
+  backup: ["archive", "id", "database", "tables", "rows", "lastPosition", "sizeBytes"],
+  restore: ["archive", "endedAt", "rows", "database", "eventsNow", "kept", "isRestored", "migrated"],
   /** Of `status --env`: the variables, also as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
 } as const;

@@ -6,6 +6,10 @@ import type { Reporter } from "./reporter.ts";
 /** What a script gets to do its work with. */
 export interface ScriptContext<Args extends ArgsDef> {
   readonly args: ParsedArgs<Args & typeof sharedFlags>;
+  /** The words that belong to no flag, as far as `--`. */
+  readonly operands: readonly string[];
+  /** The words after `--`. */
+  readonly commandWords: readonly string[];
   readonly reporter: Reporter;
   /** Aborted by SIGINT and SIGTERM: end what waits, clean up, return. */
   readonly signal: AbortSignal;
@@ -23,11 +27,13 @@ export interface ScriptDefinition<Args extends ArgsDef, Data> {
   print(data: Data, output: Output): void;
   /** The exit code of a run that succeeded; 0 when left out. */
   exitCode?(data: Data, args: ScriptContext<Args>["args"]): number;
+  /** What follows once all is printed, and signals are left to it; the exit code it comes to is the script's. */
+  follow?(data: Data): Promise<number>;
 }
 
 /** What the runner hands through citty to a script. */
 export interface Invocation {
-  readonly context: Omit<ScriptContext<ArgsDef>, "args">;
+  readonly context: Omit<ScriptContext<ArgsDef>, "args" | "operands" | "commandWords">;
   readonly output: Output;
 }
 
@@ -36,6 +42,7 @@ export interface Outcome {
   readonly data: unknown;
   readonly exitCode: number;
   print(): void;
+  follow?(): Promise<number>;
 }
 
 /**
@@ -48,17 +55,29 @@ export function defineScript<const Args extends ArgsDef, Data>(definition: Scrip
   return defineCommand({
     meta: definition.meta,
     args,
-    async run({ args, data }): Promise<Outcome> {
+    async run({ args, data, rawArgs }): Promise<Outcome> {
       const { context, output } = data as Invocation;
       const given = args as ScriptContext<Args>["args"];
-      const result = await definition.run({ ...context, args: given });
+      const result = await definition.run({ ...context, ...splitWords(args._, rawArgs), args: given });
+      const { follow } = definition;
       return {
         data: result,
         exitCode: definition.exitCode?.(result, given) ?? 0,
         print: () => definition.print(result, output),
+        ...(follow === undefined ? {} : { follow: () => follow(result) }),
       };
     },
   });
+}
+
+/** citty puts the words before and after `--` into one list. */
+function splitWords(
+  words: readonly string[],
+  rawArgs: readonly string[],
+): Pick<ScriptContext<ArgsDef>, "operands" | "commandWords"> {
+  const end = rawArgs.indexOf("--");
+  const commandWords = end < 0 ? [] : rawArgs.slice(end + 1);
+  return { operands: words.slice(0, words.length - commandWords.length), commandWords };
 }
 
 /** A script that only has commands of its own. */
@@ -66,10 +85,12 @@ export interface ScriptGroupDefinition {
   readonly meta: { readonly name: string; readonly description: string; readonly version?: string };
   /** By name; a function loads its command when it is asked for. */
   readonly subCommands: Readonly<Record<string, CommandDef | (() => Promise<CommandDef>)>>;
+  /** The command that is meant when none is named; one has to be named when left out. */
+  readonly default?: string;
 }
 
 /** Makes a citty command that dispatches to others. */
 export function defineScriptGroup(definition: ScriptGroupDefinition): CommandDef {
   const args: ArgsDef = sharedFlags;
-  return defineCommand({ meta: definition.meta, args, subCommands: definition.subCommands });
+  return defineCommand({ ...definition, args });
 }

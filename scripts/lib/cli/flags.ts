@@ -14,11 +14,12 @@ export const sharedFlags = {
 
 /** Flags that choose the stack; each stands before its environment variable (see `config.ts`). */
 export const stackFlags = {
-  mode: { type: "string", valueHint: "embedded|external", description: "Where PostgreSQL runs (CQRS_MODE)" },
+  mode: { type: "string", valueHint: "embedded|compose|external", description: "Where PostgreSQL runs (CQRS_MODE)" },
   port: { type: "string", valueHint: "number", description: "Port of the server (POSTGRES_PORT)" },
   database: { type: "string", valueHint: "name", description: "Name of the database (POSTGRES_DB)" },
   user: { type: "string", valueHint: "name", description: "The application's login (POSTGRES_USER)" },
   timeout: { type: "string", valueHint: "duration", description: "How long to wait, e.g. 60s (CQRS_TIMEOUT)" },
+  secrets: { type: "string", valueHint: "file|vault", description: "Where secrets are kept (CQRS_SECRETS)" },
 } as const satisfies ArgsDef;
 
 /**
@@ -29,7 +30,7 @@ export const stackFlags = {
  * @throws {ScriptError} `USAGE` (exit 2), with the nearest flag
  */
 export async function checkArguments(rawArgs: readonly string[], definitions: ArgsDef): Promise<void> {
-  const positionals = Object.values(definitions).filter((definition) => definition.type === "positional").length;
+  const positionals = countPositionals(Object.values(definitions));
   const end = rawArgs.indexOf("--");
   let seen = 0;
   for (let index = 0; index < rawArgs.length; index++) {
@@ -41,6 +42,12 @@ export async function checkArguments(rawArgs: readonly string[], definitions: Ar
     }
     if (await takesNextWord(word, rawArgs[index + 1], definitions)) index++;
   }
+}
+
+/** A positional whose hint ends with an ellipsis stands for any number of words. */
+function countPositionals(definitions: readonly ArgDef[]): number {
+  const positionals = definitions.filter(({ type }) => type === "positional");
+  return positionals.some(({ valueHint }) => valueHint?.endsWith("…")) ? Number.POSITIVE_INFINITY : positionals.length;
 }
 
 async function takesNextWord(word: string, next: string | undefined, definitions: ArgsDef): Promise<boolean> {

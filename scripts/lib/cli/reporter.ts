@@ -1,3 +1,4 @@
+import { formatBytes, formatSeconds } from "./format.ts";
 import type { Output } from "./output.ts";
 
 /** What a step did. */
@@ -12,6 +13,27 @@ export interface StepResult {
 export interface FinishedStep extends StepResult {
   readonly name: string;
   readonly durationMs: number;
+}
+
+/** How far a transfer has come. */
+export interface TransferState {
+  readonly table: string;
+  readonly bytesDone: number;
+  /** An estimate. */
+  readonly bytesTotal: number;
+}
+
+/** A transfer that is shown. */
+export interface Transfer extends Disposable {
+  show(state: TransferState): void;
+}
+
+/** @returns `event_store.domain_event  12.3 MB of about 45.6 MB, 61.2 MB/s, 1 s left` */
+export function describeTransfer({ table, bytesDone, bytesTotal }: TransferState, seconds: number): string {
+  const rate = bytesDone / Math.max(seconds, 0.001);
+  const left = Math.max(bytesTotal - bytesDone, 0) / Math.max(rate, 1);
+  const amounts = `${formatBytes(bytesDone)} of about ${formatBytes(Math.max(bytesTotal, bytesDone))}`;
+  return `${table}  ${amounts}, ${formatBytes(rate)}/s, ${formatSeconds(left)} left`;
 }
 
 const spinnerFrames = ["◐", "◓", "◑", "◒"];
@@ -46,6 +68,26 @@ export class Reporter {
     } finally {
       stopSpinner();
     }
+  }
+
+  /**
+   * Shows how far a transfer has come: table, bytes, rate, and the time that is left. Only on a terminal.
+   *
+   * @returns shows a state when it is given one, and wipes it away when it is disposed of
+   */
+  transfer(name: string): Transfer {
+    const { isInteractive, isQuiet } = this.#output.options;
+    const startedAt = this.#now();
+    let shownAt = 0;
+    const show = ({ table, bytesDone, bytesTotal }: TransferState) => {
+      const now = this.#now();
+      if (!isInteractive || isQuiet || now - shownAt < spinnerIntervalMs) return;
+      shownAt = now;
+      const line = describeTransfer({ table, bytesDone, bytesTotal }, (now - startedAt) / 1000);
+      this.#output.raw(`\r\u001b[2K${name}  ${line}`);
+    };
+    const wipe = () => (shownAt > 0 ? this.#output.raw("\r\u001b[2K") : undefined);
+    return { show, [Symbol.dispose]: () => void wipe() };
   }
 
   /** Tells something that takes no time. */

@@ -34,8 +34,11 @@ export async function runAsProcess(root: CommandDef): Promise<void> {
   using signals = catchSignals();
   try {
     const resolved = await resolveCommand(root, rawArgs);
-    process.exitCode = await runResolved(resolved, output, signals.signal, startedAt);
+    const outcome = await runResolved(resolved, output, signals.signal, startedAt);
     signals.throwIfCaught();
+    const following = outcome.follow?.();
+    if (following !== undefined) signals[Symbol.dispose]();
+    process.exitCode = (await following) ?? outcome.exitCode;
   } catch (error) {
     process.exitCode = report(signals.caught ?? error, output);
   }
@@ -51,12 +54,12 @@ async function runResolved(
   output: Output,
   signal: AbortSignal,
   startedAt: number,
-): Promise<number> {
+): Promise<Pick<Outcome, "exitCode" | "follow">> {
   const { command, rawArgs } = resolved;
   if (asksFor(rawArgs, "--help", "-h")) return printHelp(resolved, output);
   if (asksFor(rawArgs, "--version")) {
     output.result(`${manifest.name} ${manifest.version}`);
-    return exitCodes.ok;
+    return { exitCode: exitCodes.ok };
   }
   if (command.run === undefined) throw await missingSubcommand(resolved);
   await checkArguments(rawArgs, (command.args ?? {}) as ArgsDef);
@@ -67,7 +70,7 @@ async function runResolved(
   } else {
     outcome.print();
   }
-  return outcome.exitCode;
+  return outcome;
 }
 
 async function invoke({ command, rawArgs }: ResolvedCommand, output: Output, signal: AbortSignal): Promise<Outcome> {
@@ -84,9 +87,11 @@ async function resolveCommand(root: CommandDef, rawArgs: readonly string[]): Pro
   let resolved: ResolvedCommand = { command: root, parent: undefined, name: await nameOf(root), rawArgs };
   for (;;) {
     const subcommands = await subcommandsOf(resolved.command);
-    const at = resolved.rawArgs.findIndex((word) => !word.startsWith("-"));
-    if (subcommands === undefined || at < 0) return resolved;
-    const word = resolved.rawArgs[at] as string;
+    if (subcommands === undefined) return resolved;
+    const implied = await impliedCommand(resolved, subcommands);
+    const at = implied === undefined ? resolved.rawArgs.findIndex((word) => !word.startsWith("-")) : -1;
+    const word = implied ?? resolved.rawArgs[at];
+    if (word === undefined) return resolved;
     if (!Object.hasOwn(subcommands, word)) {
       const fix = await didYouMean(word, Object.keys(subcommands));
       throw usageError(`Unknown command ${JSON.stringify(word)}`, fix);
@@ -97,9 +102,17 @@ async function resolveCommand(root: CommandDef, rawArgs: readonly string[]): Pro
       command,
       parent: resolved.command,
       name: isEntry ? word : `${resolved.name} ${word}`,
-      rawArgs: resolved.rawArgs.toSpliced(at, 1),
+      rawArgs: at < 0 ? resolved.rawArgs : resolved.rawArgs.toSpliced(at, 1),
     };
   }
+}
+
+/** A group with a default command takes the first word for a command only where it is the name of one. */
+async function impliedCommand({ command, rawArgs }: ResolvedCommand, subcommands: object): Promise<string | undefined> {
+  const word = rawArgs.find((word) => !word.startsWith("-"));
+  const isNamed = word !== undefined && Object.hasOwn(subcommands, word);
+  const isHelp = asksFor(rawArgs, "--help", "-h") || asksFor(rawArgs, "--version");
+  return isNamed || isHelp ? undefined : settle(command.default);
 }
 
 async function subcommandsOf(command: CommandDef): Promise<Record<string, unknown> | undefined> {
@@ -120,9 +133,9 @@ async function missingSubcommand(resolved: ResolvedCommand): Promise<ScriptError
   return usageError(`${resolved.name} needs a command`, `One of: ${names.join(", ")}. See --help.`);
 }
 
-async function printHelp({ command, parent }: ResolvedCommand, output: Output): Promise<number> {
+async function printHelp({ command, parent }: ResolvedCommand, output: Output): Promise<Pick<Outcome, "exitCode">> {
   output.result(await renderUsage(command, parent));
-  return exitCodes.ok;
+  return { exitCode: exitCodes.ok };
 }
 
 function asksFor(rawArgs: readonly string[], ...flags: string[]): boolean {

@@ -1,3 +1,4 @@
+import type { Credentials } from "../postgres/changing-login.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { Announcer } from "./announcer.ts";
 import { type AppendResult, deliverBatch } from "./append.ts";
@@ -7,8 +8,9 @@ import { WorkQueue } from "./work-queue.ts";
 
 /** How to open an event store. */
 export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
-  /** Asked at each new connection, so that a rotated password is followed. */
-  readonly password?: string | (() => string | Promise<string>);
+  readonly password?: string;
+  /** Asked at each new connection, so that rotated ones are followed; `user` and `password` when left out. */
+  readonly credentials?: () => Credentials | Promise<Credentials>;
   /** Shown in `pg_stat_activity`; @default "cqrs-postgres" */
   readonly applicationName?: string;
   /** Greatest number of connections; one more listens while somebody subscribes. @default 10 */
@@ -39,15 +41,14 @@ const batchBounds = { count: 512, sizeBytes: 4 * 1024 * 1024 };
  * Dispose of it to send what is under way and close the connections.
  */
 export function openEventStore(options: EventStoreOptions): EventStore {
-  const { password } = options;
   const pool = connect(
-    { ...options, password: undefined },
+    { ...options, password: options.password },
     {
       max: options.maxConnections ?? 10,
       connectTimeoutSeconds: 30,
       idleTimeoutSeconds: 10 * 60,
       isolation: "read committed",
-      password: typeof password === "function" ? password : () => password ?? "",
+      ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
       ...(options.applicationName === undefined ? {} : { applicationName: options.applicationName }),
     },
   );

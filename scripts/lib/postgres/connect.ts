@@ -1,5 +1,6 @@
 import postgres from "postgres";
 import type { TlsMode } from "../config.ts";
+import { ChangingLogin, type Credentials } from "./changing-login.ts";
 
 /** A pool of connections; int8 columns are read as `bigint`. */
 export type Sql = postgres.Sql<{ bigint: bigint }>;
@@ -28,8 +29,8 @@ export interface ConnectOptions {
   readonly connectTimeoutSeconds?: number;
   /** How long a connection may be idle before it is closed, in seconds; @default 0, for ever */
   readonly idleTimeoutSeconds?: number;
-  /** Asked at each new connection, so that a rotated password is followed; the target's own when left out. */
-  readonly password?: () => string | Promise<string>;
+  /** Asked at each new connection, so that a rotated login is followed; the target's own when left out. */
+  readonly credentials?: () => Credentials | Promise<Credentials>;
   /** Isolation of transactions that name none; the server's own when left out. */
   readonly isolation?: "read committed";
   /** Ends all connections at once when it is aborted. */
@@ -50,16 +51,18 @@ export interface Connection extends AsyncDisposable {
  * the environment of a shell shall not choose the server.
  */
 export function connect(target: ConnectionTarget, options: ConnectOptions = {}): Connection {
+  const connectTimeoutSeconds = options.connectTimeoutSeconds ?? 10;
   const sql = postgres({
     host: target.host,
     port: target.port,
     database: target.database,
     username: target.user,
     // A function, since the driver would put PGPASSWORD in place of an empty string.
-    password: options.password ?? (() => target.password ?? ""),
+    password: () => target.password ?? "",
+    ...(options.credentials === undefined ? {} : followCredentials(options.credentials, connectTimeoutSeconds * 1000)),
     ssl: target.tls === undefined || target.tls === "disable" ? false : target.tls,
     max: options.max ?? 1,
-    connect_timeout: options.connectTimeoutSeconds ?? 10,
+    connect_timeout: connectTimeoutSeconds,
     idle_timeout: options.idleTimeoutSeconds ?? 0,
     max_lifetime: 30 * 60,
     fetch_types: false,
@@ -81,6 +84,11 @@ export function connect(target: ConnectionTarget, options: ConnectOptions = {}):
       await sql.end({ timeout: 5 });
     },
   };
+}
+
+function followCredentials(read: () => Credentials | Promise<Credentials>, timeoutMs: number) {
+  const login = new ChangingLogin(read, timeoutMs);
+  return { socket: login.open.bind(login), password: () => login.password() };
 }
 
 /** @returns `postgres://user:password@host:port/database` with every part percent-encoded */

@@ -1,5 +1,8 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl } from "./connect.ts";
+import { errorCode } from "./error-code.ts";
+
+export { errorCode };
 
 /** Why a connection could not be made; what to do depends on it. */
 export type ConnectionFailure = "unreachable" | "starting" | "wrong-password" | "no-database" | "refused" | "lost";
@@ -13,6 +16,7 @@ const failures: Readonly<Record<string, ConnectionFailure>> = {
   EAI_AGAIN: "unreachable",
   ETIMEDOUT: "unreachable",
   CONNECT_TIMEOUT: "unreachable",
+  EPIPE: "lost",
   CONNECTION_CLOSED: "lost",
   CONNECTION_ENDED: "lost",
   CONNECTION_DESTROYED: "lost",
@@ -60,10 +64,4 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
 /** The server ended the session: it refused a start-up setting, such as a role that does not exist. */
 function isFatal(error: unknown): boolean {
   return (error as { severity?: unknown } | null)?.severity === "FATAL";
-}
-
-/** @returns the SQLSTATE or system error code that an error carries, or "" */
-export function errorCode(error: unknown): string {
-  const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === "string" ? code : "";
 }

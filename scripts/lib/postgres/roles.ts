@@ -2,8 +2,9 @@ import type { TransactionSql } from "postgres";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "./connect.ts";
 import { errorCode } from "./connection-error.ts";
-import { quoteIdentifier } from "./quote.ts";
+import { quoteIdentifier, quoteLiteral } from "./quote.ts";
 import { retryRace } from "./retry-race.ts";
+import { preparedUntil, retireTwin, type Twin } from "./twin.ts";
 
 /** The group roles; nobody logs in as one of them. */
 export const groupRoles = {
@@ -32,7 +33,7 @@ interface RoleRow {
   readonly rolreplication: boolean;
   readonly rolbypassrls: boolean;
   readonly rolconnlimit: number;
-  readonly isExpiring: boolean;
+  readonly validUntil: string;
   readonly rolconfig: readonly string[] | null;
 }
 
@@ -67,14 +68,45 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
  *
  * @param sql a session that may create roles
  * @param login name of the application's login; its password is set by `reconcilePassword()`
+ * @param twin the login that the application does not use now, if it may have one
  * @returns what was changed, a phrase each; empty when all was right
  * @throws {ScriptError} `CONFIGURATION` (exit 2) for a login that is the administrator's own, `PRIVILEGES` (exit 9)
  */
-export async function ensureRoles(sql: Sql, administrator: Administrator, login: string): Promise<string[]> {
+export function ensureRoles(sql: Sql, administrator: Administrator, login: string, twin?: Twin): Promise<string[]> {
+  return changeRoles(sql, administrator, login, async (tx) => {
+    const changes = await reconcileRoles(tx, administrator, login, "infinity");
+    return twin === undefined ? changes : [...changes, ...(await retireTwin(tx, twin))];
+  });
+}
+
+/**
+ * Makes a login ready to be the application's, with a new password: at once, or not at all.
+ *
+ * @param verifier what PostgreSQL stores in place of the password
+ */
+export async function prepareLogin(
+  sql: Sql,
+  administrator: Administrator,
+  login: string,
+  verifier: string,
+): Promise<void> {
+  await changeRoles(sql, administrator, login, async (tx) => {
+    await reconcileRoles(tx, administrator, login, preparedUntil);
+    await tx.unsafe(`alter role ${quoteIdentifier(login)} password ${quoteLiteral(verifier)}`);
+    return [];
+  });
+}
+
+async function changeRoles(
+  sql: Sql,
+  administrator: Administrator,
+  login: string,
+  work: (tx: TransactionSql) => Promise<string[]>,
+): Promise<string[]> {
   const isOfApplication = administrator.name === groupRoles.app || administrator.name === groupRoles.owner;
   if (administrator.login === login || isOfApplication) throw sameLogin(administrator.login);
   try {
-    return await retryRace(() => sql.begin((tx) => reconcileRoles(tx, administrator, login)));
+    return await retryRace(() => sql.begin(work) as Promise<string[]>);
   } catch (error) {
     throw explainPrivilegeError(error, administrator);
   }
@@ -98,10 +130,15 @@ export function explainPrivilegeError(error: unknown, { name }: Administrator): 
   });
 }
 
-async function reconcileRoles(tx: TransactionSql, administrator: Administrator, login: string): Promise<string[]> {
+async function reconcileRoles(
+  tx: TransactionSql,
+  administrator: Administrator,
+  login: string,
+  validUntil: string,
+): Promise<string[]> {
   const changes: string[] = [];
-  for (const role of [groupRoles.owner, groupRoles.app]) changes.push(...(await ensureRole(tx, role, false)));
-  changes.push(...(await ensureRole(tx, login, true)));
+  for (const role of [groupRoles.owner, groupRoles.app]) changes.push(...(await ensureRole(tx, role)));
+  changes.push(...(await ensureRole(tx, login, validUntil)));
   if (!administrator.isSuperuser) changes.push(...(await ensureOwnerAccess(tx, administrator.name)));
   changes.push(...(await ensureStatisticsAccess(tx)));
   changes.push(...(await ensureMembership(tx, login)));
@@ -109,13 +146,20 @@ async function reconcileRoles(tx: TransactionSql, administrator: Administrator, 
   return changes;
 }
 
-async function ensureRole(tx: TransactionSql, name: string, isLogin: boolean): Promise<string[]> {
+/** @param loginUntil until when it is a login; none when left out */
+async function ensureRole(tx: TransactionSql, name: string, loginUntil?: string): Promise<string[]> {
+  const isLogin = loginUntil !== undefined;
+  const validUntil = loginUntil ?? "infinity";
   const [existing] = await tx<RoleRow[]>`
     select rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls,
-           rolconnlimit, coalesce(rolvaliduntil, 'infinity') <> 'infinity' as "isExpiring", rolconfig
+           rolconnlimit, (coalesce(rolvaliduntil, 'infinity') at time zone 'UTC')::text as "validUntil", rolconfig
     from pg_catalog.pg_roles where rolname = ${name}`;
-  if (existing === undefined) await tx.unsafe(`create role ${quoteIdentifier(name)} with ${loginClause(isLogin)}`);
+  const validity = `valid until ${quoteLiteral(validUntil)}`;
+  if (existing === undefined) {
+    await tx.unsafe(`create role ${quoteIdentifier(name)} with ${loginClause(isLogin)} ${validity}`);
+  }
   const repairs = existing === undefined ? [] : wrongAttributes(existing, isLogin);
+  if (existing !== undefined && existing.validUntil !== validUntil) repairs.push(validity);
   if (repairs.length > 0) await tx.unsafe(`alter role ${quoteIdentifier(name)} with ${repairs.join(" ")}`);
   const isRoleSet = !isLogin || existing?.rolconfig?.includes(`role=${groupRoles.app}`) === true;
   if (!isRoleSet) await tx.unsafe(`alter role ${quoteIdentifier(name)} set role = ${quoteIdentifier(groupRoles.app)}`);
@@ -134,7 +178,6 @@ function wrongAttributes(role: RoleRow, isLogin: boolean): string[] {
     [!role.rolreplication, "noreplication"],
     [!role.rolbypassrls, "nobypassrls"],
     [role.rolconnlimit === -1, "connection limit -1"],
-    [!role.isExpiring, "valid until 'infinity'"],
   ];
   return wanted.filter(([isRight]) => !isRight).map(([, clause]) => clause);
 }

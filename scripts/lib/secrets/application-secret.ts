@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { generatePassword } from "./password.ts";
-import { SecretConflict, type SecretData, type SecretStore } from "./store.ts";
+import { SecretConflict, type SecretData, type SecretStore, type SecretVersion } from "./store.ts";
 
 /** Where secrets are kept; the first part is the mount. */
 export const secretPaths = {
@@ -18,6 +18,8 @@ export interface ApplicationEndpoint {
   readonly port: number;
   readonly database: string;
   readonly username: string;
+  /** How programs on the host reach it, where that is another way. */
+  readonly local?: { readonly host: string; readonly port: number } | undefined;
 }
 
 /** Keys of the secret that applications read. */
@@ -37,9 +39,30 @@ export type ApplicationSecret = Readonly<Record<(typeof applicationSecretKeys)[n
 
 const writeAttempts = 10;
 
+/** Ends the name of the second login. */
+const twinSuffix = "_b";
+
+/** A login and its password. */
+export type Login = Pick<ApplicationSecret, "username" | "password">;
+
+/** The two logins that an application takes turns with: the one that its secret names, and the other one. */
+export interface LoginPair {
+  readonly login: string;
+  readonly twin: string;
+}
+
 /**
- * Brings the application's secrets up to date: the password stays what the store says, unless one is given; address
- * and names follow the server.
+ * @param user the first of the two, which the configuration names
+ * @param current the login that the secret names, if there is one
+ */
+export function loginPair(user: string, current: string | undefined): LoginPair {
+  const second = `${user}${twinSuffix}`;
+  return current === second ? { login: second, twin: user } : { login: user, twin: second };
+}
+
+/**
+ * Brings the application's secrets up to date: the password stays what the store says, unless one is given, and so does
+ * the login, if it is one of the two; address and names follow the server.
  *
  * @param password the one that configuration asks for; when left out the store's, or a generated one
  * @returns the secret, and whether anything was written
@@ -51,12 +74,31 @@ export async function ensureApplicationSecret(
   password?: string,
 ): Promise<{ readonly secret: ApplicationSecret; readonly isChanged: boolean }> {
   const generated = generatePassword();
-  const main = await reconcile(store, secretPaths.application, (current) =>
-    makeSecret(endpoint, password ?? (current?.["password"] || generated)),
-  );
+  const main = await reconcile(store, secretPaths.application, (current) => {
+    const username = loginPair(endpoint.username, current?.["username"]).login;
+    return makeSecret({ ...endpoint, username }, password ?? (current?.["password"] || generated));
+  });
   const secret = main.data as ApplicationSecret;
-  const local = await reconcile(store, secretPaths.applicationLocal, () => makeSecret(endpoint, secret.password));
+  const local = await reconcile(store, secretPaths.applicationLocal, () =>
+    makeSecret({ ...endpoint, ...endpoint.local, username: secret.username }, secret.password),
+  );
   return { secret, isChanged: main.isWritten || local.isWritten };
+}
+
+/**
+ * Lets the application's secrets name another login: first the one of which `current` is the newest version, then the
+ * one for the host. Whoever was cut off in between calls `followLogin()`.
+ *
+ * @throws {SecretConflict} when somebody else wrote the first one meanwhile; nothing was written
+ */
+export async function switchLogin(store: SecretStore, current: SecretVersion, login: Login): Promise<void> {
+  await store.write(secretPaths.application, withLogin(current.data, login), { cas: current.version });
+  await followLogin(store, login);
+}
+
+/** Lets the secret for the host name the login that the application's secret names. */
+export async function followLogin(store: SecretStore, login: Login): Promise<void> {
+  await reconcile(store, secretPaths.applicationLocal, (current) => withLogin(current ?? {}, login));
 }
 
 /**
@@ -92,6 +134,14 @@ async function reconcile(
       if (!(error instanceof SecretConflict) || attempt === writeAttempts) throw error;
     }
   }
+}
+
+function withLogin(data: SecretData, { username, password }: Login): SecretData {
+  const [host, port, database] = ["host", "port", "database"].map((key) =>
+    requireKey(data, key, secretPaths.application),
+  );
+  const endpoint = { host, port: Number(port), database, username } as ApplicationEndpoint;
+  return { ...data, ...makeSecret(endpoint, password) };
 }
 
 function makeSecret({ host, port, database, username }: ApplicationEndpoint, password: string): ApplicationSecret {

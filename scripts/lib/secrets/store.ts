@@ -12,7 +12,7 @@ export interface SecretVersion {
 
 /** What a store says of itself; nothing secret. */
 export interface SecretStoreStatus {
-  readonly kind: "file";
+  readonly kind: "file" | "vault";
   readonly location: string;
   readonly isReady: boolean;
 }

@@ -1,16 +1,21 @@
 import type { FinishedStep, StepResult } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
-import { type Connection, type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
+import { type Connection, type ConnectionTarget, connect, maskedUrl } from "../postgres/connect.ts";
 import { connectionFailure, explainConnectionError } from "../postgres/connection-error.ts";
 import { ensureDatabase } from "../postgres/database.ts";
 import { checkLogin, reconcilePassword } from "../postgres/login.ts";
-import { type Administrator, ensureRoles, readAdministrator } from "../postgres/roles.ts";
+import { ensureRoles, readAdministrator } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
-import { ensureApplicationSecret } from "../secrets/application-secret.ts";
+import { ensureApplicationSecret, type LoginPair } from "../secrets/application-secret.ts";
+import { startContainers } from "./compose/life-cycle.ts";
 import { startEmbeddedServer } from "./embedded.ts";
+import { type AdministratorSession, keepOutOfLog, readLogins, settleLogins } from "./logins.ts";
+import { rememberedSecrets } from "./secret-store.ts";
+import { copySecrets } from "./secrets.ts";
 import { administratorTarget, lockForRun, openStack, type Stack, type StackRun } from "./stack.ts";
 import { writeState } from "./state.ts";
+import { prepareVault } from "./vault-setup.ts";
 
 /** What a bootstrap has made ready. */
 export interface BootstrapResult {
@@ -37,19 +42,18 @@ type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<voi
  * @throws {ScriptError} naming what is in the way and how to mend it
  */
 export async function bootstrap(config: Config, run: StackRun): Promise<BootstrapResult> {
-  const stack = await openStack(config);
-  using _lock = stack.mode === "embedded" ? await lockForRun(stack, "bootstrap", run) : undefined;
-  warnOfVault(config, run);
+  const found = await openStack(config);
+  const isLocal = found.mode !== "external" || found.secretsPlace === "local-vault";
+  using _lock = isLocal ? await lockForRun(found, "bootstrap", run) : undefined;
   const steps: FinishedStep[] = [];
   const step: StepRunner = async (name, work) => {
     run.signal.throwIfAborted();
     steps.push(await run.reporter.step(name, work));
   };
-  const target =
-    stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
-  const application = await prepareDatabase(stack, target, run, step);
+  const isCompose = found.mode === "compose";
+  const application = isCompose ? await startContainers(found, run, step) : await prepare(found, run, step);
   return {
-    mode: stack.mode,
+    mode: found.mode,
     url: maskedUrl(application),
     host: application.host,
     port: application.port,
@@ -60,46 +64,78 @@ export async function bootstrap(config: Config, run: StackRun): Promise<Bootstra
   };
 }
 
+async function prepare(found: Stack, run: StackRun, step: StepRunner): Promise<ConnectionTarget> {
+  const stack = await prepareSecrets(found, run, step);
+  const target =
+    stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
+  return prepareDatabase(stack, target, run, step);
+}
+
+/** A Vault that was made just now has an address and credentials that the stack did not know before. */
+async function prepareSecrets(stack: Stack, run: StackRun, step: StepRunner): Promise<Stack> {
+  if (stack.secretsPlace === "file") return stack;
+  await step("vault", () => prepareVault(stack, run));
+  const prepared = await openStack(stack.config);
+  if (prepared.remembered !== undefined && prepared.remembered.secrets === undefined) {
+    const moved = await copySecrets(prepared);
+    run.reporter.info(`the secrets of this stack are in Vault from now on (${moved.length} copied from files)`);
+  }
+  return prepared;
+}
+
 async function prepareDatabase(
   stack: Stack,
   target: ConnectionTarget,
   run: StackRun,
   step: StepRunner,
 ): Promise<ConnectionTarget> {
-  await using connection = await connectAnywhere(target, run.signal);
+  await using connection = await connectAnywhere(target, stack.config, run.signal);
   const { sql } = connection;
   const administrator = await readAdministrator(sql);
-  if (administrator.isSuperuser) await keepOutOfLog(sql);
-  await step("roles", async () => outcome(await ensureRoles(sql, administrator, stack.user), "as they should be"));
+  await keepOutOfLog({ sql, administrator });
+  const logins = await readLogins(stack);
+  await step("roles", async () =>
+    outcome(await settleLogins({ sql, administrator }, logins, stack.config.graceMs), "as they should be"),
+  );
   await step("database", async () =>
     outcome(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is as it should be`),
   );
   await step("schema", () => applyPending(target, stack, run));
   // Awaited: the connection is closed when this function returns.
-  return await prepareCredentials(stack, target, { sql, administrator }, step);
+  return await prepareCredentials(stack, target, { sql, administrator }, logins, step);
 }
 
 async function prepareCredentials(
   stack: Stack,
   { host, port, tls }: ConnectionTarget,
-  session: { readonly sql: Sql; readonly administrator: Administrator },
+  session: AdministratorSession,
+  { login }: LoginPair,
   step: StepRunner,
 ): Promise<ConnectionTarget> {
   const { database, user, config } = stack;
-  let application = { host, port, database, user, password: "", ...(tls === undefined ? {} : { tls }) };
+  let application = { host, port, database, user: login, password: "", ...(tls === undefined ? {} : { tls }) };
   await step("credentials", async () => {
-    const endpoint = { host, port, database, username: user };
+    const local = config.localPort === undefined ? undefined : { host: "127.0.0.1", port: config.localPort };
+    const endpoint = { host, port, database, username: user, local };
     const { secret, isChanged } = await ensureApplicationSecret(stack.secrets, endpoint, config.password);
-    application = { ...application, password: secret.password };
+    application = { ...application, user: secret.username, password: secret.password };
+    // A rotation has overtaken us since the roles were looked at, and what it retired was repaired.
+    const twin = { name: login, graceMs: config.graceMs };
+    if (secret.username !== login) await ensureRoles(session.sql, session.administrator, secret.username, twin);
     const isPasswordSet = await reconcilePassword(session.sql, session.administrator, application);
-    const changes = [...(isChanged ? ["wrote the secret"] : []), ...(isPasswordSet ? [`set ${user}'s password`] : [])];
-    return outcome(changes, `${user} has the password of the secret`);
+    const set = isPasswordSet ? [`set ${secret.username}'s password`] : [];
+    return outcome(
+      [...(isChanged ? ["wrote the secret"] : []), ...set],
+      `${secret.username} has the password of the secret`,
+    );
   });
   await step("login", async () => {
     await checkLogin(application);
-    return { isChanged: false, detail: `${user} can log in to ${database}` };
+    return { isChanged: false, detail: `${application.user} can log in to ${database}` };
   });
-  if (stack.mode === "external") await writeState(stack.stackDir, { mode: "external", database, user });
+  if (stack.mode === "external") {
+    await writeState(stack.stackDir, { mode: "external", database, user, ...rememberedSecrets(stack) });
+  }
   return application;
 }
 
@@ -117,8 +153,19 @@ async function applyPending(target: ConnectionTarget, stack: Stack, run: StackRu
   return outcome(applied.length === 0 ? [] : [`applied ${applied.length} of ${total} files`], `${total} files applied`);
 }
 
+/** In the init container the password is the keys volume's; the data volume may be an older one. */
+function explainLogin(error: unknown, target: ConnectionTarget, { localPort }: Config): unknown {
+  const explained = explainConnectionError(error, target);
+  const isInit = localPort !== undefined && connectionFailure(error) === "wrong-password";
+  if (!isInit || !(explained instanceof ScriptError)) return explained;
+  const { code, exitCode, message } = explained;
+  const why = `${explained.why}\nThe volume of the data is older than the one of the keys, which holds another password.`;
+  const fix = "docker compose exec -T postgres sh /superuser-password.sh";
+  return new ScriptError({ code, exitCode, message, why, fix });
+}
+
 /** The database to be made may not exist yet; another one of the server does for making it. */
-async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): Promise<Connection> {
+async function connectAnywhere(target: ConnectionTarget, config: Config, signal: AbortSignal): Promise<Connection> {
   for (const database of [target.database, ...maintenanceDatabases]) {
     const candidate = { ...target, database };
     const connection = connect(candidate, { applicationName: "cqrs-postgres bootstrap", signal });
@@ -127,7 +174,7 @@ async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): P
       return connection;
     } catch (error) {
       await connection[Symbol.asyncDispose]();
-      if (connectionFailure(error) !== "no-database") throw explainConnectionError(error, candidate);
+      if (connectionFailure(error) !== "no-database") throw explainLogin(error, candidate, config);
     }
   }
   throw new ScriptError({
@@ -137,18 +184,6 @@ async function connectAnywhere(target: ConnectionTarget, signal: AbortSignal): P
     why: `None of ${maintenanceDatabases.join(", ")} lets this login in.`,
     fix: `Make it by the server's own tools: create database ${target.database}`,
   });
-}
-
-/** Statements that set a password stay out of the server's log; only a superuser may say so. */
-async function keepOutOfLog(sql: Sql): Promise<void> {
-  await sql`select pg_catalog.set_config('log_statement', 'none', false),
-    pg_catalog.set_config('log_min_duration_statement', '-1', false),
-    pg_catalog.set_config('log_min_error_statement', 'panic', false)`;
-}
-
-function warnOfVault(config: Config, { reporter }: StackRun): void {
-  if (config.vault === undefined) return;
-  reporter.warn("VAULT_ADDR is set, but this version keeps secrets in the file store only");
 }
 
 function outcome(changes: readonly string[], unchanged: string): StepResult {

@@ -1,6 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { loadConfig } from "../config.ts";
 import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/connection.ts";
+import type { Credentials } from "../postgres/changing-login.ts";
 import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
 /** How an application connects. */
@@ -11,25 +12,26 @@ export interface ConnectOptions extends Pick<EventStoreOptions, "applicationName
 
 /**
  * Opens the event store with the credentials of the secret store, as the configuration names it; nothing of them is in
- * the program. The secret is read again for each new connection, so that a rotated password is followed.
+ * the program. The secret is read again for each new connection, so that a rotated login is followed.
  *
  * @throws {ScriptError} `SECRETS_MISSING` when no bootstrap has made the credentials, `CONFIGURATION` for a wrong URL
  */
 export async function connect(options: ConnectOptions = {}): Promise<EventStore> {
   const { url, ...others } = options;
   if (url !== undefined) return openEventStore({ ...serverOfUrl(url), ...others });
-  return openStackStore(await openStack(loadConfig()), others);
+  return openStackStore(await openStack(loadConfig(), "application"), others);
 }
 
 /** Opens the event store of a stack as its application. */
 export async function openStackStore(stack: Stack, options: Omit<ConnectOptions, "url"> = {}): Promise<EventStore> {
   const { host, port, database, username } = await readApplicationSecret(stack);
   const target = { host, port: Number(port), database, user: username };
-  return openEventStore({ ...target, password: () => readPassword(stack), ...options });
+  return openEventStore({ ...target, credentials: () => readCredentials(stack), ...options });
 }
 
-async function readPassword(stack: Stack): Promise<string> {
-  return (await readApplicationSecret(stack)).password;
+async function readCredentials(stack: Stack): Promise<Credentials> {
+  const { username, password } = await readApplicationSecret(stack);
+  return { user: username, password };
 }
 
 function serverOfUrl(url: string): Omit<EventStoreOptions, "password"> & { readonly password: string } {

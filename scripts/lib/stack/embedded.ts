@@ -18,6 +18,7 @@ import { findPostmaster } from "../postgres/server/process.ts";
 import { environment } from "../runtime.ts";
 import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
+import { rememberedSecrets } from "./secret-store.ts";
 import type { Stack, StackRun } from "./stack.ts";
 import { writeState } from "./state.ts";
 
@@ -72,8 +73,9 @@ async function settlePort(stack: Stack): Promise<number> {
 }
 
 /** Only what has worked is remembered; a run that is killed before this leaves a server that is found by its pid. */
-async function remember({ mode, database, user, remembered, stackDir }: Stack, port: number): Promise<void> {
-  const state = { mode, database, user, port };
+async function remember(stack: Stack, port: number): Promise<void> {
+  const { mode, database, user, remembered, stackDir } = stack;
+  const state = { mode, database, user, port, ...rememberedSecrets(stack) };
   if (JSON.stringify(state) !== JSON.stringify(remembered)) await writeState(stackDir, state);
 }
 
@@ -84,7 +86,7 @@ async function lastOrNewPort({ dataDir, stackDir }: Stack): Promise<number> {
 
 async function ensureSuperuserPassword(stack: Stack): Promise<string> {
   const make = () => ({ username: superuser, password: generatePassword() });
-  const { data } = await stack.secrets.ensure(secretPaths.superuser, make);
+  const { data } = await stack.ownSecrets.ensure(secretPaths.superuser, make);
   return requireKey(data, "password", secretPaths.superuser);
 }
 

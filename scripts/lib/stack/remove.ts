@@ -6,13 +6,16 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { connect } from "../postgres/connect.ts";
 import { readMajorVersion, removeLeftovers } from "../postgres/server/cluster.ts";
 import { stop } from "../postgres/server/life-cycle.ts";
+import { findDataVolume, keptFolders, removeData, stopContainers } from "./compose/life-cycle.ts";
+import { localVaultFiles, stopLocalVault } from "./local-vault.ts";
 import { administratorTarget, lockForRun, type Stack, type StackRun } from "./stack.ts";
 import { removeState } from "./state.ts";
 
 /** What a removal is about to delete. */
 export interface RemovalPlan {
   readonly dataDirectory: string;
-  readonly sizeBytes: number;
+  /** Null when it can't be known: a volume of a server that does not run. */
+  readonly sizeBytes: number | null;
   /** Null when the server does not run: rows can't be counted then. */
   readonly streams: number | null;
   readonly events: number | null;
@@ -24,19 +27,32 @@ export interface RemovalPlan {
 export interface StopResult {
   /** The process that was ended; null when none ran. */
   readonly pid: number | null;
+  /** The local Vault's; null when none ran. */
+  readonly vaultPid: number | null;
+  /** Names of the containers that were stopped; empty in other modes. */
+  readonly containers: readonly string[];
 }
 
 /**
- * Stops the embedded server: sessions end, everything is written to disk.
+ * Stops the embedded server, and the local Vault: sessions end, everything is written to disk.
  *
  * @throws {ScriptError} `EXTERNAL` (exit 8) for a server that is not ours
  */
 export async function stopStack(stack: Stack, run: StackRun): Promise<StopResult> {
-  refuseExternal(stack, "stopped");
-  if (!existsSync(stack.dataDir)) return { pid: null };
+  if (stack.mode === "compose") return stopCompose(stack, run);
+  const hasVault = existsSync(localVaultFiles(stack.stackDir).config);
+  if (!hasVault) refuseExternal(stack, "stopped");
+  if (!hasVault && !existsSync(stack.dataDir)) return { pid: null, vaultPid: null, containers: [] };
   using _lock = await lockForRun(stack, "stop", run);
-  const pid = await stop(stack.dataDir, { timeoutMs: stack.config.timeoutMs, signal: run.signal });
-  return { pid: pid ?? null };
+  const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
+  const pid = stack.mode === "embedded" ? await stop(stack.dataDir, wait) : undefined;
+  const vaultPid = await stopLocalVault(stack.stackDir, wait);
+  return { pid: pid ?? null, vaultPid: vaultPid ?? null, containers: [] };
+}
+
+async function stopCompose(stack: Stack, run: StackRun): Promise<StopResult> {
+  using _lock = await lockForRun(stack, "stop", run);
+  return { pid: null, vaultPid: null, containers: await stopContainers(stack, run) };
 }
 
 /**
@@ -45,20 +61,33 @@ export async function stopStack(stack: Stack, run: StackRun): Promise<StopResult
  * @throws {ScriptError} `EXTERNAL` (exit 8), or `FOREIGN_DATA` (exit 9) for files that are no cluster
  */
 export async function planRemoval(stack: Stack): Promise<RemovalPlan | undefined> {
+  if (stack.mode === "compose") return planVolumeRemoval(stack);
   refuseExternal(stack, "destroyed");
   if (!existsSync(stack.dataDir)) return undefined;
   await readMajorVersion(stack.dataDir);
-  const kept = ["secrets", "postgres/backups"].map((name) => join(stack.stackDir, name)).filter(existsSync);
+  const keptNames = ["secrets", "vault/data", "postgres/backups"];
+  const kept = keptNames.map((name) => join(stack.stackDir, name)).filter(existsSync);
   const sizeBytes = await folderSize(stack.dataDir);
   return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countRows(stack)) };
 }
 
-/** Stops the server and deletes its data; secrets and backups stay. Cut off anywhere, it is completed by the next run. */
+async function planVolumeRemoval(stack: Stack): Promise<RemovalPlan | undefined> {
+  const found = await findDataVolume(stack);
+  if (found === undefined) return undefined;
+  const { volume, sizeBytes } = found;
+  const kept = ["the volumes of Vault and of the keys", ...keptFolders()];
+  return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countRows(stack)) };
+}
+
+/** Stops the server and deletes its data; secrets (a stopped local Vault too) and backups stay. Cut off anywhere, it is completed by the next run. */
 export async function destroyStack(stack: Stack, run: StackRun): Promise<void> {
   using _lock = await lockForRun(stack, "destroy", run);
+  if (stack.mode === "compose") return removeData(stack, run);
   if (!existsSync(stack.dataDir)) return;
   await readMajorVersion(stack.dataDir);
-  await stop(stack.dataDir, { timeoutMs: stack.config.timeoutMs, signal: run.signal });
+  const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
+  await stop(stack.dataDir, wait);
+  await stopLocalVault(stack.stackDir, wait);
   // A name that the next bootstrap takes for a left-over: half a cluster is never taken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
   await removeState(stack.stackDir);

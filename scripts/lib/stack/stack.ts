@@ -11,9 +11,10 @@ import {
   requireKey,
   secretPaths,
 } from "../secrets/application-secret.ts";
-import { FileSecretStore } from "../secrets/file-store.ts";
 import type { SecretStore } from "../secrets/store.ts";
+import { readComposeSettings } from "./compose/settings.ts";
 import { lockStack } from "./lock.ts";
+import { openFileStore, openSecretStore, type SecretsPlace, type SecretsUser, secretsPlace } from "./secret-store.ts";
 import { readState, type StackState } from "./state.ts";
 
 /** What every script that touches a stack needs while it runs. */
@@ -32,15 +33,25 @@ export interface Stack {
   readonly database: string;
   readonly user: string;
   readonly remembered: StackState | undefined;
+  readonly secretsPlace: SecretsPlace;
+  /** The application's credentials. */
   readonly secrets: SecretStore;
+  /** The superuser's password; always in files, so that an emptied Vault locks nobody out. */
+  readonly ownSecrets: SecretStore;
 }
 
 const defaults = { mode: "embedded", database: "cqrs_db", user: "cqrs_user" } as const;
 
-/** Finds out which stack the configuration is about; changes nothing. */
-export async function openStack(config: Config): Promise<Stack> {
-  const remembered = await readState(config.stackDir);
-  const mode = config.mode ?? remembered?.mode ?? defaults.mode;
+/**
+ * Finds out which stack the configuration is about; changes nothing.
+ *
+ * @param user as whom the secret store is used
+ */
+export async function openStack(given: Config, user: SecretsUser = "script"): Promise<Stack> {
+  const remembered = await readState(given.stackDir);
+  const mode = given.mode ?? remembered?.mode ?? defaults.mode;
+  const config = mode === "compose" ? await readComposeSettings(given, remembered) : given;
+  const place = secretsPlace(config, remembered);
   return {
     config,
     mode,
@@ -49,7 +60,9 @@ export async function openStack(config: Config): Promise<Stack> {
     database: config.database ?? databaseOfUrl(config, mode) ?? remembered?.database ?? defaults.database,
     user: config.user ?? remembered?.user ?? defaults.user,
     remembered,
-    secrets: new FileSecretStore(join(config.stackDir, "secrets")),
+    secretsPlace: place,
+    secrets: openSecretStore(place, config, remembered, user),
+    ownSecrets: openFileStore(config),
   };
 }
 
@@ -73,9 +86,10 @@ export function lockForRun(stack: Stack, command: string, { reporter, signal }: 
  * @throws {ScriptError} `NOT_RUNNING` or `SECRETS_MISSING` (exit 3), or `CONFIGURATION` (exit 2) for an external server nobody named
  */
 export async function administratorTarget(stack: Stack): Promise<ConnectionTarget> {
-  if (stack.mode === "external") return externalTarget(stack);
+  if (stack.mode === "compose" && stack.config.externalServer === undefined) throw notRunning(stack);
+  if (stack.mode !== "embedded") return externalTarget(stack);
   const found = await findPostmaster(stack.dataDir);
-  const secret = await stack.secrets.read(secretPaths.superuser);
+  const secret = await stack.ownSecrets.read(secretPaths.superuser);
   if (found.state !== "running") throw notRunning(stack);
   if (secret === undefined) throw secretMissing(secretPaths.superuser);
   const password = requireKey(secret.data, "password", secretPaths.superuser);
@@ -106,13 +120,14 @@ export function notRunning(stack: Stack, data?: unknown): ScriptError {
     code: "NOT_RUNNING",
     exitCode: exitCodes.notReady,
     message: "PostgreSQL is not running",
-    why: `No server of ours serves ${stack.dataDir}.`,
+    why: stack.mode === "compose" ? "Its container does not run." : `No server of ours serves ${stack.dataDir}.`,
     fix: "bun run bootstrap",
     data,
   });
 }
 
-function secretMissing(path: string): ScriptError {
+/** @returns the error of a secret that no bootstrap has made */
+export function secretMissing(path: string): ScriptError {
   return new ScriptError({
     code: "SECRETS_MISSING",
     exitCode: exitCodes.notReady,

@@ -6,11 +6,15 @@ import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 
 const stackState = v.object({
-  mode: v.picklist(["embedded", "external"]),
+  mode: v.picklist(["embedded", "compose", "external"]),
   database: v.string(),
   user: v.string(),
-  /** The embedded server's port; absent in external mode. */
+  /** The port on this host; absent in external mode. */
   port: v.exactOptional(v.pipe(v.number(), v.integer())),
+  /** Where secrets are; absent: in files. */
+  secrets: v.exactOptional(v.picklist(["vault", "local-vault"])),
+  /** That Vault's address; absent: in files. */
+  vaultAddress: v.exactOptional(v.string()),
 });
 
 /** What a stack remembers from one script to the next; nothing secret. */

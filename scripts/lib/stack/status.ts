@@ -4,6 +4,8 @@ import { type ConnectionTarget, connect, connectionUrl, maskedUrl, type Sql } fr
 import { explainConnectionError } from "../postgres/connection-error.ts";
 import { findPostmaster } from "../postgres/server/process.ts";
 import { readPlan } from "../schema/apply.ts";
+import { findLogin } from "./logins.ts";
+import type { SecretsPlace } from "./secret-store.ts";
 import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
 /** How a stack is. What can't be known while nothing runs is null. */
@@ -25,6 +27,14 @@ export interface StackStatus {
   readonly pendingMigrations: number | null;
   /** What is wrong with the schema. */
   readonly schemaProblem: string | null;
+  readonly secrets: SecretsState;
+}
+
+/** Where the application's credentials are, and whether that store can be used now. */
+export interface SecretsState {
+  readonly place: SecretsPlace;
+  readonly location: string;
+  readonly isReady: boolean;
 }
 
 /** Variables by which PostgreSQL clients find the database; the password is in them. */
@@ -46,20 +56,23 @@ interface ServerFacts {
 export async function readStatus(config: Config, signal: AbortSignal): Promise<StackStatus> {
   const stack = await openStack(config);
   const postmaster = stack.mode === "embedded" ? await findPostmaster(stack.dataDir) : undefined;
-  const isStopped = postmaster !== undefined && postmaster.state !== "running";
-  if (isStopped) throw notRunning(stack, stoppedStatus(stack));
+  const isUp = stack.mode !== "compose" || stack.config.externalServer !== undefined;
+  const isStopped = !isUp || (postmaster !== undefined && postmaster.state !== "running");
+  const secrets = await readSecretsState(stack);
+  if (isStopped) throw notRunning(stack, stoppedStatus(stack, secrets));
   const target = await administratorTarget(stack);
   await using connection = connect(target, { applicationName: "cqrs-postgres status", signal });
   try {
     return {
       mode: stack.mode,
       isRunning: true,
-      url: maskedUrl({ ...target, user: stack.user }),
+      url: maskedUrl({ ...target, user: await findLogin(connection.sql, stack.user) }),
       pid: postmaster?.state === "running" ? postmaster.pid : null,
       port: target.port,
       dataDirectory: stack.mode === "embedded" ? stack.dataDir : null,
       ...(await readFacts(connection.sql)),
       ...(await readSchemaState(connection.sql)),
+      secrets,
     };
   } catch (error) {
     throw explainConnectionError(error, target);
@@ -96,7 +109,18 @@ function otherDatabase(asked: string, known: string): ScriptError {
   });
 }
 
-function stoppedStatus(stack: Stack): StackStatus {
+/** A store that can't be asked is told, and keeps nobody from learning the rest. */
+async function readSecretsState({ secrets, secretsPlace }: Stack): Promise<SecretsState> {
+  try {
+    const { location, isReady } = await secrets.status();
+    return { place: secretsPlace, location, isReady };
+  } catch (error) {
+    if (!(error instanceof ScriptError)) throw error;
+    return { place: secretsPlace, location: error.message, isReady: false };
+  }
+}
+
+function stoppedStatus(stack: Stack, secrets: SecretsState): StackStatus {
   return {
     mode: stack.mode,
     isRunning: false,
@@ -104,11 +128,12 @@ function stoppedStatus(stack: Stack): StackStatus {
     url: null,
     pid: null,
     port: stack.remembered?.port ?? null,
-    dataDirectory: stack.dataDir,
+    dataDirectory: stack.mode === "embedded" ? stack.dataDir : null,
     sizeBytes: null,
     uptimeSeconds: null,
     pendingMigrations: null,
     schemaProblem: null,
+    secrets,
   };
 }
 

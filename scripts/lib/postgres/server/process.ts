@@ -57,15 +57,16 @@ function servesDirectory(pid: number, dataDir: string): boolean {
   return isPostgres && (folder === directory || command.endsWith(` -D ${directory}`));
 }
 
-interface ProcessFacts {
+/** What the system tells of a process. */
+export interface ProcessFacts {
   readonly isZombie: boolean;
   /** Its working folder: a server's is its data directory, even when that was moved. Unknown on macOS. */
   readonly folder: string;
   readonly command: string;
 }
 
-/** Asks programs rather than /proc: Deno lets nobody read there without every permission. */
-function describeProcess(pid: number): ProcessFacts {
+/** Looks at a process. Asks programs rather than /proc: Deno lets nobody read there without every permission. */
+export function describeProcess(pid: number): ProcessFacts {
   const [program, ...args] = process.platform === "linux" ? procReader : ["ps", "-ww", "-o", "stat=,command=", "-p"];
   const { stdout } = spawnSync(program as string, [...args, `${pid}`], { encoding: "utf8" });
   const lines = (stdout ?? "").split("\n");

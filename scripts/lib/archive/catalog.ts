@@ -1,0 +1,74 @@
+import type { Sql } from "../postgres/connect.ts";
+import { quoteIdentifier } from "../postgres/quote.ts";
+import type { ArchivedSequence } from "./manifest.ts";
+
+/** A table whose rows are archived. */
+export interface CatalogTable {
+  readonly schema: string;
+  readonly name: string;
+  /** Columns that rows are made of: those that are computed from others are left out. */
+  readonly columns: readonly string[];
+  /** Size on disk, for those who wait. */
+  readonly sizeBytes: number;
+}
+
+/** Schemas of the user's; what extensions made in them comes with the extension. */
+const isOurs = `n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (
+  select from pg_catalog.pg_depend
+  where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e')`;
+
+/** Lists all tables that hold rows of their own, whatever schema they are in and whoever made them. */
+export async function readTables(sql: Sql): Promise<CatalogTable[]> {
+  return sql.unsafe<CatalogTable[]>(`
+    select n.nspname::text as schema, c.relname::text as name, pg_catalog.pg_table_size(c.oid)::float8 as "sizeBytes",
+      (
+        select coalesce(jsonb_agg(attname order by attnum), '[]') from pg_catalog.pg_attribute
+        where attrelid = c.oid and attnum > 0 and not attisdropped and attgenerated = ''
+      ) as columns
+    from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind = 'r' and c.relpersistence <> 't' and ${isOurs}
+    order by n.nspname, c.relname`);
+}
+
+/**
+ * Reads where all sequences are. A sequence is not part of a snapshot: read after it was taken, each is at or past
+ * every number in it.
+ */
+export async function readSequences(sql: Sql): Promise<ArchivedSequence[]> {
+  const names = await sql.unsafe<{ schema: string; name: string }[]>(`
+    select n.nspname::text as schema, c.relname::text as name
+    from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind = 'S' and c.relpersistence <> 't' and ${isOurs}
+    order by n.nspname, c.relname`);
+  const sequences: ArchivedSequence[] = [];
+  for (const { schema, name } of names) {
+    const [row] = await sql.unsafe<Pick<ArchivedSequence, "lastValue" | "isCalled">[]>(
+      `select last_value::text as "lastValue", is_called as "isCalled" from ${qualified({ schema, name })}`,
+    );
+    if (row !== undefined) sequences.push({ schema, name, ...row });
+  }
+  return sequences;
+}
+
+/** @returns `"schema"."name"` */
+export function qualified({ schema, name }: { readonly schema: string; readonly name: string }): string {
+  return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+}
+
+/** @returns the columns as a list for COPY, or "" where there are none */
+export function columnList(columns: readonly string[]): string {
+  return columns.length === 0 ? "" : `(${columns.map(quoteIdentifier).join(", ")})`;
+}
+
+/** Settings under which rows are written as text, and read again: the same on every server. */
+export const copySettings = `
+  set local datestyle = 'ISO, YMD';
+  set local intervalstyle = 'postgres';
+  set local timezone = 'UTC';
+  set local extra_float_digits = 1;
+  set local bytea_output = 'hex';
+  set local row_security = off;
+  set local statement_timeout = 0;
+  set local lock_timeout = 0;
+  set local idle_in_transaction_session_timeout = 0;
+  set local search_path = pg_catalog`;

@@ -1,0 +1,189 @@
+import type { Sql } from "../postgres/connect.ts";
+import { type CatalogTable, columnList, copySettings, qualified, readTables } from "./catalog.ts";
+import { copyIn } from "./copy.ts";
+import { type ArchivedTable, corrupt, type Manifest } from "./manifest.ts";
+import type { Seal } from "./seal.ts";
+import { readSegment } from "./segment.ts";
+import { setAside } from "./set-aside.ts";
+import type { Progress } from "./write.ts";
+
+/** An archive that is about to be loaded, and how to read it. */
+export interface ArchiveSource {
+  readonly dir: string;
+  readonly manifest: Manifest;
+  readonly seal: Seal;
+}
+
+/** What of an archive is loaded. */
+export interface LoadOptions {
+  /** The full archive that the other one continues. */
+  readonly base: ArchiveSource | undefined;
+  /** Leaves the tables of all other schemas empty, but for the ledger of migrations. */
+  readonly isOnlyEventStore: boolean;
+  /** The last event to keep; all of them when left out. */
+  readonly until: { readonly position: bigint } | { readonly time: string } | undefined;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+const log = { schema: "event_store", name: "domain_event" } as const;
+const pieceBytes = 256 * 1024;
+
+/**
+ * Loads the rows of an archive into a database that its migrations have just made, in one transaction.
+ *
+ * @param sql a single connection, as the owner of all tables
+ * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
+ */
+export async function loadArchive(sql: Sql, source: ArchiveSource, options: LoadOptions): Promise<void> {
+  const loaded = await sql.begin(async (transaction) => {
+    const tx = transaction as unknown as Sql;
+    await tx.unsafe(`${copySettings}; set local maintenance_work_mem = '256MB'`).simple();
+    const all = await readTables(tx);
+    const tables = all.filter((table) => isMeant(table, options));
+    const putBack = await setAside(tx, all);
+    if (tables.length > 0) await tx.unsafe(`truncate only ${tables.map(qualified).join(", only ")}`);
+    await loadTables(tx, tables, source, options);
+    if (options.until !== undefined) await cutLog(tx, options.until);
+    await settleRedactions(tx);
+    await setSequences(tx, source.manifest);
+    await putBack();
+    await refreshViews(tx);
+    return tables;
+  });
+  // Without statistics the first queries would be planned for empty tables.
+  if (loaded.length > 0) await sql.unsafe(`analyze ${loaded.map(qualified).join(", ")}`);
+}
+
+function isMeant({ schema, name }: CatalogTable, { isOnlyEventStore }: LoadOptions): boolean {
+  const isLedger = schema === "public" && name === "schema_migration";
+  return !isOnlyEventStore || schema === "event_store" || isLedger;
+}
+
+async function loadTables(
+  tx: Sql,
+  tables: readonly CatalogTable[],
+  source: ArchiveSource,
+  options: LoadOptions,
+): Promise<void> {
+  const all = [...(options.base?.manifest.tables ?? []), ...source.manifest.tables];
+  const bytesTotal = all.flatMap(({ segments }) => segments).reduce((sum, { rawBytes }) => sum + rawBytes, 0);
+  let bytesDone = 0;
+  const onBytes = (table: string, bytes: number) => {
+    bytesDone += bytes;
+    options.onProgress({ table, bytesDone, bytesTotal });
+  };
+  // What a redaction replaced is known from the record of redactions: that has to be there before the log.
+  for (const table of tables.toSorted((a, b) => Number(isLog(a)) - Number(isLog(b)))) {
+    if (isLog(table) && options.base !== undefined) await loadBase(tx, options.base, onBytes);
+    await loadTable(tx, table, source, onBytes);
+  }
+}
+
+/** Of the full archive all events count that the other one does not bring again. */
+async function loadBase(tx: Sql, base: ArchiveSource, onBytes: (table: string, bytes: number) => void): Promise<void> {
+  await loadTable(tx, log, base, onBytes);
+  await tx`
+    delete from event_store.domain_event as event
+    where global_position > ${base.manifest.safePosition}::bigint or exists (
+      select from event_store.redaction
+      where stream_id = event.stream_id and aggregate_version = event.aggregate_version)`;
+}
+
+async function loadTable(
+  tx: Sql,
+  { schema, name }: { readonly schema: string; readonly name: string },
+  source: ArchiveSource,
+  onBytes: (table: string, bytes: number) => void,
+): Promise<void> {
+  const table = source.manifest.tables.find((candidate) => candidate.schema === schema && candidate.name === name);
+  if (table === undefined) throw corrupt(source.dir, `It has no rows of ${schema}.${name}.`);
+  const pieces = readPieces(source, table, (bytes) => onBytes(`${schema}.${name}`, bytes));
+  const rows = await copyIn(
+    tx,
+    `copy ${qualified(table)} ${columnList(table.columns)} from stdin with (freeze)`,
+    pieces,
+  );
+  if (rows !== table.rows) throw corrupt(source.dir, `${schema}.${name} has ${rows} rows, not ${table.rows}.`);
+}
+
+/** The next segment is read and checked while the server takes the one before. */
+async function* readPieces(
+  { dir, seal }: ArchiveSource,
+  { segments }: ArchivedTable,
+  onBytes: (bytes: number) => void,
+): AsyncGenerator<Buffer> {
+  const read = (index: number) => {
+    const segment = segments[index];
+    const raw = segment === undefined ? undefined : readSegment(dir, segment, seal);
+    raw?.catch(() => {});
+    return raw;
+  };
+  let next = read(0);
+  for (let index = 0; next !== undefined; index++) {
+    const raw: Buffer = await next;
+    next = read(index + 1);
+    for (let at = 0; at < raw.length; at += pieceBytes) yield raw.subarray(at, at + pieceBytes);
+    onBytes(raw.length);
+  }
+}
+
+/** Forgets what was appended later, and makes streams and what refers to events agree with what is left. */
+async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promise<void> {
+  const position = "position" in until ? until.position : await lastPositionAt(tx, until.time);
+  await tx`delete from event_store.domain_event where global_position > ${position}`;
+  await tx
+    .unsafe(`
+    create temporary table kept on commit drop as
+      select stream_id, max(aggregate_version) as version from event_store.domain_event group by stream_id;
+    delete from event_store.event_stream as s where not exists (select from pg_temp.kept as k where k.stream_id = s.stream_id);
+    update event_store.event_stream as s set version = k.version, archived_at = null
+      from pg_temp.kept as k where k.stream_id = s.stream_id and k.version <> s.version;
+    delete from event_store.snapshot as s where not exists (
+      select from pg_temp.kept as k where k.stream_id = s.stream_id and k.version >= s.aggregate_version);
+    delete from event_store.redaction as r where not exists (
+      select from pg_temp.kept as k where k.stream_id = r.stream_id and k.version >= r.aggregate_version)`)
+    .simple();
+}
+
+/** The greatest position up to which every event is from that time or earlier. */
+async function lastPositionAt(tx: Sql, time: string): Promise<bigint> {
+  const [row] = await tx<{ position: bigint }[]>`
+    select coalesce(min(global_position) - 1, ${2n ** 63n - 1n}::bigint) as position
+    from event_store.domain_event where occurred_at > ${time}::text::timestamptz`;
+  return row?.position ?? 0n;
+}
+
+/**
+ * A record of a redaction opens the event to the transaction with its number. Another server has not come to that
+ * number yet, and one day some transaction would find the door open; so there the numbers are exchanged for old ones.
+ */
+async function settleRedactions(tx: Sql): Promise<void> {
+  await tx`
+    with renumbered as (
+      select ctid, row_number() over (partition by stream_id, aggregate_version order by transaction_id) as number
+      from event_store.redaction
+      where exists (select from event_store.redaction where transaction_id >= pg_catalog.pg_current_xact_id())
+    )
+    update event_store.redaction as r set transaction_id = renumbered.number::text::xid8
+    from renumbered where renumbered.ctid = r.ctid`;
+}
+
+/** A sequence does not follow from the rows that drew from it. */
+async function setSequences(tx: Sql, { sequences }: Manifest): Promise<void> {
+  for (const { schema, name, lastValue, isCalled } of sequences) {
+    await tx`select pg_catalog.setval(${qualified({ schema, name })}::regclass, ${lastValue}::bigint, ${isCalled})`;
+  }
+}
+
+/** In the order in which they were made: one may read another. */
+async function refreshViews(tx: Sql): Promise<void> {
+  const views = await tx<{ schema: string; name: string }[]>`
+    select n.nspname::text as schema, c.relname::text as name
+    from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where c.relkind = 'm' and c.relispopulated order by c.oid`;
+  for (const view of views) await tx.unsafe(`refresh materialized view ${qualified(view)}`);
+}
+
+function isLog({ schema, name }: CatalogTable): boolean {
+  return schema === log.schema && name === log.name;
+}

@@ -1,0 +1,143 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as v from "valibot";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+
+/** The form of archives that this version writes; it reads this one and those before. */
+export const formatVersion = 1;
+export const manifestName = "manifest.json";
+
+const size = v.pipe(v.number(), v.integer(), v.minValue(0));
+const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+const bigint = v.pipe(v.string(), v.regex(/^-?\d+$/));
+/** Nothing that a manifest names lies outside its archive. */
+const path = v.pipe(v.string(), v.regex(/^(sql|data)\/[\w.\-/]+$/), v.excludes(".."));
+
+const storedFile = v.object({ path, bytes: size, sha256 });
+const segment = v.object({ ...storedFile.entries, rawBytes: size, rawSha256: sha256 });
+const table = v.object({
+  schema: v.string(),
+  name: v.string(),
+  columns: v.array(v.string()),
+  rows: size,
+  segments: v.array(segment),
+});
+const sequence = v.object({ schema: v.string(), name: v.string(), lastValue: bigint, isCalled: v.boolean() });
+
+const manifest = v.object({
+  format: v.literal(formatVersion),
+  id: v.pipe(v.string(), v.regex(/^[\w.-]+$/)),
+  /** The full archive that this one continues; null for a full one. */
+  base: v.nullable(v.object({ id: v.string(), safePosition: bigint })),
+  tool: v.string(),
+  /** `server_version_num`: 160014. */
+  server: size,
+  database: v.string(),
+  startedAt: v.pipe(v.string(), v.isoTimestamp()),
+  endedAt: v.pipe(v.string(), v.isoTimestamp()),
+  /** Digests of all objects of the schema, and of them together. */
+  fingerprint: v.object({ hash: sha256, objects: v.record(v.string(), sha256) }),
+  /** The log was complete up to here before the snapshot was taken. */
+  safePosition: bigint,
+  /** Id of the last event up to there: whether a database still has this history is told by it. */
+  safeEvent: v.nullable(v.string()),
+  /** The greatest position in the archive. */
+  lastPosition: bigint,
+  /** Files of `sql/` that made the schema, in the order in which they are applied. */
+  schema: v.array(storedFile),
+  tables: v.array(table),
+  sequences: v.array(sequence),
+  compression: v.object({ codec: v.literal("zstd"), level: size }),
+  /** How segments are encrypted after compression; `keyId` tells keys apart without telling the key. */
+  encryption: v.nullable(v.object({ cipher: v.literal("AES-256-GCM"), keyId: v.string() })),
+});
+
+/** A file of an archive. */
+export type StoredFile = v.InferOutput<typeof storedFile>;
+/** A piece of a table's COPY stream: compressed by itself, so that each can be checked before it is used. */
+export type Segment = v.InferOutput<typeof segment>;
+/** A table of an archive. */
+export type ArchivedTable = v.InferOutput<typeof table>;
+/** A sequence of an archive. */
+export type ArchivedSequence = v.InferOutput<typeof sequence>;
+/** What an archive says of itself; written last, so an archive with it is whole. */
+export type Manifest = v.InferOutput<typeof manifest>;
+
+/** @returns the manifest as it is stored, with a digest of its own */
+export function serializeManifest(content: Manifest): string {
+  return `${JSON.stringify({ manifest: content, sha256: digest(content) })}\n`;
+}
+
+/**
+ * Reads the manifest of an archive.
+ *
+ * @param dir the archive's folder
+ * @throws {ScriptError} `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11), or `ARCHIVE_NEWER` (exit 8)
+ */
+export async function readManifest(dir: string): Promise<Manifest> {
+  const text = await readFile(join(dir, manifestName), "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT" || error.code === "ENOTDIR") throw incomplete(dir);
+    throw error;
+  });
+  const envelope = parseEnvelope(text);
+  if (envelope === undefined || envelope.sha256 !== digest(envelope.manifest)) throw corruptManifest(dir);
+  if (isNewer(envelope.manifest)) throw newer(dir);
+  const parsed = v.safeParse(manifest, envelope.manifest);
+  if (parsed.success && serializeManifest(parsed.output) === text) return parsed.output;
+  throw corruptManifest(dir);
+}
+
+function parseEnvelope(text: string): { readonly manifest: unknown; readonly sha256: unknown } | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    const isObject = typeof value === "object" && value !== null && "manifest" in value && "sha256" in value;
+    return isObject ? (value as { manifest: unknown; sha256: unknown }) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isNewer(content: unknown): boolean {
+  const { format } = (content ?? {}) as { format?: unknown };
+  return typeof format === "number" && format > formatVersion;
+}
+
+function digest(content: unknown): string {
+  return createHash("sha256").update(JSON.stringify(content)).digest("hex");
+}
+
+function incomplete(dir: string): ScriptError {
+  return new ScriptError({
+    code: "ARCHIVE_INCOMPLETE",
+    exitCode: exitCodes.verification,
+    message: `${dir} is not a complete archive`,
+    why: `It has no ${manifestName}, which is written last.`,
+    fix: "Choose another: bun run backup list",
+  });
+}
+
+function corruptManifest(dir: string): ScriptError {
+  return corrupt(dir, `${manifestName} is not as it was written.`);
+}
+
+/** @returns the error of an archive that is not as it was written (exit 11) */
+export function corrupt(dir: string, why: string): ScriptError {
+  return new ScriptError({
+    code: "ARCHIVE_CORRUPT",
+    exitCode: exitCodes.verification,
+    message: `The archive ${dir} is damaged`,
+    why,
+    fix: "Get an undamaged copy of it, or choose another: bun run backup list",
+  });
+}
+
+function newer(dir: string): ScriptError {
+  return new ScriptError({
+    code: "ARCHIVE_NEWER",
+    exitCode: exitCodes.refused,
+    message: `The archive ${dir} was written by a newer version`,
+    why: `This version reads archives up to format ${formatVersion}.`,
+    fix: "Use the version of the project that wrote it, or a newer one.",
+  });
+}

@@ -1,0 +1,97 @@
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { constants, zstdCompress, zstdDecompress } from "node:zlib";
+import { writeDurably } from "./file.ts";
+import { corrupt, type Segment } from "./manifest.ts";
+import type { Seal } from "./seal.ts";
+
+/** Fixed, so that archives of the same data are the same. */
+export const compressionLevel = 3;
+/** So much of a table is in memory at once, about twice over: once as text, once compressed. */
+const segmentBytes = 4 * 1024 * 1024;
+
+const compress = promisify(zstdCompress);
+const decompress = promisify(zstdDecompress);
+
+/** Where segments go and how. */
+export interface SegmentTarget {
+  /** The archive's folder. */
+  readonly dir: string;
+  /** What the files' names begin with: `data/0001`. */
+  readonly prefix: string;
+  readonly seal: Seal;
+}
+
+/** Cuts a stream into segments; one is compressed and written while the next is gathered. */
+export class SegmentWriter {
+  readonly #target: SegmentTarget;
+  readonly #segments: Segment[] = [];
+  #pieces: Buffer[] = [];
+  #gathered = 0;
+  #writing: Promise<void> = Promise.resolve();
+  #count = 0;
+
+  constructor(target: SegmentTarget) {
+    this.#target = target;
+  }
+
+  /** Takes a piece of the stream; settles when there is room for another. */
+  async write(piece: Buffer): Promise<void> {
+    this.#pieces.push(piece);
+    this.#gathered += piece.length;
+    if (this.#gathered >= segmentBytes) await this.#flush();
+  }
+
+  /** Writes what is left; settles when everything is on the disk. */
+  async end(): Promise<Segment[]> {
+    if (this.#gathered > 0) await this.#flush();
+    await this.#writing;
+    return this.#segments;
+  }
+
+  async #flush(): Promise<void> {
+    const raw = Buffer.concat(this.#pieces);
+    this.#pieces = [];
+    this.#gathered = 0;
+    await this.#writing;
+    this.#writing = this.#store(raw);
+    // It is awaited with the next segment; until then a failure must not count as one that nobody handles.
+    this.#writing.catch(() => {});
+  }
+
+  async #store(raw: Buffer): Promise<void> {
+    const path = `${this.#target.prefix}-${String(++this.#count).padStart(6, "0")}.zst`;
+    const compressed = await compress(raw, { params: { [constants.ZSTD_c_compressionLevel]: compressionLevel } });
+    const stored = await this.#target.seal.close(compressed, path);
+    await writeDurably(join(this.#target.dir, path), stored);
+    const sizes = { bytes: stored.length, sha256: sha256(stored), rawBytes: raw.length, rawSha256: sha256(raw) };
+    this.#segments.push({ path, ...sizes });
+  }
+}
+
+/**
+ * Reads a segment and checks it: what was stored before anything is made of it, as both runtimes take a truncated stream
+ * for a whole one and Deno ends the process over a damaged one; then what came out.
+ *
+ * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
+ */
+export async function readSegment(dir: string, segment: Segment, seal: Seal): Promise<Buffer> {
+  const stored = await readFile(join(dir, segment.path)).catch(() => undefined);
+  if (stored === undefined) throw corrupt(dir, `${segment.path} is missing.`);
+  if (stored.length !== segment.bytes || sha256(stored) !== segment.sha256) {
+    throw corrupt(dir, `${segment.path} is not as it was written.`);
+  }
+  const compressed = await seal.open(stored, segment.path);
+  const raw = await decompress(compressed, { maxOutputLength: Math.max(segment.rawBytes, 1) });
+  if (raw.length !== segment.rawBytes || sha256(raw) !== segment.rawSha256) {
+    throw corrupt(dir, `${segment.path} does not hold what was written.`);
+  }
+  return raw;
+}
+
+/** @returns the digest in hexadecimal */
+export function sha256(content: Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
+}

@@ -1,0 +1,63 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { type ArchivedTable, corrupt, type Manifest, readManifest, type StoredFile } from "./manifest.ts";
+import type { Seal } from "./seal.ts";
+import { readSegment } from "./segment.ts";
+
+/** The ends of a row, and of a column within it, in the text format of COPY; neither occurs in a value. */
+const rowEnd = 0x0a;
+const columnEnd = 0x09;
+
+/**
+ * Checks that an archive is whole and each file as it was written: sizes and digests, nothing is decompressed.
+ *
+ * @throws {ScriptError} `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11) naming the file, `ARCHIVE_NEWER` (exit 8)
+ */
+export async function verifyArchive(dir: string): Promise<Manifest> {
+  const manifest = await readManifest(dir);
+  const files = [...manifest.schema, ...manifest.tables.flatMap(({ segments }) => segments)];
+  for (const file of files) await verifyFile(dir, file);
+  return manifest;
+}
+
+/**
+ * Checks what {@link verifyArchive} checks, then decompresses all segments, and counts rows and columns.
+ *
+ * @throws {ScriptError} `ARCHIVE_CORRUPT`, `ARCHIVE_KEY` (exit 11)
+ */
+export async function verifyDeeply(dir: string, seal: Seal): Promise<Manifest> {
+  const manifest = await verifyArchive(dir);
+  for (const table of manifest.tables) await verifyRows(dir, table, seal);
+  return manifest;
+}
+
+async function verifyFile(dir: string, file: StoredFile): Promise<void> {
+  const path = join(dir, file.path);
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined) throw corrupt(dir, `${file.path} is missing.`);
+  if (stats.size !== file.bytes) throw corrupt(dir, `${file.path} has ${stats.size} bytes, not ${file.bytes}.`);
+  const hash = createHash("sha256");
+  for await (const piece of createReadStream(path)) hash.update(piece as Buffer);
+  if (hash.digest("hex") !== file.sha256) throw corrupt(dir, `${file.path} is not as it was written.`);
+}
+
+async function verifyRows(dir: string, table: ArchivedTable, seal: Seal): Promise<void> {
+  let rows = 0;
+  let columns = 0;
+  for (const segment of table.segments) {
+    const raw = await readSegment(dir, segment, seal);
+    rows += count(raw, rowEnd);
+    columns += count(raw, columnEnd);
+  }
+  const expected = rows * Math.max(table.columns.length - 1, 0);
+  if (rows === table.rows && columns === expected) return;
+  throw corrupt(dir, `${table.schema}.${table.name} has ${rows} rows, not ${table.rows}, or rows of another width.`);
+}
+
+function count(raw: Buffer, byte: number): number {
+  let found = 0;
+  for (let at = raw.indexOf(byte); at >= 0; at = raw.indexOf(byte, at + 1)) found++;
+  return found;
+}

@@ -1,0 +1,46 @@
+import { readdir, readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import type { Sql } from "../postgres/connect.ts";
+import { schemaDir } from "./source.ts";
+
+/** An invariant that does not hold. */
+export interface Violation {
+  /** Name of the file of `sql/verify`, without `.sql`. */
+  readonly invariant: string;
+  /** The first rows that break it. */
+  readonly rows: readonly Readonly<Record<string, unknown>>[];
+}
+
+const shownRows = 5;
+
+/**
+ * Asks the database whether what is always true is true: each file of `sql/verify` is a query that gives the rows that
+ * are not as they have to be.
+ *
+ * @returns nothing when all is as it has to be
+ */
+export async function readViolations(sql: Sql, dir: string = join(schemaDir, "verify")): Promise<Violation[]> {
+  const violations: Violation[] = [];
+  for (const name of (await readdir(dir)).filter((name) => name.endsWith(".sql")).toSorted()) {
+    const query = await readFile(join(dir, name), "utf8");
+    const rows = await sql.unsafe<Record<string, unknown>[]>(
+      `select * from (${query}) as violation limit ${shownRows}`,
+    );
+    if (rows.length > 0) violations.push({ invariant: basename(name, ".sql"), rows: [...rows] });
+  }
+  return violations;
+}
+
+/** @throws {ScriptError} `INVARIANT` (exit 11), naming the files and the first rows, when one does not hold */
+export function checkNoViolations(violations: readonly Violation[], message: string): void {
+  if (violations.length === 0) return;
+  const print = (_key: string, value: unknown) => (typeof value === "bigint" ? `${value}` : value);
+  throw new ScriptError({
+    code: "INVARIANT",
+    exitCode: exitCodes.verification,
+    message,
+    why: violations.map(({ invariant, rows }) => `${invariant}: ${JSON.stringify(rows, print)}`).join("\n"),
+    fix: "Each name is a file of sql/verify, which says what has to be.",
+  });
+}

@@ -1,0 +1,72 @@
+import type { ApplicationEndpoint, Login } from "../application-secret.ts";
+import type { VaultClient } from "./client.ts";
+import { VaultFailure } from "./failure.ts";
+
+/** Where Vault issues logins: reading `credentials` makes one. */
+export const databaseEngine = {
+  mount: "database",
+  connection: "cqrs",
+  role: "cqrs-app",
+  credentials: "database/creds/cqrs-app",
+} as const;
+
+/** What the engine needs to issue logins. */
+export interface DatabaseEngine {
+  /** The server, as Vault reaches it. */
+  readonly server: Pick<ApplicationEndpoint, "host" | "port" | "database">;
+  /** The login by which it makes others; nobody else keeps its password. */
+  readonly issuer: Login;
+  /** Statements with `{{name}}`, `{{password}}` and `{{expiration}}`. */
+  readonly creation: string;
+  readonly revocation: string;
+}
+
+/** How long a login is good, and how long it may be renewed. */
+const ttl = { default: "1h", max: "24h" } as const;
+
+/**
+ * Configures Vault's database engine to issue logins of the application. Vault tries the issuer's login at once.
+ *
+ * @throws {ScriptError} of the client's, when Vault refuses or can't reach the database
+ */
+export async function configureDatabaseEngine(client: VaultClient, engine: DatabaseEngine): Promise<void> {
+  await mountEngine(client);
+  const { host, port, database } = engine.server;
+  const address = `${host.includes(":") ? `[${host}]` : host}:${port}/${encodeURIComponent(database)}`;
+  await client.request({
+    method: "POST",
+    path: `${databaseEngine.mount}/config/${databaseEngine.connection}`,
+    body: {
+      plugin_name: "postgresql-database-plugin",
+      allowed_roles: [databaseEngine.role],
+      connection_url: `postgresql://{{username}}:{{password}}@${address}?sslmode=prefer&application_name=vault`,
+      username: engine.issuer.username,
+      password: engine.issuer.password,
+      // A verifier is sent, never the password.
+      password_authentication: "scram-sha-256",
+      verify_connection: true,
+    },
+  });
+  await client.request({
+    method: "POST",
+    path: `${databaseEngine.mount}/roles/${databaseEngine.role}`,
+    body: {
+      db_name: databaseEngine.connection,
+      creation_statements: [engine.creation],
+      // As JSON in the list: the plugin cuts plain text at each semicolon, also within a block of code.
+      revocation_statements: [JSON.stringify([engine.revocation])],
+      default_ttl: ttl.default,
+      max_ttl: ttl.max,
+    },
+  });
+}
+
+async function mountEngine(client: VaultClient): Promise<void> {
+  const request = { method: "POST", path: `sys/mounts/${databaseEngine.mount}`, body: { type: "database" } } as const;
+  try {
+    await client.request(request, { expected: [400] });
+  } catch (error) {
+    const isThere = error instanceof VaultFailure && /already in use/.test(error.text);
+    if (!isThere) throw error;
+  }
+}

@@ -1,0 +1,135 @@
+import { exitCodes, ScriptError, type ScriptErrorDetails } from "../../cli/script-error.ts";
+import type { VaultFailure } from "./failure.ts";
+
+/** What a failure was about. */
+export interface FailureContext {
+  readonly address: string;
+  readonly method: string;
+  readonly path: string;
+  /** Who asked: `VAULT_TOKEN`, or `the AppRole cqrs-init`. */
+  readonly login: string;
+  /** Whether it is the local Vault of this stack, which bootstrap starts and unseals. */
+  readonly isLocal: boolean;
+}
+
+/**
+ * Tells what a failure means for a person, and what mends it.
+ *
+ * @returns exit 2 wrong address or certificate · 3 gone, sealed, without the mount · 6 refused · 124 not in time
+ */
+export function explainVaultFailure(failure: VaultFailure, context: FailureContext): ScriptError {
+  return new ScriptError(describe(failure, context));
+}
+
+function describe(failure: VaultFailure, context: FailureContext): ScriptErrorDetails {
+  if (failure.kind === "network") return unreachable(failure, context);
+  if (failure.kind === "timeout") return tooSlow(context);
+  if (failure.kind === "certificate") return untrusted(failure, context);
+  if (failure.status >= 300 && failure.status < 400) return redirected(failure, context);
+  if (failure.status === 503) return sealed(failure, context);
+  if (failure.status === 429) return rateLimited(context);
+  if (failure.status === 403) return refused(failure, context);
+  if (failure.status === 404 && failure.text.includes("no handler for route")) return noMount(context);
+  return {
+    code: "VAULT_ERROR",
+    exitCode: exitCodes.notReady,
+    message: `Vault at ${context.address} answered ${failure.status} to ${context.method} ${context.path}`,
+    why: failure.text || "It said no more.",
+    fix: "Look at Vault's own log, then run this again.",
+  };
+}
+
+function unreachable({ code }: VaultFailure, { address, isLocal }: FailureContext): ScriptErrorDetails {
+  return {
+    code: "VAULT_UNREACHABLE",
+    exitCode: exitCodes.notReady,
+    message: `Vault at ${address} can't be reached`,
+    why: `The connection failed: ${code}.`,
+    fix: isLocal ? "bun run bootstrap starts it." : "Start that Vault, or correct VAULT_ADDR.",
+  };
+}
+
+function tooSlow({ address, method, path }: FailureContext): ScriptErrorDetails {
+  return {
+    code: "VAULT_TIMEOUT",
+    exitCode: exitCodes.timeout,
+    message: `Vault at ${address} did not answer ${method} ${path} in time`,
+    why: "It takes connections, but its answers did not come.",
+    fix: "Run this again, with a longer --timeout (CQRS_TIMEOUT) if that Vault is slow.",
+  };
+}
+
+function untrusted({ text, code }: VaultFailure, { address }: FailureContext): ScriptErrorDetails {
+  return {
+    code: "VAULT_CERTIFICATE",
+    exitCode: exitCodes.usage,
+    message: `The certificate of Vault at ${address} is not trusted`,
+    why: text || code,
+    fix: "Let VAULT_CACERT name the PEM file of the authority that signed it, and VAULT_ADDR the name it was made for.",
+  };
+}
+
+function redirected({ status }: VaultFailure, { address }: FailureContext): ScriptErrorDetails {
+  return {
+    code: "VAULT_REDIRECT",
+    exitCode: exitCodes.usage,
+    message: `Vault at ${address} sends its clients elsewhere`,
+    why: `It answered ${status}; the token is not sent on to an address that nobody configured.`,
+    fix: "Let VAULT_ADDR name the active server, or the load balancer in front of all.",
+  };
+}
+
+function sealed({ text }: VaultFailure, { address, isLocal }: FailureContext): ScriptErrorDetails {
+  return {
+    code: "VAULT_SEALED",
+    exitCode: exitCodes.notReady,
+    message: `Vault at ${address} is sealed, or not initialised`,
+    why: text || "It answered 503.",
+    fix: isLocal
+      ? "bun run bootstrap unseals it."
+      : "Unseal it: vault operator unseal (once initialised: vault operator init).",
+  };
+}
+
+function rateLimited({ address }: FailureContext): ScriptErrorDetails {
+  return {
+    code: "VAULT_RATE_LIMITED",
+    exitCode: exitCodes.timeout,
+    message: `Vault at ${address} kept answering 429, too many requests`,
+    why: "A rate limit of that Vault (sys/quotas/rate-limit) was used up for as long as this could wait.",
+    fix: "Run this again later, with a longer --timeout (CQRS_TIMEOUT), or have the quota raised.",
+  };
+}
+
+function refused({ text }: VaultFailure, { address, method, path, login }: FailureContext): ScriptErrorDetails {
+  if (/invalid token|bad token/.test(text)) {
+    return {
+      code: "VAULT_TOKEN_REFUSED",
+      exitCode: exitCodes.authentication,
+      message: `Vault at ${address} does not know the token of ${login}`,
+      why: "It has expired, was revoked, or belongs to another Vault.",
+      fix: "Set VAULT_TOKEN to a valid one (vault login; vault print token), or use an AppRole: VAULT_ROLE_ID, VAULT_SECRET_ID.",
+    };
+  }
+  const capability = { GET: "read", POST: "create, update", PUT: "create, update", DELETE: "delete" }[method] ?? method;
+  return {
+    code: "VAULT_FORBIDDEN",
+    exitCode: exitCodes.authentication,
+    message: `${login} may not ${method} ${path} of Vault at ${address}`,
+    why: "Its policy is too narrow for that.",
+    fix: `Let its policy contain: path "${path}" { capabilities = [${capability
+      .split(", ")
+      .map((name) => `"${name}"`)
+      .join(", ")}] }`,
+  };
+}
+
+function noMount({ address, path }: FailureContext): ScriptErrorDetails {
+  return {
+    code: "VAULT_NO_MOUNT",
+    exitCode: exitCodes.notReady,
+    message: `Vault at ${address} has no engine for ${path}`,
+    why: "The mount was never made, or was disabled.",
+    fix: "bun run secrets init, with VAULT_TOKEN of an administrator",
+  };
+}

@@ -1,0 +1,88 @@
+/** Of what kind a failure is. */
+export type VaultFailureKind = "network" | "timeout" | "certificate" | "http";
+
+/**
+ * What went wrong with one request, in scalars only.
+ *
+ * The library's errors carry the request: the token, the body, every header. Nothing of them is kept, not as a cause
+ * either, since whoever prints an error prints that too.
+ */
+export class VaultFailure extends Error {
+  override readonly name = "VaultFailure";
+  readonly kind: VaultFailureKind;
+  /** The HTTP status; 0 when there was no answer. */
+  readonly status: number;
+  /** The network's code, `ECONNREFUSED`; empty for an answer. */
+  readonly code: string;
+  /** What Vault said, without values. */
+  readonly text: string;
+  /** What `Retry-After` asks for, in milliseconds; 0 when it is absent. */
+  readonly retryAfterMs: number;
+  /** The newest version of a secret that was deleted softly; 0 when it is not about one. */
+  readonly deletedVersion: number;
+
+  constructor(facts: Partial<Omit<VaultFailure, "name" | "message">> & { readonly kind: VaultFailureKind }) {
+    super(facts.text || facts.code || `HTTP ${facts.status}`);
+    this.kind = facts.kind;
+    this.status = facts.status ?? 0;
+    this.code = facts.code ?? "";
+    this.text = facts.text ?? "";
+    this.retryAfterMs = facts.retryAfterMs ?? 0;
+    this.deletedVersion = facts.deletedVersion ?? 0;
+  }
+}
+
+const maxTextLength = 300;
+const timeoutCodes = ["ECONNABORTED", "ETIMEDOUT"];
+/** What looks like a token of Vault or OpenBao; the older form has no fixed length. */
+const tokens = /\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}/g;
+
+interface LibraryError {
+  readonly code?: unknown;
+  readonly message?: unknown;
+  readonly response?: {
+    readonly status?: unknown;
+    readonly headers?: Readonly<Record<string, unknown>>;
+    readonly data?: {
+      readonly errors?: unknown;
+      readonly data?: { readonly metadata?: { readonly version?: unknown } };
+    };
+  };
+}
+
+/** Makes our own failure of whatever the library threw. */
+export function toVaultFailure(error: unknown): VaultFailure {
+  if (error instanceof VaultFailure) return error;
+  const { code, message, response } = (error ?? {}) as LibraryError;
+  if (typeof response?.status === "number") {
+    return new VaultFailure({
+      kind: "http",
+      status: response.status,
+      text: readErrors(response.data?.errors),
+      retryAfterMs: (Number(response.headers?.["retry-after"]) || 0) * 1000,
+      deletedVersion: Number(response.data?.data?.metadata?.version) || 0,
+    });
+  }
+  const text = typeof message === "string" ? message : "";
+  const name = typeof code === "string" ? code : "";
+  if (isCertificateProblem(name, text)) return new VaultFailure({ kind: "certificate", code: name, text: clean(text) });
+  return new VaultFailure({ kind: timeoutCodes.includes(name) ? "timeout" : "network", code: name || clean(text) });
+}
+
+/** Node.js and Bun name it in the code, Deno in the text. */
+function isCertificateProblem(code: string, text: string): boolean {
+  return /CERT|SIGNATURE|^ERR_TLS/.test(code) || /certificate|UnknownIssuer/i.test(text);
+}
+
+function readErrors(errors: unknown): string {
+  return Array.isArray(errors) ? clean(errors.filter((entry) => typeof entry === "string").join("; ")) : "";
+}
+
+function clean(text: string): string {
+  const oneLine = text
+    .replace(/\d+ errors? occurred:/g, "")
+    .replace(/\s*\*\s*/g, " ")
+    .replace(/\s+/g, " ")
+    .trim();
+  return oneLine.replaceAll(tokens, "****").slice(0, maxTextLength);
+}

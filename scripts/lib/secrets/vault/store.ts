@@ -1,0 +1,125 @@
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import {
+  ensureSecret,
+  SecretConflict,
+  type SecretData,
+  type SecretStore,
+  type SecretStoreStatus,
+  type SecretVersion,
+  splitSecretPath,
+} from "../store.ts";
+import type { VaultClient } from "./client.ts";
+import { VaultFailure } from "./failure.ts";
+
+/**
+ * Keeps secrets in Vault's KV engine, version 2: the first part of a path is the mount.
+ *
+ * A version of Vault is one of ours; the compare-and-set is the engine's own.
+ */
+export class VaultSecretStore implements SecretStore {
+  readonly client: VaultClient;
+
+  constructor(client: VaultClient) {
+    this.client = client;
+  }
+
+  async read(path: string): Promise<SecretVersion | undefined> {
+    const { secret } = await this.#look(path);
+    return secret;
+  }
+
+  async write(path: string, data: SecretData, { cas }: { readonly cas: number }): Promise<number> {
+    let wasRepeated = false;
+    try {
+      return await this.#put(path, data, cas, () => {
+        wasRepeated = true;
+      });
+    } catch (error) {
+      if (!isMismatch(error)) throw error;
+    }
+    const { secret, deletedVersion } = await this.#look(path);
+    // The first answer may have been lost on its way: what was to be written is there.
+    if (wasRepeated && secret?.version === cas + 1 && isSame(secret.data, data)) return secret.version;
+    // To us a deleted secret is none, but Vault counts on from its last version.
+    if (cas === 0 && deletedVersion > 0) return this.#rewrite(path, data, deletedVersion);
+    throw new SecretConflict(path, cas, secret?.version ?? 0);
+  }
+
+  ensure(path: string, make: () => SecretData): Promise<SecretVersion & { readonly isNew: boolean }> {
+    return ensureSecret(this, path, make);
+  }
+
+  /** Tells people who look at a secret in Vault what it is: its custom metadata. */
+  async describe(path: string, facts: Readonly<Record<string, string>>): Promise<void> {
+    await this.client.request({ method: "POST", path: apiPath(path, "metadata"), body: { custom_metadata: facts } });
+  }
+
+  async status(): Promise<SecretStoreStatus> {
+    const { initialized, sealed } = await this.client.anonymously({ method: "GET", path: "sys/seal-status" });
+    return { kind: "vault", location: this.client.address, isReady: initialized === true && sealed === false };
+  }
+
+  async close(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #put(path: string, data: SecretData, cas: number, onRepeat: () => void): Promise<number> {
+    const request = { method: "POST", path: apiPath(path, "data"), body: { options: { cas }, data } } as const;
+    const { data: written } = await this.client.request(request, { expected: [400], onRepeat });
+    return written.version;
+  }
+
+  async #rewrite(path: string, data: SecretData, cas: number): Promise<number> {
+    try {
+      return await this.#put(path, data, cas, () => {});
+    } catch (error) {
+      throw isMismatch(error) ? new SecretConflict(path, 0, cas + 1) : error;
+    }
+  }
+
+  async #look(path: string): Promise<{ readonly secret: SecretVersion | undefined; readonly deletedVersion: number }> {
+    try {
+      const { data } = await this.client.request({ method: "GET", path: apiPath(path, "data") }, { expected: [404] });
+      return { secret: { data: checkData(data.data, path), version: data.metadata.version }, deletedVersion: 0 };
+    } catch (error) {
+      if (!(error instanceof VaultFailure) || error.status !== 404) throw error;
+      return { secret: undefined, deletedVersion: error.deletedVersion };
+    }
+  }
+}
+
+function apiPath(path: string, kind: "data" | "metadata"): string {
+  const [mount, ...rest] = splitSecretPath(path);
+  return [mount, kind, ...rest].join("/");
+}
+
+/** The API has no code for it. */
+function isMismatch(error: unknown): boolean {
+  if (!(error instanceof VaultFailure)) return false;
+  if (/check-and-set/.test(error.text)) return true;
+  throw new ScriptError({
+    code: "VAULT_ERROR",
+    exitCode: exitCodes.notReady,
+    message: `Vault did not take a secret: ${error.text}`,
+    fix: "Look at Vault's own log, then run this again.",
+  });
+}
+
+function checkData(data: unknown, path: string): SecretData {
+  const isObject = typeof data === "object" && data !== null;
+  if (isObject && Object.values(data).every((value) => typeof value === "string")) return data as SecretData;
+  throw new ScriptError({
+    code: "SECRETS_UNUSABLE",
+    exitCode: exitCodes.usage,
+    message: `The secret store can't use ${path}`,
+    why: "Not all of its values are strings.",
+    fix: "Write it again with strings only, or bring back an older version: vault kv rollback.",
+  });
+}
+
+function isSame(one: SecretData, other: SecretData): boolean {
+  const keys = Object.keys(other);
+  return keys.length === Object.keys(one).length && keys.every((key) => one[key] === other[key]);
+}

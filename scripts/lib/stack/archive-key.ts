@@ -1,0 +1,67 @@
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import type { Manifest } from "../archive/manifest.ts";
+import { makeSeal, noSeal, type Seal, wrongKey } from "../archive/seal.ts";
+import { explainFileError } from "../cli/file-error.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { requireKey } from "../secrets/application-secret.ts";
+import type { Stack } from "./stack.ts";
+
+/** Where the key for archives is in the secret store. */
+export const archiveKeyPath = "embedded/archive-key";
+
+/** How an archive is to be encrypted. */
+export interface EncryptionOptions {
+  readonly isEncrypted: boolean;
+  /** A file with the key; the secret store's own, made when there is none, when left out. */
+  readonly keyFile: string | undefined;
+}
+
+/**
+ * Makes the seal for a new archive.
+ *
+ * @throws {ScriptError} `ARCHIVE_KEY` (exit 2) for a key that can't be used: no archive is written without it
+ */
+export async function sealForWriting(stack: Stack, options: EncryptionOptions, archiveId: string): Promise<Seal> {
+  const { isEncrypted, keyFile } = options;
+  if (keyFile !== undefined) return makeSeal(await readKeyFile(keyFile), archiveId);
+  if (!isEncrypted) return noSeal;
+  const { data } = await stack.secrets.ensure(archiveKeyPath, () => ({ key: randomBytes(32).toString("hex") }));
+  return makeSeal(requireKey(data, "key", archiveKeyPath), archiveId);
+}
+
+/**
+ * Makes the seal that opens an archive.
+ *
+ * @throws {ScriptError} `ARCHIVE_KEY` when there is no key (exit 2), or another one (exit 11)
+ */
+export async function sealForReading(stack: Stack, manifest: Manifest, keyFile: string | undefined): Promise<Seal> {
+  if (manifest.encryption === null) return noSeal;
+  const key = keyFile === undefined ? await readStoredKey(stack) : await readKeyFile(keyFile);
+  const seal = await makeSeal(key, manifest.id);
+  if (seal.encryption?.keyId !== manifest.encryption.keyId) throw wrongKey();
+  return seal;
+}
+
+async function readKeyFile(file: string): Promise<string> {
+  return readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") throw noKey(`There is no file ${file}.`);
+    throw explainFileError(error, file);
+  });
+}
+
+async function readStoredKey(stack: Stack): Promise<string> {
+  const secret = await stack.secrets.read(archiveKeyPath);
+  if (secret === undefined) throw noKey(`The secret store has no ${archiveKeyPath}.`);
+  return requireKey(secret.data, "key", archiveKeyPath);
+}
+
+function noKey(why: string): ScriptError {
+  return new ScriptError({
+    code: "ARCHIVE_KEY",
+    exitCode: exitCodes.usage,
+    message: "There is no key for this archive",
+    why,
+    fix: "Give the key it was encrypted with: --key-file <file>",
+  });
+}

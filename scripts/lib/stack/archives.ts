@@ -1,0 +1,88 @@
+import { findArchive, type ListedArchive, listArchives, markVerified } from "../archive/folder.ts";
+import type { Manifest } from "../archive/manifest.ts";
+import { verifyArchive, verifyDeeply } from "../archive/verify.ts";
+import { sealForReading } from "./archive-key.ts";
+import { backupsDir } from "./backup.ts";
+import { rehearseRestore, type SourceOptions } from "./restore.ts";
+import type { Stack, StackRun } from "./stack.ts";
+
+/** An archive as `backup list` tells of it. */
+export interface BackupEntry {
+  readonly id: string;
+  readonly archive: string;
+  readonly kind: "full" | "incremental";
+  /** The full archive that an incremental one needs. */
+  readonly base: string | null;
+  readonly database: string;
+  readonly endedAt: string;
+  readonly rows: number;
+  /** Position of the last event in it. */
+  readonly lastPosition: string;
+  readonly sizeBytes: number;
+  readonly isEncrypted: boolean;
+  /** When it was last found to be whole; null when nobody has looked. */
+  readonly verifiedAt: string | null;
+}
+
+/** What a verification found. */
+export interface VerifiedBackup {
+  readonly archive: string;
+  readonly id: string;
+  readonly rows: number;
+  readonly depth: "quick" | "deep" | "restored";
+}
+
+/** Lists the archives of a folder, the oldest first. */
+export async function listBackups(stack: Stack, from?: string): Promise<BackupEntry[]> {
+  return (await listArchives(from ?? backupsDir(stack))).map(describe);
+}
+
+/** How thoroughly an archive is checked. */
+export interface VerifyOptions extends SourceOptions {
+  /** `quick`: sizes and digests; `deep`: decompressed and counted; `restored`: into a database that is dropped again. */
+  readonly depth: VerifiedBackup["depth"];
+}
+
+/**
+ * Checks an archive, and remembers that it was found to be whole.
+ *
+ * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11)
+ */
+export async function verifyBackup(stack: Stack, options: VerifyOptions, run: StackRun): Promise<VerifiedBackup> {
+  const archive = await findArchive(options.from ?? backupsDir(stack), options.archive);
+  const manifest = await verifyTo(stack, archive, options, run);
+  await markVerified(archive, new Date());
+  return { archive, id: manifest.id, rows: countRows(manifest), depth: options.depth };
+}
+
+async function verifyTo(stack: Stack, dir: string, options: VerifyOptions, run: StackRun): Promise<Manifest> {
+  if (options.depth === "restored") return rehearseRestore(stack, options, run);
+  const manifest = await verifyArchive(dir);
+  if (options.depth === "quick") return manifest;
+  return verifyDeeply(dir, await sealForReading(stack, manifest, options.keyFile));
+}
+
+function describe({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive): BackupEntry {
+  const { id, base, database, endedAt, lastPosition, encryption } = manifest;
+  const kind = base === null ? "full" : "incremental";
+  const rows = countRows(manifest);
+  const isEncrypted = encryption !== null;
+  return {
+    id,
+    archive: dir,
+    kind,
+    base: base?.id ?? null,
+    database,
+    endedAt,
+    rows,
+    lastPosition,
+    sizeBytes,
+    isEncrypted,
+    verifiedAt,
+  };
+}
+
+/** @returns how many rows an archive holds */
+export function countRows({ tables }: Manifest): number {
+  return tables.reduce((sum, { rows }) => sum + rows, 0);
+}

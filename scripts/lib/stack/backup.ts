@@ -1,0 +1,185 @@
+import { join } from "node:path";
+import { archiveBytes, archiveId, listArchives, publishArchive } from "../archive/folder.ts";
+import { lockArchives, lockHolderName } from "../archive/lock.ts";
+import type { Manifest } from "../archive/manifest.ts";
+import type { Seal } from "../archive/seal.ts";
+import { type Progress, readEventAt, writeArchive, writeSchema } from "../archive/write.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { explainConnectionError } from "../postgres/connection-error.ts";
+import { connectForMaintenance } from "../postgres/maintenance.ts";
+import { groupRoles } from "../postgres/roles.ts";
+import { readFingerprint } from "../schema/fingerprint.ts";
+import { planSchema, readLedger } from "../schema/ledger.ts";
+import { readSchema, type SchemaFile } from "../schema/source.ts";
+import { type EncryptionOptions, sealForWriting } from "./archive-key.ts";
+import { checkNoDrift, prepareDatabase } from "./prepare.ts";
+import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
+
+/** What to back up, and where to. */
+export interface BackupOptions {
+  /** The folder of archives; the stack's own when left out. */
+  readonly to?: string | undefined;
+  /** Only what is new since the last full archive in the folder. */
+  readonly isIncremental?: boolean;
+  readonly encryption?: EncryptionOptions;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+/** An archive that was written. */
+export interface BackupResult {
+  readonly archive: string;
+  readonly id: string;
+  readonly database: string;
+  readonly tables: number;
+  readonly rows: number;
+  /** Position of the last event in it. */
+  readonly lastPosition: string;
+  readonly sizeBytes: number;
+}
+
+/** @returns the folder of a stack's archives */
+export function backupsDir(stack: Stack): string {
+  return join(stack.stackDir, "postgres/backups");
+}
+
+/**
+ * Writes an archive of the stack's database: from one snapshot, under its name only when it is whole.
+ *
+ * @throws {ScriptError} `LOCKED` (exit 5) with the holder, `CATALOG_DRIFT` or `SCHEMA_DRIFT` (exit 4) when the schema is
+ * not what the migrations make, since an archive carries these
+ */
+export async function createBackup(stack: Stack, options: BackupOptions, run: StackRun): Promise<BackupResult> {
+  const target = await administratorTarget(stack);
+  const applicationName = lockHolderName("backup");
+  await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
+  await lockArchives(maintenance.sql, target.database, run.signal);
+  const id = archiveId(target.database, new Date());
+  try {
+    const folder = options.to ?? backupsDir(stack);
+    const seal = await sealForWriting(stack, options.encryption ?? { isEncrypted: false, keyFile: undefined }, id);
+    const candidates = options.isIncremental === true ? await listBases(folder, target.database) : undefined;
+    let manifest: Manifest | undefined;
+    const archive = await publishArchive(folder, id, async (dir) => {
+      const { onProgress } = options;
+      manifest = await writeFromSnapshot(
+        stack,
+        target,
+        maintenance.sql,
+        { dir, id, seal, candidates, onProgress },
+        run,
+      );
+    });
+    return describeBackup(archive, manifest as unknown as Manifest);
+  } catch (error) {
+    throw explainConnectionError(error, target);
+  }
+}
+
+/** Full archives of the database, the newest first. */
+async function listBases(folder: string, database: string): Promise<Manifest[]> {
+  const manifests = (await listArchives(folder)).map(({ manifest }) => manifest);
+  return manifests.filter((manifest) => manifest.base === null && manifest.database === database).toReversed();
+}
+
+/**
+ * Finds the archive that the database's log continues. A restore may have turned the log back in between, and the same
+ * positions were drawn again; then the event at the end of that archive is another one, or none.
+ *
+ * @throws {ScriptError} `NO_BASE` (exit 8)
+ */
+async function chooseBase(sql: Sql, candidates: readonly Manifest[], fingerprint: string): Promise<Manifest["base"]> {
+  for (const { id, safePosition, safeEvent, fingerprint: theirs } of candidates) {
+    const isContinued = theirs.hash === fingerprint && (await readEventAt(sql, safePosition)) === safeEvent;
+    if (isContinued) return { id, safePosition };
+  }
+  throw new ScriptError({
+    code: "NO_BASE",
+    exitCode: exitCodes.refused,
+    message: "There is no full archive that an incremental one could continue",
+    why: `Of ${candidates.length} in this folder none has this schema and this log.`,
+    fix: "bun run backup",
+  });
+}
+
+interface WriteTarget {
+  readonly candidates: readonly Manifest[] | undefined;
+  readonly onProgress: BackupOptions["onProgress"];
+  readonly dir: string;
+  readonly id: string;
+  readonly seal: Seal;
+}
+
+async function writeFromSnapshot(
+  stack: Stack,
+  target: ConnectionTarget,
+  maintenance: Sql,
+  { dir, id, seal, candidates, onProgress }: WriteTarget,
+  run: StackRun,
+): Promise<Manifest> {
+  await using connection = connect(target, {
+    applicationName: lockHolderName("backup"),
+    role: groupRoles.owner,
+    signal: run.signal,
+  });
+  const { sql } = connection;
+  const schema = await writeSchema(dir, await readAppliedFiles(sql));
+  const { fingerprint } = await fingerprintOfFiles(stack, maintenance, target, join(dir, "sql"), run);
+  const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
+  return await writeArchive(sql, {
+    dir,
+    id,
+    base: candidates === undefined ? null : await chooseBase(sql, candidates, fingerprint.hash),
+    seal,
+    schema,
+    safePosition: position?.safe ?? "0",
+    checkFingerprint: async (tx) => {
+      const actual = await readFingerprint(tx);
+      checkNoDrift(
+        fingerprint,
+        actual,
+        "The schema is not what its migrations make, and an archive would lose the rest",
+      );
+      return actual;
+    },
+    onProgress,
+  });
+}
+
+/** A database made for this alone tells what the files make. */
+async function fingerprintOfFiles(
+  stack: Stack,
+  maintenance: Sql,
+  target: ConnectionTarget,
+  sqlDir: string,
+  run: StackRun,
+) {
+  await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", sqlDir, run);
+  return { fingerprint: scratch.fingerprint };
+}
+
+/**
+ * Finds the files that made the schema.
+ *
+ * @throws {ScriptError} `SCHEMA_DRIFT`, `SCHEMA_PENDING` (exit 4) when they are not here any more as they were applied
+ */
+async function readAppliedFiles(sql: Sql): Promise<SchemaFile[]> {
+  const files = await readSchema();
+  const { applied, pending } = planSchema(files, await readLedger(sql));
+  const names = new Set(applied.map(({ name }) => name));
+  const changed = pending.filter(({ name }) => names.has(name)).map(({ name }) => name);
+  if (changed.length === 0) return files.filter(({ name }) => names.has(name));
+  throw new ScriptError({
+    code: "SCHEMA_PENDING",
+    exitCode: exitCodes.drift,
+    message: "The files that made this schema have changed since, and an archive carries them",
+    why: changed.join(", "),
+    fix: "bun run schema apply",
+  });
+}
+
+function describeBackup(archive: string, manifest: Manifest): BackupResult {
+  const { id, database, tables, lastPosition } = manifest;
+  const rows = tables.reduce((sum, table) => sum + table.rows, 0);
+  return { archive, id, database, tables: tables.length, rows, lastPosition, sizeBytes: archiveBytes(manifest) };
+}

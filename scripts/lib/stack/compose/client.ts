@@ -1,0 +1,90 @@
+import { execFile } from "node:child_process";
+import process from "node:process";
+import { type Config, packageDir } from "../../config.ts";
+import { environment } from "../../runtime.ts";
+import type { StackState } from "../state.ts";
+import { explainEngineError } from "./failure.ts";
+
+/** What a run of docker left. */
+export interface DockerRun {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A container of the stack, as `docker compose ps` tells it. */
+export interface ComposeContainer {
+  readonly Name: string;
+  readonly Service: string;
+  /** `running`, `exited`, … */
+  readonly State: string;
+  readonly ID: string;
+  readonly Publishers: readonly { readonly PublishedPort: number; readonly TargetPort: number }[] | null;
+}
+
+/** What the scripts ask of `docker compose` in the project's folder. */
+export class ComposeClient {
+  readonly #env: Readonly<Record<string, string>>;
+  readonly #signal: AbortSignal | undefined;
+
+  /** @param signal ends a command that runs */
+  constructor(config: Config, remembered: StackState | undefined, signal?: AbortSignal) {
+    this.#env = composeEnvironment(config, remembered);
+    this.#signal = signal;
+  }
+
+  /** Runs `docker compose …`, whatever it exits with. */
+  compose(...words: string[]): Promise<DockerRun> {
+    return this.docker("compose", "--ansi=never", ...words);
+  }
+
+  /**
+   * Runs `docker …`, whatever it exits with.
+   *
+   * @throws {ScriptError} `DOCKER` (exit 9) where there is no docker to run
+   */
+  docker(...words: string[]): Promise<DockerRun> {
+    const options = { cwd: packageDir, env: this.#env, maxBuffer: 2 ** 26, signal: this.#signal };
+    return new Promise((resolve, reject) => {
+      execFile("docker", words, options, (error, stdout, stderr) => {
+        const { code } = error ?? {};
+        if (this.#signal?.aborted) reject(this.#signal.reason);
+        else if (typeof code === "string") reject(explainEngineError({ exitCode: 1, stdout, stderr: code }));
+        else resolve({ exitCode: error === null ? 0 : (code ?? 1), stdout, stderr });
+      });
+    });
+  }
+
+  /**
+   * @returns the containers there are, those that have ended too
+   * @throws {ScriptError} `DOCKER` (exit 9) when the engine or compose v2 is missing
+   */
+  async containers(): Promise<readonly ComposeContainer[]> {
+    const run = await this.compose("ps", "--all", "--format", "json");
+    if (run.exitCode !== 0) throw explainEngineError(run);
+    const lines = run.stdout.split("\n").filter((line) => line.startsWith("{"));
+    return lines.map((line) => JSON.parse(line) as ComposeContainer);
+  }
+}
+
+/** Variables that docker-compose.yml reads; what neither flags nor the state say is left to `.env` and its defaults. */
+function composeEnvironment(config: Config, remembered: StackState | undefined): Record<string, string> {
+  const port = config.port ?? remembered?.port;
+  const uid = process.getuid?.() ?? 0;
+  const gid = process.getgid?.() ?? 0;
+  const ours = {
+    POSTGRES_DB: config.database ?? remembered?.database,
+    POSTGRES_USER: config.user ?? remembered?.user,
+    POSTGRES_PORT: port === undefined ? undefined : `${port}`,
+    // Archives are to belong to whoever runs the scripts; root's would not be readable for init.
+    ...(uid === 0 ? {} : { CQRS_UID: `${uid}`, CQRS_GID: `${gid}` }),
+    ...environment(),
+  };
+  const flags = { POSTGRES_DB: config.database, POSTGRES_USER: config.user, POSTGRES_PORT: config.port?.toString() };
+  const all = Object.entries({ ...ours, ...defined(flags) });
+  return Object.fromEntries(all.filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
+
+function defined(record: Readonly<Record<string, string | undefined>>): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined));
+}

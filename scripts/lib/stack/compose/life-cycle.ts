@@ -1,0 +1,156 @@
+import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { StepResult } from "../../cli/reporter.ts";
+import { packageDir } from "../../config.ts";
+import { type ConnectionTarget, connect } from "../../postgres/connect.ts";
+import { checkLogin } from "../../postgres/login.ts";
+import { openStack, readApplicationSecret, type Stack, type StackRun } from "../stack.ts";
+import { removeState, writeState } from "../state.ts";
+import { ComposeClient, type ComposeContainer } from "./client.ts";
+import { explainEngineError, explainStartError, failedService, portTaken, takenPort } from "./failure.ts";
+
+type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<void>;
+
+/**
+ * Has the containers of a stack up and the database in them usable.
+ *
+ * @returns the application's login as a program on the host uses it
+ * @throws {ScriptError} `DOCKER`, `PORT_TAKEN`, `IMAGE`, `MEMORY`, `MOUNT`, `SERVER_VERSION` (exit 9), or what init failed with
+ */
+export async function startContainers(stack: Stack, run: StackRun, step: StepRunner): Promise<ConnectionTarget> {
+  const client = clientOf(stack, run);
+  await step("engine", () => describeEngine(client));
+  await step("containers", () => bringUp(client));
+  const running = await openStack({ ...stack.config, mode: "compose" });
+  const { host, database, username: user, password, ...secret } = await readApplicationSecret(running);
+  const application = { host, port: Number(secret.port), database, user, password };
+  await step("login", async () => {
+    await checkLogin(application);
+    return { isChanged: false, detail: `${user} can log in to ${database}` };
+  });
+  await writeState(stack.stackDir, { mode: "compose", database, user, port: application.port });
+  return application;
+}
+
+/** @returns names of the containers that were stopped; their data stay */
+export async function stopContainers(stack: Stack, run: StackRun): Promise<readonly string[]> {
+  const client = clientOf(stack, run);
+  const names = (await client.containers()).filter(({ State }) => State === "running").map(({ Name }) => Name);
+  if (names.length > 0) await must(client, "stop");
+  return names;
+}
+
+/** @returns the volume of the data, and its size while the server runs; undefined when there is none */
+export async function findDataVolume(
+  stack: Stack,
+): Promise<{ readonly volume: string; readonly sizeBytes: number | null } | undefined> {
+  const client = clientOf(stack);
+  const volume = await dataVolume(client);
+  if ((await client.docker("volume", "inspect", volume)).exitCode !== 0) return undefined;
+  return { volume, sizeBytes: await databaseSize(stack) };
+}
+
+/** Removes the containers and the volume of the data; the volumes of Vault and of the keys stay. */
+export async function removeData(stack: Stack, run: StackRun): Promise<void> {
+  const client = clientOf(stack, run);
+  const volume = await dataVolume(client);
+  await must(client, "--profile", "tools", "down", "--remove-orphans");
+  const removed = await client.docker("volume", "rm", volume);
+  if (removed.exitCode !== 0) throw explainEngineError(removed);
+  await removeState(stack.stackDir);
+}
+
+function clientOf({ config, remembered }: Stack, run?: StackRun): ComposeClient {
+  return new ComposeClient(config, remembered, run?.signal);
+}
+
+async function describeEngine(client: ComposeClient): Promise<StepResult> {
+  const engine = await client.docker("version", "--format", "{{.Server.Version}}");
+  if (engine.exitCode !== 0) throw explainEngineError(engine);
+  const compose = await client.docker("compose", "version", "--short");
+  if (compose.exitCode !== 0) throw explainEngineError(compose);
+  const detail = `Docker Engine ${engine.stdout.trim()}, compose ${compose.stdout.trim()}`;
+  return { isChanged: false, detail };
+}
+
+async function bringUp(client: ComposeClient): Promise<StepResult> {
+  const before = identities(await client.containers());
+  const up = await client.compose("up", "--wait", "--build", "--quiet-pull");
+  if (up.exitCode !== 0) throw await explainUp(client, up);
+  const containers = await client.containers();
+  const init = await client.compose("logs", "--no-log-prefix", "--tail=3", "init");
+  const isChanged = identities(containers) !== before || !init.stdout.includes("(nothing to change)");
+  const names = containers.filter(({ State }) => State === "running").map(({ Name }) => Name);
+  return { isChanged, detail: `${names.toSorted().join(", ")} ${isChanged ? "brought up" : "run"}` };
+}
+
+/** What was made anew or started again has another identity. */
+function identities(containers: readonly ComposeContainer[]): string {
+  const servers = containers.filter(({ Service, State }) => Service !== "init" && State === "running");
+  return servers
+    .map(({ ID }) => ID)
+    .toSorted()
+    .join();
+}
+
+async function explainUp(client: ComposeClient, up: Awaited<ReturnType<ComposeClient["compose"]>>): Promise<Error> {
+  const port = takenPort(up);
+  if (port !== undefined) return portTaken(port, await portHolder(client, port));
+  const ended = failedService(up);
+  const services = ended === undefined ? ["keys", "vault", "postgres"] : [ended.name];
+  const logs = await client.compose("logs", "--no-log-prefix", "--tail=15", ...services);
+  return explainStartError(up, `${await killedForMemory(client)}${logs.stdout}`);
+}
+
+async function killedForMemory(client: ComposeClient): Promise<string> {
+  const ids = (await client.containers()).map(({ ID }) => ID);
+  if (ids.length === 0) return "";
+  const { stdout } = await client.docker(
+    "inspect",
+    "--format",
+    "{{if .State.OOMKilled}}{{.Name}} OOMKilled{{end}}",
+    ...ids,
+  );
+  return stdout;
+}
+
+/** A container by its name; another program as far as the system tells. */
+async function portHolder(client: ComposeClient, port: number): Promise<string> {
+  const { stdout } = await client.docker("ps", "--filter", `publish=${port}`, "--format", "{{.Names}}");
+  if (stdout.trim() !== "") return `the container ${stdout.trim().split("\n").join(", ")}`;
+  const found = await promisify(execFile)("lsof", ["-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-Fpc"]).catch(
+    () => undefined,
+  );
+  const [pid, name] = [/^p(\d+)/m, /^c(.+)/m].map((pattern) => pattern.exec(found?.stdout ?? "")?.[1]);
+  if (pid !== undefined) return `${name} (pid ${pid})`;
+  const sockets = await promisify(execFile)("ss", ["-Hltnp", `sport = :${port}`]).catch(() => undefined);
+  const [, program, id] = /users:\(\("([^"]+)",pid=(\d+)/.exec(sockets?.stdout ?? "") ?? [];
+  return program === undefined ? "another program" : `${program} (pid ${id})`;
+}
+
+async function dataVolume(client: ComposeClient): Promise<string> {
+  const { stdout, ...run } = await client.compose("config", "--format", "json");
+  if (run.exitCode !== 0) throw explainEngineError({ stdout, ...run });
+  return (JSON.parse(stdout) as { volumes: Record<string, { name: string }> }).volumes["postgres-data"]?.name ?? "";
+}
+
+async function databaseSize({ config, database }: Stack): Promise<number | null> {
+  if (config.externalServer === undefined) return null;
+  await using connection = connect({ ...config.externalServer, database });
+  const rows = connection.sql<
+    { size: number }[]
+  >`select pg_catalog.pg_database_size(current_database())::float8 as size`;
+  return (await rows.catch(() => []))[0]?.size ?? null;
+}
+
+async function must(client: ComposeClient, ...words: string[]): Promise<void> {
+  const run = await client.compose(...words);
+  if (run.exitCode !== 0) throw explainEngineError(run);
+}
+
+/** @returns folders that stay when the data goes */
+export function keptFolders(): string[] {
+  return [join(packageDir, "infrastructure/postgres/backups")].filter(existsSync);
+}

@@ -1,0 +1,93 @@
+import { join } from "node:path";
+import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "../archive/swap.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { ensureDatabase } from "../postgres/database.ts";
+import { connectForMaintenance } from "../postgres/maintenance.ts";
+import { groupRoles, readAdministrator } from "../postgres/roles.ts";
+import { applySchema } from "../schema/apply.ts";
+import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
+import { readSchema, schemaDir } from "../schema/source.ts";
+import type { Stack, StackRun } from "./stack.ts";
+
+/** A database made from the migrations of a folder; it is dropped when it is disposed of, unless it was renamed. */
+export interface PreparedDatabase extends AsyncDisposable {
+  readonly target: ConnectionTarget;
+  readonly fingerprint: CatalogFingerprint;
+}
+
+/**
+ * Makes a database from files of SQL alone; what an earlier run left under its name goes first.
+ *
+ * @param maintenance a session in another database of the server, which holds the archives' lock
+ * @param sqlDir the folder with `migrations/` and `routines/`
+ */
+export async function prepareDatabase(
+  stack: Stack,
+  maintenance: Sql,
+  target: ConnectionTarget,
+  purpose: TemporaryPurpose,
+  sqlDir: string,
+  run: StackRun,
+): Promise<PreparedDatabase> {
+  const name = temporaryDatabase(target.database, purpose);
+  const prepared = { ...target, database: name };
+  const drop = async () => {
+    // A connection of its own: the others may have been ended by a signal.
+    await using connection = await connectForMaintenance(target, { applicationName: "cqrs-postgres clean up" });
+    await dropDatabase(connection.sql, name);
+  };
+  // What can't be dropped now, as the server is gone, the next run drops.
+  const tryToDrop = () => drop().catch(() => {});
+  await dropDatabase(maintenance, name);
+  try {
+    await ensureDatabase(maintenance, await readAdministrator(maintenance), name);
+    await applyAll(prepared, sqlDir, stack, run);
+    return { target: prepared, fingerprint: await fingerprintOf(prepared, run), [Symbol.asyncDispose]: tryToDrop };
+  } catch (error) {
+    await tryToDrop();
+    throw error;
+  }
+}
+
+/** Applies the files of a folder, optional ones included: a folder of an archive has only what was applied. */
+async function applyAll(target: ConnectionTarget, dir: string, stack: Stack, run: StackRun): Promise<void> {
+  const files = await readSchema(dir);
+  const optional = files.filter(({ kind }) => kind === "optional");
+  await applySchema(target, {
+    dir,
+    optional: optional.map(({ name }) => name.slice("optional/".length, -".sql".length)),
+    timeoutMs: stack.config.timeoutMs,
+    signal: run.signal,
+    onWait: () => {},
+    onNotice: (text) => run.reporter.verbose(text),
+  });
+}
+
+/** Reads the fingerprint of a database. */
+export async function fingerprintOf(target: ConnectionTarget, { signal }: StackRun): Promise<CatalogFingerprint> {
+  await using connection = connect(target, {
+    applicationName: "cqrs-postgres fingerprint",
+    role: groupRoles.owner,
+    signal,
+  });
+  return await connection.sql.begin("read only", (tx) => readFingerprint(tx as unknown as Sql));
+}
+
+/**
+ * Tells whether a schema is what its migrations make.
+ *
+ * @throws {ScriptError} `CATALOG_DRIFT` (exit 4), naming the objects
+ */
+export function checkNoDrift(expected: CatalogFingerprint, actual: CatalogFingerprint, message: string): void {
+  if (expected.hash === actual.hash) return;
+  const differences = compareFingerprints(expected, actual);
+  const more = differences.length > 10 ? [`and ${differences.length - 10} more`] : [];
+  throw new ScriptError({
+    code: "CATALOG_DRIFT",
+    exitCode: exitCodes.drift,
+    message,
+    why: [...differences.slice(0, 10), ...more].join("\n"),
+    fix: `Write a migration into ${join(schemaDir, "migrations")} that makes it so, or undo the change.`,
+  });
+}

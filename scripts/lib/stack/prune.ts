@@ -1,0 +1,83 @@
+import { rm } from "node:fs/promises";
+import { type ListedArchive, listArchives } from "../archive/folder.ts";
+import { connect } from "../postgres/connect.ts";
+import { groupRoles } from "../postgres/roles.ts";
+import { backupsDir } from "./backup.ts";
+import { administratorTarget, type Stack } from "./stack.ts";
+
+/** Which archives stay. */
+export interface PruneOptions {
+  readonly from: string | undefined;
+  /** So many of the newest of each database. */
+  readonly keep: number;
+  /** All that are not older than so many days. */
+  readonly keepDays: number | undefined;
+  readonly isDryRun: boolean;
+  readonly now: Date;
+}
+
+/** What was removed, and what was not. */
+export interface PruneResult {
+  readonly isDryRun: boolean;
+  readonly removed: readonly string[];
+  readonly kept: readonly string[];
+  /** Kept archives that were written before the last redaction, so they hold what was erased; null when nobody knows. */
+  readonly holdingErasedData: readonly string[] | null;
+}
+
+const dayMs = 86_400_000;
+
+/**
+ * Removes archives that are not to be kept. The newest one that was verified stays always, and so does a full archive
+ * that one which stays continues.
+ */
+export async function pruneArchives(stack: Stack, options: PruneOptions): Promise<PruneResult> {
+  const archives = await listArchives(options.from ?? backupsDir(stack));
+  const kept = chooseKept(archives, options);
+  const removed = archives.filter((archive) => !kept.has(archive));
+  // Those that continue another one go first, so that none is left without it.
+  for (const { dir } of removed.toSorted((a, b) => Number(isFull(a)) - Number(isFull(b)))) {
+    if (!options.isDryRun) await rm(dir, { recursive: true });
+  }
+  const names = (some: Iterable<ListedArchive>) => [...some].map(({ manifest }) => manifest.id);
+  const lastRedaction = await readLastRedaction(stack);
+  const holding = [...kept].filter(({ manifest }) => manifest.startedAt < (lastRedaction ?? ""));
+  return {
+    isDryRun: options.isDryRun,
+    removed: names(removed),
+    kept: names(kept),
+    holdingErasedData: lastRedaction === undefined ? null : names(holding),
+  };
+}
+
+function chooseKept(archives: readonly ListedArchive[], { keep, keepDays, now }: PruneOptions): Set<ListedArchive> {
+  const kept = new Set<ListedArchive>();
+  for (const ofDatabase of Map.groupBy(archives, ({ manifest }) => manifest.database).values()) {
+    const verified = ofDatabase.findLast(({ verifiedAt }) => verifiedAt !== null);
+    const since = keepDays === undefined ? Number.POSITIVE_INFINITY : now.getTime() - keepDays * dayMs;
+    const young = ofDatabase.filter(({ manifest }) => Date.parse(manifest.startedAt) >= since);
+    for (const archive of [...ofDatabase.slice(-keep), ...young, ...(verified === undefined ? [] : [verified])]) {
+      kept.add(archive);
+      const base = ofDatabase.find(({ manifest }) => manifest.id === archive.manifest.base?.id);
+      if (base !== undefined) kept.add(base);
+    }
+  }
+  return kept;
+}
+
+function isFull({ manifest }: ListedArchive): boolean {
+  return manifest.base === null;
+}
+
+/** @returns "" when nothing was ever redacted, undefined when the database can't be asked */
+async function readLastRedaction(stack: Stack): Promise<string | undefined> {
+  try {
+    await using connection = connect(await administratorTarget(stack), { role: groupRoles.owner });
+    const [row] = await connection.sql<
+      { last: Date | null }[]
+    >`select max(redacted_at) as last from event_store.redaction`;
+    return row?.last?.toISOString() ?? "";
+  } catch {
+    return undefined;
+  }
+}

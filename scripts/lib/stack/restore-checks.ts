@@ -1,0 +1,84 @@
+import { readTables } from "../archive/catalog.ts";
+import type { Manifest } from "../archive/manifest.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { groupRoles } from "../postgres/roles.ts";
+import { planSchema } from "../schema/ledger.ts";
+import { readSchema } from "../schema/source.ts";
+
+/** What is there under the name that a restored database is to get. */
+export interface TargetState {
+  readonly isThere: boolean;
+  /** Whether it has no tables. */
+  readonly isEmpty: boolean;
+  /** How many events it has; null when it has no event store. */
+  readonly events: number | null;
+}
+
+/**
+ * Checks that this version of the project and this server can take an archive.
+ *
+ * @throws {ScriptError} `ARCHIVE_NEWER` (exit 8), `SCHEMA_DRIFT` (exit 4)
+ */
+export async function checkRestorable(sql: Sql, manifest: Manifest): Promise<void> {
+  const [row] = await sql<{ server: number }[]>`select current_setting('server_version_num')::int as server`;
+  const server = row?.server ?? 0;
+  if (Math.floor(manifest.server / 10_000) > Math.floor(server / 10_000)) {
+    throw newer(`It was made on PostgreSQL ${manifest.server}, this server is ${server} (server_version_num).`);
+  }
+  const files = await readSchema();
+  const known = new Set(files.map(({ name }) => name));
+  const archived = manifest.schema.map(({ path, sha256 }) => ({ name: path.slice("sql/".length), checksum: sha256 }));
+  const unknown = archived.filter(({ name }) => !name.startsWith("routines/") && !known.has(name));
+  if (unknown.length > 0) throw newer(`These are not here: ${unknown.map(({ name }) => name).join(", ")}.`);
+  // Throws for a migration that was edited since.
+  planSchema(
+    files,
+    archived.map((entry) => ({ ...entry, appliedAt: new Date(manifest.endedAt) })),
+  );
+}
+
+/**
+ * Looks at the database that is to be replaced.
+ *
+ * @param mustBeEmpty for a database that was named for this restore
+ * @throws {ScriptError} `NOT_EMPTY` (exit 8)
+ */
+export async function checkTarget(sql: Sql, target: ConnectionTarget, mustBeEmpty: boolean): Promise<TargetState> {
+  const [row] = await sql`select from pg_catalog.pg_database where datname = ${target.database}`;
+  if (row === undefined) return { isThere: false, isEmpty: true, events: null };
+  await using connection = connect(target, { applicationName: "cqrs-postgres restore" });
+  const isEmpty = (await readTables(connection.sql)).length === 0;
+  if (mustBeEmpty && !isEmpty) throw notEmpty(target.database);
+  return { isThere: true, isEmpty, events: await countEvents(connection.sql) };
+}
+
+async function countEvents(sql: Sql): Promise<number | null> {
+  const [row] = await sql`select from pg_catalog.pg_class where oid = to_regclass('event_store.domain_event')`;
+  if (row === undefined) return null;
+  return sql.begin(async (tx) => {
+    await tx.unsafe(`set local role ${groupRoles.owner}`);
+    const [count] = await tx<{ events: number }[]>`select count(*)::float8 as events from event_store.domain_event`;
+    return count?.events ?? null;
+  });
+}
+
+function newer(why: string): ScriptError {
+  return new ScriptError({
+    code: "ARCHIVE_NEWER",
+    exitCode: exitCodes.refused,
+    message: "The archive is newer than what it would be restored to",
+    why,
+    fix: "Use the version of the project that made it, or a newer one.",
+  });
+}
+
+function notEmpty(database: string): ScriptError {
+  return new ScriptError({
+    code: "NOT_EMPTY",
+    exitCode: exitCodes.refused,
+    message: `The database ${database} is not empty`,
+    why: "A restore into a database of another name needs a new or an empty one; this one has tables.",
+    fix: "Choose another name for --into.",
+  });
+}

@@ -1,0 +1,243 @@
+import { dirname, join } from "node:path";
+import { findArchive } from "../archive/folder.ts";
+import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
+import { lockArchives, lockHolderName } from "../archive/lock.ts";
+import { corrupt, type Manifest } from "../archive/manifest.ts";
+import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "../archive/swap.ts";
+import { verifyArchive } from "../archive/verify.ts";
+import type { Progress } from "../archive/write.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { explainConnectionError } from "../postgres/connection-error.ts";
+import { connectForMaintenance } from "../postgres/maintenance.ts";
+import { groupRoles } from "../postgres/roles.ts";
+import { applySchema } from "../schema/apply.ts";
+import { checkNoViolations, readViolations } from "../schema/invariants.ts";
+import { sealForReading } from "./archive-key.ts";
+import { backupsDir } from "./backup.ts";
+import { checkNoDrift, fingerprintOf, type PreparedDatabase, prepareDatabase } from "./prepare.ts";
+import { checkRestorable, checkTarget, type TargetState } from "./restore-checks.ts";
+import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
+
+/** What to restore, and where to. */
+export interface RestoreOptions {
+  /** `latest`, a name in the folder of archives, or a path. */
+  readonly archive: string;
+  /** The folder of archives; the stack's own when left out. */
+  readonly from?: string | undefined;
+  /** A file with the key of an encrypted archive; the secret store's own when left out. */
+  readonly keyFile?: string | undefined;
+  /** Another database than the stack's; it must be new or empty. */
+  readonly into?: string | undefined;
+  /** Drops the database that is replaced, in place of keeping it. */
+  readonly isOldDropped: boolean;
+  /** Applies migrations that are newer than the archive. */
+  readonly isMigrated: boolean;
+  readonly isOnlyEventStore: boolean;
+  readonly until: LoadOptions["until"];
+  /** Checks everything that can be checked without writing, and stops there. */
+  readonly isDryRun: boolean;
+  /** Asked before anything is written; throws to stop. */
+  readonly confirm: (plan: RestorePlan) => Promise<void>;
+  readonly onProgress: (progress: Progress) => void;
+}
+
+/** What a restore is about to do. */
+export interface RestorePlan {
+  readonly archive: string;
+  readonly endedAt: string;
+  readonly rows: number;
+  readonly database: string;
+  /** The events that the database has now; null when there is no such database, or none of ours. */
+  readonly eventsNow: number | null;
+  /** The name under which the replaced database stays; null when there is none, or it is dropped. */
+  readonly kept: string | null;
+}
+
+/** What a restore has done. */
+export interface RestoreResult extends RestorePlan {
+  readonly isRestored: boolean;
+  /** Names of files applied beyond those of the archive. */
+  readonly migrated: readonly string[];
+}
+
+/**
+ * Restores an archive: into a new database, which takes the place of the one there is when everything has been checked.
+ * Until then nothing of that one is touched; a run that ends early, however it ends, leaves it as it was.
+ *
+ * @throws {ScriptError} before anything is written: `ARCHIVE_CORRUPT`, `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`,
+ * `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5); before the swap: `INVARIANT` (exit 11)
+ */
+export async function restoreArchive(stack: Stack, options: RestoreOptions, run: StackRun): Promise<RestoreResult> {
+  const sources = await openSources(stack, options);
+  const server = await administratorTarget(stack);
+  const target = { ...server, database: options.into ?? server.database };
+  await using maintenance = await connectForMaintenance(target, {
+    applicationName: lockHolderName("restore"),
+    signal: run.signal,
+  });
+  try {
+    await lockArchives(maintenance.sql, target.database, run.signal);
+    await checkRestorable(maintenance.sql, sources.archive.manifest);
+    const state = await checkTarget(maintenance.sql, target, options.into !== undefined);
+    const plan = planOf(sources.archive, target, state, options);
+    if (options.isDryRun) return { ...plan, isRestored: false, migrated: [] };
+    await options.confirm(plan);
+    // Awaited: the connection with the lock is closed when this function returns.
+    return await perform(stack, sources, { maintenance: maintenance.sql, target, state, plan }, options, run);
+  } catch (error) {
+    throw explainConnectionError(error, target);
+  }
+}
+
+/**
+ * Restores an archive into a database that is dropped again: what a restore would do, but for the swap.
+ *
+ * @throws {ScriptError} what {@link restoreArchive} throws
+ */
+export async function rehearseRestore(stack: Stack, options: SourceOptions, run: StackRun): Promise<Manifest> {
+  const { archive, base } = await openSources(stack, options);
+  const target = await administratorTarget(stack);
+  const applicationName = lockHolderName("backup verify");
+  await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
+  await lockArchives(maintenance.sql, target.database, run.signal);
+  await using scratch = await prepareDatabase(stack, maintenance.sql, target, "scratch", join(archive.dir, "sql"), run);
+  checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
+  const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: () => {} };
+  await load(scratch.target, archive, everything, run);
+  await checkUnchanged(scratch, run);
+  await checkInvariants(scratch.target, run);
+  return archive.manifest;
+}
+
+/**
+ * Drops the databases that restores have replaced and kept.
+ *
+ * @returns their names
+ */
+export async function dropKeptDatabases(stack: Stack, run: StackRun): Promise<string[]> {
+  const target = await administratorTarget(stack);
+  await using maintenance = await connectForMaintenance(target, { signal: run.signal });
+  const names = await readKeptDatabases(maintenance.sql, target.database);
+  for (const name of names) await dropDatabase(maintenance.sql, name);
+  return names;
+}
+
+/** Which archive is meant, and how it is read. */
+export type SourceOptions = Pick<RestoreOptions, "archive" | "from" | "keyFile">;
+
+interface Sources {
+  readonly archive: ArchiveSource;
+  /** The full archive that it continues. */
+  readonly base: ArchiveSource | undefined;
+}
+
+/** An archive that continues another one needs that beside it. */
+async function openSources(stack: Stack, { archive, from, keyFile }: SourceOptions): Promise<Sources> {
+  const dir = await findArchive(from ?? backupsDir(stack), archive);
+  const manifest = await verifyArchive(dir);
+  const source = { dir, manifest, seal: await sealForReading(stack, manifest, keyFile) };
+  if (manifest.base === null) return { archive: source, base: undefined };
+  const baseDir = join(dirname(dir), manifest.base.id);
+  const base = await verifyArchive(baseDir);
+  if (base.id !== manifest.base.id) throw corrupt(baseDir, `It is ${base.id}, not ${manifest.base.id}.`);
+  const seal = await sealForReading(stack, base, keyFile);
+  return { archive: source, base: { dir: baseDir, manifest: base, seal } };
+}
+
+function planOf(
+  { dir, manifest }: ArchiveSource,
+  { database }: ConnectionTarget,
+  state: TargetState,
+  { isOldDropped }: RestoreOptions,
+): RestorePlan {
+  const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
+  const kept = state.isThere && !isOldDropped && !state.isEmpty ? keptDatabase(database, new Date()) : null;
+  return { archive: dir, endedAt: manifest.endedAt, rows, database, eventsNow: state.events, kept };
+}
+
+const strangeCatalog = "The archive's migrations do not make the schema that its rows are of";
+
+interface Performance {
+  readonly maintenance: Sql;
+  readonly target: ConnectionTarget;
+  readonly state: TargetState;
+  readonly plan: RestorePlan;
+}
+
+async function perform(
+  stack: Stack,
+  { archive, base }: Sources,
+  { maintenance, target, state, plan }: Performance,
+  options: RestoreOptions,
+  run: StackRun,
+): Promise<RestoreResult> {
+  const sqlDir = join(archive.dir, "sql");
+  await using prepared = await prepareDatabase(stack, maintenance, target, "restoring", sqlDir, run);
+  checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, strangeCatalog);
+  const { isOnlyEventStore, until, onProgress } = options;
+  await load(prepared.target, archive, { base, isOnlyEventStore, until, onProgress }, run);
+  await checkUnchanged(prepared, run);
+  const migrated = options.isMigrated ? await migrate(prepared.target, stack, run) : [];
+  await checkInvariants(prepared.target, run);
+  const old = state.isThere ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
+  await using other = await connectForMaintenance(target, {
+    applicationName: "cqrs-postgres restore",
+    signal: run.signal,
+  });
+  const swap = { prepared: prepared.target.database, database: target.database, kept: old };
+  await swapDatabases(maintenance, other.sql, swap);
+  if (old !== undefined && plan.kept === null) await dropDatabase(maintenance, old);
+  return { ...plan, isRestored: true, migrated };
+}
+
+/** Every trigger is on again, every key is there. */
+async function checkUnchanged({ target, fingerprint }: PreparedDatabase, run: StackRun): Promise<void> {
+  checkNoDrift(fingerprint, await fingerprintOf(target, run), "The load has changed the schema");
+}
+
+async function load(
+  target: ConnectionTarget,
+  source: ArchiveSource,
+  options: LoadOptions,
+  run: StackRun,
+): Promise<void> {
+  await using connection = connect(target, {
+    applicationName: lockHolderName("restore"),
+    role: groupRoles.owner,
+    signal: run.signal,
+  });
+  await loadArchive(connection.sql, source, options);
+}
+
+async function migrate(target: ConnectionTarget, stack: Stack, run: StackRun): Promise<readonly string[]> {
+  const { applied } = await applySchema(target, {
+    timeoutMs: stack.config.timeoutMs,
+    signal: run.signal,
+    onWait: () => {},
+    onNotice: (text) => run.reporter.verbose(text),
+  });
+  return applied;
+}
+
+async function checkInvariants(target: ConnectionTarget, { signal }: StackRun): Promise<void> {
+  await using connection = connect(target, {
+    applicationName: "cqrs-postgres restore",
+    role: groupRoles.owner,
+    signal,
+  });
+  const violations = await readViolations(connection.sql);
+  checkNoViolations(violations, "What was restored is not consistent; the database is as it was");
+}
+
+/** @returns the error of a restore that nobody has agreed to (exit 8) */
+export function restoreRefused(plan: RestorePlan, why: string): ScriptError {
+  return new ScriptError({
+    code: "REFUSED",
+    exitCode: exitCodes.refused,
+    message: "Nothing was restored",
+    why,
+    fix: "bun run restore <archive> --yes",
+    data: { ...plan, isRestored: false },
+  });
+}

@@ -1,0 +1,147 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import type { Config, VaultSettings } from "../config.ts";
+import { FileSecretStore } from "../secrets/file-store.ts";
+import type { SecretStore } from "../secrets/store.ts";
+import { VaultClient } from "../secrets/vault/client.ts";
+import { readSecret, receive } from "../secrets/vault/delivery.ts";
+import { appRoleLogin, noLogin, tokenFileLogin, tokenLogin, type VaultLogin } from "../secrets/vault/login.ts";
+import type { RetryLimits } from "../secrets/vault/retry.ts";
+import type { AppRoleName } from "../secrets/vault/setup.ts";
+import { VaultSecretStore } from "../secrets/vault/store.ts";
+import { findLocalVault, localVaultAddress, localVaultFiles } from "./local-vault.ts";
+import type { StackState } from "./state.ts";
+
+/** Where a stack keeps the application's credentials: in files, in a Vault somebody runs, in one of its own. */
+export type SecretsPlace = "file" | "vault" | "local-vault";
+
+/** As whom Vault is asked: `cqrs-init` for scripts, `cqrs-app` for applications. */
+export type SecretsUser = "script" | "application";
+
+const unreachableMs = 5000;
+const sealedMs = 5000;
+
+/** Finds out where the secrets of a stack are; a flag or CQRS_SECRETS first, then VAULT_ADDR, then what is remembered. */
+export function secretsPlace(config: Config, remembered: StackState | undefined): SecretsPlace {
+  if (config.secrets === "file") return "file";
+  if (config.vault !== undefined)
+    return config.vault.address === localVaultAddress(config.stackDir) ? "local-vault" : "vault";
+  if (config.secrets === "vault") return remembered?.secrets ?? "local-vault";
+  if (remembered !== undefined) return remembered.secrets ?? "file";
+  // A Vault of its own outlives destroy, which forgets the rest.
+  return localVaultAddress(config.stackDir) === undefined ? "file" : "local-vault";
+}
+
+/** Opens the store of files; the superuser's password is always there, so that an emptied Vault locks nobody out. */
+export function openFileStore(config: Config): SecretStore {
+  return new FileSecretStore(join(config.stackDir, "secrets"));
+}
+
+/** Opens the store of a place; nothing is asked before it is used. */
+export function openSecretStore(
+  place: SecretsPlace,
+  config: Config,
+  remembered: StackState | undefined,
+  user: SecretsUser,
+): SecretStore {
+  if (place === "file") return openFileStore(config);
+  return new VaultSecretStore(openVaultClient(place, config, remembered, user));
+}
+
+/** Makes a client of the Vault of a place, for the login that configuration or the stack's folder provides. */
+export function openVaultClient(
+  place: "vault" | "local-vault",
+  config: Config,
+  remembered: StackState | undefined,
+  user: SecretsUser,
+): VaultClient {
+  const limits = vaultLimits(config);
+  if (place === "local-vault") return openLocalClient(config, limits, user);
+  const settings = config.vault;
+  const address = settings?.address ?? remembered?.vaultAddress ?? "http://127.0.0.1";
+  if (settings === undefined) return new VaultClient({ address, login: unnamedLogin(address), limits });
+  const { namespace, caCertFile } = settings;
+  return new VaultClient({ address, namespace, caCertFile, login: chooseLogin(config, settings, user), limits });
+}
+
+function openLocalClient(config: Config, limits: RetryLimits, user: SecretsUser): VaultClient {
+  const address = localVaultAddress(config.stackDir);
+  if (address === undefined) return new VaultClient({ address: "http://127.0.0.1", limits, login: unmadeLogin() });
+  // One that does not run comes back by bootstrap alone: nobody waits for it.
+  const unreachableMs = findLocalVault(config.stackDir) === undefined ? 0 : limits.unreachableMs;
+  const login = chooseLogin(config, undefined, user);
+  return new VaultClient({ address, limits: { ...limits, unreachableMs }, login, isLocal: true });
+}
+
+/** @returns what the state of a stack says of its secrets */
+export function rememberedSecrets(stack: {
+  readonly config: Config;
+  readonly secretsPlace: SecretsPlace;
+  readonly remembered: StackState | undefined;
+}): Pick<StackState, "secrets" | "vaultAddress"> {
+  const { config, secretsPlace: place, remembered } = stack;
+  if (place === "file") return {};
+  const address = place === "local-vault" ? localVaultAddress(config.stackDir) : config.vault?.address;
+  return { secrets: place, vaultAddress: address ?? remembered?.vaultAddress ?? "" };
+}
+
+/** @returns how long which trouble of Vault is waited for */
+export function vaultLimits({ timeoutMs }: Config): RetryLimits {
+  return {
+    timeoutMs,
+    unreachableMs: Math.min(timeoutMs, unreachableMs),
+    sealedMs: Math.min(timeoutMs, sealedMs),
+  };
+}
+
+function chooseLogin(config: Config, settings: VaultSettings | undefined, user: SecretsUser): VaultLogin {
+  if (settings?.tokenFile !== undefined) return tokenFileLogin(settings.tokenFile);
+  if (settings?.token !== undefined) return tokenLogin(settings.token);
+  if (settings?.roleId !== undefined) return settingsLogin(settings);
+  const folder = localVaultFiles(config.stackDir).credentials;
+  const roles: readonly AppRoleName[] = user === "script" ? ["cqrs-init", "cqrs-app"] : ["cqrs-app", "cqrs-init"];
+  const role = roles.find((name) => existsSync(join(folder, `${name}.role-id`)));
+  if (role === undefined) return noLogin(missingLoginFix(settings));
+  return appRoleLogin(`the AppRole ${role}`, (send) => receive(send, folder, role));
+}
+
+function missingLoginFix(settings: VaultSettings | undefined): string {
+  if (settings === undefined) return "bun run secrets init";
+  return "Set VAULT_TOKEN to an administrator's for one run of: bun run secrets init";
+}
+
+/** The secret id is read again for each login: `secrets rotate` may have renewed the file. */
+function settingsLogin({ roleId = "", secretId = "", secretIdFile }: VaultSettings): VaultLogin {
+  return appRoleLogin("the AppRole of VAULT_ROLE_ID", async () => {
+    const current = secretIdFile === undefined ? undefined : await readSecret(secretIdFile);
+    return { roleId, secretId: current ?? secretId };
+  });
+}
+
+function unnamedLogin(address: string): VaultLogin {
+  return failingLogin({
+    code: "CONFIGURATION",
+    exitCode: exitCodes.usage,
+    message: "This stack keeps its secrets in Vault, and VAULT_ADDR does not name it",
+    why: `The last bootstrap used ${address}.`,
+    fix: `Set VAULT_ADDR=${address}, in the environment or in .env; or go back to files: bun run bootstrap --secrets file`,
+  });
+}
+
+function unmadeLogin(): VaultLogin {
+  return failingLogin({
+    code: "VAULT_UNREACHABLE",
+    exitCode: exitCodes.notReady,
+    message: "This stack has no local Vault yet",
+    why: "It is made by the first bootstrap that asks for it.",
+    fix: "bun run bootstrap --secrets vault",
+  });
+}
+
+function failingLogin(details: ConstructorParameters<typeof ScriptError>[0]): VaultLogin {
+  return {
+    description: "nobody",
+    obtain: () => Promise.reject(new ScriptError(details)),
+  };
+}

@@ -1,0 +1,131 @@
+import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { usageError } from "../cli/flags.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import type { Config, ExternalServer } from "../config.ts";
+import type { ConnectionTarget } from "../postgres/connect.ts";
+import type { SessionCheck } from "../wait/postgres.ts";
+import { type Finding, notYet, usable, type WaitTarget } from "../wait/target.ts";
+
+// Everything else is loaded by the target that needs it: a wait for a port shall not load a driver.
+
+const forms = "postgres | schema | vault | postgres://… | vault://… | tcp://host:port | http(s)://… | file:path";
+
+/**
+ * Finds out what a word of the command line asks to wait for.
+ *
+ * @param query asked of databases in place of a plain login
+ * @throws {ScriptError} `USAGE` or `CONFIGURATION` (exit 2)
+ */
+export async function findTarget(word: string, query?: string): Promise<WaitTarget> {
+  if (word === "postgres") return configuredTarget(word, await sessionCheck(query));
+  if (word === "schema") return configuredTarget(word, schemaCheck);
+  if (word === "vault") return configuredVault();
+  if (/^file:./.test(word)) return fileTargetOf(word);
+  const url = URL.canParse(word) ? new URL(word) : undefined;
+  const make = url === undefined ? undefined : schemes[url.protocol];
+  if (url === undefined || make === undefined || url.hostname === "") {
+    throw usageError(`There is no way to wait for ${JSON.stringify(hidePassword(word))}`, `Write one of: ${forms}`);
+  }
+  return make(url, query);
+}
+
+const schemes: Readonly<Record<string, (url: URL, query: string | undefined) => Promise<WaitTarget>>> = {
+  "postgres:": postgresTargetOf,
+  "postgresql:": postgresTargetOf,
+  "tcp:": tcpTargetOf,
+  "http:": async (url) => (await import("../wait/http.ts")).httpTarget(url),
+  "https:": async (url) => (await import("../wait/http.ts")).httpTarget(url),
+  "vault:": (url) => vaultTargetOf(url.href.replace(/^vault:/, "http:")),
+  "vault+https:": (url) => vaultTargetOf(url.href.replace(/^vault\+https:/, "https:")),
+};
+
+async function tcpTargetOf(url: URL): Promise<WaitTarget> {
+  const port = Number(url.port);
+  if (port === 0) throw usageError(`${url.href} names no port`, "Write tcp://host:port.");
+  const { tcpTarget } = await import("../wait/tcp.ts");
+  return tcpTarget({ host: url.hostname.replace(/^\[|\]$/g, ""), port });
+}
+
+/** The URL is read as DATABASE_URL is; a password that it lacks comes from PGPASSWORD or PGPASSWORD_FILE. */
+async function postgresTargetOf(url: URL, query: string | undefined): Promise<WaitTarget> {
+  const { loadConfig, wrongSettings } = await import("../config.ts");
+  const { environment } = await import("../runtime.ts");
+  const { postgresTarget } = await import("../wait/postgres.ts");
+  const variables = { ...environment(), DATABASE_URL: url.href, DATABASE_URL_FILE: undefined };
+  const { externalServer, foreignProblems } = loadConfig({}, { environment: variables, dotEnvFile: null });
+  if (foreignProblems.length > 0) throw wrongSettings(foreignProblems);
+  return postgresTarget(withDatabase(externalServer as ExternalServer), await sessionCheck(query));
+}
+
+/** As libpq does: a database that is not named has the login's name. */
+function withDatabase(server: ExternalServer): ConnectionTarget {
+  return { ...server, database: server.database ?? server.user };
+}
+
+async function vaultTargetOf(address: string): Promise<WaitTarget> {
+  return (await import("../wait/vault.ts")).vaultTarget(new URL(address));
+}
+
+async function fileTargetOf(word: string): Promise<WaitTarget> {
+  const { fileTarget } = await import("../wait/file.ts");
+  return fileTarget(word.startsWith("file://") ? fileURLToPath(word) : resolve(word.slice("file:".length)));
+}
+
+async function configuredVault(): Promise<WaitTarget> {
+  const { loadConfig, wrongSettings } = await import("../config.ts");
+  const { vault, foreignProblems } = loadConfig();
+  if (foreignProblems.length > 0) throw wrongSettings(foreignProblems);
+  if (vault === undefined) throw usageError("No Vault is configured", "Set VAULT_ADDR, or write vault://host:port.");
+  const { vaultTarget } = await import("../wait/vault.ts");
+  return vaultTarget(new URL(vault.address), { caCertFile: vault.caCertFile });
+}
+
+/** The stack's database, as its application; the stack is looked up anew each time, as it may be made meanwhile. */
+async function configuredTarget(name: string, check: SessionCheck): Promise<WaitTarget> {
+  const { loadConfig } = await import("../config.ts");
+  const { lookAtPostgres } = await import("../wait/postgres.ts");
+  const config = loadConfig();
+  return {
+    name,
+    async look(signal) {
+      const server = await applicationTarget(config).catch(notReadyYet);
+      return "isUsable" in server ? server : lookAtPostgres(server, check, signal).catch(notAlikeYet);
+    },
+  };
+}
+
+async function applicationTarget(config: Config): Promise<ConnectionTarget> {
+  const { administratorTarget, openStack, readApplicationSecret } = await import("./stack.ts");
+  const stack = await openStack(config);
+  if (stack.mode === "external") return administratorTarget(stack);
+  const { host, port, database, username: user, password } = await readApplicationSecret(stack);
+  return { host, port: Number(port), database, user, password };
+}
+
+function notReadyYet(error: unknown) {
+  if (error instanceof ScriptError && error.exitCode === exitCodes.notReady) return notYet(error.message);
+  throw error;
+}
+
+/** A bootstrap writes the secret first and sets the password then: for a moment the server refuses what the store says. */
+function notAlikeYet(error: unknown): Finding {
+  const isRefused = error instanceof ScriptError && error.exitCode === exitCodes.authentication;
+  if (isRefused) return { isUsable: false, reason: error.why ?? error.message, isMissing: true };
+  throw error;
+}
+
+async function sessionCheck(query = "select true"): Promise<SessionCheck> {
+  return (await import("../wait/postgres.ts")).queryCheck(query);
+}
+
+/** @throws {ScriptError} `SCHEMA_DRIFT` (exit 4) */
+const schemaCheck: SessionCheck = async (sql) => {
+  const { readPlan } = await import("../schema/apply.ts");
+  const { pending } = await readPlan(sql);
+  return pending.length === 0 ? usable : notYet(`${pending.length} of the schema's files are not applied yet`);
+};
+
+function hidePassword(word: string): string {
+  return word.replace(/(\/\/[^/@]*?):[^/]*@/, "$1:****@");
+}

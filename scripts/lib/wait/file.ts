@@ -1,0 +1,18 @@
+import { stat } from "node:fs/promises";
+import { errorCode } from "../postgres/error-code.ts";
+import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
+
+/** A file or folder that is there. */
+export function fileTarget(path: string): WaitTarget {
+  return { name: `file:${path}`, look: () => lookAtFile(path) };
+}
+
+async function lookAtFile(path: string): Promise<Finding> {
+  try {
+    await stat(path);
+    return usable;
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(errorCode(error))) return notYet("it is not there");
+    throw error;
+  }
+}

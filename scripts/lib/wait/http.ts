@@ -1,0 +1,71 @@
+import { readFile } from "node:fs/promises";
+import { request as requestPlain } from "node:http";
+import { request as requestTls } from "node:https";
+import { judgeSocketError, tlsMismatch } from "./failure.ts";
+import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
+
+/** How to ask. */
+export interface HttpOptions {
+  /** The path of a certificate authority's certificate, beside the system's. */
+  readonly caCertFile?: string | undefined;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+}
+
+/** A server that answers a GET with a status below 400. No proxy is used: the server itself is meant. */
+export function httpTarget(url: URL): WaitTarget {
+  const name = printable(url);
+  return {
+    name,
+    look: (signal) =>
+      lookOverHttp(url, name, signal, ({ status }) => (status < 400 ? usable : notYet(`it answers ${status}`))),
+  };
+}
+
+/**
+ * Asks once and judges the answer.
+ *
+ * @throws {ScriptError} `TLS` (exit 2) when the server speaks TLS and this side does not, or the other way about
+ */
+export async function lookOverHttp(
+  url: URL,
+  name: string,
+  signal: AbortSignal,
+  judge: (answer: Answer) => Finding,
+  options: HttpOptions = {},
+): Promise<Finding> {
+  const answer = await get(url, signal, options).catch((error: unknown) => judgeSocketError(error, name));
+  if ("isUsable" in answer) return answer;
+  // What Go's and nginx's servers say to plain HTTP on a port with TLS.
+  const wantsTls = answer.status === 400 && /HTTP request .*to (an )?HTTPS/.test(answer.body);
+  if (wantsTls) throw tlsMismatch(name, `It answers ${answer.body.trim().slice(0, 200)}`);
+  return judge(answer);
+}
+
+/** @returns the URL without password, query and fragment */
+export function printable(url: URL): string {
+  const user = url.username === "" ? "" : `${url.username}:****@`;
+  return `${url.protocol}//${user}${url.host}${url.pathname === "/" ? "" : url.pathname}`;
+}
+
+async function get(url: URL, signal: AbortSignal, { caCertFile }: HttpOptions): Promise<Answer> {
+  const ca = caCertFile === undefined ? {} : { ca: await readFile(caCertFile) };
+  const request = url.protocol === "https:" ? requestTls : requestPlain;
+  return await new Promise<Answer>((resolve, reject) => {
+    // Without an agent the connection is closed after the answer; nothing keeps the process alive.
+    const sent = request(url.href, { agent: false, headers: { connection: "close" }, signal, ...ca }, (response) => {
+      let body = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => {
+        if (body.length < 4096) body += chunk;
+      });
+      response.on("error", reject);
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, body }));
+    });
+    sent.on("error", reject);
+    sent.end();
+  });
+}

@@ -1,0 +1,96 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
+import { connectionFailure, errorCode, explainConnectionError } from "../postgres/connection-error.ts";
+import { judgeSocketError, tlsMismatch } from "./failure.ts";
+import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
+import { converse } from "./tcp.ts";
+
+/** `SSLRequest` of the protocol: its length and the number 80877103; every PostgreSQL answers S or N to it. */
+const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
+
+/**
+ * Looks into a session that could be opened.
+ *
+ * @throws the driver's error
+ */
+export type SessionCheck = (sql: Sql) => Promise<Finding>;
+
+/** A database that lets a login in and passes the check. */
+export function postgresTarget(server: ConnectionTarget, check: SessionCheck = queryCheck("select true")): WaitTarget {
+  return { name: maskedUrl(server), look: (signal) => lookAtPostgres(server, check, signal) };
+}
+
+/**
+ * Opens a session and looks into it.
+ *
+ * @throws {ScriptError} `AUTHENTICATION` (exit 6), `TLS` or `QUERY` (exit 2)
+ */
+export async function lookAtPostgres(
+  server: ConnectionTarget,
+  check: SessionCheck,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const greeting = await lookAtGreeting(server, signal);
+  if (!greeting.isUsable) return greeting;
+  await using connection = connect(server, { applicationName: "cqrs-postgres wait-for", signal });
+  try {
+    return await check(connection.sql);
+  } catch (error) {
+    return judgeError(error, server);
+  }
+}
+
+/** @returns a check that passes when the query's first row does not begin with false or null */
+export function queryCheck(query: string): SessionCheck {
+  return async (sql) => {
+    const [row] = await sql.unsafe(query).values();
+    const value: unknown = row?.[0];
+    if (row === undefined) return notYet("the query returns no row");
+    return value === false || value === null ? notYet(`the query returns ${value}`) : usable;
+  };
+}
+
+/** The driver takes any server for PostgreSQL and waits for its words; this tells what listens there. */
+async function lookAtGreeting(server: ConnectionTarget, signal: AbortSignal): Promise<Finding> {
+  const name = maskedUrl(server);
+  try {
+    const answer = await converse<string>(server, signal, (socket, done) => {
+      socket.once("data", (data: Buffer) => done(String.fromCharCode(data[0] ?? 0)));
+      socket.once("close", () => done(""));
+      socket.write(sslRequest);
+    });
+    if (answer === "") return notYet("it accepts connections and closes them at once");
+    if (answer !== "S" && answer !== "N") return notYet("something answers, but not as PostgreSQL does");
+    const mustHaveTls = server.tls === "require" || server.tls === "verify-full";
+    if (answer === "N" && mustHaveTls) throw tlsMismatch(name, `sslmode is ${server.tls}, and the server has no TLS.`);
+    return usable;
+  } catch (error) {
+    if (error instanceof ScriptError) throw error;
+    return judgeSocketError(error, name);
+  }
+}
+
+function judgeError(error: unknown, server: ConnectionTarget): Finding {
+  const code = errorCode(error);
+  const { message, routine } = error as Error & { readonly routine?: string };
+  const reason = `${message} (${code})`;
+  // 28000 is said of a role that does not exist, and of a client that pg_hba.conf does not let in.
+  const isMissingRole = code === "28000" && routine === "InitializeSessionUserId";
+  const isClosedDatabase = code === "42501" && routine === "CheckMyDatabase";
+  if (code === "3D000" || isMissingRole || isClosedDatabase) return { isUsable: false, reason, isMissing: true };
+  const failure = connectionFailure(error);
+  if (failure === "wrong-password") throw explainConnectionError(error, server);
+  if (code === "42601") throw wrongQuery(reason);
+  const isOfServer = (error as { readonly severity?: unknown }).severity !== undefined;
+  return failure === undefined && !isOfServer ? judgeSocketError(error, maskedUrl(server)) : notYet(reason);
+}
+
+function wrongQuery(why: string): ScriptError {
+  return new ScriptError({
+    code: "QUERY",
+    exitCode: exitCodes.usage,
+    message: "The query is no SQL",
+    why,
+    fix: "Correct --query.",
+  });
+}

@@ -1,0 +1,22 @@
+import { type HttpOptions, lookOverHttp } from "./http.ts";
+import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
+
+/** What the status of `sys/health` means, from Vault's and OpenBao's documentation. */
+const reasons: Readonly<Record<number, string>> = {
+  429: "it is a standby",
+  472: "it is a secondary for disaster recovery",
+  473: "it is a standby for reading only",
+  501: "it is not initialised",
+  503: "it is sealed",
+};
+
+/** A Vault (or OpenBao) that is initialised and unsealed. */
+export function vaultTarget(address: URL, options: HttpOptions = {}): WaitTarget {
+  const name = `vault at ${address.origin}`;
+  const url = new URL("/v1/sys/health", address);
+  return { name, look: (signal) => lookOverHttp(url, name, signal, ({ status }) => judge(status), options) };
+}
+
+function judge(status: number): Finding {
+  return status === 200 ? usable : notYet(reasons[status] ?? `it answers ${status}, not as a Vault does`);
+}

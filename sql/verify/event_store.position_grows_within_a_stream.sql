@@ -1,0 +1,8 @@
+-- Positions are drawn once each, and in the order of the versions of a stream.
+select stream_id, aggregate_version, global_position
+from (
+  select stream_id, aggregate_version, global_position,
+    lag(global_position) over (partition by stream_id order by aggregate_version) as previous
+  from event_store.domain_event
+) as e
+where global_position <= previous

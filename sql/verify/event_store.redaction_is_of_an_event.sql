@@ -1,0 +1,7 @@
+-- A redaction is about an event that is there.
+select r.stream_id, r.aggregate_version
+from event_store.redaction as r
+where not exists (
+  select from event_store.domain_event as e
+  where e.stream_id = r.stream_id and e.aggregate_version = r.aggregate_version
+)

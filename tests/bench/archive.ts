@@ -1,0 +1,154 @@
+// What an archive costs: `bun run bench archive [rounds]`, with CQRS_BENCH_EVENTS events (1,000,000 when not set).
+//
+// Each variant is a whole process: our backup and restore on both runtimes, pg_dump and pg_restore of the same codec and
+// level where they are of version 16 or newer, and a bare COPY of the largest table as the limit.
+// Aims: wall time of backup and restore ≤ 1.0 × theirs, peak memory ≤ 200 MB, flat from 1,000,000 to 5,000,000 events.
+import { spawnSync } from "node:child_process";
+import { readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { packageDir } from "../../scripts/lib/config.ts";
+import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { alternate, type Measured, median, type Variant } from "../support/benchmark.ts";
+import { locateDeno } from "../support/deno.ts";
+import { fillStore } from "../support/fill-store.ts";
+import { denoPermissions } from "../support/runtime.ts";
+import { bootstrapTestStack, makeTestStack, type TestStack } from "../support/stack.ts";
+
+interface ProcessCost {
+  readonly seconds: number;
+  /** Processor time of the process and its children; the server's is not in it. */
+  readonly cpuSeconds: number;
+  readonly peakMegabytes: number;
+  readonly archiveMegabytes: number;
+}
+
+const runtimes: Readonly<Record<string, readonly string[]>> = {
+  bun: [process.execPath],
+  deno: [locateDeno(), "run", "-q", ...denoPermissions],
+};
+const events = Number(process.env["CQRS_BENCH_EVENTS"] || 1_000_000);
+/** GNU time: nothing else tells the peak memory of a process that has ended. */
+const time = "/usr/bin/time";
+
+/** Prints time, memory and size of backups and restores. */
+export async function benchmarkArchive(rounds: number): Promise<void> {
+  await using stack = await makeTestStack();
+  await bootstrapTestStack(stack.stackDir);
+  const target = await stack.administrator();
+  {
+    await using administrator = connect(target);
+    await fillStore(administrator.sql, events);
+    await administrator.sql`checkpoint`;
+  }
+  const dumpFile = join(stack.stackDir, "theirs.dump");
+  console.log(`${events} events`);
+  report("backup", await alternate(backupVariants(stack, target, dumpFile), rounds));
+  report("restore", await alternate(restoreVariants(stack, target, dumpFile), rounds));
+}
+
+function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {
+  const folder = join(stack.stackDir, "ours");
+  const ours = async (runtime: string) => {
+    await rm(folder, { recursive: true, force: true });
+    const cost = run([...script(runtime, "backup"), "--to", folder], stack, target);
+    return { ...cost, archiveMegabytes: await megabytes(folder) };
+  };
+  const dump = ["pg_dump", "-Fc", "--compress=zstd:3", "-f", dumpFile, target.database];
+  const copy = ["psql", "-qXc", "copy event_store.domain_event to stdout", "-o", "/dev/null", target.database];
+  return [
+    ...Object.keys(runtimes).map((runtime) => ({ name: `backup on ${runtime}`, measure: () => ours(runtime) })),
+    ...theirs("pg_dump -Fc", dump[0], async () => {
+      const cost = run(dump, stack, target);
+      return { ...cost, archiveMegabytes: await megabytes(dumpFile) };
+    }),
+    ...theirs("bare COPY, to nowhere", copy[0], async () => run(copy, stack, target)),
+  ];
+}
+
+function restoreVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {
+  const from = ["latest", "--from", join(stack.stackDir, "ours"), "--into", "restored"];
+  const measure = async (command: readonly string[]) => {
+    await dropAndMake(target, "restored");
+    return run(command, stack, target);
+  };
+  return [
+    ...Object.keys(runtimes).map((runtime) => ({
+      name: `restore on ${runtime}`,
+      measure: () => measure([...script(runtime, "restore"), ...from]),
+    })),
+    ...theirs("pg_restore", "pg_restore", () => measure(["pg_restore", "-d", "restored", dumpFile])),
+  ];
+}
+
+/** A variant that needs one of PostgreSQL's own programs, where it is here and not older than the server. */
+function theirs(
+  name: string,
+  program: string | undefined,
+  measure: () => Promise<ProcessCost>,
+): Variant<ProcessCost>[] {
+  const version = spawnSync(program ?? "", ["--version"], { encoding: "utf8" }).stdout ?? "";
+  if (Number(/ (\d+)/.exec(version)?.[1] ?? 0) >= 16) return [{ name, measure }];
+  console.log(`skipped: ${name} (no ${program} of version 16 or newer on the PATH)`);
+  return [];
+}
+
+function script(runtime: string, name: string): string[] {
+  return [...(runtimes[runtime] ?? []), join(packageDir, `scripts/${name}.ts`)];
+}
+
+function run(command: readonly string[], stack: TestStack, target: ConnectionTarget): ProcessCost {
+  const { status, stderr } = spawnSync(time, ["-f", "%e %U %S %M", ...command], {
+    encoding: "utf8",
+    stdio: ["ignore", "ignore", "pipe"],
+    env: {
+      PATH: process.env["PATH"],
+      HOME: process.env["HOME"],
+      CQRS_STACK_DIR: stack.stackDir,
+      PGHOST: target.host,
+      PGPORT: `${target.port}`,
+      PGUSER: target.user,
+      PGPASSWORD: target.password,
+    },
+  });
+  // A pg_restore that is newer than the server sets something that the server does not know, and goes on.
+  const isDone = status === 0 || /errors ignored on restore: 1$/m.test(stderr);
+  if (!isDone) throw new Error(`${command.join(" ")} exited with ${status}\n${stderr}`);
+  const [seconds = 0, user = 0, system = 0, peakKilobytes = 0] = (stderr.trim().split("\n").at(-1) ?? "")
+    .split(" ")
+    .map(Number);
+  return { seconds, cpuSeconds: user + system, peakMegabytes: peakKilobytes / 1024, archiveMegabytes: 0 };
+}
+
+async function dropAndMake(target: ConnectionTarget, database: string): Promise<void> {
+  await using administrator = connect({ ...target, database: "postgres" });
+  await administrator.sql.unsafe(`drop database if exists ${database} with (force)`);
+  await administrator.sql.unsafe(`create database ${database} template template0`);
+  await administrator.sql`checkpoint`;
+}
+
+async function megabytes(path: string): Promise<number> {
+  const stats = await stat(path);
+  if (stats.isFile()) return stats.size / 1e6;
+  let size = 0;
+  for (const name of await readdir(path)) size += await megabytes(join(path, name));
+  return size;
+}
+
+function report(title: string, measured: readonly Measured<ProcessCost>[]): void {
+  const reference = measured.find(({ name }) => name.startsWith("pg_"));
+  const middle = (measures: readonly ProcessCost[], figure: keyof ProcessCost) =>
+    median(measures.map((cost) => cost[figure]));
+  console.log(`\n${title}: medians of ${measured[0]?.measures.length} rounds`);
+  for (const { name, measures } of measured) {
+    const ratios = measures.map(({ seconds }, round) => seconds / (reference?.measures[round]?.seconds ?? Number.NaN));
+    const figures = [
+      `${middle(measures, "seconds").toFixed(2)} s`,
+      `${median(ratios).toFixed(2)} × ${reference?.name ?? "-"}`,
+      `${middle(measures, "cpuSeconds").toFixed(2)} s CPU`,
+      `${middle(measures, "peakMegabytes").toFixed(0)} MB peak`,
+      `${middle(measures, "archiveMegabytes").toFixed(1)} MB archive`,
+    ];
+    console.log(`${name.padEnd(24)} ${figures.map((figure) => figure.padStart(20)).join("")}`);
+  }
+}

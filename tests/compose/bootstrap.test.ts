@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { after, before, describe, test } from "node:test";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { type ComposeStack, makeComposeStack, mustRun, run } from "../support/compose.ts";
+import { startProgram } from "../support/run-script.ts";
+
+type Environment = Readonly<Record<string, string>>;
+
+/** Runs a script of the stack's own project folder, in compose mode. */
+function script({ dir, env }: ComposeStack, words: readonly string[], change: Environment = {}) {
+  const [name, ...args] = words;
+  return startProgram(join(dir, `scripts/${name}.ts`), args, { env: { ...env, CQRS_MODE: "compose", ...change } })
+    .ended;
+}
+
+async function data(stack: ComposeStack, ...words: string[]) {
+  const { exitCode, stdout, stderr } = await script(stack, [...words, "--json"]);
+  assert.equal(exitCode, 0, stdout + stderr);
+  return JSON.parse(stdout).data;
+}
+
+test("bootstrap, status, stop and destroy drive the containers; other scripts work from the host", async () => {
+  await using stack = await makeComposeStack();
+  const first = await data(stack, "bootstrap");
+  assert.deepEqual([first.mode, first.port, first.isChanged], ["compose", stack.port, true]);
+  assert.equal((await data(stack, "bootstrap")).isChanged, false);
+  const { mode, isRunning, url, pendingMigrations, secrets } = await data(stack, "status");
+  assert.deepEqual([mode, isRunning, pendingMigrations, secrets.isReady], ["compose", true, 0, true]);
+  assert.equal(url, `postgres://cqrs_user:****@127.0.0.1:${stack.port}/cqrs_db`);
+  const { env } = await data(stack, "status", "--env");
+  const target = { host: env.PGHOST, port: Number(env.PGPORT), database: env.PGDATABASE, user: env.PGUSER };
+  await using application = connect({ ...target, password: env.PGPASSWORD });
+  await application.sql`select count(*) from event_store.domain_event`;
+  assert.deepEqual((await data(stack, "schema", "status")).pending, []);
+  assert.equal((await data(stack, "stop")).containers.length, 2);
+  assert.equal((await script(stack, ["status"])).exitCode, 3);
+  await data(stack, "bootstrap");
+  assert.equal((await script(stack, ["destroy"])).exitCode, 8, "not without --yes");
+  const { plan } = await data(stack, "destroy", "--yes");
+  assert.match(plan.dataDirectory, new RegExp(`${stack.project}-postgres-data`));
+  assert.equal(plan.events, 0);
+  const volumes = (await run("docker", ["volume", "ls", "-q"], { env: stack.env })).stdout.split("\n");
+  assert.ok(!volumes.includes(`${stack.project}-postgres-data`) && volumes.includes(`${stack.project}-keys`));
+});
+
+describe("bootstrap --mode compose says clearly", () => {
+  let stack: ComposeStack;
+  before(async () => {
+    stack = await makeComposeStack();
+  });
+  after(() => stack[Symbol.asyncDispose]());
+
+  async function assertFails(change: Environment, exitCode: number, text: RegExp): Promise<void> {
+    const result = await script(stack, ["bootstrap"], change);
+    assert.match(result.stderr, text);
+    assert.equal(result.exitCode, exitCode, result.stderr);
+    assert.match(result.stderr, /^ {2}fix: /m);
+    await stack.compose("down", "--volumes", "--timeout", "2");
+  }
+
+  test("that there is no docker", () => assertFails({ PATH: dirname(process.execPath) }, 9, /Docker is not installed/));
+
+  test("that no engine answers", () =>
+    assertFails({ DOCKER_HOST: "unix:///nonexistent/docker.sock" }, 9, /No Docker Engine answers/));
+
+  test("that compose v2 is missing", async () => {
+    const empty = join(stack.dir, "empty");
+    await mkdir(empty, { recursive: true });
+    // A plugin of the whole machine can't be taken away by configuration: a docker that knows none stands in its place.
+    const words =
+      '#!/bin/sh\n[ "$1" != compose ] || { echo "docker: \'compose\' is not a docker command." >&2; exit 1; }\n';
+    await writeFile(join(empty, "docker"), `${words}PATH=\${PATH#*:} exec docker "$@"\n`, { mode: 0o755 });
+    await assertFails({ PATH: `${empty}:${process.env["PATH"]}` }, 9, /This Docker has no compose v2/);
+  });
+
+  test("by whom a port is taken", async () => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(stack.port, "127.0.0.1", resolve));
+    try {
+      await assertFails({}, 9, new RegExp(`Port ${stack.port} of 127.0.0.1 is taken by `));
+    } finally {
+      server.close();
+    }
+  });
+
+  test("which container has a port", async () => {
+    const image = process.env["POSTGRES_IMAGE"] as string;
+    const name = `${stack.project}-other`;
+    const words = [
+      "run",
+      "--detach",
+      "--rm",
+      "--name",
+      name,
+      "-p",
+      `127.0.0.1:${stack.port}:80`,
+      "--entrypoint",
+      "sleep",
+    ];
+    mustRun("run", await run("docker", [...words, image, "60"], { env: stack.env }));
+    try {
+      await assertFails({}, 9, new RegExp(`is taken by the container ${name}`));
+    } finally {
+      await run("docker", ["rm", "--force", name], { env: stack.env });
+    }
+  });
+
+  test("that an image can't be pulled", () =>
+    assertFails({ POSTGRES_IMAGE: "registry.invalid/none:1" }, 9, /An image can't be pulled[\s\S]*registry\.invalid/));
+
+  test("that there is not enough memory", () =>
+    assertFails({ INIT_MEMORY: "24m" }, 9, /A container has not enough memory/));
+
+  test("that the volume is of another version", async () => {
+    const volume = `${stack.project}-postgres-data`;
+    const words = [
+      "run",
+      "--rm",
+      "-v",
+      `${volume}:/data`,
+      "--entrypoint",
+      "sh",
+      process.env["POSTGRES_IMAGE"] as string,
+    ];
+    mustRun("run", await run("docker", [...words, "-c", "echo 15 >/data/PG_VERSION"], { env: stack.env }));
+    await assertFails({}, 9, /made by another major version[\s\S]*PostgreSQL 15, and the image is PostgreSQL 16/);
+  });
+
+  test("that a bind mount can't be written", async () => {
+    const backups = join(stack.dir, "infrastructure/postgres/backups");
+    await chmod(backups, 0o555);
+    await assertFails(
+      {},
+      9,
+      /can't use a file or folder of this project[\s\S]*can't write to infrastructure\/postgres\/backups/,
+    );
+    await chmod(backups, 0o755);
+  });
+
+  test("what init failed with", () => assertFails({ POSTGRES_USER: "cqrs_app" }, 2, /must be a login/));
+});

@@ -1,0 +1,188 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, test } from "node:test";
+import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import { append } from "../support/append.ts";
+import { type ComposeStack, health, mustRun, run, startComposeStack, until } from "../support/compose.ts";
+import { testRounds } from "../support/runtime.ts";
+
+let stack: ComposeStack;
+
+before(async () => {
+  stack = await startComposeStack();
+});
+after(async () => {
+  await stack?.[Symbol.asyncDispose]();
+});
+
+async function countEvents(sql: Sql): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`select count(*)::int from event_store.domain_event`;
+  return row?.count ?? 0;
+}
+
+async function isUsable(): Promise<boolean> {
+  return await stack
+    .withSession((sql) => sql`select 1`)
+    .then(
+      () => true,
+      () => false,
+    );
+}
+
+test("up --wait returns when the schema is applied and the credentials in Vault work", async () => {
+  const [inside, outside] = [await stack.secret("database"), await stack.secret("database-local")];
+  assert.equal(inside["url"], "jdbc:postgresql://postgres:5432/cqrs_db");
+  assert.equal(outside["url"], `jdbc:postgresql://127.0.0.1:${stack.port}/cqrs_db`);
+  assert.equal(inside["password"], outside["password"]);
+  await stack.withSession((sql) => append(sql, {}));
+  const pending = await stack.compose("run", "--rm", "-T", "init", "schema", "status", "--exit-code");
+  assert.equal(pending.exitCode, 0, pending.stderr);
+});
+
+test("a second up changes nothing", async () => {
+  const secret = await stack.secret("database");
+  await stack.mustCompose("up", "--wait");
+  assert.match(await stack.mustCompose("logs", "--no-log-prefix", "init"), /ready \(nothing to change\)/);
+  assert.deepEqual(await stack.secret("database"), secret);
+});
+
+test("a restart of either server, and down and up, keep data and secrets", async () => {
+  const secret = await stack.secret("database");
+  const count = await stack.withSession(countEvents);
+  assert.ok(count > 0);
+  for (const words of [["restart", "vault"], ["restart", "postgres"], ["down"]]) {
+    await stack.mustCompose(...words);
+    if (words[0] === "down") await stack.mustCompose("up", "--wait");
+    await until("both are healthy", async () =>
+      (await Promise.all(["vault", "postgres"].map((name) => health(stack, name)))).every((one) => one === "healthy"),
+    );
+    assert.deepEqual(await stack.secret("database"), secret, words.join(" "));
+    assert.equal(await stack.withSession(countEvents), count, words.join(" "));
+  }
+});
+
+test("nothing that can be looked at holds a secret", async () => {
+  const application = (await stack.secret("database"))["password"] as string;
+  const read = (service: string, file: string) => stack.mustCompose("exec", "-T", service, "cat", file);
+  const secrets = [
+    application,
+    await read("postgres", "/keys/postgres/password"),
+    await read("vault", "/keys/vault/unseal-key"),
+    await read("vault", "/keys/init/cqrs-init.secret-id"),
+  ];
+  const ids = (await stack.mustCompose("ps", "--all", "--quiet")).trim().split("\n");
+  const docker = async (...words: string[]) => mustRun(words.join(" "), await run("docker", words, { env: stack.env }));
+  const seen = {
+    inspect: await docker("inspect", ...ids, `${stack.project}-init`),
+    config: await stack.mustCompose("config"),
+    logs: await stack.mustCompose("logs"),
+    history: await docker("history", "--no-trunc", `${stack.project}-init`),
+  };
+  for (const [where, text] of Object.entries(seen)) {
+    assert.ok(text.length > 100, where);
+    for (const [index, secret] of secrets.entries()) {
+      assert.ok(secret.length > 20 && !text.includes(secret), `${where} holds secret ${index}`);
+    }
+  }
+  const search = `! grep -rqE '${secrets.join("|").replaceAll("+", "\\+")}' /app`;
+  await stack.mustCompose("run", "--rm", "-T", "--no-deps", "--entrypoint", "sh", "init", "-c", search);
+});
+
+test("containers have no more than they need", async () => {
+  const ids = (await stack.mustCompose("ps", "--all", "--quiet")).trim().split("\n");
+  const { stdout } = await run("docker", ["inspect", ...ids], { env: stack.env });
+  for (const { Name, HostConfig } of JSON.parse(stdout)) {
+    assert.equal(HostConfig.ReadonlyRootfs, true, Name);
+    assert.deepEqual(HostConfig.CapDrop, ["ALL"], Name);
+    assert.deepEqual(HostConfig.SecurityOpt, ["no-new-privileges:true"], Name);
+    assert.ok(HostConfig.Memory > 0 && HostConfig.PidsLimit > 0, Name);
+    const bindings = Object.values(HostConfig.PortBindings ?? {}).flat() as { HostIp: string }[];
+    assert.ok(
+      bindings.every(({ HostIp }) => HostIp === "127.0.0.1"),
+      Name,
+    );
+  }
+  const read = (service: string, file: string) =>
+    stack.compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "cat", service, file);
+  assert.notEqual((await read("init", "/keys/vault/unseal-key")).exitCode, 0, "init can't unseal Vault");
+  assert.notEqual((await stack.compose("exec", "-T", "vault", "cat", "/keys/postgres/password")).exitCode, 0);
+});
+
+test("the log of PostgreSQL is where docker compose logs looks", async () => {
+  assert.match(await stack.mustCompose("logs", "postgres"), /database system is ready to accept connections/);
+});
+
+const disturbances: Readonly<Record<string, (round: number) => Promise<void>>> = {
+  "docker kill of PostgreSQL": async () => {
+    await stack.mustCompose("kill", "--signal", "KILL", "postgres");
+    await stack.mustCompose("start", "postgres");
+  },
+  "pause and unpause": async () => {
+    await stack.mustCompose("pause", "postgres");
+    await stack.mustCompose("unpause", "postgres");
+  },
+  "loss of the network": async () => {
+    const words = [`${stack.project}-network`, `${stack.project}-postgres`];
+    mustRun("disconnect", await run("docker", ["network", "disconnect", ...words], { env: stack.env }));
+    const connecting = ["network", "connect", "--alias", "postgres", ...words];
+    mustRun("connect", await run("docker", connecting, { env: stack.env }));
+  },
+  "kill -9 of a backend": async () => {
+    const kill =
+      "kill -9 $(psql -h 127.0.0.1 -U postgres -d cqrs_db -XAtqc \"select pid from pg_stat_activity where usename = 'cqrs_user' limit 1\")";
+    await stack.compose("exec", "-T", "-u", "postgres", "postgres", "sh", "-c", kill);
+  },
+  "kill of Vault": async () => {
+    await stack.mustCompose("kill", "--signal", "KILL", "vault");
+    await stack.mustCompose("start", "vault");
+  },
+};
+
+for (const [name, disturb] of Object.entries(disturbances)) {
+  test(`after a ${name} under load every acknowledged event is there once, and the credential works`, async () => {
+    for (let round = 1; round <= testRounds(1); round++) {
+      const load = startLoad();
+      await until("something is acknowledged", async () => load.acknowledged.length >= 20);
+      await disturb(round);
+      await until("the database is usable again", isUsable);
+      await until("Vault is usable again", async () => (await health(stack, "vault")) === "healthy");
+      const acknowledged = await load.stop();
+      const rows = await stack.withSession(
+        (sql) => sql<{ id: string; count: number }[]>`
+          select event_id as id, count(*)::int from event_store.domain_event
+          where event_id in (select value::uuid from jsonb_array_elements_text(${JSON.stringify(acknowledged)}::text::jsonb))
+          group by 1`,
+      );
+      assert.equal(rows.length, acknowledged.length, "no acknowledged event is lost");
+      assert.ok(rows.every(({ count }) => count === 1));
+    }
+  });
+}
+
+/** Appends from four sessions, each event with an id of its own; an append that fails is sent again. */
+function startLoad(): { readonly acknowledged: string[]; stop(): Promise<string[]> } {
+  const acknowledged: string[] = [];
+  let isOver = false;
+  const work = async () => {
+    while (!isOver) {
+      await stack
+        .withSession(async (sql) => {
+          while (!isOver) {
+            const event = { event_id: randomUUID(), event_type: "Counted", event_data: {} };
+            await append(sql, { events: [event] });
+            acknowledged.push(event.event_id);
+          }
+        })
+        .catch(() => undefined);
+    }
+  };
+  const workers = [work(), work()];
+  return {
+    acknowledged,
+    async stop() {
+      isOver = true;
+      await Promise.all(workers);
+      return acknowledged;
+    },
+  };
+}

@@ -1,0 +1,138 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { verifyArchive } from "../../scripts/lib/archive/verify.ts";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/process.ts";
+import type { BackupResult } from "../../scripts/lib/stack/backup.ts";
+import { append, placed } from "../support/append.ts";
+import { readContent } from "../support/oracle.ts";
+import { runForData, runScript, startScript } from "../support/run-script.ts";
+import { testRounds } from "../support/runtime.ts";
+import { makeTestStack, type TestStack } from "../support/stack.ts";
+
+/** A backup or a restore takes about this long; a kill falls anywhere into it. */
+const runMs = 2000;
+
+test("a backup that is killed at any moment leaves no archive that is not whole, and the next one succeeds", async () => {
+  await using stack = await bootstrapped();
+  for (let round = 0; round < testRounds(1); round++) {
+    await killAt(["backup"], stack, Math.random() * runMs);
+    const { archive } = await runForData<BackupResult>(["backup"], stack);
+    await assertWhole(stack, archive);
+  }
+});
+
+test("a restore that is killed at any moment leaves the database as it was or as it is to be, and the next one succeeds", async () => {
+  await using stack = await bootstrapped();
+  const archived = await contentOf(stack);
+  await runForData(["backup"], stack);
+  for (let round = 0; round < testRounds(1); round++) {
+    await appendOne(stack);
+    const live = await contentOf(stack);
+    await killAt(["restore", "latest", "--yes"], stack, Math.random() * runMs);
+    const found = JSON.stringify(await contentOf(stack));
+    assert.ok([live, archived].map((content) => JSON.stringify(content)).includes(found));
+    await runForData(["restore", "latest", "--yes", "--drop-old"], stack);
+    assert.deepEqual(await contentOf(stack), archived);
+    assert.deepEqual(await temporaryDatabases(stack), []);
+  }
+});
+
+test("a server that is killed under a backup or a restore costs that run, and nothing else", async () => {
+  await using stack = await bootstrapped();
+  const live = await contentOf(stack);
+  await runForData(["backup"], stack);
+  for (let round = 0; round < testRounds(1); round++) {
+    // In a single round it is a restore, which has more to lose.
+    for (const words of [["restore", "latest", "--yes"], ["backup"]].slice(0, testRounds(1))) {
+      const run = startScript(words, stack);
+      await sleep(Math.random() * runMs);
+      await killServer(stack);
+      const { exitCode, stderr } = await run.ended;
+      assert.ok(exitCode !== null && exitCode !== 1, `foreseen: ${exitCode} ${stderr}`);
+      await runForData(["bootstrap"], stack);
+      assert.deepEqual(await contentOf(stack), live);
+      const { archive } = await runForData<BackupResult>(["backup"], stack);
+      await assertWhole(stack, archive);
+      await runForData(["restore", "latest", "--yes", "--drop-old"], stack);
+    }
+  }
+});
+
+test("a backup onto a full disk says so and leaves nothing; with room it succeeds", async (t) => {
+  await using stack = await bootstrapped();
+  const folder = join(stack.stackDir, "small");
+  await mkdir(folder);
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "none", folder]);
+  if (mounted.status !== 0) return t.skip("a small file system can't be mounted here");
+  try {
+    const events = Array.from({ length: 200 }, () => ({ ...placed, event_data: { noise: noise(20_000) } }));
+    await using administrator = connect(await stack.administrator());
+    await append(administrator.sql, { events });
+    const run = await runScript(["backup", "--to", folder], stack);
+    assert.equal(run.exitCode, 9, run.stderr);
+    assert.match(run.stderr, /The disk is full/);
+    assert.deepEqual(await readdir(folder), []);
+    spawnSync("mount", ["-o", "remount,size=64m", folder]);
+    const { archive } = await runForData<BackupResult>(["backup", "--to", folder], stack);
+    await verifyArchive(archive);
+  } finally {
+    spawnSync("umount", [folder]);
+  }
+});
+
+async function bootstrapped(): Promise<TestStack> {
+  const stack = await makeTestStack();
+  await runForData(["bootstrap"], stack);
+  for (let count = 0; count < 20; count++) await appendOne(stack);
+  return stack;
+}
+
+async function appendOne(stack: TestStack): Promise<void> {
+  await using application = connect(await stack.application());
+  await append(application.sql, { events: [placed, placed] });
+}
+
+async function killAt(words: readonly string[], stack: TestStack, delayMs: number): Promise<void> {
+  const { ended, kill } = startScript(words, stack);
+  await sleep(delayMs);
+  kill("SIGKILL");
+  await ended;
+}
+
+/** Every archive under a final name is whole, and nothing else is there. */
+async function assertWhole(stack: TestStack, last: string): Promise<void> {
+  const folder = join(stack.stackDir, "postgres/backups");
+  const names = await readdir(folder);
+  assert.ok(names.some((name) => join(folder, name) === last));
+  for (const name of names) await verifyArchive(join(folder, name));
+}
+
+async function contentOf(stack: TestStack) {
+  await using administrator = connect(await stack.administrator());
+  return await readContent(administrator.sql);
+}
+
+async function temporaryDatabases(stack: TestStack): Promise<string[]> {
+  await using administrator = connect(await stack.administrator());
+  const rows = await administrator.sql<{ name: string }[]>`
+    select datname::text as name from pg_database where datname ~ '_(restoring|scratch)_'`;
+  return rows.map(({ name }) => name);
+}
+
+async function killServer(stack: TestStack): Promise<void> {
+  const postmaster = await findPostmaster(stack.dataDir);
+  assert.equal(postmaster.state, "running");
+  process.kill(postmaster.pid, "SIGKILL");
+  while (isAlive(postmaster.pid)) await sleep(5);
+}
+
+/** What can't be compressed. */
+function noise(length: number): string {
+  return Array.from({ length }, () => Math.floor(Math.random() * 36).toString(36)).join("");
+}

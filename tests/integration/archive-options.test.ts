@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { randomBytes, randomUUID } from "node:crypto";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { listBackups, verifyBackup } from "../../scripts/lib/stack/archives.ts";
+import { pruneArchives } from "../../scripts/lib/stack/prune.ts";
+import { append, placed } from "../support/append.ts";
+import { type ArchiveTest, withArchives } from "../support/archive.ts";
+import { readContent } from "../support/oracle.ts";
+import { failure } from "../support/schema-folder.ts";
+import { silentRun } from "../support/stack.ts";
+
+test("an incremental archive has only what is new, and with its base restores everything, erasures too", async () => {
+  await using archives = await withArchives();
+  const { database } = archives;
+  const id = randomUUID();
+  await append(database.sql, { id, events: Array.from({ length: 50 }, () => placed) });
+  const full = await archives.backUp();
+  await append(database.sql, { id, events: [placed] });
+  await database.admin`select event_store.redact_event('Order', ${id}, 7, 'asked for')`;
+  const before = await readContent(database.admin);
+  const increment = await archives.backUp({ isIncremental: true });
+  assert.equal(await eventsIn(increment.archive), 2, "the new event and the redacted one");
+  assert.equal(await eventsIn(full.archive), 50);
+  await append(database.sql, { id });
+  await archives.restore({ archive: increment.archive });
+  assert.deepEqual(await readContent(database.admin), before);
+  const [row] = await database.sql`select event_data from event_store.domain_event where aggregate_version = 7`;
+  assert.deepEqual(row?.["event_data"], {});
+});
+
+test("an incremental archive continues no archive of another history, or none at all", async () => {
+  await using archives = await withArchives();
+  const { database } = archives;
+  const alone = await failure(archives.backUp({ isIncremental: true }));
+  assert.deepEqual([alone.code, alone.exitCode], ["NO_BASE", 8]);
+  const early = await archives.backUp();
+  await append(database.sql, {});
+  const late = await archives.backUp();
+  await archives.restore({ archive: early.archive });
+  // The position of the late archive's event is drawn again, by another event.
+  await append(database.sql, {});
+  await archives.backUp({ isIncremental: true });
+  const [increment] = (await listBackups(archives.stack, archives.folder)).filter(({ kind }) => kind === "incremental");
+  assert.equal(increment?.base, early.id);
+  assert.notEqual(increment?.base, late.id);
+});
+
+test("an encrypted archive tells nothing of its rows, and is restored with its key only", async () => {
+  await using archives = await withArchives();
+  const { database } = archives;
+  await append(database.sql, { events: [{ ...placed, event_data: { note: "very secret" } }] });
+  const before = await readContent(database.admin);
+  const keyFile = join(archives.folder, "key");
+  await writeFile(keyFile, `${randomBytes(32).toString("hex")}\n`);
+  const { archive } = await archives.backUp({ encryption: { isEncrypted: true, keyFile } });
+  for (const name of await readdir(join(archive, "data"))) {
+    const start = (await readFile(join(archive, "data", name))).subarray(0, 4);
+    assert.notEqual(start.toString("hex"), "28b52ffd", "no file is zstd to whoever has no key");
+  }
+  const deep = { archive, from: archives.folder, keyFile, depth: "deep" } as const;
+  await verifyBackup(archives.stack, deep, silentRun);
+  await archives.restore({ archive, keyFile });
+  assert.deepEqual(await readContent(database.admin), before);
+  await writeFile(keyFile, randomBytes(32).toString("hex"));
+  for (const attempt of [
+    () => archives.restore({ archive, keyFile }),
+    () => verifyBackup(archives.stack, deep, silentRun),
+  ]) {
+    const error = await failure(attempt());
+    assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_KEY", 11]);
+  }
+});
+
+test("a key of the secret store is made once and opens what it has closed; a key that can't be used writes nothing", async () => {
+  await using archives = await withArchives();
+  const encryption = { isEncrypted: true, keyFile: undefined };
+  const { archive } = await archives.backUp({ encryption });
+  await archives.restore({ archive });
+  const keyFile = join(archives.folder, "key");
+  for (const key of ["", "too short", "z".repeat(64)]) {
+    await writeFile(keyFile, key);
+    const error = await failure(archives.backUp({ encryption: { isEncrypted: true, keyFile } }));
+    assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_KEY", 2]);
+  }
+  assert.equal(
+    (await failure(archives.backUp({ encryption: { isEncrypted: true, keyFile: "/nowhere" } }))).exitCode,
+    2,
+  );
+  assert.equal((await listBackups(archives.stack, archives.folder)).length, 1);
+});
+
+test("verify --restore restores into a database that is dropped again, and finds what only that can find", async () => {
+  await using archives = await withArchives();
+  const { database } = archives;
+  const id = randomUUID();
+  await append(database.sql, { id });
+  const good = await archives.backUp();
+  const restored = { from: archives.folder, keyFile: undefined, depth: "restored" } as const;
+  await verifyBackup(archives.stack, { ...restored, archive: good.archive }, silentRun);
+  await database.admin`update event_store.event_stream set version = 5`;
+  const bad = await archives.backUp();
+  const error = await failure(verifyBackup(archives.stack, { ...restored, archive: bad.archive }, silentRun));
+  assert.deepEqual([error.code, error.exitCode], ["INVARIANT", 11]);
+  assert.match(error.why ?? "", /event_store\.stream_ends_with_its_version: .*"version":5/);
+  const refused = await failure(archives.restore({ archive: bad.archive }));
+  assert.equal(refused.code, "INVARIANT");
+  const [row] =
+    await database.admin`select count(*)::int as count from pg_database where datname ~ '_(scratch|restoring)_'
+    and datname like ${`${database.name.slice(0, 20)}%`}`;
+  assert.equal(row?.["count"], 0);
+});
+
+test("prune keeps the newest, the last verified one and what others need, and tells who still holds erased data", async () => {
+  await using archives = await withArchives();
+  const { database } = archives;
+  const id = randomUUID();
+  await append(database.sql, { id });
+  const verified = await archives.backUp();
+  await verifyBackup(archives.stack, { archive: verified.archive, from: archives.folder, depth: "quick" }, silentRun);
+  const old = await archives.backUp();
+  const base = await archives.backUp();
+  await database.admin`select event_store.redact_event('Order', ${id}, 1, 'asked for')`;
+  const increment = await archives.backUp({ isIncremental: true });
+  const rehearsal = await prune(archives, true);
+  assert.deepEqual(rehearsal.removed, [old.id]);
+  assert.equal((await listBackups(archives.stack, archives.folder)).length, 4);
+  const { removed, kept, holdingErasedData } = await prune(archives, false);
+  assert.deepEqual(removed, [old.id]);
+  assert.deepEqual(new Set(kept), new Set([verified.id, base.id, increment.id]));
+  assert.deepEqual(new Set(holdingErasedData), new Set([verified.id, base.id]));
+  assert.equal((await listBackups(archives.stack, archives.folder)).length, 3);
+});
+
+function prune({ stack, folder }: ArchiveTest, isDryRun: boolean) {
+  return pruneArchives(stack, { from: folder, keep: 1, keepDays: undefined, isDryRun, now: new Date() });
+}
+
+async function eventsIn(archive: string): Promise<number> {
+  const { manifest } = JSON.parse(await readFile(join(archive, "manifest.json"), "utf8"));
+  return manifest.tables.find(({ name }: { name: string }) => name === "domain_event").rows;
+}

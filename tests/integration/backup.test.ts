@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { mkdir, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { lockArchives, lockHolderName } from "../../scripts/lib/archive/lock.ts";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { connectForMaintenance } from "../../scripts/lib/postgres/maintenance.ts";
+import { listBackups } from "../../scripts/lib/stack/archives.ts";
+import { append, placed } from "../support/append.ts";
+import { type ArchiveTest, withArchives } from "../support/archive.ts";
+import type { TestDatabase } from "../support/database.ts";
+import { testRounds } from "../support/runtime.ts";
+import { failure } from "../support/schema-folder.ts";
+
+test("an archive is a folder that only its owner may read, under its final name when it is whole", async () => {
+  await using archives = await withArchives();
+  await mkdir(join(archives.folder, `${archives.database.name}-20200101T000000000Z.partial`));
+  const { archive, id } = await archives.backUp();
+  assert.deepEqual(await readdir(archives.folder), [id], "what a killed run left is gone");
+  for (const name of ["", ...(await readdir(archive, { recursive: true }))]) {
+    const stats = await stat(join(archive, name));
+    assert.equal(stats.mode & 0o777, stats.isDirectory() ? 0o700 : 0o600, name);
+  }
+});
+
+test("backups are listed, the oldest first, with what they hold", async () => {
+  await using archives = await withArchives();
+  const first = await archives.backUp();
+  await append(archives.database.sql, {});
+  const second = await archives.backUp();
+  const listed = await listBackups(archives.stack, archives.folder);
+  assert.deepEqual(
+    listed.map(({ id, kind, rows }) => [id, kind, rows]),
+    [
+      [first.id, "full", first.rows],
+      [second.id, "full", first.rows + 2],
+    ],
+  );
+});
+
+test("of two backups or restores of a database at once, one is refused with the holder named", async () => {
+  await using archives = await withArchives();
+  await archives.backUp();
+  await using holder = await holdLock(archives.database);
+  for (const attempt of [() => archives.backUp(), () => archives.restore()]) {
+    const error = await failure(attempt());
+    assert.deepEqual([error.code, error.exitCode], ["LOCKED", 5]);
+    assert.match(error.why ?? "", new RegExp(`cqrs-postgres restore \\(pid ${process.pid}\\), session ${holder.pid}`));
+  }
+});
+
+test("what is restored of a backup under 16 writers equals its snapshot: streams without gaps, positions to go on", async () => {
+  for (let round = 0; round < testRounds(1); round++) {
+    await using archives = await withArchives();
+    const { database } = archives;
+    const stop = new AbortController();
+    await using writers = connect(database.application, { max: 16 });
+    const streams = Array.from({ length: 8 }, () => randomUUID());
+    const written = Array.from({ length: 16 }, async (_, writer) => {
+      while (!stop.signal.aborted) {
+        await append(writers.sql, { id: streams[writer % 8] as string, events: [placed, placed] });
+        await projectOn(database);
+      }
+    });
+    await sleep(Math.random() * 200);
+    const { lastPosition } = await archives.backUp();
+    stop.abort();
+    await Promise.all(written);
+    await archives.restore();
+    await assertConsistent(archives, streams, BigInt(lastPosition));
+  }
+});
+
+/** A projection at work: its checkpoint is what readers may take as read. */
+async function projectOn({ sql }: TestDatabase): Promise<void> {
+  const [row] = await sql<{ safe: bigint }[]>`select event_store.safe_position() as safe`;
+  await sql`
+    insert into read_model.projection (name, version, checkpoint) values ('orders', 1, ${row?.safe ?? 0n})
+    on conflict (name, version, partition) do update set checkpoint = greatest(projection.checkpoint, excluded.checkpoint)`;
+}
+
+async function assertConsistent({ database }: ArchiveTest, streams: readonly string[], last: bigint): Promise<void> {
+  const broken = await database.admin`
+    select s.stream_id from event_store.event_stream as s
+    left join event_store.domain_event as e using (stream_id) group by s.stream_id, s.version
+    having count(*) <> s.version or min(e.aggregate_version) <> 1 or max(e.aggregate_version) <> s.version`;
+  assert.deepEqual([...broken], []);
+  const [row] = await database.admin<{ last: bigint; checkpoint: bigint; drawn: bigint }[]>`
+    select (select max(global_position) from event_store.domain_event) as last,
+      (select max(checkpoint) from read_model.projection) as checkpoint,
+      (select last_value from event_store.domain_event_global_position) as drawn`;
+  assert.ok(row !== undefined && row.last === last && row.drawn >= row.last && row.checkpoint <= row.drawn);
+  await append(database.sql, { id: streams[0] as string });
+  const [next] = await database.admin<{ last: bigint }[]>`
+    select max(global_position) as last from event_store.domain_event`;
+  assert.ok((next?.last ?? 0n) > row.drawn);
+}
+
+async function holdLock(database: TestDatabase) {
+  const applicationName = lockHolderName("restore");
+  const connection = await connectForMaintenance(database.administrator, { applicationName });
+  await lockArchives(connection.sql, database.name, new AbortController().signal);
+  const [row] = await connection.sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  return { pid: row?.pid ?? 0, [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose]() };
+}

@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { connect, connectionUrl } from "../../scripts/lib/postgres/connect.ts";
+import { checkLogin } from "../../scripts/lib/postgres/login.ts";
+import { lockRotation } from "../../scripts/lib/postgres/twin.ts";
+import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
+import { generatePassword } from "../../scripts/lib/secrets/password.ts";
+import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
+import { assertAppends } from "../support/bootstrap-assertions.ts";
+import { assertSecretsLogIn, assertSettled, otherLogin, rotateTestStack } from "../support/logins.ts";
+import { runForData, runScript } from "../support/run-script.ts";
+import { testRounds } from "../support/runtime.ts";
+import { bootstrapTestStack, makeTestStack, type TestStack, withCluster } from "../support/stack.ts";
+
+let stack: TestStack;
+before(async () => {
+  stack = await withCluster();
+});
+after(() => stack[Symbol.asyncDispose]());
+
+test("secrets rotate hands out the other login, and lets the first one end after its grace", async () => {
+  const first = await stack.application();
+  const rotation = await runForData<Rotation>(["secrets", "rotate", "--grace", "2s"], stack);
+  assert.deepEqual(Object.keys(rotation), ["login", "previous", "previousUntil"]);
+  assert.deepEqual([rotation.login, rotation.previous], [otherLogin(first.user), first.user]);
+  const second = await stack.application();
+  assert.notEqual(second.password, first.password);
+  assert.equal(await assertSettled(stack), rotation.login);
+  await assertAppends(second);
+  await checkLogin(first);
+  await until(rotation.previousUntil);
+  await assert.rejects(checkLogin(first), { code: "AUTHENTICATION", exitCode: 6 });
+  const back = await runForData<Rotation>(["secrets", "rotate", "--grace", "0s"], stack);
+  assert.equal(back.login, first.user);
+  await assert.rejects(checkLogin(second), { code: "AUTHENTICATION" });
+  await assert.rejects(checkLogin(first), { code: "AUTHENTICATION" }, "the first password does not come back");
+  await assertAppends(await stack.application());
+});
+
+test("a bootstrap keeps the login that a rotation has handed out, and changes nothing", async () => {
+  const { login } = await runForData<Rotation>(["secrets", "rotate", "--yes"], stack);
+  const run = await runForData<{ isChanged: boolean; user: string }>(["bootstrap"], stack);
+  assert.deepEqual([run.isChanged, run.user], [false, login]);
+  const { url } = await runForData<{ url: string }>(["status"], stack);
+  assert.ok(url.startsWith(`postgres://${login}:****@`), url);
+  await assertSettled(stack);
+});
+
+test("secrets rotate refuses to take a login that applications may still be using, and says until when", async () => {
+  await runForData<Rotation>(["secrets", "rotate", "--yes"], stack);
+  const before = await stack.application();
+  const run = await runScript(["secrets", "rotate"], stack);
+  assert.equal(run.exitCode, 8, run.stderr);
+  assert.match(run.stderr, /error: cqrs_user(_b)? is still good until \d{4}-\d\d-\d\dT/);
+  assert.match(run.stderr, /fix: .*bun run secrets rotate --yes/);
+  assert.deepEqual(await stack.application(), before);
+});
+
+test("a bootstrap that finds no secret any more ends the turn of the login that it named", async () => {
+  for (let login = ""; !login.endsWith("_b"); ) ({ login } = await rotate());
+  const forgotten = await stack.application();
+  await rm(join(stack.stackDir, "secrets/secret"), { recursive: true });
+  await runForData(["bootstrap"], { ...stack, env: { CQRS_GRACE: "0s" } });
+  assert.equal(await assertSettled(stack), otherLogin(forgotten.user));
+  await assert.rejects(checkLogin(forgotten), { code: "AUTHENTICATION" });
+  assert.equal((await rotate()).login, forgotten.user);
+});
+
+test("secrets rotate takes no login that somebody else has made", async () => {
+  await using admin = connect(await stack.administrator());
+  const login = await assertSettled(stack);
+  await admin.sql.unsafe(`alter role ${otherLogin(login)} valid until 'infinity'`);
+  const run = await runScript(["secrets", "rotate", "--yes"], stack);
+  assert.equal(run.exitCode, 8, run.stderr);
+  assert.match(run.stderr, /error: cqrs_user(_b)? is in use/);
+  await bootstrapTestStack(stack.stackDir);
+  await admin.sql.unsafe(`drop role ${otherLogin(login)}`);
+  assert.equal((await rotate()).login, otherLogin(login));
+});
+
+test("secrets rotate says what is missing: the secret, the server, or the freedom to choose a password", async () => {
+  await using empty = await makeTestStack();
+  const stopped = await runScript(["secrets", "rotate"], empty);
+  assert.equal(stopped.exitCode, 3);
+  assert.match(stopped.stderr, /fix: bun run bootstrap/);
+  const fixed = await runScript(["secrets", "rotate"], { ...stack, env: { POSTGRES_PASSWORD: "chosen" } });
+  assert.equal(fixed.exitCode, 2);
+  assert.match(fixed.stderr, /POSTGRES_PASSWORD fixes the password/);
+});
+
+test("of two rotations at once one proceeds; the other waits for it, and is refused", async () => {
+  for (let round = 0; round < testRounds(1); round++) {
+    await rotate(0);
+    const runs = await Promise.all([1, 2].map(() => runScript(["secrets", "rotate"], stack)));
+    assert.deepEqual(runs.map(({ exitCode }) => exitCode).toSorted(), [0, 8]);
+    await assertSettled(stack);
+  }
+});
+
+test("where there is no lock of a stack, PostgreSQL's own keeps a second rotation out", async () => {
+  await using external = await makeTestStack();
+  const env = { CQRS_MODE: "external", DATABASE_URL: connectionUrl(await stack.administrator()), POSTGRES_USER: "ext" };
+  const options = { stackDir: external.stackDir, env };
+  await runForData(["bootstrap"], options);
+  {
+    await using other = connect(await stack.administrator());
+    await lockRotation(other.sql);
+    const run = await runScript(["secrets", "rotate"], options);
+    assert.equal(run.exitCode, 5, run.stderr);
+    assert.match(run.stderr, /Another rotation is at work/);
+  }
+  for (let round = 0; round < testRounds(2); round++) {
+    const runs = await Promise.all([1, 2, 3].map(() => runScript(["secrets", "rotate", "--yes"], options)));
+    assert.ok(runs.some(({ exitCode }) => exitCode === 0));
+    assert.ok(
+      runs.every(({ exitCode }) => exitCode === 0 || exitCode === 5),
+      runs.map((run) => run.stderr).join("\n"),
+    );
+    await assertSecretsLogIn(external);
+  }
+  await using admin = connect(await stack.administrator());
+  await admin.sql`drop role ext`;
+  await admin.sql`drop role ext_b`;
+});
+
+test("a secret that somebody else writes meanwhile is kept, and its password becomes the login's", async () => {
+  const login = await assertSettled(stack);
+  const theirs = { username: otherLogin(login), password: generatePassword() };
+  const { write } = FileSecretStore.prototype;
+  FileSecretStore.prototype.write = async function (path, data, options) {
+    FileSecretStore.prototype.write = write;
+    await write.call(this, path, { ...data, ...theirs }, options);
+    return write.call(this, path, data, options);
+  };
+  await assert.rejects(rotate(), { code: "SECRET_CONFLICT", exitCode: 5 });
+  await checkLogin({ ...(await stack.application()), user: theirs.username, password: theirs.password });
+  await bootstrapTestStack(stack.stackDir);
+  assert.equal(await assertSettled(stack), theirs.username);
+});
+
+function rotate(graceMs = 60_000): Promise<Rotation> {
+  return rotateTestStack(stack, { graceMs });
+}
+
+/** Ends when PostgreSQL's clock, which is ours, is past a moment. */
+async function until(moment: string): Promise<void> {
+  while (Date.now() <= Date.parse(moment)) await sleep(20);
+}

@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { isAlive } from "../../scripts/lib/postgres/server/process.ts";
+import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
+import { findLocalVault, localVaultAddress } from "../../scripts/lib/stack/local-vault.ts";
+import type { StackStatus } from "../../scripts/lib/stack/status.ts";
+import { runScript } from "../support/run-script.ts";
+import { makeTestStack } from "../support/stack.ts";
+import {
+  countRootTokens,
+  leaveRootToken,
+  leaveUnfinished,
+  localVaultSkip,
+  makeVaultStack,
+  type VaultStack,
+} from "../support/vault-stack.ts";
+
+test("a local Vault: from nothing, twice, stopped, killed, destroyed around; secrets survive it all", {
+  skip: localVaultSkip,
+}, async () => {
+  await using stack = await makeVaultStack();
+  const first = await stack.data<BootstrapResult>("bootstrap", "--secrets", "vault");
+  assert.deepEqual([first.isChanged, first.steps[0]?.name], [true, "vault"]);
+  const password = await stack.password();
+  assert.match(password ?? "", /^[A-Za-z0-9]{32}$/);
+  assert.equal(await countRootTokens(stack), 0, "root was given back");
+  await assertPrivate(stack);
+
+  const second = await stack.data<BootstrapResult>("bootstrap");
+  assert.deepEqual([second.isChanged, await stack.password()], [false, password], "remembered without the flag");
+  const status = await stack.data<StackStatus>("status");
+  assert.deepEqual(status.secrets, {
+    place: "local-vault",
+    location: localVaultAddress(stack.stackDir),
+    isReady: true,
+  });
+
+  const pid = findLocalVault(stack.stackDir) as number;
+  const stopped = await stack.data<{ vaultPid: number }>("stop");
+  assert.deepEqual([stopped.vaultPid, isAlive(pid)], [pid, false]);
+  const asked = await stack.run("secrets", "show");
+  assert.deepEqual([asked.exitCode, /can't be reached[\s\S]*bun run bootstrap/.test(asked.stderr)], [3, true]);
+  const told = JSON.parse((await stack.run("status", "--json")).stdout) as { data: StackStatus };
+  assert.equal(told.data.secrets.isReady, false);
+  await stack.data("bootstrap");
+  assert.equal(await stack.password(), password, "a restart loses nothing");
+
+  process.kill(findLocalVault(stack.stackDir) as number, "SIGKILL");
+  await stack.data("bootstrap");
+  assert.equal(await stack.password(), password, "nor does a kill");
+
+  const destroyed = await stack.run("destroy", "--yes");
+  assert.match(destroyed.stderr, /stays: .*vault\/data/);
+  assert.equal(findLocalVault(stack.stackDir), undefined);
+  await stack.data("bootstrap");
+  assert.equal(await stack.password(), password, "destroy deletes PostgreSQL's data, and no secrets");
+  const { port } = await stack.data<StackStatus>("status");
+  await using connection = connect({
+    host: "127.0.0.1",
+    port: port as number,
+    database: "cqrs_db",
+    user: "cqrs_user",
+    password: `${password}`,
+  });
+  assert.equal((await connection.sql`select 1`).length, 1);
+});
+
+test("what a killed run or a person has lost is made good, or named", { skip: localVaultSkip }, async () => {
+  await using stack = await makeVaultStack();
+  const { files } = stack;
+  await stack.data("secrets", "init", "--secrets", "vault");
+  const password = await stack.password();
+
+  for (const name of await readdir(files.credentials)) await rm(join(files.credentials, name));
+  await leaveRootToken(stack);
+  // An attempt that a killed run began.
+  await fetch(`${localVaultAddress(stack.stackDir)}/v1/sys/generate-root/attempt`, { method: "POST", body: "{}" });
+  const { details } = await stack.data<{ details: string[] }>("secrets", "init");
+  assert.deepEqual(details, ["delivered the secret id of cqrs-init, delivered the secret id of cqrs-app"]);
+  assert.equal(await stack.password(), password, "the unseal key opens the way to new credentials");
+  assert.equal(await countRootTokens(stack), 0, "a root token that was left is ended");
+
+  await leaveUnfinished(stack);
+  await stack.data("secrets", "init");
+  assert.equal(await countRootTokens(stack), 0, "a run that was killed before it gave root back is not a complete one");
+
+  await rename(files.unsealKey, `${files.unsealKey}.away`);
+  const lost = await stack.run("secrets", "init");
+  assert.equal(lost.exitCode, 3);
+  assert.ok(lost.stderr.includes(files.unsealKey), lost.stderr);
+  assert.ok(existsSync(files.data), "nothing is removed that may hold secrets");
+  await rename(`${files.unsealKey}.away`, files.unsealKey);
+  assert.equal(await stack.password(), password);
+
+  await writeFile(files.initialising, "");
+  await rm(files.unsealKey);
+  await stack.data("secrets", "init");
+  assert.notEqual(await stack.password(), password, "a Vault whose key was never written down held nothing yet");
+});
+
+test("--secrets vault without a binary and without VAULT_ADDR names both", async () => {
+  await using stack = await makeTestStack();
+  const runtimeOnly = join(stack.stackDir, "no-programs");
+  const run = await runScript(["secrets", "init", "--secrets", "vault"], { ...stack, env: { PATH: runtimeOnly } });
+  assert.equal(run.exitCode, 9, run.stderr);
+  assert.match(run.stderr, /neither vault nor bao is on the PATH[\s\S]*VAULT_ADDR/i);
+});
+
+/** Files with keys are the owner's alone; the log and the configuration hold none of them. */
+async function assertPrivate({ files, stackDir }: VaultStack): Promise<void> {
+  const names = await readdir(join(stackDir, "vault"), { recursive: true });
+  for (const name of names) {
+    const { mode } = await stat(join(stackDir, "vault", name));
+    assert.equal(mode & 0o077, 0, `${name} has the mode ${(mode & 0o777).toString(8)}`);
+  }
+  const key = (await readFile(files.unsealKey, "utf8")).trim();
+  const secretId = (await readFile(join(files.credentials, "cqrs-init.secret-id"), "utf8")).trim();
+  for (const file of [files.log, files.config, join(stackDir, "state.json")]) {
+    const text = await readFile(file, "utf8");
+    for (const hidden of [key, secretId]) assert.ok(!text.includes(hidden), file);
+    assert.doesNotMatch(text, /\bhvs\./);
+  }
+}

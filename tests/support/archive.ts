@@ -1,0 +1,56 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadConfig } from "../../scripts/lib/config.ts";
+import { type BackupOptions, type BackupResult, createBackup } from "../../scripts/lib/stack/backup.ts";
+import { type RestoreOptions, type RestoreResult, restoreArchive } from "../../scripts/lib/stack/restore.ts";
+import { openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
+import { type TestDatabase, withDatabase } from "./database.ts";
+import { silentRun } from "./stack.ts";
+
+/** A database of a test's own, a stack whose database it is, and a folder for its archives. */
+export interface ArchiveTest extends AsyncDisposable {
+  readonly database: TestDatabase;
+  readonly stack: Stack;
+  /** Where its archives are. */
+  readonly folder: string;
+  backUp(options?: Partial<BackupOptions>): Promise<BackupResult>;
+  /** Restores the latest archive, unless another one is named. */
+  restore(options?: Partial<RestoreOptions>): Promise<RestoreResult>;
+}
+
+/** Makes a database and a folder for its archives; both are removed when they are disposed of. */
+export async function withArchives(): Promise<ArchiveTest> {
+  const database = await withDatabase();
+  const folder = await mkdtemp(join(tmpdir(), "cqrs-archives-"));
+  const stack = await openStackOf(database);
+  return {
+    database,
+    stack,
+    folder,
+    backUp: (options = {}) => createBackup(stack, { to: folder, onProgress: () => {}, ...options }, silentRun),
+    restore: (options = {}) => restoreArchive(stack, { ...defaults, from: folder, ...options }, silentRun),
+    async [Symbol.asyncDispose]() {
+      await rm(folder, { recursive: true, force: true });
+      await database[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const defaults: RestoreOptions = {
+  archive: "latest",
+  // A test's clone of a database shall not stay.
+  isOldDropped: true,
+  isMigrated: false,
+  isOnlyEventStore: false,
+  until: undefined,
+  isDryRun: false,
+  confirm: async () => {},
+  onProgress: () => {},
+};
+
+/** Opens the stack of the tests' cluster as one whose database is a test's own. */
+function openStackOf(database: TestDatabase): Promise<Stack> {
+  const sources = { environment: { CQRS_STACK_DIR: database.stackDir }, dotEnvFile: "/dev/null" };
+  return openStack(loadConfig({ mode: "embedded", database: database.name }, sources));
+}

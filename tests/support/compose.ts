@@ -1,0 +1,140 @@
+import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { packageDir } from "../../scripts/lib/config.ts";
+import { type Connection, type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { unusedPort } from "./port.ts";
+import { copyProject } from "./project-copy.ts";
+
+/** What a command left. */
+export interface CommandRun {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** How a stack differs from the default. */
+export type ComposeSettings = Readonly<Record<string, string>>;
+
+/** A stack of containers in a copy of the project, under a name and on ports of its own; removed with all it has. */
+export interface ComposeStack extends AsyncDisposable {
+  readonly dir: string;
+  readonly project: string;
+  readonly port: number;
+  readonly vaultPort: number;
+  readonly env: Readonly<Record<string, string>>;
+  /** Runs `docker compose …`. */
+  compose(...words: string[]): Promise<CommandRun>;
+  /** The same, and fails the test unless it exits with 0. */
+  mustCompose(...words: string[]): Promise<string>;
+  /** Reads a secret as the init container may. */
+  secret(path: "database" | "database-local"): Promise<Readonly<Record<string, string>>>;
+  /** The application, as a program on the host. */
+  application(): Promise<ConnectionTarget & { readonly password: string }>;
+  /** Runs work in a session of the application. */
+  withSession<Result>(work: (sql: Connection["sql"]) => Promise<Result>): Promise<Result>;
+}
+
+/** Prepares a stack; nothing runs yet. */
+export async function makeComposeStack(settings: ComposeSettings = {}): Promise<ComposeStack> {
+  const copy = await copyProject();
+  const { dir } = copy;
+  await mkdir(join(dir, "infrastructure/postgres/backups"), { recursive: true });
+  const project = settings["COMPOSE_PROJECT_NAME"] ?? `cqrs-test-${randomUUID().slice(0, 8)}`;
+  const [port, vaultPort] = [await unusedPort(), await unusedPort()];
+  const env = {
+    ...inherited(),
+    COMPOSE_PROJECT_NAME: project,
+    POSTGRES_PORT: `${port}`,
+    VAULT_PORT: `${vaultPort}`,
+    ...settings,
+  };
+  const compose = (...words: string[]) => run("docker", ["compose", "--ansi=never", ...words], { cwd: dir, env });
+  const mustCompose = async (...words: string[]) => mustRun(words.join(" "), await compose(...words));
+  const secret = async (path: string) =>
+    JSON.parse(await mustCompose("exec", "-T", "vault", "sh", "-c", readSecret, "sh", path)).data.data;
+  const application = async () => {
+    const { host, port, database, username, password } = await secret("database-local");
+    return { host, port: Number(port), database, user: username, password };
+  };
+  return {
+    dir,
+    project,
+    port,
+    vaultPort,
+    env,
+    compose,
+    mustCompose,
+    secret,
+    application,
+    async withSession(work) {
+      await using connection = connect(await application());
+      return await work(connection.sql);
+    },
+    async [Symbol.asyncDispose]() {
+      await compose("--profile", "tools", "down", "--volumes", "--remove-orphans", "--timeout", "5");
+      await run("docker", ["image", "rm", "--force", `${project}-init`], { env });
+      // Containers write as users of their own.
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Prepares a stack and has it up. */
+export async function startComposeStack(settings?: ComposeSettings): Promise<ComposeStack> {
+  const stack = await makeComposeStack(settings);
+  const { exitCode, stderr } = await stack.compose("up", "--wait", "--quiet-pull");
+  if (exitCode === 0) return stack;
+  const logs = await stack.compose("logs", "--tail=40");
+  await stack[Symbol.asyncDispose]();
+  throw new Error(`up --wait exited with ${exitCode}\n${stderr}\n${logs.stdout}`);
+}
+
+/** Runs a program to its end, whatever it exits with. */
+export function run(
+  program: string,
+  words: readonly string[],
+  options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<CommandRun> {
+  const { cwd = packageDir, env = inherited() } = options;
+  return new Promise((resolve) => {
+    execFile(program, words, { cwd, env, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
+      resolve({ exitCode: typeof error?.code === "number" ? error.code : error === null ? 0 : 1, stdout, stderr });
+    });
+  });
+}
+
+/** @throws {Error} with both streams unless the command exited with 0 */
+export function mustRun(what: string, { exitCode, stdout, stderr }: CommandRun): string {
+  if (exitCode !== 0) throw new Error(`${what} exited with ${exitCode}\n${stdout}${stderr}`);
+  return stdout;
+}
+
+/** Asks again until the answer is yes. */
+export async function until(what: string, isSo: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await isSo())) {
+    if (Date.now() > deadline) throw new Error(`not so after ${timeoutMs} ms: ${what}`);
+    await sleep(100);
+  }
+}
+
+/** @returns "starting", "healthy", "unhealthy" */
+export async function health({ project, env }: ComposeStack, service: string): Promise<string> {
+  const words = ["inspect", "--format", "{{.State.Health.Status}}", `${project}-${service}`];
+  return (await run("docker", words, { env })).stdout.trim();
+}
+
+/** In Vault's container: log in as init does, read. */
+const readSecret = `
+  cd /keys/init && vault=$(command -v vault || command -v bao) && export VAULT_ADDR=http://127.0.0.1:8200
+  VAULT_TOKEN=$($vault write -field=token auth/approle/login role_id=@cqrs-init.role-id secret_id=@cqrs-init.secret-id) \\
+    $vault kv get -format=json "secret/cqrs-spike/$1"`;
+
+function inherited(): Record<string, string> {
+  const names = ["PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG", "POSTGRES_IMAGE", "VAULT_IMAGE", "BUN_IMAGE"];
+  return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name] as string]] : [])));
+}

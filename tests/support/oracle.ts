@@ -1,0 +1,43 @@
+import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import { readFingerprint } from "../../scripts/lib/schema/fingerprint.ts";
+
+/** All that a database holds, in a form that can be compared; made with nothing of what makes archives. */
+export interface DatabaseContent {
+  /** Number of rows and a sum over digests of all rows, by table: it does not depend on their order. */
+  readonly tables: Readonly<Record<string, string>>;
+  readonly sequences: Readonly<Record<string, string>>;
+  readonly fingerprint: string;
+}
+
+/** Reads everything that a database holds. */
+export async function readContent(sql: Sql): Promise<DatabaseContent> {
+  const relations = await sql<{ name: string; kind: string }[]>`
+    select format('%I.%I', schemaname, tablename) as name, 'table' as kind from pg_tables
+    where schemaname not in ('pg_catalog', 'information_schema')
+    union all
+    select format('%I.%I', schemaname, matviewname), 'table' from pg_matviews
+    union all
+    select format('%I.%I', schemaname, sequencename), 'sequence' from pg_sequences
+    order by 1`;
+  const tables: Record<string, string> = {};
+  const sequences: Record<string, string> = {};
+  for (const { name, kind } of relations) {
+    if (kind === "sequence") sequences[name] = await readSequence(sql, name);
+    else tables[name] = await readRows(sql, name);
+  }
+  const fingerprint = await sql.begin((tx) => readFingerprint(tx as unknown as Sql));
+  return { tables, sequences, fingerprint: fingerprint.hash };
+}
+
+async function readRows(sql: Sql, name: string): Promise<string> {
+  const [row] = await sql.unsafe<{ content: string }[]>(`
+    select count(*) || ' rows, ' || coalesce(sum(('x' || md5(row::text))::bit(60)::bigint), 0) as content from ${name} as row`);
+  return row?.content ?? "";
+}
+
+async function readSequence(sql: Sql, name: string): Promise<string> {
+  const [row] = await sql.unsafe<{ content: string }[]>(
+    `select last_value || ' ' || is_called as content from ${name}`,
+  );
+  return row?.content ?? "";
+}

@@ -1,0 +1,61 @@
+import { spawn, spawnSync } from "node:child_process";
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { packageDir } from "../../scripts/lib/config.ts";
+import { vaultSkip } from "./vault.ts";
+
+/** What a program left. */
+export interface SpringRun {
+  readonly exitCode: number | null;
+  /** Both streams. */
+  readonly output: string;
+}
+
+/** An application that was built with our `application.yml`; its folder is removed when it is disposed of. */
+export interface SpringApplication extends AsyncDisposable {
+  /** Starts it with these variables and nothing else that could configure it. */
+  run(env: Readonly<Record<string, string>>): Promise<SpringRun>;
+}
+
+/** Why a test of Spring Boot is left out; false where it can be run. */
+export const springSkip: string | false = findReason();
+
+/** Builds the application beside this file; Maven fetches what it needs into its own cache. */
+export async function buildSpringApplication(): Promise<SpringApplication> {
+  const folder = await mkdtemp(join(tmpdir(), "cqrs-spring-"));
+  await cp(join(packageDir, "tests/support/spring"), folder, { recursive: true });
+  const configuration = `-Dcqrs.configuration=${join(packageDir, "infrastructure/spring")}`;
+  const built = await runProgram("mvn", ["-q", "-B", configuration, "package"], folder, {});
+  if (built.exitCode !== 0) throw new Error(`Maven exited with ${built.exitCode}\n${built.output}`);
+  return {
+    run: (env) => runProgram("java", ["-jar", join(folder, "target/spring-example.jar")], folder, env),
+    [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+function findReason(): string | false {
+  const { CQRS_TEST_SPRING, CQRS_TEST_ROUNDS } = process.env;
+  if (!CQRS_TEST_SPRING && !CQRS_TEST_ROUNDS) return "takes half a minute: set CQRS_TEST_SPRING=1, or run a soak";
+  for (const program of ["java", "mvn"]) {
+    if (spawnSync(program, ["-version"], { stdio: "ignore" }).status !== 0) return `no ${program} here`;
+  }
+  return vaultSkip;
+}
+
+function runProgram(program: string, args: string[], cwd: string, env: Record<string, string>): Promise<SpringRun> {
+  const { PATH = "", HOME = "", JAVA_HOME = "" } = process.env;
+  const inherited = { PATH, HOME, ...(JAVA_HOME === "" ? {} : { JAVA_HOME }) };
+  const child = spawn(program, args, { cwd, env: { ...inherited, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+  }
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (exitCode) => resolve({ exitCode, output }));
+  });
+}

@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { inspect } from "node:util";
+import { packageDir } from "../../scripts/lib/config.ts";
+import { renderSecret } from "../../scripts/lib/secrets/render.ts";
+import { toVaultFailure, VaultFailure } from "../../scripts/lib/secrets/vault/failure.ts";
+import { waitLimitMs, withRetries } from "../../scripts/lib/secrets/vault/retry.ts";
+import { openTransport } from "../../scripts/lib/secrets/vault/transport.ts";
+import { badSecretPaths } from "../support/secret-store-contract.ts";
+
+const limits = { timeoutMs: 3, unreachableMs: 2, sealedMs: 1 };
+const http = (status: number, text = "") => new VaultFailure({ kind: "http", status, text });
+
+/** For how long each is waited for, in units of the limits above; and when the request must not be sent twice. */
+const table: readonly (readonly [what: string, failure: VaultFailure, waits: number, waitsOnce: number])[] = [
+  ["refused", new VaultFailure({ kind: "network", code: "ECONNREFUSED" }), 2, 2],
+  ["reset", new VaultFailure({ kind: "network", code: "ECONNRESET" }), 2, 0],
+  ["no answer", new VaultFailure({ kind: "timeout" }), 3, 0],
+  ["certificate", new VaultFailure({ kind: "certificate" }), 0, 0],
+  ["sealed", http(503), 1, 1],
+  ["412", http(412), 3, 3],
+  ["429", http(429), 3, 3],
+  ["500", http(500), 3, 0],
+  ["502", http(502), 3, 0],
+  ["KV upgrade", http(400, "Upgrading from non-versioned to versioned data"), 3, 3],
+  ["compare-and-set", http(400, "check-and-set parameter did not match the current version"), 0, 0],
+  ["redirect", http(307), 0, 0],
+  ["forbidden", http(403), 0, 0],
+  ["not found", http(404), 0, 0],
+];
+
+for (const [what, failure, waits, waitsOnce] of table) {
+  test(`the retry table of Vault: ${what}`, () => {
+    assert.equal(waitLimitMs(failure, limits, true), waits);
+    assert.equal(waitLimitMs(failure, limits, false), waitsOnce);
+  });
+}
+
+test("withRetries() ends at once when it is aborted", async () => {
+  const controller = new AbortController();
+  const options = { limits: { ...limits, timeoutMs: 60_000 }, signal: controller.signal };
+  const work = withRetries(() => Promise.reject(http(429)), options);
+  controller.abort();
+  await assert.rejects(work, { name: "AbortError" });
+});
+
+test("toVaultFailure() keeps nothing of the request, and masks tokens in what Vault says", () => {
+  const token = "hvs.CAESIJQ1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789";
+  const failure = toVaultFailure({
+    message: `Request with ${token} failed`,
+    config: { headers: { "X-Vault-Token": token }, data: '{"password":"hidden"}' },
+    response: {
+      status: 400,
+      headers: { "retry-after": "2" },
+      config: { headers: { "X-Vault-Token": token } },
+      data: { errors: [`2 errors occurred:\n\t* bad ${token}\n\t* other\n\n`] },
+    },
+  });
+  assert.deepEqual([failure.status, failure.retryAfterMs, failure.text], [400, 2000, "bad **** other"]);
+  for (const view of [inspect(failure, { depth: 9, showHidden: true }), JSON.stringify(failure), `${failure.stack}`]) {
+    assert.ok(!view.includes(token) && !view.includes("hidden"), view);
+  }
+});
+
+test("no path leaves the API: the library would send ../ as it stands", async () => {
+  const transport = await openTransport({ address: "http://127.0.0.1:1" });
+  for (const path of ["secret/data/../../sys/seal-status", "secret//data", "secret/a b", "a?list=true", "a%2f", ""]) {
+    await assert.rejects(transport({ method: "GET", path }), /not a path of Vault/);
+  }
+  assert.ok(badSecretPaths.includes("secret/../../a"), "which the store refuses before");
+});
+
+test("one module alone names hashi-vault-js", async () => {
+  const folder = join(packageDir, "scripts");
+  const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(".ts"));
+  const users: string[] = [];
+  for (const name of names) {
+    if (/(from|import\() ?"hashi-vault-js/.test(await readFile(join(folder, name), "utf8"))) users.push(name);
+  }
+  assert.deepEqual(users, ["lib/secrets/vault/transport.ts"]);
+});
+
+const data = {
+  username: "me",
+  password: "p'w\\1",
+  url: "jdbc:postgresql://h:1/d",
+  "driver-class-name": "org.postgresql.Driver",
+  host: "h",
+  port: "1",
+  database: "d",
+  uri: "postgres://me:p%27w%5C1@h:1/d",
+  "added by somebody": "p'w\\1",
+};
+
+test("renderSecret() masks whatever may be a password", () => {
+  for (const format of ["plain", "env", "spring"] as const) {
+    const text = JSON.stringify(renderSecret(data, { format, isRevealed: false }));
+    assert.doesNotMatch(text, /p'w|p%27w/);
+    assert.match(text, /\*\*\*\*/);
+  }
+});
+
+test("renderSecret() quotes for the shell and for a properties file", () => {
+  const lines = (format: "env" | "spring") => renderSecret(data, { format, isRevealed: true }).map(({ line }) => line);
+  assert.ok(lines("env").includes("export PGPASSWORD='p'\\''w\\1'"));
+  assert.deepEqual(lines("spring"), [
+    "spring.datasource.url=jdbc:postgresql://h:1/d",
+    "spring.datasource.username=me",
+    "spring.datasource.password=p'w\\\\1",
+    "spring.datasource.driver-class-name=org.postgresql.Driver",
+  ]);
+});
