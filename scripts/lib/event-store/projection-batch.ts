@@ -58,7 +58,7 @@ async function tryRepeatedly(
     try {
       return await work();
     } catch (error) {
-      if (error instanceof LeaseLost || isAway(error) || isMisfit(error)) throw error;
+      if (error instanceof LeaseLost || isNoEventsFault(error)) throw error;
       if (attempt >= run.maxAttempts || !isWorthAnother(error)) return error;
     }
     await sleep(Math.random() * 2 ** attempt * 5);
@@ -121,12 +121,17 @@ function isOfMoment(error: unknown): boolean {
   return ["40001", "40P01", "55P03"].includes(errorCode(error));
 }
 
-/** The server is away; that is no event's fault. */
+/** The server is away; that is no event's fault. A pool that the caller has closed does not come back. */
 export function isAway(error: unknown): boolean {
+  if (errorCode(error) === "CONNECTION_ENDED") return false;
   return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
 }
 
-/** A table or column that isn't there, a missing right: no event's fault either, and all of them would be set aside. */
-function isMisfit(error: unknown): boolean {
-  return errorCode(error).startsWith("42");
+/**
+ * The connection, a table or column that isn't there, a missing right: all events would be set aside. But a session that the
+ * server ended since the handler did nothing in its transaction for too long (25P03) is the handler's doing.
+ */
+function isNoEventsFault(error: unknown): boolean {
+  const code = errorCode(error);
+  return code.startsWith("42") || (connectionFailure(error) !== undefined && code !== "25P03");
 }
