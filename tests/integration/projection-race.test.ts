@@ -83,6 +83,29 @@ test("what a former owner does is undone once another has taken over", async () 
   await checkJournal(store, definition.name);
 });
 
+test("a former owner that sleeps in its transaction keeps nothing locked for longer than its lease", async () => {
+  const definition = journal("asleep");
+  const [paused, resumed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let calls = 0;
+  const handle: typeof definition.handle = async (events, tx) => {
+    await definition.handle(events, tx);
+    if (++calls > 1) return;
+    await tx`lock table journal_asleep in exclusive mode`;
+    paused.resolve();
+    await resumed.promise;
+  };
+  const { lastPosition } = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
+  await using former = runInBackground(store, { ...definition, handle, leaseMs: 300 });
+  await paused.promise;
+  await store.sql`update read_model.projection_version set owner = null where name = ${definition.name}`;
+  await using next = runInBackground(store, definition);
+  await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+  resumed.resolve();
+  await next.stop();
+  await former.stop();
+  await checkJournal(store, definition.name);
+});
+
 test("each event takes effect once, however often the workers are killed, and another takes over", async () => {
   const name = "killed";
   await using load = appendInBackground();

@@ -219,3 +219,19 @@ test("projection_lag counts what is missing, and names who holds the end of the 
   await project(store, { ...definition, stopsWhenCaughtUp: true });
   await checkJournal(store, definition.name);
 });
+
+test("project() wants all types when it names none, waits out a lost connection, and ends with its store", async () => {
+  const { events: _, ...definition } = journal("unfiltered");
+  const own = openTestStore(database, { applicationName: "is cut off" });
+  const ended = assert.rejects(project(own, definition), { code: "CONNECTION_ENDED" });
+  for (let round = 0; round < 3; round++) {
+    await appendEvents(store, newOrder(), [orderPlaced]);
+    const { lastPosition } = await appendEvents(store, newOrder(), [{ type: "AnythingElse", data: {} }]);
+    await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+    await database.admin`
+      select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'is cut off'`;
+  }
+  await own[Symbol.asyncDispose]();
+  await ended;
+  await checkJournal(store, definition.name);
+});

@@ -62,7 +62,11 @@ async function readAnnounced(run: ProjectionRun, after: bigint): Promise<HeardPa
   const { store, batchSize, events, stopsWhenCaughtUp } = run;
   if (!stopsWhenCaughtUp) await store.wakeUps.listen();
   const heard = store.wakeUps.count;
-  const filter = { eventTypes: events, maxCount: batchSize, upcasters: store.upcasters };
+  const filter = {
+    ...(events === undefined ? {} : { eventTypes: events }),
+    maxCount: batchSize,
+    upcasters: store.upcasters,
+  };
   return { ...(await readLog(store.sql, { after: makeCheckpoint(after), ...filter })), heard };
 }
 

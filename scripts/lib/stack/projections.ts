@@ -36,7 +36,7 @@ export async function withStackStore<Result>(
 }
 
 /**
- * Loads the projections of a module: whatever it exports that has a name, a version, events and a handle.
+ * Loads the projections of a module: whatever it exports that has a name, a version and a handle.
  *
  * @param path from the working folder; the example of this package when undefined
  * @param name only the one of this name
@@ -55,7 +55,7 @@ export async function loadProjections(
     exitCode: exitCodes.usage,
     message: name === undefined ? `${path} exports no projection` : `There is no projection ${name}`,
     why: `${path ?? "The example"} has ${found.map((definition) => definition.name).join(", ") || "none"}.`,
-    fix: "Name a module that exports objects with name, version, events and handle: --module ./projections.ts",
+    fix: "Name a module that exports objects with name, version and handle: --module ./projections.ts",
   });
 }
 
@@ -76,7 +76,7 @@ async function importModule(path: string): Promise<Record<string, unknown>> {
 function isDefinition(value: unknown): value is ProjectionDefinition {
   const { name, version, events, handle } = (value ?? {}) as Partial<Record<keyof ProjectionDefinition, unknown>>;
   const isNamed = typeof name === "string" && typeof version === "number";
-  return isNamed && Array.isArray(events) && typeof handle === "function";
+  return isNamed && (events === undefined || Array.isArray(events)) && typeof handle === "function";
 }
 
 /** How a run of several projections ended. */
