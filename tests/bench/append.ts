@@ -1,4 +1,4 @@
-// What an event costs to store: `bun run bench append [rounds]`.
+// What an event costs to store: `bun run bench append [rounds]`; about 45 s a round and 45 s before, 5 min for 5 rounds.
 //
 // Every store has a database of its own in one cluster, gets the same events, and checks the version it expects (the
 // limits have nothing to check). A caller waits for one append before it makes the next, and has streams of its own.

@@ -1,4 +1,4 @@
-// What an event costs to read: `bun run bench read [rounds]`.
+// What an event costs to read: `bun run bench read [rounds]`; about 1 min, and 15 s a round.
 //
 // The same 200 streams of 1,000 events are in each store; one reader, which gets each event's data as an object.
 import { randomUUID } from "node:crypto";

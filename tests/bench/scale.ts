@@ -1,4 +1,5 @@
-// What an event costs to store in a store of 5,000,000, against an empty one: `bun run bench scale [rounds]`.
+// What an event costs to store in a store of 5,000,000, against an empty one: `bun run bench scale [rounds]`; 2 to 7 min to
+// fill it, 30 s a round, and 6 GB of disk.
 //
 // A caller makes a stream, appends to it until it has ten events, and makes the next. The same is done in an empty store
 // that is new in each round; and in the large one also to streams that are chosen at random among those it has.
