@@ -51,7 +51,11 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
   ["schema apply --jsn", "Unknown flag --jsn", /Did you mean --json\?/],
   ["main statsu", 'Unknown command "statsu"', /Did you mean status\?/],
   ["main schema aply", 'Unknown command "aply"', /Did you mean apply\?/],
-  ["main", "cqrs-postgres needs a command", /bootstrap, status, stop, destroy, secrets, wait-for, schema/],
+  [
+    "main",
+    "cqrs-postgres needs a command",
+    /bootstrap, status, stop, destroy, seed, projections, secrets, wait-for, schema, backup, restore/,
+  ],
 ];
 
 for (const [line, message, fix] of misunderstood) {

@@ -7,8 +7,10 @@ import process from "node:process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { packageDir } from "../../scripts/lib/config.ts";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { openPlainPool } from "../support/plain-client.ts";
+import { runForData } from "../support/run-script.ts";
 import { runtimeCommand } from "../support/runtime.ts";
 import { withCluster } from "../support/stack.ts";
 
@@ -26,8 +28,8 @@ after(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-function blocks(language: string): string[] {
-  return [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, "gm"))].map(
+function blocks(language: string, section = readme): string[] {
+  return [...section.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, "gm"))].map(
     ([, text = ""]) => text,
   );
 }
@@ -68,19 +70,36 @@ test("the README names every column of an event that is read, in their order", a
   assert.deepEqual([...sentence.matchAll(/`(\w+)`/g)].map(([, name]) => name).join(","), row?.columns);
 });
 
-test("the README's TypeScript passes the type check, and prints what it says", async () => {
-  const file = join(dir, "example.mts");
-  const index = join(packageDir, "scripts/lib/index.ts");
-  await writeFile(file, blocks("ts").join("\n").replace('"cqrs-postgres"', JSON.stringify(index)));
+test("the README's TypeScript passes the type check, prints what it says, and projects", async () => {
+  const example = await writeExample("The event store, in TypeScript");
+  const projection = await writeExample("Projections");
   await checkTypes();
   await using stack = await withCluster();
-  const [program = "", ...args] = runtimeCommand(file);
-  const { stdout } = await run(program, args, { env: { ...process.env, CQRS_STACK_DIR: stack.stackDir } });
+  const env = { ...process.env, CQRS_STACK_DIR: stack.stackDir };
+  const [program = "", ...args] = runtimeCommand(example);
+  const { stdout } = await run(program, args, { env });
   const lines = stdout.trimEnd().split("\n");
   assert.match(lines[1] ?? "", /^1 OrderPlaced \{ ?\n?/);
   assert.equal(lines[0], "UE002 -1 1");
   assert.equal(lines.at(-1), "0 2 1");
+  const projected = await runForData(["projections", "run", "--once", "--module", projection], stack);
+  assert.deepEqual(projected, { projections: [{ name: "order_total", version: 1, outcome: "caught-up" }] });
+  await using application = connect(await stack.application());
+  const rows = await application.sql`select total::integer from order_total`;
+  assert.deepEqual([...rows], [{ total: 42 }, { total: 42 }]);
 });
+
+/** Writes the TypeScript of a section into a file of its own. @returns its path */
+async function writeExample(title: string): Promise<string> {
+  const [section = ""] = readme
+    .split(`\n## ${title}\n`)
+    .slice(1)
+    .map((rest) => rest.split("\n## ")[0] ?? "");
+  const file = join(dir, `${title.replaceAll(/\W/g, "")}.mts`);
+  const index = join(packageDir, "scripts/lib/index.ts");
+  await writeFile(file, blocks("ts", section).join("\n").replace('"cqrs-postgres"', JSON.stringify(index)));
+  return file;
+}
 
 async function checkTypes(): Promise<void> {
   const compilerOptions = { typeRoots: [join(packageDir, "node_modules")] };

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
@@ -12,6 +14,7 @@ import {
   openLogins,
   otherLogin,
   type RotatedStack,
+  readAsApplication,
   readLogin,
   rotateTestStack,
 } from "../support/logins.ts";
@@ -45,6 +48,23 @@ vaultTest("secrets rotate hands out the other login in Vault, by the stack's own
   await checkLogin(first);
   const refused = await runScript(["secrets", "rotate"], { ...stack, env: stack.env ?? {} });
   assert.equal(refused.exitCode, 8, refused.stderr);
+});
+
+vaultTest("secrets rotate delivers a new secret id, and the one the application has goes on working", async () => {
+  const folder = join(stack.stackDir, "vault/credentials");
+  const readFiles = (name: string) => readFile(join(folder, `cqrs-app.${name}`), "utf8");
+  await readAsApplication(stack);
+  const [role_id, old] = [(await readFiles("role-id")).trim(), (await readFiles("secret-id")).trim()];
+  await rotateTestStack(stack, { graceMs: 0 });
+  await assert.rejects(readFiles("secret-id"), { code: "ENOENT" });
+  assert.match(await readFiles("wrapped"), /"token":/);
+  await readAsApplication(stack);
+  const renewed = (await readFiles("secret-id")).trim();
+  assert.notEqual(renewed, old);
+  for (const secret_id of [old, renewed]) {
+    const { status } = await vault.request("POST", "auth/approle/login", { role_id, secret_id }, "");
+    assert.equal(status, 200);
+  }
 });
 
 for (const point of ["after login", "after write 1", "before write 2", "before retire"]) {

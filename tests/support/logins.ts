@@ -6,7 +6,7 @@ import { checkLogin } from "../../scripts/lib/postgres/login.ts";
 import { readTurn } from "../../scripts/lib/postgres/twin.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { type Rotation, rotateLogin } from "../../scripts/lib/stack/rotate.ts";
-import { openStack } from "../../scripts/lib/stack/stack.ts";
+import { openStack, readApplicationSecret } from "../../scripts/lib/stack/stack.ts";
 import { silentRun, type TestStack } from "./stack.ts";
 
 /** A stack whose credentials are rotated. */
@@ -36,6 +36,11 @@ export async function readLogin(
   path: string = secretPaths.applicationLocal,
 ): Promise<LoginTarget> {
   return (await openLogins(stack, path))();
+}
+
+/** Reads the secret by the application's own AppRole, whose delivery it takes where it was not taken yet. */
+export async function readAsApplication(stack: RotatedStack): Promise<void> {
+  await readApplicationSecret(await openStack(configOf(stack), "application"));
 }
 
 /** Opens the secret store once, as an application does, for a login that is read again and again. */

@@ -19,6 +19,7 @@ import { generatePassword } from "../secrets/password.ts";
 import { SecretConflict, type SecretVersion } from "../secrets/store.ts";
 import { type AdministratorSession, keepOutOfLog } from "./logins.ts";
 import { administratorTarget, lockForRun, openStack, type Stack, type StackRun, secretMissing } from "./stack.ts";
+import { renewApplicationLogin } from "./vault-setup.ts";
 
 /** What a rotation has left. */
 export interface Rotation {
@@ -47,7 +48,8 @@ interface Work {
 
 /**
  * Gives the application other credentials while it goes on working: the login that is not in use gets a new password,
- * the secret names it, and the one that was in use ends after its grace.
+ * the secret names it, and the one that was in use ends after its grace. The secret id by which the application logs in to
+ * Vault is renewed with it.
  *
  * At each moment the secret names a login that is good. A rotation that was cut off is finished by the next one, or by
  * a bootstrap; before the secret was written there is nothing to finish, and it begins anew.
@@ -66,7 +68,9 @@ export async function rotateLogin(config: Config, run: StackRun, options: Rotate
     const session = { sql, administrator: await readAdministrator(sql) };
     await keepOutOfLog(session);
     await lockRotation(sql);
-    return await rotateUnderLock({ stack, session, target, run }, options);
+    const rotation = await rotateUnderLock({ stack, session, target, run }, options);
+    await run.reporter.step("secret id", () => renewApplicationLogin(stack));
+    return rotation;
   } catch (error) {
     throw explainConnectionError(error, target);
   }

@@ -1,7 +1,7 @@
 import type { StepResult } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
-import { credentialState, ensureDelivered, receive } from "../secrets/vault/delivery.ts";
+import { credentialState, deliver, ensureDelivered, receive } from "../secrets/vault/delivery.ts";
 import { tokenLogin } from "../secrets/vault/login.ts";
 import { generateRoot, revokeRoot, revokeStrayRoots } from "../secrets/vault/root.ts";
 import { appRoles, maySeeSetup, setUpVault } from "../secrets/vault/setup.ts";
@@ -19,6 +19,18 @@ import type { Stack, StackRun } from "./stack.ts";
 export async function prepareVault(stack: Stack, run: StackRun): Promise<StepResult> {
   const changes = stack.secretsPlace === "local-vault" ? await prepareLocal(stack, run) : await prepareOther(stack);
   return { isChanged: changes.length > 0, detail: changes.join(", ") || "as it should be" };
+}
+
+/**
+ * Delivers a new secret id to the application in the place of the one it has received, which stays good until its own
+ * end: whoever runs with it is not cut off. Where none was received, there is nothing to renew.
+ */
+export async function renewApplicationLogin(stack: Stack): Promise<StepResult> {
+  const folder = localVaultFiles(stack.stackDir).credentials;
+  const hasReceived = stack.secretsPlace !== "file" && (await credentialState(folder, "cqrs-app")) === "received";
+  if (!hasReceived) return { isChanged: false, detail: "no secret id was received here" };
+  await deliver(clientOf(stack), folder, "cqrs-app");
+  return { isChanged: true, detail: "delivered a new secret id of cqrs-app" };
 }
 
 /** Root only for the moments in which the set-up has to be changed; ended again whatever happens meanwhile. */

@@ -96,7 +96,8 @@ async function awaitSecretId(folder: string, role: AppRoleName): Promise<string 
   }
 }
 
-async function deliver(client: VaultClient, folder: string, role: AppRoleName): Promise<void> {
+/** Delivers a new secret id; one that was received before stays good until its own end. */
+export async function deliver(client: VaultClient, folder: string, role: AppRoleName): Promise<void> {
   const path = `auth/approle/role/${role}`;
   const { data } = await client.request({ method: "GET", path: `${path}/role-id` });
   const delivery = randomUUID();
