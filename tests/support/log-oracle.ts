@@ -1,0 +1,215 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
+import type { Checkpoint } from "../../scripts/lib/event-store/event.ts";
+import { readLog } from "../../scripts/lib/event-store/read.ts";
+import { type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+
+/** An event as a reader met it. */
+interface SeenEvent {
+  readonly position: bigint;
+  readonly streamId: string;
+  readonly version: number;
+}
+
+/** A way to follow the log; it keeps its own checkpoint. */
+export interface LogReader {
+  /** @returns the next events; none when there is nothing new */
+  read(sql: Sql): Promise<readonly SeenEvent[]>;
+}
+
+/** What the reader's events are, compared with what was stored in the end. */
+export interface Verdict {
+  readonly stored: number;
+  readonly missed: number;
+  readonly duplicates: number;
+  readonly outOfStreamOrder: number;
+}
+
+/** What the writers do. */
+export interface WriterOptions {
+  readonly target: ConnectionTarget;
+  readonly writers: number;
+  /** How many events are stored before the writers stop. */
+  readonly events: number;
+}
+
+const streamCount = 300;
+const eventTypes = ["A", "B", "C", "D", "E"];
+
+/**
+ * Lets writers append in transactions of several appends, with pauses, savepoints and rollbacks, and readers follow the
+ * log meanwhile and until they have seen its end.
+ *
+ * @returns a verdict for each reader, by its name
+ */
+export async function followLog<Name extends string>(
+  readers: Readonly<Record<Name, LogReader>>,
+  options: WriterOptions,
+): Promise<Record<Name, Verdict>> {
+  let isWriting = true;
+  const writing = write(options).finally(() => {
+    isWriting = false;
+  });
+  const following = Object.entries<LogReader>(readers).map(async ([name, reader]) => {
+    const seen: SeenEvent[] = [];
+    await using connection = connect(options.target);
+    for (;;) {
+      const wasWriting = isWriting;
+      const events = await reader.read(connection.sql);
+      seen.push(...events);
+      if (events.length > 0) continue;
+      if (!wasWriting) return [name, seen] as const;
+      // Readers that ask without a break would take the machine from the writers.
+      await sleep(10);
+    }
+  });
+  const [, ...results] = await Promise.all([writing, ...following]);
+  const stored = await readPositions(options.target);
+  const verdicts = results.map(([name, seen]) => [name, judge(seen, stored)]);
+  return Object.fromEntries(verdicts) as Record<Name, Verdict>;
+}
+
+async function readPositions(target: ConnectionTarget): Promise<Set<bigint>> {
+  await using connection = connect(target);
+  const rows = await connection.sql<{ position: bigint }[]>`
+    select global_position as position from event_store.domain_event`;
+  return new Set(rows.map(({ position }) => position));
+}
+
+function judge(seen: readonly SeenEvent[], stored: ReadonlySet<bigint>): Verdict {
+  const positions = new Set(seen.map(({ position }) => position));
+  const versions = new Map<string, number>();
+  let outOfStreamOrder = 0;
+  for (const { streamId, version } of seen) {
+    if (version <= (versions.get(streamId) ?? 0)) outOfStreamOrder++;
+    versions.set(streamId, version);
+  }
+  const missed = [...stored].filter((position) => !positions.has(position)).length;
+  return { stored: stored.size, missed, duplicates: seen.length - positions.size, outOfStreamOrder };
+}
+
+async function write({ target, writers, events }: WriterOptions): Promise<void> {
+  const streams = Array.from({ length: streamCount }, () => randomUUID());
+  let stored = 0;
+  const work = Array.from({ length: writers }, async () => {
+    await using connection = connect(target);
+    while (stored < events) stored += await writeOnce(connection.sql, streams);
+  });
+  await Promise.all(work);
+}
+
+class TakenBack extends Error {}
+
+/** @returns how many events were committed */
+async function writeOnce(sql: Sql, streams: readonly string[]): Promise<number> {
+  let count = 0;
+  try {
+    await sql.begin(async (tx) => {
+      // In the order of their names, or writers would deadlock.
+      const chosen = Array.from({ length: 1 + random(4) }, () => streams[random(streamCount)] ?? "").toSorted();
+      for (const id of chosen) {
+        const size = 1 + random(8);
+        const append = () => appendTo(tx as unknown as Sql, id, size);
+        if (random(4) > 0) {
+          await append();
+          count += size;
+        } else {
+          count += await takenBackAtRandom(tx as unknown as Sql, append, size);
+        }
+        if (random(3) === 0) await sleep(random(8));
+      }
+      if (random(8) === 0) throw new TakenBack();
+    });
+    return count;
+  } catch (error) {
+    if (error instanceof TakenBack) return 0;
+    throw error;
+  }
+}
+
+async function takenBackAtRandom(tx: Sql, append: () => Promise<void>, size: number): Promise<number> {
+  const isTakenBack = random(2) === 0;
+  await tx`savepoint attempt`;
+  await append();
+  if (isTakenBack) await tx`rollback to savepoint attempt`;
+  else await tx`release savepoint attempt`;
+  return isTakenBack ? 0 : size;
+}
+
+async function appendTo(sql: Sql, id: string, size: number): Promise<void> {
+  const events = Array.from({ length: size }, () => ({ event_type: eventTypes[random(5)], event_data: {} }));
+  await sql`
+    select from event_store.append(
+      event_store.stream_id_of('Thing', ${id}), 'Thing', ${id}, null, ${JSON.stringify(events)}::text::jsonb)`;
+}
+
+function random(below: number): number {
+  return Math.floor(Math.random() * below);
+}
+
+const pageSize = 200;
+
+/** Ours, as projections and subscriptions read. */
+export function completeReader(types?: readonly string[]): LogReader {
+  let after: Checkpoint = logStart;
+  const filter = types === undefined ? {} : { eventTypes: types };
+  return {
+    async read(sql) {
+      const page = await readLog(sql, { ...filter, after, maxCount: pageSize, upcasters: {} });
+      after = page.checkpoint;
+      return page.events.map((event) => ({ ...event, version: event.aggregateVersion }));
+    },
+  };
+}
+
+/** All types, named one by one. */
+export const allTypes: readonly string[] = eventTypes;
+
+/** As an application in any language reads: `read_all` alone, from the last position it got. */
+export function plainReader(): LogReader {
+  let after = 0n;
+  return {
+    async read(sql) {
+      const rows = await sql<SeenEvent[]>`
+        select global_position as position, stream_id as "streamId", aggregate_version as version
+        from event_store.read_all(${after}, ${pageSize})`;
+      after = rows.at(-1)?.position ?? after;
+      return rows;
+    },
+  };
+}
+
+/** Reads by a condition in one statement, from the last position it got. */
+export function conditionReader(condition: string): LogReader {
+  let after = 0n;
+  return {
+    async read(sql) {
+      const rows = (await sql.unsafe(
+        `select global_position as position, stream_id as "streamId", aggregate_version as version
+         from event_store.domain_event where global_position > $1 and ${condition} order by 1 limit ${pageSize}`,
+        [`${after}`],
+      )) as unknown as SeenEvent[];
+      after = rows.at(-1)?.position ?? after;
+      return rows;
+    },
+  };
+}
+
+/** Reads in the order of transactions, below the oldest that is at work in the whole cluster. */
+export function transactionReader(): LogReader {
+  let after = { transaction: "0", position: 0n };
+  return {
+    async read(sql) {
+      const rows = await sql<(SeenEvent & { transaction: string })[]>`
+        select xmin::text as transaction, global_position as position, stream_id as "streamId",
+          aggregate_version as version
+        from event_store.domain_event
+        where (xmin::text::bigint, global_position) > (${after.transaction}::text::bigint, ${after.position})
+          and xmin::text::bigint < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        order by xmin::text::bigint, global_position limit ${pageSize}`;
+      after = rows.at(-1) ?? after;
+      return rows;
+    },
+  };
+}
