@@ -76,11 +76,16 @@ begin
     end if;
   end if;
 
-  -- Not stored: either it had been before, or this raises.
+  -- Not stored: either it had been before, or this raises, or what refused it holds no more.
   select refusal.* into first_version, last_version, last_position
   from event_store.append_refusal(
     v_stream_id, v_type, v_id, expected_version, events, last_version - v_count
   ) as refusal;
+  if first_version is null then
+    select again.* into stream_id, first_version, last_version, last_position, deduplicated
+    from event_store.append(v_stream_id, v_type, v_id, expected_version, events) as again;
+    return;
+  end if;
   deduplicated := true;
   if v_stored is not null then
     update event_store.event_stream set version = version - v_count where stream_id = v_stream_id;

@@ -1,6 +1,9 @@
 -- Finds out why an append stored nothing. Returns where its events are when all of them had been stored before, in this
 -- stream and this order; otherwise raises, with the detail {"expected","actual","aggregate_type","aggregate_id"}.
 --
+-- Returns nulls when nothing is to be said against the append any more: the stream was advanced, made or opened between
+-- the statement that refused it and this one, so it is to be tried again.
+--
 -- p_advanced_from: the version the stream was at when the append has advanced it already and may have inserted some of
 -- its events; null when it did neither.
 -- Raises UE001 to UE005 and UE007; event_store.append says which is which. Sees what was committed while the caller
@@ -82,6 +85,8 @@ begin
     v_code := 'UE002';
   elsif v_expected = -4 and v_actual = 0 then
     v_code := 'UE003';
+  elsif p_advanced_from is null then
+    return;
   else
     v_code := 'UE004';
     v_message := format('an event id of the append to %s is taken, or given twice', v_name);
