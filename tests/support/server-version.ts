@@ -1,0 +1,92 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { loadConfig } from "../../scripts/lib/config.ts";
+import { type ConnectionTarget, connectionUrl } from "../../scripts/lib/postgres/connect.ts";
+import { chooseAccount } from "../../scripts/lib/postgres/server/account.ts";
+import type { Binaries } from "../../scripts/lib/postgres/server/binaries.ts";
+import { initialiseCluster, superuser } from "../../scripts/lib/postgres/server/cluster.ts";
+import { ensureRunning, stop } from "../../scripts/lib/postgres/server/life-cycle.ts";
+import { generatePassword } from "../../scripts/lib/secrets/password.ts";
+import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
+import { openStack, readApplicationSecret } from "../../scripts/lib/stack/stack.ts";
+import { unusedPort } from "./port.ts";
+import { silentRun } from "./stack.ts";
+
+/** A server of a later PostgreSQL, bootstrapped as an external one; removed when it is disposed of. */
+export interface LaterServer extends AsyncDisposable {
+  readonly application: ConnectionTarget;
+}
+
+const wait = { timeoutMs: 60_000, signal: silentRun.signal };
+
+/** @returns why a later PostgreSQL can't be run here; undefined when it can */
+export function whyUnavailable(major: number): string | undefined {
+  return packageFolder(major) === undefined ? `PostgreSQL ${major} from npm is for Linux on x64 only` : undefined;
+}
+
+/** Starts a server of a later PostgreSQL and bootstraps it with `--mode external`. */
+export async function withLaterServer(major: number): Promise<LaterServer> {
+  const folder = await mkdtemp(join(tmpdir(), "cqrs-later-"));
+  const dataDir = join(folder, "data");
+  const dispose = async () => {
+    await stop(dataDir, wait);
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  };
+  try {
+    const administrator = await startServer(dataDir, await laterBinaries(major));
+    return {
+      application: await bootstrapExternal(join(folder, "stack"), administrator),
+      [Symbol.asyncDispose]: dispose,
+    };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+async function startServer(dataDir: string, binaries: Binaries): Promise<ConnectionTarget> {
+  const account = chooseAccount(dataDir);
+  const password = generatePassword();
+  await initialiseCluster(dataDir, binaries, account, password);
+  const server = { dataDir, binaries, account, superuserPassword: password };
+  const { port } = await ensureRunning(server, await unusedPort(), wait);
+  return { host: "127.0.0.1", port, database: "postgres", user: superuser, password, tls: "disable" };
+}
+
+async function bootstrapExternal(stackDir: string, administrator: ConnectionTarget): Promise<ConnectionTarget> {
+  const environment = { CQRS_STACK_DIR: stackDir, DATABASE_URL: connectionUrl(administrator) };
+  const config = loadConfig(
+    { mode: "external", timeout: "60s" },
+    { environment, dotEnvFile: join(stackDir, "no.env") },
+  );
+  await bootstrap(config, silentRun);
+  const { database, username, password } = await readApplicationSecret(await openStack(config));
+  return { ...administrator, database, user: username, password };
+}
+
+async function laterBinaries(major: number): Promise<Binaries> {
+  const folder = packageFolder(major) ?? "";
+  await linkLibraries(folder);
+  const bin = join(folder, "native/bin");
+  return { initdb: join(bin, "initdb"), postgres: join(bin, "postgres"), version: `${major}` };
+}
+
+function packageFolder(major: number): string | undefined {
+  try {
+    return dirname(dirname(fileURLToPath(import.meta.resolve(`postgresql-${major}`))));
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the package's installation script does, which runs neither below Bun nor below Deno. */
+async function linkLibraries(folder: string): Promise<void> {
+  const text = await readFile(join(folder, "native/pg-symlinks.json"), "utf8");
+  for (const { source, target } of JSON.parse(text) as { readonly source: string; readonly target: string }[]) {
+    const link = join(folder, target);
+    if (!existsSync(link)) await symlink(relative(dirname(link), join(folder, source)), link);
+  }
+}
