@@ -14,16 +14,19 @@ const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2
  * @throws {ScriptError} `COMMAND` (exit 9) when it can't be started
  */
 export async function runCommand([program = "", ...args]: readonly string[]): Promise<number> {
-  const child = spawn(program, args, { stdio: "inherit", env: environment() });
   const { isStdinTerminal } = terminal();
+  let pid: number | undefined;
+  // Before the command is there: one that is sent a signal as soon as it can be seen gets it.
   const listeners = forwarded.map((name) => {
     // What a terminal sends on Ctrl-C the command gets from it too; twice would be a second Ctrl-C.
     const isSentTwice = name === "SIGINT" && isStdinTerminal;
-    const forward = () => void (!isSentTwice && child.pid !== undefined && process.kill(child.pid, name));
+    const forward = () => void (!isSentTwice && pid !== undefined && process.kill(pid, name));
     process.on(name, forward);
     return () => process.removeListener(name, forward);
   });
   try {
+    const child = spawn(program, args, { stdio: "inherit", env: environment() });
+    pid = child.pid;
     return await new Promise<number>((resolve, reject) => {
       child.once("error", (error) => reject(explainSpawnError(error, program)));
       child.once("exit", (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? "SIGKILL"]));
