@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { packageDir } from "../../scripts/lib/config.ts";
 import { type Connection, type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
@@ -31,8 +34,11 @@ test(`append_events() accepts ${streamCount} of ${clientCount} clients' appends 
 });
 
 test("the race is one: a function that reads the version without a lock is caught", async () => {
-  await database.admin.unsafe(seedFunction);
-  await using clients = await openClients(database.administrator, clientCount);
+  // The function of the document that this project began with, in a schema of its own.
+  const seed = await readFile(join(packageDir, "tests/support/fixtures/seed.sql"), "utf8");
+  await using maker = connect(database.administrator, { searchPath: "seed, public" });
+  await maker.sql.unsafe(seed.replaceAll("event_store", "seed"));
+  await using clients = await openClients(database.administrator, clientCount, "seed, public");
   let accepted = 0;
   for (let round = 0; round < 20 && accepted <= streamCount; round++) {
     accepted = (await race(clients.sqls, streamCount, "seed.append_events")).accepted;
@@ -85,8 +91,9 @@ interface Clients extends AsyncDisposable {
   readonly sqls: readonly Sql[];
 }
 
-async function openClients(target: ConnectionTarget, count: number): Promise<Clients> {
-  const connections: Connection[] = Array.from({ length: count }, () => connect(target));
+async function openClients(target: ConnectionTarget, count: number, searchPath?: string): Promise<Clients> {
+  const options = searchPath === undefined ? {} : { searchPath };
+  const connections: Connection[] = Array.from({ length: count }, () => connect(target, options));
   await Promise.all(connections.map(({ sql }) => sql`select 1`));
   return {
     sqls: connections.map(({ sql }) => sql),
@@ -95,74 +102,3 @@ async function openClients(target: ConnectionTarget, count: number): Promise<Cli
     },
   };
 }
-
-/** The seed document's function as it stands there, with gen_random_uuid() and in a schema where it can run. */
-const seedFunction = `
-  create schema seed;
-  create table seed.event_stream (
-    stream_id uuid primary key default gen_random_uuid(),
-    aggregate_type varchar(255) not null,
-    aggregate_id uuid not null,
-    created_at timestamp with time zone default current_timestamp,
-    version integer not null default 0,
-    unique (aggregate_type, aggregate_id)
-  );
-  create table seed.domain_event (
-    event_id uuid primary key default gen_random_uuid(),
-    stream_id uuid not null references seed.event_stream (stream_id),
-    event_type varchar(255) not null,
-    event_version integer not null,
-    aggregate_version integer not null,
-    event_data jsonb not null,
-    metadata jsonb,
-    occurred_at timestamp with time zone default current_timestamp,
-    causation_id uuid,
-    correlation_id uuid
-  );
-  create function seed.append_events(
-    p_aggregate_type varchar, p_aggregate_id uuid, p_expected_version integer, p_events jsonb[]
-  ) returns uuid language plpgsql set search_path = seed as $$
-  declare
-    v_stream_id uuid;
-    v_current_version integer;
-    v_event jsonb;
-    v_new_version integer;
-  begin
-    insert into event_stream (aggregate_type, aggregate_id, version)
-    values (p_aggregate_type, p_aggregate_id, 0)
-    on conflict (aggregate_type, aggregate_id) do nothing
-    returning stream_id, version into v_stream_id, v_current_version;
-
-    if v_stream_id is null then
-      select stream_id, version into v_stream_id, v_current_version
-      from event_stream
-      where aggregate_type = p_aggregate_type and aggregate_id = p_aggregate_id;
-    end if;
-
-    if v_current_version != p_expected_version then
-      raise exception 'Concurrency violation: expected version %, but current version is %',
-        p_expected_version, v_current_version;
-    end if;
-
-    v_new_version := v_current_version;
-    foreach v_event in array p_events loop
-      v_new_version := v_new_version + 1;
-      insert into domain_event (
-        stream_id, event_type, event_version, aggregate_version, event_data, metadata, causation_id, correlation_id
-      ) values (
-        v_stream_id,
-        v_event->>'event_type',
-        (v_event->>'event_version')::integer,
-        v_new_version,
-        v_event->'event_data',
-        v_event->'metadata',
-        (v_event->>'causation_id')::uuid,
-        (v_event->>'correlation_id')::uuid
-      );
-    end loop;
-
-    update event_stream set version = v_new_version where stream_id = v_stream_id;
-    return v_stream_id;
-  end
-  $$;
-`;

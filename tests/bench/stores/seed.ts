@@ -9,7 +9,7 @@ import type { MeasuredStore } from "./store.ts";
 /** The function and indexes of the document that this project began with; it loses updates under concurrency. */
 export async function openSeed({ administrator }: BenchDatabase, maxConnections: number): Promise<MeasuredStore> {
   const connection = connect(administrator, { max: maxConnections, searchPath: "event_store, public" });
-  await connection.sql.unsafe(await readFile(join(packageDir, "tests/bench/stores/seed.sql"), "utf8"));
+  await connection.sql.unsafe(await readFile(join(packageDir, "tests/support/fixtures/seed.sql"), "utf8"));
   return {
     name: "the seed's function",
     async append(stream, events) {
