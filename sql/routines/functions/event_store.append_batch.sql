@@ -5,9 +5,9 @@
 -- when missing) and expected_version. Returns a row an element, in their order: what event_store.append returns, or the
 -- sqlstate, detail and message of its refusal and nulls before.
 --
--- Elements for the same stream take a round each. A round locks its streams in the order of their ids, so that two
--- batches never wait for each other; elements that its one statement did not accept are appended one by one, which
--- finds out why. When the statement itself fails, because of an event or id that can't be used or is taken, all of them are.
+-- Streams are locked in the order of their ids, so that two batches never wait for each other. Elements that are not
+-- accepted at once are appended one by one, which finds out why. All of them are when the one insert fails, because of an
+-- event or id that can't be used or is taken, and when one that was not accepted has another for the same stream behind it.
 -- Raises UE007 when appends is not a JSON array; otherwise only what concerns the whole transaction.
 -- Volatile; security definer and enable_seqscan: see event_store.append.
 create or replace function event_store.append_batch(appends jsonb)
@@ -62,9 +62,13 @@ begin
       from jsonb_array_elements(appends) with ordinality as given (append, place)
       order by stream_id, place
     loop
+      if v_row.stream_id = v_refused_stream_id then
+        -- To lock this stream after the ones above it would let two batches wait for each other.
+        raise exception using errcode = 'UE000';
+      end if;
       v_place := v_row.place;
       v_version := null;
-      if v_row.is_usable and v_row.event_count > 0 and v_row.stream_id is distinct from v_refused_stream_id then
+      if v_row.is_usable and v_row.event_count > 0 then
         v_version := event_store.advance_stream(
           v_row.stream_id, v_row.aggregate_type, v_row.aggregate_id, v_row.expected_version, v_row.event_count
         );
