@@ -77,6 +77,9 @@ export class LeaseLost extends Error {
 /**
  * Makes names without a schema mean the tables of a version, until the transaction ends.
  *
+ * Its commit does not wait for the disk: what a crash takes back, it takes back together with the checkpoint, and the
+ * events are handled again. Appends do wait; nothing of the log is lost.
+ *
  * A process that sleeps in the middle of it would keep rows locked that its successor needs, hence the time-out.
  *
  * @returns whether the projection has events that were set aside
@@ -89,6 +92,7 @@ export async function enterVersion(
   const [row] = await transaction<{ hasDeadLetters: boolean }[]>`
     select
       set_config('search_path', ${searchPaths[status]}, true),
+      set_config('synchronous_commit', 'off', true),
       set_config('idle_in_transaction_session_timeout', ${`${leaseMs}`}, true),
       exists (
         select from read_model.dead_letter where name = ${name} and version = ${version}
