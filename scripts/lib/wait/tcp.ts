@@ -8,8 +8,11 @@ export interface Endpoint {
   readonly port: number;
 }
 
-/** How long an open connection has to stay open: a proxy in front of nothing accepts, and closes at once. */
-const lastingMs = 20;
+/**
+ * How long an open connection has to stay open: a proxy in front of nothing accepts, and closes at once, as soon as a busy
+ * machine lets it.
+ */
+const lastingMs = 100;
 
 /** A port that accepts a connection and keeps it. */
 export function tcpTarget(endpoint: Endpoint): WaitTarget {
