@@ -66,8 +66,10 @@ for (const reader of readers) {
   test(`reading ${reader.name} touches at most ten times the rows it returns`, async () => {
     const { returned, rows, entries, blocks } = await measure(reader);
     assert.equal(returned, reader.returns);
-    assert.ok(rows <= returned * 10, `${rows} rows for ${returned} events`);
-    assert.ok(entries <= returned * 10, `${entries} index entries for ${returned} events`);
+    // Where nothing is returned, planning may still have looked at the ends of an index.
+    const most = Math.max(returned, 1) * 10;
+    assert.ok(rows <= most, `${rows} rows for ${returned} events`);
+    assert.ok(entries <= most, `${entries} index entries for ${returned} events`);
     // Entries that are passed over inside an index are not counted, but their blocks are; each row counted explains a
     // descent and a visit, and each range that has nothing a descent.
     assert.ok(blocks <= (rows + entries) * 3 + 100, `${blocks} blocks for ${rows} rows`);
