@@ -107,7 +107,8 @@ function eventElement(event: NewEvent, place: number): string {
   return `{${parts.join(",")}}`;
 }
 
-const attempts = 8;
+/** Some seconds: about as long as a server takes to come back. */
+const attempts = 16;
 
 /**
  * Sends appends as one batch, and again while they fail for a reason of the moment.
@@ -120,7 +121,7 @@ export async function deliverBatch(sql: Sql, elements: readonly string[]): Promi
     try {
       return await sendBatch(sql, elements);
     } catch (error) {
-      if (isOfMoment(error) && attempt < attempts) await sleep(Math.random() * 2 ** attempt * 5);
+      if (isOfMoment(error) && attempt < attempts) await sleep(Math.random() * Math.min(2 ** attempt * 5, 500));
       else if (elements.length > 1 && !isOfMoment(error)) return await deliverEach(sql, elements);
       else return elements.map(() => ({ error: explainError(error) }));
     }
