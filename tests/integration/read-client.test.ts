@@ -224,3 +224,16 @@ test("subscribe() survives connections that are cut, and loses and repeats nothi
     Array.from({ length: 30 }, (_, index) => index + 1),
   );
 });
+
+test("subscribe() ends with an error when its store is closed, instead of asking for ever", async () => {
+  const closing = openTestStore(database);
+  const subscription = subscribe(closing, {});
+  await subscription.next();
+  await closing[Symbol.asyncDispose]();
+  await assert.rejects(
+    (async () => {
+      for await (const _batch of subscription);
+    })(),
+    { code: "CONNECTION_ENDED" },
+  );
+});

@@ -2,12 +2,12 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isServerAway } from "../postgres/connection-error.ts";
 import type { EventStore } from "./connection.ts";
 import { InvalidInput } from "./errors.ts";
 import type { DomainEvent } from "./event.ts";
 import { acquireLease } from "./lease.ts";
 import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectOptions } from "./projection.ts";
-import { isAway } from "./projection-batch.ts";
 import { pumpEvents } from "./projection-pump.ts";
 import { registerVersion } from "./projection-version.ts";
 
@@ -36,7 +36,7 @@ export async function project<Event extends DomainEvent>(
       const outcome = await runOnce(run);
       if (outcome !== undefined) return outcome;
     } catch (error) {
-      if (isAway(error) && !run.signal.aborted) await store.wakeUps.lost();
+      if (isServerAway(error) && !run.signal.aborted) await store.wakeUps.lost();
       else if (!(error instanceof LeaseLost)) throw error;
       await sleep(100);
     }

@@ -131,12 +131,6 @@ function isOfMoment(error: unknown): boolean {
   return ["40001", "40P01", "55P03"].includes(errorCode(error));
 }
 
-/** The server is away; that is no event's fault. A pool that the caller has closed does not come back. */
-export function isAway(error: unknown): boolean {
-  if (errorCode(error) === "CONNECTION_ENDED") return false;
-  return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
-}
-
 /**
  * The connection, a table or column that isn't there, a missing right: all events would be set aside. But a session that the
  * server ended since the handler did nothing in its transaction for too long (25P03) is the handler's doing.

@@ -1,4 +1,4 @@
-import { connectionFailure } from "../postgres/connection-error.ts";
+import { isServerAway } from "../postgres/connection-error.ts";
 import { logStart } from "./checkpoint.ts";
 import type { EventStore } from "./connection.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
@@ -62,8 +62,7 @@ async function readPage(store: EventStore, after: Checkpoint, options: Subscribe
     const maxCount = options.batchSize ?? 500;
     return await readLog(store.sql, { ...options, after, maxCount, upcasters: store.upcasters });
   } catch (error) {
-    const isAway = ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
-    if (!isAway || options.signal?.aborted === true) throw error;
+    if (!isServerAway(error) || options.signal?.aborted === true) throw error;
     await store.wakeUps.lost();
     return undefined;
   }

@@ -34,6 +34,12 @@ export function connectionFailure(error: unknown): ConnectionFailure | undefined
   return failures[errorCode(error)] ?? (isFatal(error) ? "refused" : undefined);
 }
 
+/** @returns whether the server is away and may come back; a pool that the caller has closed does not */
+export function isServerAway(error: unknown): boolean {
+  if (errorCode(error) === "CONNECTION_ENDED") return false;
+  return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
+}
+
 /**
  * Makes an error for people of one that the driver threw while connecting.
  *
