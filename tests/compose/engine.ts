@@ -92,7 +92,7 @@ async function downloadCompose(folder: string, file: string): Promise<void> {
   const apt = join(folder, "apt");
   await mkdir(join(apt, "lists/partial"), { recursive: true });
   await mkdir(join(apt, "cache/archives/partial"), { recursive: true });
-  await writeFile(join(apt, "sources.list"), process.env["CQRS_APT_SOURCE"] ?? "");
+  await writeFile(join(apt, "sources.list"), `deb ${await ownMirror()} trixie main\n`);
   const settings = [`Dir::Etc::SourceList=${apt}/sources.list`, "Dir::Etc::SourceParts=/dev/null"];
   settings.push(`Dir::State::Lists=${apt}/lists`, `Dir::Cache=${apt}/cache`, "APT::Sandbox::User=root");
   const options = settings.flatMap((setting) => ["-o", setting]);
@@ -102,6 +102,14 @@ async function downloadCompose(folder: string, file: string): Promise<void> {
   await mkdir(cacheFolder(), { recursive: true });
   await cp(join(apt, "unpacked/usr/libexec/docker/cli-plugins/docker-compose"), file);
   await chmod(file, 0o755);
+}
+
+/** @returns where this machine's own packages come from */
+async function ownMirror(): Promise<string> {
+  const { stdout } = await run("apt-get", ["indextargets", "--format", "$(REPO_URI)"]);
+  const mirror = stdout.split("\n").find((uri) => uri !== "" && !uri.includes("security"));
+  if (mirror === undefined) throw new Error("apt names no source of packages, from which compose v2 could be fetched");
+  return mirror;
 }
 
 /** The folder of what is fetched or built once for the tests. */
