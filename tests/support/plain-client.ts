@@ -24,7 +24,11 @@ export type PlainClient = Pick<pg.ClientBase, "query">;
 /** A pool as an application makes it that knows nothing of this project: the driver's defaults. */
 export function openPlainPool(database: TestDatabase, options: pg.PoolConfig = {}): pg.Pool {
   const { host, port, user, password, database: name } = database.application;
-  return new pg.Pool({ host, port, user, password, database: name as string, ...options });
+  const pool = new pg.Pool({ host, port, user, password, database: name as string, ...options });
+  // A connection that is still closing when the database is dropped has nobody else to tell.
+  pool.on("error", () => {});
+  pool.on("connect", (client) => void client.on("error", () => {}));
+  return pool;
 }
 
 /** The statement that the README gives for appending. */
