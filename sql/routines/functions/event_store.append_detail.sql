@@ -1,6 +1,6 @@
 -- The detail of every error of an append, for programs: what was expected of which stream, and what is.
 --
--- Immutable; reads nothing. Called by event_store.append_events alone, so nobody is granted it.
+-- Immutable; reads nothing. Called by the functions that refuse something about a stream, so nobody is granted it.
 create or replace function event_store.append_detail(
   expected integer,
   actual integer,

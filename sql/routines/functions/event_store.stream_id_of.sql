@@ -4,7 +4,7 @@
 -- Immutable: the namespace and the form of the name never change, since stored ids depend on them.
 -- plpgsql rather than SQL: the hash is used three times, and a SQL function of that kind is planned at each call.
 -- No pinned search_path: it runs with its caller's rights, and the setting would cost each call some microseconds.
--- Called by event_store.append_events and by whoever reads a stream.
+-- Called by event_store.append, by the other functions that take an aggregate, and by every client that appends.
 create or replace function event_store.stream_id_of(aggregate_type varchar, aggregate_id uuid)
 returns uuid
 language plpgsql
