@@ -3,7 +3,11 @@ import { test } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type Outcome, WorkQueue } from "../../scripts/lib/event-store/work-queue.ts";
 
-const bounds = { count: 4, sizeBytes: 100 };
+const bounds = {
+  batch: { count: 4, sizeBytes: 100 },
+  worthSending: { count: 10, sizeBytes: 2000 },
+  concurrency: 3,
+};
 
 /** A server that answers when it is told to. */
 function makeServer() {
@@ -32,7 +36,7 @@ function outcomeOf(item: string): Outcome<string> {
 test("a call is sent at once when nothing is under way, and those that come meanwhile go together", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
-  const results = ["a", "b", "c"].map((item) => queue.add(item, 1));
+  const results = ["a", "b", "c"].map((item) => queue.add(item, item, 1));
   assert.deepEqual(server.sent(), ["a"]);
   await server.batches[0]?.answer();
   assert.deepEqual(server.sent(), ["a", "bc"]);
@@ -44,10 +48,10 @@ test("callers that have their answers and call again at once go together", async
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const callers = ["a", "b", "c"].map(async (item) => {
-    await queue.add(item, 1);
+    await queue.add(item, item, 1);
     // As many functions lie between the queue and whoever decides what to append next.
     for (let depth = 0; depth < 10; depth++) await undefined;
-    await queue.add(item, 1);
+    await queue.add(item, item, 1);
   });
   await server.batches[0]?.answer();
   await server.batches[1]?.answer();
@@ -61,7 +65,7 @@ test("a batch holds no more than its bounds in number and size, and a larger ite
   const queue = new WorkQueue(server.send, bounds);
   const items = ["a", "b", "c", "d", "e", "f", "g", "h"];
   const sizes = [1, 1, 1, 1, 1, 60, 60, 1000];
-  const results = items.map((item, index) => queue.add(item, sizes[index] ?? 1));
+  const results = items.map((item, index) => queue.add(item, item, sizes[index] ?? 1));
   for (let index = 0; index < 5; index++) await server.batches[index]?.answer();
   await Promise.all(results);
   assert.deepEqual(server.sent(), ["a", "bcde", "f", "g", "h"]);
@@ -70,7 +74,7 @@ test("a batch holds no more than its bounds in number and size, and a larger ite
 test("each caller gets its own outcome, and a batch that failed as a whole fails all of its callers", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
-  const settled = Promise.allSettled(["a", "b", "!c", "d"].map((item) => queue.add(item, 1)));
+  const settled = Promise.allSettled(["a", "b", "!c", "d"].map((item) => queue.add(item, item, 1)));
   await server.batches[0]?.answer(new Error("gone"));
   await server.batches[1]?.answer();
   assert.deepEqual(
@@ -84,9 +88,9 @@ test("a call is taken back by its signal as long as it was not sent", async () =
   const queue = new WorkQueue(server.send, bounds);
   const abort = new AbortController();
   const results = Promise.allSettled([
-    queue.add("a", 1, abort.signal),
-    queue.add("b", 1, abort.signal),
-    queue.add("c", 1),
+    queue.add("a", "a", 1, abort.signal),
+    queue.add("b", "b", 1, abort.signal),
+    queue.add("c", "c", 1),
   ]);
   abort.abort(new Error("no more"));
   await server.batches[0]?.answer();
@@ -96,18 +100,89 @@ test("a call is taken back by its signal as long as it was not sent", async () =
     ["A", "no more", "C"],
   );
   assert.deepEqual(server.sent(), ["a", "c"]);
-  await assert.rejects(queue.add("d", 1, abort.signal), /no more/);
+  await assert.rejects(queue.add("d", "d", 1, abort.signal), /no more/);
+});
+
+test("what is worth a batch of its own goes beside the others, up to the number that may be under way", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, { ...bounds, worthSending: { count: 2, sizeBytes: 50 } });
+  const items = ["a", "b", "c", "d", "e", "f", "g"];
+  const sizes = [1, 1, 1, 1, 60, 1, 1];
+  const results = items.map((item, index) => queue.add(item, item, sizes[index] ?? 1));
+  assert.deepEqual(server.sent(), ["a", "bc", "de"]);
+  await server.batches[1]?.answer();
+  assert.deepEqual(server.sent(), ["a", "bc", "de", "fg"]);
+  for (const batch of server.batches) await batch.answer();
+  assert.deepEqual(await Promise.all(results), ["A", "B", "C", "D", "E", "F", "G"]);
+});
+
+/** @returns a queue in which everything is worth sending, and what adds an item, such as "a1" of the key "a", to it */
+function makeEagerQueue(server: ReturnType<typeof makeServer>) {
+  const queue = new WorkQueue(server.send, { ...bounds, worthSending: { count: 1, sizeBytes: 1 } });
+  return (item: string, signal?: AbortSignal) => queue.add(item.slice(0, 1), item, 1, signal);
+}
+
+test("items of one key wait for those before them, and others do not", async () => {
+  const server = makeServer();
+  const add = makeEagerQueue(server);
+  const results = ["a1", "a2", "b1", "a3"].map((item) => add(item));
+  assert.deepEqual(server.sent(), ["a1", "b1"]);
+  await server.batches[0]?.answer();
+  assert.deepEqual(server.sent(), ["a1", "b1", "a2a3"]);
+  for (const batch of server.batches) await batch.answer();
+  assert.deepEqual(await Promise.all(results), ["A1", "A2", "B1", "A3"]);
+});
+
+test("items of one key that find no room in a batch follow it", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, { ...bounds, worthSending: { count: 5, sizeBytes: 2000 } });
+  const items = ["x1", "a1", "a2", "a3", "a4", "a5", "b1", "c1", "d1", "e1", "f1"];
+  const results = items.map((item) => queue.add(item.slice(0, 1), item, 1));
+  assert.deepEqual(server.sent(), ["x1", "a1a2a3a4", "b1c1d1e1"]);
+  for (let index = 0; index < 4; index++) await server.batches[index]?.answer();
+  assert.deepEqual(server.sent().slice(3), ["f1a5"]);
+  assert.deepEqual(
+    await Promise.all(results),
+    items.map((item) => item.toUpperCase()),
+  );
+});
+
+test("a call that waits for one of its key is taken back by its signal", async () => {
+  const server = makeServer();
+  const add = makeEagerQueue(server);
+  const abort = new AbortController();
+  const results = Promise.allSettled([add("a1"), add("a2", abort.signal), add("a3")]);
+  abort.abort(new Error("no more"));
+  for (let index = 0; index < 2; index++) await server.batches[index]?.answer();
+  assert.deepEqual(server.sent(), ["a1", "a3"]);
+  assert.deepEqual(
+    (await results).map((one) => (one.status === "fulfilled" ? one.value : one.reason.message)),
+    ["A1", "no more", "A3"],
+  );
+});
+
+test("a batch that stalls keeps what has its key waiting, and nothing else", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const results = ["a1", "a2", "b1"].map((item) => queue.add(item.slice(0, 1), item, 1));
+  while (server.batches.length < 2) await new Promise((done) => setTimeout(done, 5));
+  assert.deepEqual(server.sent(), ["a1", "b1"]);
+  await server.batches[0]?.answer();
+  await server.batches[1]?.answer();
+  assert.deepEqual(server.sent(), ["a1", "b1", "a2"]);
+  await server.batches[2]?.answer();
+  assert.deepEqual(await Promise.all(results), ["A1", "A2", "B1"]);
 });
 
 test("closing waits for what was taken, and takes no more", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
-  const results = ["a", "b"].map((item) => queue.add(item, 1));
+  const results = ["a", "b"].map((item) => queue.add(item, item, 1));
   let isClosed = false;
   const closing = queue.close().then(() => {
     isClosed = true;
   });
-  await assert.rejects(queue.add("c", 1), /the event store is closed/);
+  await assert.rejects(queue.add("c", "c", 1), /the event store is closed/);
   await server.batches[0]?.answer();
   assert.equal(isClosed, false);
   await server.batches[1]?.answer();
@@ -118,8 +193,8 @@ test("closing waits for what was taken, and takes no more", async () => {
 test("a batch that stalls holds later ones back no longer", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
-  const stalled = queue.add("a", 1);
-  const later = queue.add("b", 1);
+  const stalled = queue.add("a", "a", 1);
+  const later = queue.add("b", "b", 1);
   while (server.batches.length < 2) await new Promise((done) => setTimeout(done, 5));
   await server.batches[1]?.answer();
   assert.equal(await later, "B");

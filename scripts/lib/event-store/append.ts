@@ -48,8 +48,8 @@ interface AppendRow {
  * Appends events to the stream of an aggregate: all of them at the next versions, or none.
  *
  * Calls that are made while another is under way are sent together, in one statement and one commit; each has its own
- * outcome. What fails for a reason of the moment, such as a lost connection, is sent again: the events have ids, so they
- * are stored once.
+ * outcome, and those for one aggregate keep their order. What fails for a reason of the moment, such as a lost
+ * connection, is sent again: the events have ids, so they are stored once.
  *
  * @throws {VersionConflict} when the stream is at another version; `StreamExists` and `StreamNotFound` are kinds of it
  * @throws {DuplicateEvent} when an event id is taken
@@ -62,9 +62,10 @@ export async function appendEvents<Event extends DomainEvent>(
   events: readonly NewEvent<Event>[],
   options: AppendOptions = {},
 ): Promise<AppendResult> {
-  const element = appendElement(aggregate, events, options.expectedVersion ?? "any");
+  const streamId = streamIdOf(checkAggregate(aggregate));
+  const element = appendElement(streamId, aggregate, events, options.expectedVersion ?? "any");
   if (options.transaction === undefined) {
-    return await store.appends.add(element, element.length, options.signal);
+    return await store.appends.add(streamId, element, element.length, options.signal);
   }
   const [outcome] = await sendBatch(options.transaction, [element]);
   if (outcome !== undefined && "result" in outcome) return outcome.result;
@@ -74,14 +75,19 @@ export async function appendEvents<Event extends DomainEvent>(
 const versionCodes = { any: -2, "no-stream": -1, exists: -4 } as const;
 
 /** @returns an element of `event_store.append_batch`, as JSON */
-function appendElement(aggregate: Aggregate, events: readonly NewEvent[], expected: ExpectedVersion): string {
-  const { type, id } = checkAggregate(aggregate);
+function appendElement(
+  streamId: string,
+  aggregate: Aggregate,
+  events: readonly NewEvent[],
+  expected: ExpectedVersion,
+): string {
+  const { type, id } = aggregate;
   const expectedVersion = typeof expected === "number" ? checkVersion(expected) : versionCodes[expected];
   if (expectedVersion === undefined) {
     throw new InvalidInput(`${JSON.stringify(expected)} is no expected version`, { aggregate });
   }
   const list = events.map((event, index) => eventElement(event, index + 1)).join(",");
-  return `{"stream_id":"${streamIdOf(aggregate)}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${id}","expected_version":${expectedVersion},"events":[${list}]}`;
+  return `{"stream_id":"${streamId}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${id}","expected_version":${expectedVersion},"events":[${list}]}`;
 }
 
 function checkVersion(version: number): number {

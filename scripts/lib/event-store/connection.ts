@@ -31,8 +31,15 @@ export interface EventStore extends AsyncDisposable {
   readonly wakeUps: WakeUps;
 }
 
-/** A batch holds at most so much: some milliseconds of work for the server. */
-const batchBounds = { count: 512, sizeBytes: 4 * 1024 * 1024 };
+/**
+ * A batch holds at most some milliseconds of work for the server. What takes it longer than going back and forth goes
+ * beside the batch under way (decision 0012): less than that costs the server more than it gains the callers.
+ */
+const queueBounds = {
+  batch: { count: 512, sizeBytes: 4 * 1024 * 1024 },
+  worthSending: { count: 64, sizeBytes: 32 * 1024 },
+  concurrency: 4,
+};
 
 /**
  * Makes the pool of an application: 10 connections that are made when they are needed, closed after 10 minutes of
@@ -58,7 +65,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
     const outcomes = await deliverBatch(pool.sql, elements);
     if (outcomes.some((outcome) => "result" in outcome)) announcer.announce();
     return outcomes;
-  }, batchBounds);
+  }, queueBounds);
   return {
     sql: pool.sql,
     appends,

@@ -1,13 +1,24 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
-/** How much is sent at once. */
-export interface BatchBounds {
+/** An amount of work. */
+export interface Amount {
   readonly count: number;
   readonly sizeBytes: number;
 }
 
+/** How much is sent, and when. */
+export interface QueueBounds {
+  /** A batch holds at most so much. */
+  readonly batch: Amount;
+  /** So much goes beside what is under way instead of waiting for it: more company would save little. */
+  readonly worthSending: Amount;
+  /** At most so many batches are under way. */
+  readonly concurrency: number;
+}
+
 /** A piece of work that waits for its batch. */
 interface Waiting<Item, Result> {
+  readonly key: string;
   readonly item: Item;
   readonly sizeBytes: number;
   /** Called when it is sent: it can't be taken back any more. */
@@ -26,19 +37,26 @@ export type SendBatch<Item, Result> = (items: readonly Item[]) => Promise<readon
 const stalledAfterMs = 100;
 
 /**
- * Sends what is given while another batch is under way as one batch; what comes when nothing is under way goes at once.
+ * Sends what is given while another batch is under way as one batch; what comes when nothing is under way goes at once,
+ * and what is worth a batch of its own goes beside the others.
  *
- * There is no waiting for company: a timer only notices that a batch has stalled.
+ * Items of one key are sent in the order in which they came, each when those before it have their outcome or together
+ * with them. There is no waiting for company: a timer only notices that a batch has stalled.
  */
 export class WorkQueue<Item, Result> {
   readonly #send: SendBatch<Item, Result>;
-  readonly #bounds: BatchBounds;
+  readonly #bounds: QueueBounds;
   readonly #batches = new Set<Promise<void>>();
-  #waiting: Waiting<Item, Result>[] = [];
+  /** May be sent: nothing of their keys is under way. */
+  readonly #ready = new Set<Waiting<Item, Result>>();
+  #readySizeBytes = 0;
+  /** What waits for something of its key; there is an entry for each key under way. */
+  readonly #following = new Map<string, Set<Waiting<Item, Result>>>();
+  /** Batches under way that have not stalled. */
   #holding = 0;
   #isClosed = false;
 
-  constructor(send: SendBatch<Item, Result>, bounds: BatchBounds) {
+  constructor(send: SendBatch<Item, Result>, bounds: QueueBounds) {
     this.#send = send;
     this.#bounds = bounds;
   }
@@ -46,22 +64,23 @@ export class WorkQueue<Item, Result> {
   /**
    * Adds an item.
    *
+   * @param key items of one key keep their order
    * @param sizeBytes what it counts towards a batch; one that is larger than the bound goes alone
    * @param signal takes it back as long as it was not sent
    * @throws {Error} when the queue is closed
    */
-  add(item: Item, sizeBytes: number, signal?: AbortSignal): Promise<Result> {
+  add(key: string, item: Item, sizeBytes: number, signal?: AbortSignal): Promise<Result> {
     if (this.#isClosed) return Promise.reject(new Error("the event store is closed: it takes no more appends"));
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     const takeBack = () => {
-      this.#waiting = this.#waiting.filter((one) => one !== waiting);
+      this.#remove(waiting);
       reject(signal?.reason);
     };
     const onSent = () => signal?.removeEventListener("abort", takeBack);
-    const waiting = { item, sizeBytes, onSent, resolve, reject };
+    const waiting = { key, item, sizeBytes, onSent, resolve, reject };
     signal?.addEventListener("abort", takeBack, { once: true });
-    this.#waiting.push(waiting);
+    this.#place(waiting);
     this.#sendNext();
     return promise;
   }
@@ -72,15 +91,39 @@ export class WorkQueue<Item, Result> {
     while (this.#batches.size > 0) await Promise.all(this.#batches);
   }
 
+  #place(waiting: Waiting<Item, Result>): void {
+    const following = this.#following.get(waiting.key);
+    if (following !== undefined) {
+      following.add(waiting);
+      return;
+    }
+    this.#ready.add(waiting);
+    this.#readySizeBytes += waiting.sizeBytes;
+  }
+
+  #remove(waiting: Waiting<Item, Result>): void {
+    if (this.#ready.delete(waiting)) this.#readySizeBytes -= waiting.sizeBytes;
+    else this.#following.get(waiting.key)?.delete(waiting);
+  }
+
   #sendNext(): void {
-    if (this.#holding > 0 || this.#waiting.length === 0) return;
+    while (this.#maySend()) this.#sendBatch();
+  }
+
+  #maySend(): boolean {
+    if (this.#holding === 0) return this.#ready.size > 0;
+    const { worthSending, concurrency } = this.#bounds;
+    const isWorthIt = this.#ready.size >= worthSending.count || this.#readySizeBytes >= worthSending.sizeBytes;
+    return isWorthIt && this.#holding < concurrency;
+  }
+
+  #sendBatch(): void {
     const batch = this.#takeBatch();
     this.#holding++;
     let isHolding = true;
     const letGo = () => {
-      if (!isHolding) return;
+      if (isHolding) this.#holding--;
       isHolding = false;
-      this.#holding--;
       this.#sendNext();
     };
     const stall = setTimeout(letGo, stalledAfterMs);
@@ -90,22 +133,45 @@ export class WorkQueue<Item, Result> {
       .finally(() => {
         clearTimeout(stall);
         this.#batches.delete(settled);
+        this.#letFollow(batch);
         letGo();
       });
     this.#batches.add(settled);
   }
 
   #takeBatch(): Waiting<Item, Result>[] {
-    let sizeBytes = 0;
-    let count = 0;
-    for (const one of this.#waiting) {
-      sizeBytes += one.sizeBytes;
-      if (count > 0 && (count >= this.#bounds.count || sizeBytes > this.#bounds.sizeBytes)) break;
-      count++;
+    const { count, sizeBytes } = this.#bounds.batch;
+    const batch: Waiting<Item, Result>[] = [];
+    let batchSizeBytes = 0;
+    for (const waiting of this.#ready) {
+      batchSizeBytes += waiting.sizeBytes;
+      if (batch.length > 0 && (batch.length >= count || batchSizeBytes > sizeBytes)) break;
+      batch.push(waiting);
     }
-    const batch = this.#waiting.splice(0, count);
-    for (const { onSent } of batch) onSent();
+    for (const waiting of batch) {
+      this.#remove(waiting);
+      waiting.onSent();
+    }
+    for (const { key } of batch) if (!this.#following.has(key)) this.#following.set(key, new Set());
+    this.#holdBack();
     return batch;
+  }
+
+  /** What found no room in a batch follows it where it has a key of it. */
+  #holdBack(): void {
+    for (const waiting of this.#ready) {
+      if (!this.#following.has(waiting.key)) continue;
+      this.#remove(waiting);
+      this.#place(waiting);
+    }
+  }
+
+  #letFollow(batch: readonly Waiting<Item, Result>[]): void {
+    for (const { key } of batch) {
+      const following = this.#following.get(key);
+      this.#following.delete(key);
+      for (const waiting of following ?? []) this.#place(waiting);
+    }
   }
 
   async #settle(batch: readonly Waiting<Item, Result>[]): Promise<void> {

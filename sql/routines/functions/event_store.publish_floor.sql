@@ -18,9 +18,8 @@ declare
   v_floor bigint;
 begin
   if current_setting('cqrs.floor_xid', true) is distinct from v_transaction then
-    -- A sequence that was never used says last_value 1 as one that was used once does.
-    select case when is_called then last_value else last_value - 1 end into v_floor
-    from event_store.domain_event_global_position;
+    -- Null when it was never used.
+    v_floor := coalesce(pg_sequence_last_value('event_store.domain_event_global_position'), 0);
     if v_floor >= 1::bigint << 48 then
       raise exception using
         errcode = 'program_limit_exceeded',
