@@ -60,6 +60,8 @@ export const command = defineScript({
     const verb = result.isRestored ? "restored" : "could restore";
     output.result(`${verb} ${result.rows} rows of ${result.archive} into ${result.database}`);
     if (result.isRestored && result.kept !== null) output.result(`the old database is ${result.kept}`);
+    if (result.redacted === 0) return;
+    output.result(`events redacted again: ${result.redacted}; rebuild the read models that hold their data`);
   },
 });
 

@@ -68,7 +68,7 @@ export const jsonContract = {
   secretsStatus: ["place", "location", "isReady", "versions"],
   secretsInit: ["place", "location", "isChanged", "details"],
   backup: ["archive", "id", "database", "tables", "rows", "lastPosition", "sizeBytes"],
-  restore: ["archive", "endedAt", "rows", "database", "eventsNow", "kept", "isRestored", "migrated"],
+  restore: ["archive", "endedAt", "rows", "database", "eventsNow", "kept", "isRestored", "migrated", "redacted"],
   /** Of `status --env`: the variables, also as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
 } as const;

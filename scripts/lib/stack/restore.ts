@@ -16,6 +16,7 @@ import { checkNoViolations, readViolations } from "../schema/invariants.ts";
 import { sealForReading } from "./archive-key.ts";
 import { backupsDir } from "./backup.ts";
 import { checkNoDrift, fingerprintOf, type PreparedDatabase, prepareDatabase } from "./prepare.ts";
+import { redactRestored } from "./redact-restored.ts";
 import { checkRestorable, checkTarget, type TargetState } from "./restore-checks.ts";
 import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
 
@@ -59,6 +60,8 @@ export interface RestoreResult extends RestorePlan {
   readonly isRestored: boolean;
   /** Names of files applied beyond those of the archive. */
   readonly migrated: readonly string[];
+  /** Events that were redacted again, as they had been in the stack's database since the archive was written. */
+  readonly redacted: number;
 }
 
 /**
@@ -81,10 +84,11 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
     await checkRestorable(maintenance.sql, sources.archive.manifest);
     const state = await checkTarget(maintenance.sql, target, options.into !== undefined);
     const plan = planOf(sources.archive, target, state, options);
-    if (options.isDryRun) return { ...plan, isRestored: false, migrated: [] };
+    if (options.isDryRun) return { ...plan, isRestored: false, migrated: [], redacted: 0 };
     await options.confirm(plan);
     // Awaited: the connection with the lock is closed when this function returns.
-    return await perform(stack, sources, { maintenance: maintenance.sql, target, state, plan }, options, run);
+    const performance = { maintenance: maintenance.sql, live: server, target, state, plan };
+    return await perform(stack, sources, performance, options, run);
   } catch (error) {
     throw explainConnectionError(error, target);
   }
@@ -160,6 +164,8 @@ const strangeCatalog = "The archive's migrations do not make the schema that its
 
 interface Performance {
   readonly maintenance: Sql;
+  /** The stack's own database, which may be the target. */
+  readonly live: ConnectionTarget;
   readonly target: ConnectionTarget;
   readonly state: TargetState;
   readonly plan: RestorePlan;
@@ -168,7 +174,7 @@ interface Performance {
 async function perform(
   stack: Stack,
   { archive, base }: Sources,
-  { maintenance, target, state, plan }: Performance,
+  { maintenance, live, target, state, plan }: Performance,
   options: RestoreOptions,
   run: StackRun,
 ): Promise<RestoreResult> {
@@ -179,6 +185,7 @@ async function perform(
   await load(prepared.target, archive, { base, isOnlyEventStore, until, onProgress }, run);
   await checkUnchanged(prepared, run);
   const migrated = options.isMigrated ? await migrate(prepared.target, stack, run) : [];
+  let redacted = await redactRestored(maintenance, live, prepared.target, run);
   await checkInvariants(prepared.target, run);
   const old = state.isThere ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
   await using other = await connectForMaintenance(target, {
@@ -187,8 +194,10 @@ async function perform(
   });
   const swap = { prepared: prepared.target.database, database: target.database, kept: old };
   await swapDatabases(maintenance, other.sql, swap);
+  // Until the swap more may have been redacted.
+  if (old !== undefined) redacted += await redactRestored(maintenance, { ...target, database: old }, target, run);
   if (old !== undefined && plan.kept === null) await dropDatabase(maintenance, old);
-  return { ...plan, isRestored: true, migrated };
+  return { ...plan, isRestored: true, migrated, redacted };
 }
 
 /** Every trigger is on again, every key is there. */

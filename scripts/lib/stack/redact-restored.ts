@@ -1,0 +1,25 @@
+import { redactAgain } from "../archive/redactions.ts";
+import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { groupRoles } from "../postgres/roles.ts";
+import type { StackRun } from "./stack.ts";
+
+/**
+ * Redacts in a restored database what was redacted in the live one after the archive was written.
+ *
+ * @param maintenance a session in another database of the server
+ * @param live where events were redacted; nothing happens when there is no such database, or it has no event store
+ * @returns the number of events that were redacted
+ */
+export async function redactRestored(
+  maintenance: Sql,
+  live: ConnectionTarget,
+  restored: ConnectionTarget,
+  { signal }: StackRun,
+): Promise<number> {
+  const [row] = await maintenance`select from pg_catalog.pg_database where datname = ${live.database}`;
+  if (row === undefined) return 0;
+  const options = { applicationName: "cqrs-postgres restore", role: groupRoles.owner, signal };
+  await using from = connect(live, options);
+  await using to = connect(restored, options);
+  return await redactAgain(from.sql, to.sql);
+}
