@@ -19,6 +19,7 @@ const create = defineScript({
   args: {
     ...database,
     to: { ...from, description: "Where to write the archive" },
+    output: { type: "string", valueHint: "file", description: "Write one file, a tar, instead; - for stdout" },
     incremental: { type: "boolean", description: "Only what is new since the last full archive there" },
     encrypt: { type: "boolean", description: "Encrypt it, by the key of the secret store or of --key-file" },
     "key-file": keyFile,
@@ -27,9 +28,11 @@ const create = defineScript({
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
     const { createBackup } = await import("./lib/stack/backup.ts");
+    checkOutput(args);
     using progress = reporter.transfer("backup");
     const options = {
       to: args.to,
+      output: args.output,
       isIncremental: args.incremental === true,
       encryption: { isEncrypted: args.encrypt === true, keyFile: args["key-file"] },
       onProgress: progress.show,
@@ -37,7 +40,10 @@ const create = defineScript({
     return createBackup(await openStack(loadConfig(args)), options, { reporter, signal });
   },
   print({ archive, rows, tables, sizeBytes }, output) {
-    output.result(`${archive}  ${rows} rows of ${tables} tables, ${formatBytes(sizeBytes)}`);
+    const text = `${archive}  ${rows} rows of ${tables} tables, ${formatBytes(sizeBytes)}`;
+    // Stdout has the archive itself.
+    if (archive === "-") output.progress(text);
+    else output.result(text);
   },
 });
 
@@ -66,7 +72,12 @@ const list = defineScript({
 const verify = defineScript({
   meta: { name: "verify", description: "Check that an archive is whole and as it was written" },
   args: {
-    archive: { type: "positional", required: false, default: "latest", description: "Its name or path, or latest" },
+    archive: {
+      type: "positional",
+      required: false,
+      default: "latest",
+      description: "Its name or path, - for stdin, or latest",
+    },
     from,
     ...database,
     deep: { type: "boolean", description: "Decompress everything too, and count rows" },
@@ -114,6 +125,23 @@ const prune = defineScript({
       output.result(`kept ${id}${holdingErasedData?.includes(id) ? ", which holds erased data" : ""}`);
   },
 });
+
+interface OutputFlags {
+  readonly output?: string | undefined;
+  readonly to?: string | undefined;
+  readonly incremental?: boolean | undefined;
+  readonly json?: boolean | undefined;
+}
+
+function checkOutput({ output, to, incremental, json }: OutputFlags): void {
+  if (output === undefined) return;
+  if (output !== "-" && !output.endsWith(".tar"))
+    throw usageError("--output takes a name that ends in .tar, or -", undefined);
+  if (to !== undefined) throw usageError("--to or --output, not both", undefined);
+  if (incremental === true)
+    throw usageError("--incremental needs a folder: a restore looks for its base there", undefined);
+  if (output === "-" && json === true) throw usageError("--output - leaves no stdout for --json", undefined);
+}
 
 function parseCount(flag: string, text: string): number {
   if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);

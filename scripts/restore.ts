@@ -9,7 +9,7 @@ import type { RestorePlan } from "./lib/stack/restore.ts";
 export const command = defineScript({
   meta: { name: "restore", description: "Restore an archive; the database that it replaces is kept" },
   args: {
-    archive: { type: "positional", required: false, description: "Its name or path, or latest" },
+    archive: { type: "positional", required: false, description: "Its name or path, - for stdin, or latest" },
     mode: stackFlags.mode,
     database: stackFlags.database,
     timeout: stackFlags.timeout,

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import type { ConnectionTarget, Sql } from "../../scripts/lib/postgres/connect.ts";
 import { type ApplyOptions, type ApplyResult, applySchema } from "../../scripts/lib/schema/apply.ts";
+import { readSchema } from "../../scripts/lib/schema/source.ts";
 
 /** Contents of files by their names. */
 export type Files = Readonly<Record<string, string>>;
@@ -37,13 +38,13 @@ export async function withFiles(files: Files): Promise<SchemaFolder> {
 }
 
 /** Applies the files of a folder; only what matters to a test is given. */
-export function apply(
+export async function apply(
   target: ConnectionTarget,
   { dir }: { readonly dir: string },
   options: Partial<ApplyOptions> = {},
 ): Promise<ApplyResult> {
   return applySchema(target, {
-    dir,
+    files: await readSchema(dir),
     timeoutMs: 30_000,
     signal: new AbortController().signal,
     onWait: () => {},

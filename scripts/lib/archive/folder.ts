@@ -4,6 +4,7 @@ import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "./file.ts";
 import { type Manifest, readManifest } from "./manifest.ts";
+import { type ArchiveSink, FolderSink } from "./sink.ts";
 
 /** An archive as a list shows it. */
 export interface ListedArchive {
@@ -37,7 +38,7 @@ export function archiveId(database: string, now: Date): string {
 export async function publishArchive(
   folder: string,
   id: string,
-  write: (dir: string) => Promise<void>,
+  write: (sink: ArchiveSink) => Promise<void>,
 ): Promise<string> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -46,7 +47,7 @@ export async function publishArchive(
     const partial = `${dir}${partialEnd}`;
     await mkdir(partial, { mode: 0o700 });
     try {
-      await write(partial);
+      await write(new FolderSink(partial));
       await rename(partial, dir);
     } catch (error) {
       await rm(partial, { recursive: true, force: true });

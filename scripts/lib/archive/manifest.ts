@@ -64,6 +64,11 @@ export type ArchivedSequence = v.InferOutput<typeof sequence>;
 /** What an archive says of itself; written last, so an archive with it is whole. */
 export type Manifest = v.InferOutput<typeof manifest>;
 
+/** Tells whether a path is one that a file of an archive, other than its manifest, may have. */
+export function isStoredPath(text: string): boolean {
+  return v.is(path, text);
+}
+
 /** @returns the manifest as it is stored, with a digest of its own */
 export function serializeManifest(content: Manifest): string {
   return `${JSON.stringify({ manifest: content, sha256: digest(content) })}\n`;

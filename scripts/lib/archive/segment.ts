@@ -3,9 +3,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { constants, zstdCompress, zstdDecompress } from "node:zlib";
-import { writeDurably } from "./file.ts";
 import { corrupt, type Segment } from "./manifest.ts";
 import type { Seal } from "./seal.ts";
+import type { ArchiveSink } from "./sink.ts";
 
 /** Fixed, so that archives of the same data are the same. */
 export const compressionLevel = 3;
@@ -17,8 +17,7 @@ const decompress = promisify(zstdDecompress);
 
 /** Where segments go and how. */
 export interface SegmentTarget {
-  /** The archive's folder. */
-  readonly dir: string;
+  readonly sink: ArchiveSink;
   /** What the files' names begin with: `data/0001`. */
   readonly prefix: string;
   readonly seal: Seal;
@@ -65,7 +64,7 @@ export class SegmentWriter {
     const path = `${this.#target.prefix}-${String(++this.#count).padStart(6, "0")}.zst`;
     const compressed = await compress(raw, { params: { [constants.ZSTD_c_compressionLevel]: compressionLevel } });
     const stored = await this.#target.seal.close(compressed, path);
-    await writeDurably(join(this.#target.dir, path), stored);
+    await this.#target.sink.put(path, stored);
     const sizes = { bytes: stored.length, sha256: sha256(stored), rawBytes: raw.length, rawSha256: sha256(raw) };
     this.#segments.push({ path, ...sizes });
   }

@@ -1,10 +1,7 @@
-import { mkdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
 import manifestOfPackage from "../../../package.json" with { type: "json" };
 import type { Sql } from "../postgres/connect.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readSequences, readTables } from "./catalog.ts";
 import { copyOut } from "./copy.ts";
-import { syncFolder, writeDurably } from "./file.ts";
 import {
   type ArchivedTable,
   formatVersion,
@@ -15,6 +12,7 @@ import {
 } from "./manifest.ts";
 import type { Seal } from "./seal.ts";
 import { compressionLevel, SegmentWriter, sha256 } from "./segment.ts";
+import type { ArchiveSink } from "./sink.ts";
 
 /** How far a long transfer has come. */
 export interface Progress {
@@ -26,8 +24,7 @@ export interface Progress {
 
 /** What an archive is made of, beside the rows. */
 export interface WriteOptions {
-  /** The folder to write into; it exists and is empty. */
-  readonly dir: string;
+  readonly sink: ArchiveSink;
   readonly id: string;
   readonly base: Manifest["base"];
   readonly seal: Seal;
@@ -49,11 +46,10 @@ interface Facts {
  * Writes an archive of everything a database holds, from one snapshot, whatever is written to it meanwhile.
  *
  * @param sql a single connection, as a role that may read all tables
- * @returns the manifest, which is in the folder as the last file
+ * @returns the manifest, which is in the archive as the last file
  */
 export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Manifest> {
   const startedAt = new Date().toISOString();
-  await mkdir(join(options.dir, "data"), { mode: 0o700 });
   const content = await sql.begin("isolation level repeatable read read only", async (transaction) => {
     const tx = transaction as unknown as Sql;
     await tx.unsafe(copySettings).simple();
@@ -64,7 +60,7 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     return { ...facts, fingerprint, tables, sequences, ...(await readLogEnd(tx, options.safePosition)) };
   });
   const { server, database, fingerprint, tables, sequences, safeEvent, lastPosition } = content;
-  const { id, base, safePosition, seal } = options;
+  const { sink, id, base, safePosition, seal } = options;
   const manifest: Manifest = {
     format: formatVersion,
     id,
@@ -84,9 +80,9 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     compression: { codec: "zstd", level: compressionLevel },
     encryption: seal.encryption,
   };
-  await syncFolder(join(options.dir, "data"));
-  await writeDurably(join(options.dir, manifestName), serializeManifest(manifest));
-  await syncFolder(options.dir);
+  await sink.flush();
+  await sink.put(manifestName, Buffer.from(serializeManifest(manifest)));
+  await sink.flush();
   return manifest;
 }
 
@@ -132,11 +128,11 @@ async function writeTable(
   tx: Sql,
   table: CatalogTable,
   number: number,
-  { dir, seal, base }: WriteOptions,
+  { sink, seal, base }: WriteOptions,
   onBytes: (bytes: number) => void,
 ): Promise<ArchivedTable> {
   const prefix = `data/${String(number).padStart(4, "0")}`;
-  const writer = new SegmentWriter({ dir, prefix, seal });
+  const writer = new SegmentWriter({ sink, prefix, seal });
   const rows = await copyOut(tx, copyStatement(table, base), async (piece) => {
     await writer.write(piece);
     onBytes(piece.length);
@@ -164,18 +160,15 @@ function copyStatement(table: CatalogTable, base: Manifest["base"]): string {
  * @param files in the order in which they are applied
  */
 export async function writeSchema(
-  dir: string,
+  sink: ArchiveSink,
   files: readonly { readonly name: string; readonly text: string }[],
 ): Promise<StoredFile[]> {
   const stored: StoredFile[] = [];
-  const folders = new Set(["sql", "sql/migrations", "sql/routines"]);
-  for (const { name } of files) folders.add(dirname(`sql/${name}`));
-  for (const folder of folders) await mkdir(join(dir, folder), { recursive: true, mode: 0o700 });
   for (const { name, text } of files) {
     const content = Buffer.from(text);
-    await writeDurably(join(dir, "sql", name), content);
-    stored.push({ path: `sql/${name}`, bytes: content.length, sha256: sha256(content) });
+    const path = `sql/${name}`;
+    await sink.put(path, content);
+    stored.push({ path, bytes: content.length, sha256: sha256(content) });
   }
-  for (const folder of folders) await syncFolder(join(dir, folder));
   return stored;
 }

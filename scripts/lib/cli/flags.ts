@@ -59,7 +59,7 @@ async function takesNextWord(word: string, next: string | undefined, definitions
     throw usageError(`${flag} is a switch and takes no value`, `Write ${flag} or leave it out.`);
   }
   if (value !== undefined) return false;
-  if (next === undefined || next.startsWith("-")) {
+  if (next === undefined || (next.startsWith("-") && next !== "-")) {
     throw usageError(`${flag} needs a value`, `Write ${flag}=<value>.`);
   }
   return true;

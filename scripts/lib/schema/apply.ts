@@ -6,12 +6,12 @@ import { checkStatements } from "./check.ts";
 import { createLedger, type LedgerEntry, planSchema, readLedger, type SchemaPlan } from "./ledger.ts";
 import { lockSchema, type SchemaLockOptions } from "./lock.ts";
 import { type ExpandedSql, expandPlaceholders, type Placeholders, placeholdersFor } from "./placeholders.ts";
-import { readSchema, type SchemaFile, schemaDir } from "./source.ts";
+import { readSchema, type SchemaFile } from "./source.ts";
 
 /** How to apply a schema. */
 export interface ApplyOptions extends SchemaLockOptions {
-  /** The folder with `migrations/`, `routines/` and `optional/`; the product's own when left out. */
-  readonly dir?: string;
+  /** The files of the schema; the product's own when left out. */
+  readonly files?: readonly SchemaFile[];
   /** Optional parts to apply too: names of files in `optional/`, without `.sql`. */
   readonly optional?: readonly string[];
   /** Called after each file that was applied. */
@@ -38,7 +38,7 @@ export interface ApplyResult {
  * `file:line:column`; files before the one that failed stay applied, that one left nothing
  */
 export async function applySchema(target: ConnectionTarget, options: ApplyOptions): Promise<ApplyResult> {
-  const files = await readSchema(options.dir ?? schemaDir);
+  const files = options.files ?? (await readSchema());
   await using work = connect(target, {
     applicationName: "cqrs-postgres schema apply",
     role: groupRoles.owner,

@@ -1,9 +1,10 @@
-import { findArchive, type ListedArchive, listArchives, markVerified } from "../archive/folder.ts";
+import { type ListedArchive, listArchives, markVerified } from "../archive/folder.ts";
 import type { Manifest } from "../archive/manifest.ts";
+import { type OpenArchive, openArchive } from "../archive/open.ts";
 import { verifyArchive, verifyDeeply } from "../archive/verify.ts";
 import { sealForReading } from "./archive-key.ts";
 import { backupsDir } from "./backup.ts";
-import { rehearseRestore, type SourceOptions } from "./restore.ts";
+import { type RestoreOptions, rehearseRestore } from "./restore.ts";
 import type { Stack, StackRun } from "./stack.ts";
 
 /** An archive as `backup list` tells of it. */
@@ -38,7 +39,7 @@ export async function listBackups(stack: Stack, from?: string): Promise<BackupEn
 }
 
 /** How thoroughly an archive is checked. */
-export interface VerifyOptions extends SourceOptions {
+export interface VerifyOptions extends Pick<RestoreOptions, "archive" | "from" | "keyFile"> {
   /** `quick`: sizes and digests; `deep`: decompressed and counted; `restored`: into a database that is dropped again. */
   readonly depth: VerifiedBackup["depth"];
 }
@@ -49,17 +50,22 @@ export interface VerifyOptions extends SourceOptions {
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11)
  */
 export async function verifyBackup(stack: Stack, options: VerifyOptions, run: StackRun): Promise<VerifiedBackup> {
-  const archive = await findArchive(options.from ?? backupsDir(stack), options.archive);
-  const manifest = await verifyTo(stack, archive, options, run);
-  await markVerified(archive, new Date());
-  return { archive, id: manifest.id, rows: countRows(manifest), depth: options.depth };
+  await using opened = await openArchive(options.from ?? backupsDir(stack), options.archive, run.signal);
+  const manifest = await verifyTo(stack, opened, options, run);
+  if (!opened.isUnpacked) await markVerified(opened.dir, new Date());
+  return { archive: opened.name, id: manifest.id, rows: countRows(manifest), depth: options.depth };
 }
 
-async function verifyTo(stack: Stack, dir: string, options: VerifyOptions, run: StackRun): Promise<Manifest> {
-  if (options.depth === "restored") return rehearseRestore(stack, options, run);
-  const manifest = await verifyArchive(dir);
-  if (options.depth === "quick") return manifest;
-  return verifyDeeply(dir, await sealForReading(stack, manifest, options.keyFile));
+async function verifyTo(
+  stack: Stack,
+  opened: OpenArchive,
+  { depth, keyFile }: VerifyOptions,
+  run: StackRun,
+): Promise<Manifest> {
+  if (depth === "restored") return rehearseRestore(stack, opened, keyFile, run);
+  const manifest = await verifyArchive(opened.dir);
+  if (depth === "quick") return manifest;
+  return verifyDeeply(opened.dir, await sealForReading(stack, manifest, keyFile));
 }
 
 function describe({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive): BackupEntry {

@@ -3,6 +3,8 @@ import { archiveBytes, archiveId, listArchives, publishArchive } from "../archiv
 import { lockArchives, lockHolderName } from "../archive/lock.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import type { Seal } from "../archive/seal.ts";
+import type { ArchiveSink } from "../archive/sink.ts";
+import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
 import { type Progress, readEventAt, writeArchive, writeSchema } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
@@ -20,6 +22,8 @@ import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
 export interface BackupOptions {
   /** The folder of archives; the stack's own when left out. */
   readonly to?: string | undefined;
+  /** A tar file in place of a folder; `-` for stdout. */
+  readonly output?: string | undefined;
   /** Only what is new since the last full archive in the folder. */
   readonly isIncremental?: boolean;
   readonly encryption?: EncryptionOptions;
@@ -28,6 +32,7 @@ export interface BackupOptions {
 
 /** An archive that was written. */
 export interface BackupResult {
+  /** Its folder or tar file; `-` for stdout. */
   readonly archive: string;
   readonly id: string;
   readonly database: string;
@@ -57,23 +62,25 @@ export async function createBackup(stack: Stack, options: BackupOptions, run: St
   const id = archiveId(target.database, new Date());
   try {
     const folder = options.to ?? backupsDir(stack);
+    const { output, onProgress } = options;
     const seal = await sealForWriting(stack, options.encryption ?? { isEncrypted: false, keyFile: undefined }, id);
     const candidates = options.isIncremental === true ? await listBases(folder, target.database) : undefined;
     let manifest: Manifest | undefined;
-    const archive = await publishArchive(folder, id, async (dir) => {
-      const { onProgress } = options;
-      manifest = await writeFromSnapshot(
-        stack,
-        target,
-        maintenance.sql,
-        { dir, id, seal, candidates, onProgress },
-        run,
-      );
-    });
+    const write = async (sink: ArchiveSink) => {
+      const to = { sink, id, seal, candidates, onProgress };
+      manifest = await writeFromSnapshot(stack, target, maintenance.sql, to, run);
+    };
+    const archive = output === undefined ? await publishArchive(folder, id, write) : await writeTar(output, id, write);
     return describeBackup(archive, manifest as unknown as Manifest);
   } catch (error) {
     throw explainConnectionError(error, target);
   }
+}
+
+async function writeTar(output: string, id: string, write: (sink: ArchiveSink) => Promise<void>): Promise<string> {
+  if (output !== standardStream) return publishTar(output, id, write);
+  await sendTar(write);
+  return output;
 }
 
 /** Full archives of the database, the newest first. */
@@ -105,7 +112,7 @@ async function chooseBase(sql: Sql, candidates: readonly Manifest[], fingerprint
 interface WriteTarget {
   readonly candidates: readonly Manifest[] | undefined;
   readonly onProgress: BackupOptions["onProgress"];
-  readonly dir: string;
+  readonly sink: ArchiveSink;
   readonly id: string;
   readonly seal: Seal;
 }
@@ -114,7 +121,7 @@ async function writeFromSnapshot(
   stack: Stack,
   target: ConnectionTarget,
   maintenance: Sql,
-  { dir, id, seal, candidates, onProgress }: WriteTarget,
+  { sink, id, seal, candidates, onProgress }: WriteTarget,
   run: StackRun,
 ): Promise<Manifest> {
   await using connection = connect(target, {
@@ -123,11 +130,12 @@ async function writeFromSnapshot(
     signal: run.signal,
   });
   const { sql } = connection;
-  const schema = await writeSchema(dir, await readAppliedFiles(sql));
-  const { fingerprint } = await fingerprintOfFiles(stack, maintenance, target, join(dir, "sql"), run);
+  const files = await readAppliedFiles(sql);
+  const schema = await writeSchema(sink, files);
+  const { fingerprint } = await fingerprintOfFiles(stack, maintenance, target, files, run);
   const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
   return await writeArchive(sql, {
-    dir,
+    sink,
     id,
     base: candidates === undefined ? null : await chooseBase(sql, candidates, fingerprint.hash),
     seal,
@@ -151,10 +159,10 @@ async function fingerprintOfFiles(
   stack: Stack,
   maintenance: Sql,
   target: ConnectionTarget,
-  sqlDir: string,
+  files: readonly SchemaFile[],
   run: StackRun,
 ) {
-  await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", sqlDir, run);
+  await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", files, run);
   return { fingerprint: scratch.fingerprint };
 }
 

@@ -7,7 +7,7 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles, readAdministrator } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
-import { readSchema, schemaDir } from "../schema/source.ts";
+import { optionalName, type SchemaFile, schemaDir } from "../schema/source.ts";
 import type { Stack, StackRun } from "./stack.ts";
 
 /** A database made from the migrations of a folder; it is dropped when it is disposed of, unless it was renamed. */
@@ -20,14 +20,14 @@ export interface PreparedDatabase extends AsyncDisposable {
  * Makes a database from files of SQL alone; what an earlier run left under its name goes first.
  *
  * @param maintenance a session in another database of the server, which holds the archives' lock
- * @param sqlDir the folder with `migrations/` and `routines/`
+ * @param files all of them are applied, optional ones too
  */
 export async function prepareDatabase(
   stack: Stack,
   maintenance: Sql,
   target: ConnectionTarget,
   purpose: TemporaryPurpose,
-  sqlDir: string,
+  files: readonly SchemaFile[],
   run: StackRun,
 ): Promise<PreparedDatabase> {
   const name = temporaryDatabase(target.database, purpose);
@@ -42,7 +42,7 @@ export async function prepareDatabase(
   await dropDatabase(maintenance, name);
   try {
     await ensureDatabase(maintenance, await readAdministrator(maintenance), name);
-    await applyAll(prepared, sqlDir, stack, run);
+    await applyAll(prepared, files, stack, run);
     return { target: prepared, fingerprint: await fingerprintOf(prepared, run), [Symbol.asyncDispose]: tryToDrop };
   } catch (error) {
     await tryToDrop();
@@ -50,13 +50,15 @@ export async function prepareDatabase(
   }
 }
 
-/** Applies the files of a folder, optional ones included: a folder of an archive has only what was applied. */
-async function applyAll(target: ConnectionTarget, dir: string, stack: Stack, run: StackRun): Promise<void> {
-  const files = await readSchema(dir);
-  const optional = files.filter(({ kind }) => kind === "optional");
+async function applyAll(
+  target: ConnectionTarget,
+  files: readonly SchemaFile[],
+  stack: Stack,
+  run: StackRun,
+): Promise<void> {
   await applySchema(target, {
-    dir,
-    optional: optional.map(({ name }) => name.slice("optional/".length, -".sql".length)),
+    files,
+    optional: files.filter(({ kind }) => kind === "optional").map(optionalName),
     timeoutMs: stack.config.timeoutMs,
     signal: run.signal,
     onWait: () => {},

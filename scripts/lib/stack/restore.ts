@@ -1,8 +1,8 @@
-import { dirname, join } from "node:path";
-import { findArchive } from "../archive/folder.ts";
+import { join } from "node:path";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
 import { lockArchives, lockHolderName } from "../archive/lock.ts";
 import { corrupt, type Manifest } from "../archive/manifest.ts";
+import { type OpenArchive, openArchive } from "../archive/open.ts";
 import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "../archive/swap.ts";
 import { verifyArchive } from "../archive/verify.ts";
 import type { Progress } from "../archive/write.ts";
@@ -13,6 +13,7 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
+import { readSchema } from "../schema/source.ts";
 import { sealForReading } from "./archive-key.ts";
 import { backupsDir } from "./backup.ts";
 import { checkNoDrift, fingerprintOf, type PreparedDatabase, prepareDatabase } from "./prepare.ts";
@@ -22,7 +23,7 @@ import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
 
 /** What to restore, and where to. */
 export interface RestoreOptions {
-  /** `latest`, a name in the folder of archives, or a path. */
+  /** `latest`, a name in the folder of archives, a path, or `-` for a tar stream from stdin. */
   readonly archive: string;
   /** The folder of archives; the stack's own when left out. */
   readonly from?: string | undefined;
@@ -72,7 +73,8 @@ export interface RestoreResult extends RestorePlan {
  * `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5); before the swap: `INVARIANT` (exit 11)
  */
 export async function restoreArchive(stack: Stack, options: RestoreOptions, run: StackRun): Promise<RestoreResult> {
-  const sources = await openSources(stack, options);
+  await using opened = await openArchive(options.from ?? backupsDir(stack), options.archive, run.signal);
+  const sources = await openSources(stack, opened, options.keyFile);
   const server = await administratorTarget(stack);
   const target = { ...server, database: options.into ?? server.database };
   await using maintenance = await connectForMaintenance(target, {
@@ -83,7 +85,7 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
     await lockArchives(maintenance.sql, target.database, run.signal);
     await checkRestorable(maintenance.sql, sources.archive.manifest);
     const state = await checkTarget(maintenance.sql, target, options.into !== undefined);
-    const plan = planOf(sources.archive, target, state, options);
+    const plan = planOf(opened.name, sources.archive, target, state, options);
     if (options.isDryRun) return { ...plan, isRestored: false, migrated: [], redacted: 0 };
     await options.confirm(plan);
     // Awaited: the connection with the lock is closed when this function returns.
@@ -99,13 +101,19 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
  *
  * @throws {ScriptError} what {@link restoreArchive} throws
  */
-export async function rehearseRestore(stack: Stack, options: SourceOptions, run: StackRun): Promise<Manifest> {
-  const { archive, base } = await openSources(stack, options);
+export async function rehearseRestore(
+  stack: Stack,
+  opened: OpenArchive,
+  keyFile: string | undefined,
+  run: StackRun,
+): Promise<Manifest> {
+  const { archive, base } = await openSources(stack, opened, keyFile);
   const target = await administratorTarget(stack);
   const applicationName = lockHolderName("backup verify");
   await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
   await lockArchives(maintenance.sql, target.database, run.signal);
-  await using scratch = await prepareDatabase(stack, maintenance.sql, target, "scratch", join(archive.dir, "sql"), run);
+  const files = await readSchema(join(archive.dir, "sql"));
+  await using scratch = await prepareDatabase(stack, maintenance.sql, target, "scratch", files, run);
   checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
   const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: () => {} };
   await load(scratch.target, archive, everything, run);
@@ -127,9 +135,6 @@ export async function dropKeptDatabases(stack: Stack, run: StackRun): Promise<st
   return names;
 }
 
-/** Which archive is meant, and how it is read. */
-export type SourceOptions = Pick<RestoreOptions, "archive" | "from" | "keyFile">;
-
 interface Sources {
   readonly archive: ArchiveSource;
   /** The full archive that it continues. */
@@ -137,27 +142,41 @@ interface Sources {
 }
 
 /** An archive that continues another one needs that beside it. */
-async function openSources(stack: Stack, { archive, from, keyFile }: SourceOptions): Promise<Sources> {
-  const dir = await findArchive(from ?? backupsDir(stack), archive);
+async function openSources(stack: Stack, opened: OpenArchive, keyFile: string | undefined): Promise<Sources> {
+  const archive = await openSource(stack, opened.dir, keyFile);
+  const { base } = archive.manifest;
+  return {
+    archive,
+    base: base === null ? undefined : await openBase(stack, join(opened.folder, base.id), base, keyFile),
+  };
+}
+
+async function openSource(stack: Stack, dir: string, keyFile: string | undefined): Promise<ArchiveSource> {
   const manifest = await verifyArchive(dir);
-  const source = { dir, manifest, seal: await sealForReading(stack, manifest, keyFile) };
-  if (manifest.base === null) return { archive: source, base: undefined };
-  const baseDir = join(dirname(dir), manifest.base.id);
-  const base = await verifyArchive(baseDir);
-  if (base.id !== manifest.base.id) throw corrupt(baseDir, `It is ${base.id}, not ${manifest.base.id}.`);
-  const seal = await sealForReading(stack, base, keyFile);
-  return { archive: source, base: { dir: baseDir, manifest: base, seal } };
+  return { dir, manifest, seal: await sealForReading(stack, manifest, keyFile) };
+}
+
+async function openBase(
+  stack: Stack,
+  dir: string,
+  { id }: { readonly id: string },
+  keyFile: string | undefined,
+): Promise<ArchiveSource> {
+  const source = await openSource(stack, dir, keyFile);
+  if (source.manifest.id === id) return source;
+  throw corrupt(dir, `It is ${source.manifest.id}, not ${id}.`);
 }
 
 function planOf(
-  { dir, manifest }: ArchiveSource,
+  name: string,
+  { manifest }: ArchiveSource,
   { database }: ConnectionTarget,
   state: TargetState,
   { isOldDropped }: RestoreOptions,
 ): RestorePlan {
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
   const kept = state.isThere && !isOldDropped && !state.isEmpty ? keptDatabase(database, new Date()) : null;
-  return { archive: dir, endedAt: manifest.endedAt, rows, database, eventsNow: state.events, kept };
+  return { archive: name, endedAt: manifest.endedAt, rows, database, eventsNow: state.events, kept };
 }
 
 const strangeCatalog = "The archive's migrations do not make the schema that its rows are of";
@@ -178,8 +197,8 @@ async function perform(
   options: RestoreOptions,
   run: StackRun,
 ): Promise<RestoreResult> {
-  const sqlDir = join(archive.dir, "sql");
-  await using prepared = await prepareDatabase(stack, maintenance, target, "restoring", sqlDir, run);
+  const files = await readSchema(join(archive.dir, "sql"));
+  await using prepared = await prepareDatabase(stack, maintenance, target, "restoring", files, run);
   checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, strangeCatalog);
   const { isOnlyEventStore, until, onProgress } = options;
   await load(prepared.target, archive, { base, isOnlyEventStore, until, onProgress }, run);

@@ -1,0 +1,65 @@
+import { createReadStream } from "node:fs";
+import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import process from "node:process";
+import { addAbortSignal, type Readable } from "node:stream";
+import { explainFileError } from "../cli/file-error.ts";
+import { findArchive } from "./folder.ts";
+import { standardStream, unpackTar } from "./tar.ts";
+
+/** An archive whose files can be read. */
+export interface OpenArchive extends AsyncDisposable {
+  /** Its path; `-` for stdin. */
+  readonly name: string;
+  /** The folder with its files. */
+  readonly dir: string;
+  /** Where the archive that it continues has to be. */
+  readonly folder: string;
+  /** A tar file is unpacked into a folder that is removed when this is disposed of. */
+  readonly isUnpacked: boolean;
+}
+
+/**
+ * Opens an archive: a folder as it is; a tar file, or what stdin brings, unpacked into a temporary folder that only its
+ * owner may enter.
+ *
+ * @param folder where archives are kept
+ * @param asked `latest`, a name in the folder, a path, or `-` for stdin
+ * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_CORRUPT` (exit 11)
+ */
+export async function openArchive(folder: string, asked: string, signal: AbortSignal): Promise<OpenArchive> {
+  if (asked === standardStream) return unpackTo({ name: asked, folder, label: "stdin" }, process.stdin, signal);
+  const name = await findArchive(folder, asked);
+  const beside = dirname(name);
+  if ((await stat(name)).isDirectory()) {
+    return { name, dir: name, folder: beside, isUnpacked: false, [Symbol.asyncDispose]: async () => {} };
+  }
+  return unpackTo({ name, folder: beside, label: basename(name) }, createReadStream(name), signal);
+}
+
+interface UnpackTarget {
+  readonly name: string;
+  readonly folder: string;
+  /** What the folder is called, as errors name it. */
+  readonly label: string;
+}
+
+async function unpackTo(
+  { name, folder, label }: UnpackTarget,
+  input: Readable,
+  signal: AbortSignal,
+): Promise<OpenArchive> {
+  const temporary = await mkdtemp(join(tmpdir(), "cqrs-postgres-archive-"));
+  const remove = () => rm(temporary, { recursive: true, force: true });
+  try {
+    const dir = join(temporary, label);
+    await mkdir(dir, { mode: 0o700 });
+    await unpackTar(addAbortSignal(signal, input), dir);
+    return { name, dir, folder, isUnpacked: true, [Symbol.asyncDispose]: remove };
+  } catch (error) {
+    await remove();
+    signal.throwIfAborted();
+    throw explainFileError(error, name);
+  }
+}

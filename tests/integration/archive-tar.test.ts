@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { test } from "node:test";
+import { packTar, unpackTar } from "modern-tar";
+import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { verifyBackup } from "../../scripts/lib/stack/archives.ts";
+import { append, placed } from "../support/append.ts";
+import { type ArchiveTest, withArchives } from "../support/archive.ts";
+import { readContent } from "../support/oracle.ts";
+import { runtimeCommand, testRounds } from "../support/runtime.ts";
+import { failure } from "../support/schema-folder.ts";
+import { silentRun } from "../support/stack.ts";
+
+const fill = (archives: ArchiveTest) =>
+  append(archives.database.sql, { events: Array.from({ length: 300 }, () => placed) });
+
+const verify = (archives: ArchiveTest, archive: string) =>
+  verifyBackup(archives.stack, { archive, from: undefined, keyFile: undefined, depth: "deep" }, silentRun);
+
+/** Temporary folders of unpacked archives. */
+const leftOver = async () => (await readdir(tmpdir())).filter((name) => name.startsWith("cqrs-postgres-archive-"));
+
+test("backup --output writes one tar file, and restore makes the same database of it", async () => {
+  await using archives = await withArchives();
+  const { database, folder } = archives;
+  await fill(archives);
+  const before = await readContent(database.admin);
+  const output = join(folder, "nightly.tar");
+  await writeFile(`${output}.cqrs_db-20260101T000000000Z.partial`, "of a run that was killed");
+  const { archive, rows } = await archives.backUp({ to: undefined, output });
+  assert.equal(archive, output);
+  assert.deepEqual(await readdir(folder), ["nightly.tar"]);
+  assert.equal((await stat(output)).mode & 0o777, 0o600);
+  assert.equal((await verify(archives, output)).rows, rows);
+  await fill(archives);
+  assert.equal((await archives.restore({ archive: output })).archive, output);
+  assert.deepEqual(await readContent(database.admin), before);
+  assert.deepEqual(await leftOver(), []);
+});
+
+test("backup --output replaces no file", async () => {
+  await using archives = await withArchives();
+  const output = join(archives.folder, "nightly.tar");
+  await writeFile(output, "something else");
+  const error = await failure(archives.backUp({ to: undefined, output }));
+  assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_EXISTS", 2]);
+  assert.equal(await readFile(output, "utf8"), "something else");
+  assert.deepEqual(await readdir(archives.folder), ["nightly.tar"]);
+});
+
+test("a damaged or truncated tar file is refused, or brings exactly what was written", async () => {
+  await using archives = await withArchives();
+  await fill(archives);
+  const output = join(archives.folder, "whole.tar");
+  await archives.backUp({ to: undefined, output });
+  const whole = await readFile(output);
+  const { id, rows } = await verify(archives, output);
+  const damaged = join(archives.folder, "damaged.tar");
+  for (let round = 0; round < testRounds(20); round++) {
+    const content = Buffer.from(whole);
+    const at = randomInt(content.length);
+    content[at] = (content[at] ?? 0) ^ (1 << randomInt(8));
+    await writeFile(damaged, content);
+    // Between files, and in the dates of their headers, a bit means nothing.
+    const found = await verify(archives, damaged).catch((error) => error);
+    if (found instanceof Error) assert.equal((found as { exitCode?: number }).exitCode, 11, `bit at ${at}: ${found}`);
+    else assert.deepEqual(found, { archive: damaged, id, rows, depth: "deep" }, `bit at ${at}`);
+  }
+  for (let round = 0; round < testRounds(10); round++) {
+    // The last kilobyte is the mark of the end.
+    const length = randomInt(whole.length - 1024);
+    await writeFile(damaged, whole.subarray(0, length));
+    assert.equal((await failure(verify(archives, damaged))).exitCode, 11, `${length} bytes`);
+  }
+  assert.deepEqual(await leftOver(), []);
+});
+
+const strangers = {
+  "a path that leads out of it": { name: "../outside", size: 1 },
+  "a path that leads out of it later": { name: "data/../../outside", size: 1 },
+  "an absolute path": { name: "/tmp/outside", size: 1 },
+  "a link": { name: "data/0001-000001.zst", size: 0, type: "symlink", linkname: "/etc/passwd" },
+  "a file that archives have not": { name: "run.sh", size: 1 },
+} as const;
+for (const [what, header] of Object.entries(strangers)) {
+  test(`a tar file with ${what} is refused, and nothing of it stays`, async () => {
+    await using archives = await withArchives();
+    const path = join(archives.folder, "strange.tar");
+    await writeFile(path, await packTar([{ header, ...(header.size === 0 ? {} : { body: "x" }) }]));
+    const error = await failure(archives.restore({ archive: path }));
+    assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_CORRUPT", 11]);
+    assert.match(error.why ?? "", /is no file of an archive/);
+    assert.deepEqual(await leftOver(), []);
+    assert.deepEqual(await readdir(archives.folder), ["strange.tar"]);
+  });
+}
+
+test("a tar file in which a file stands twice is refused", async () => {
+  await using archives = await withArchives();
+  const output = join(archives.folder, "whole.tar");
+  await archives.backUp({ to: undefined, output });
+  const entries = await unpackTar(await readFile(output));
+  const twice = join(archives.folder, "twice.tar");
+  await writeFile(twice, await packTar([...entries, ...entries.slice(0, 1)]));
+  assert.equal((await failure(verify(archives, twice))).code, "ARCHIVE_CORRUPT");
+});
+
+test("backup --output - has nothing but the archive on stdout, and restore - takes it from stdin", async () => {
+  await using archives = await withArchives();
+  const { database, folder } = archives;
+  await fill(archives);
+  const path = join(folder, "piped.tar");
+  runShell(archives, `"$@" backup --output - > ${path}`);
+  const into = `${database.name}_copy`;
+  try {
+    const { stdout } = runShell(archives, `cat ${path} | "$@" restore - --into ${into} --json`);
+    assert.equal(JSON.parse(stdout).data.archive, "-");
+    await using copy = connect({ ...database.administrator, database: into });
+    assert.deepEqual(await readContent(copy.sql), await readContent(database.admin));
+  } finally {
+    await database.admin.unsafe(`drop database if exists ${into} with (force)`);
+  }
+});
+
+test("backup --output - fails when nobody reads to the end", async () => {
+  await using archives = await withArchives();
+  await fill(archives);
+  const { stdout, stderr } = runShell(archives, `("$@" backup --output -; echo $? >&2) | head -c 100 | wc -c`);
+  assert.equal(stdout.trim(), "100");
+  assert.match(stderr, /Can't use stdout\n(.|\n)*\n9\n$/);
+});
+
+/** Runs a line of a shell, in which `"$@"` stands for the command line of the scripts. */
+function runShell({ database }: ArchiveTest, line: string) {
+  const { PATH = "", HOME = "", DENO_DIR = "" } = process.env;
+  const env = { PATH, HOME, CQRS_STACK_DIR: database.stackDir, POSTGRES_DB: database.name };
+  const words = ["-c", line, "sh", ...runtimeCommand("scripts/main.ts")];
+  const run = spawnSync("sh", words, { env: DENO_DIR === "" ? env : { ...env, DENO_DIR }, encoding: "utf8" });
+  assert.equal(run.status, 0, run.stdout + run.stderr);
+  return run;
+}
