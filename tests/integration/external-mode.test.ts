@@ -65,13 +65,18 @@ test("an administrator without superuser repairs what was damaged, and follows t
   const repaired = await runForData<BootstrapResult>(words, server.options);
   assert.equal(
     detailOf(repaired, "roles"),
-    "repaired role ext user, made ext user a member of cqrs_app, revoked cqrs_owner from ext user",
+    "repaired role ext user, revoked cqrs_owner from ext user, made ext user a member of cqrs_app",
   );
   assert.equal(detailOf(repaired, "database"), "repaired database ext.db ü");
   assert.equal(detailOf(repaired, "credentials"), "set ext user's password");
   assert.deepEqual(await readFacts(admin.sql), before);
   await assertAppends(await server.application());
 });
+
+async function makeTable(target: ConnectionTarget): Promise<void> {
+  await using application = connect(target);
+  await application.sql`create table read_model.made_by_application (id serial primary key)`;
+}
 
 test("an administrator without superuser backs up and restores; sessions that it may not end are named", async () => {
   await using server = await withBareCluster();
@@ -83,6 +88,7 @@ test("an administrator without superuser backs up and restores; sessions that it
     await using admin = connect(database);
     return await readContent(admin.sql);
   };
+  await makeTable(application);
   const archived = await content();
   await runForData(["backup"], server.options);
   await assertAppends(application);

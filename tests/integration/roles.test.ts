@@ -54,9 +54,10 @@ const damages: readonly (readonly [string, string, RegExp])[] = [
   ["the login a member of cqrs_owner", "grant cqrs_owner to cqrs_user", /^revoked cqrs_owner from cqrs_user$/],
   [
     "cqrs_app a member of cqrs_owner",
-    "grant cqrs_owner to cqrs_app with admin option",
-    /^revoked cqrs_owner from cqrs_app$/,
+    "revoke cqrs_app from cqrs_owner; grant cqrs_owner to cqrs_app with admin option",
+    /^revoked cqrs_owner from cqrs_app, made cqrs_owner a member of cqrs_app$/,
   ],
+  ["cqrs_owner no member of cqrs_app", "revoke cqrs_app from cqrs_owner", /^made cqrs_owner a member of cqrs_app$/],
   ["cqrs_app a login", "alter role cqrs_app login", /^repaired role cqrs_app$/],
   ["cqrs_owner a superuser that logs in", "alter role cqrs_owner superuser login", /^repaired role cqrs_owner$/],
   ["the database another's", "alter database cqrs_db owner to postgres", /^repaired database cqrs_db$/],
@@ -83,7 +84,7 @@ for (const [what, statement, reports] of damages) {
   test(`bootstrap() repairs and reports it when somebody made ${what}`, async () => {
     await using admin = await administrator();
     const before = await readFacts(admin.sql);
-    await admin.sql.unsafe(statement);
+    await admin.sql.unsafe(statement).simple();
     assert.notDeepEqual(await readFacts(admin.sql), before);
     const result = await run();
     assert.ok(result.isChanged);
@@ -104,7 +105,11 @@ test("bootstrap() revokes cqrs_owner from the login whoever granted it", async (
     .simple();
   const result = await run();
   assert.equal(detailOf(result, "roles"), "revoked cqrs_owner from cqrs_user");
-  assert.deepEqual((await readFacts(admin.sql)).memberships, ["cqrs_app to cqrs_user", "cqrs_owner to another"]);
+  assert.deepEqual((await readFacts(admin.sql)).memberships, [
+    "cqrs_app to cqrs_owner",
+    "cqrs_app to cqrs_user",
+    "cqrs_owner to another",
+  ]);
   await admin.sql.unsafe("drop role another");
 });
 

@@ -168,10 +168,10 @@ async function settleRedactions(tx: Sql): Promise<void> {
     from renumbered where renumbered.ctid = r.ctid`;
 }
 
-/** A sequence does not follow from the rows that drew from it. */
+/** A sequence does not follow from the rows that drew from it. One of the application's may have been left out. */
 async function setSequences(tx: Sql, { sequences }: Manifest): Promise<void> {
   for (const { schema, name, lastValue, isCalled } of sequences) {
-    await tx`select pg_catalog.setval(${qualified({ schema, name })}::regclass, ${lastValue}::bigint, ${isCalled})`;
+    await tx`select pg_catalog.setval(to_regclass(${qualified({ schema, name })}), ${lastValue}::bigint, ${isCalled})`;
   }
 }
 

@@ -2,16 +2,9 @@ import manifestOfPackage from "../../../package.json" with { type: "json" };
 import type { Sql } from "../postgres/connect.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readSequences, readTables } from "./catalog.ts";
 import { copyOut } from "./copy.ts";
-import {
-  type ArchivedTable,
-  formatVersion,
-  type Manifest,
-  manifestName,
-  type StoredFile,
-  serializeManifest,
-} from "./manifest.ts";
+import { type ArchivedTable, formatVersion, type Manifest, manifestName, serializeManifest } from "./manifest.ts";
 import type { Seal } from "./seal.ts";
-import { compressionLevel, SegmentWriter, sha256 } from "./segment.ts";
+import { compressionLevel, SegmentWriter } from "./segment.ts";
 import type { ArchiveSink } from "./sink.ts";
 
 /** How far a long transfer has come. */
@@ -26,16 +19,16 @@ export interface Progress {
 export interface WriteOptions {
   readonly sink: ArchiveSink;
   readonly id: string;
-  readonly base: Manifest["base"];
   readonly seal: Seal;
-  /** What {@link writeSchema} has written. */
-  readonly schema: readonly StoredFile[];
-  /** The fingerprint that these files give; the database must have the same. */
-  readonly checkFingerprint: (tx: Sql) => Promise<Manifest["fingerprint"]>;
+  /** Puts the files that made the schema into the sink, and checks that the schema is what they make. */
+  readonly putSchema: (tx: Sql) => Promise<SchemaFacts>;
   /** Taken before the snapshot: see `event_store.safe_position`. */
   readonly safePosition: string;
   readonly onProgress: (progress: Progress) => void;
 }
+
+/** What is known of a schema once it is in an archive. */
+export type SchemaFacts = Pick<Manifest, "schema" | "fingerprint" | "base">;
 
 interface Facts {
   readonly server: number;
@@ -54,13 +47,15 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     const tx = transaction as unknown as Sql;
     await tx.unsafe(copySettings).simple();
     const facts = await readFacts(tx);
-    const fingerprint = await options.checkFingerprint(tx);
-    const tables = await writeTables(tx, options);
+    const all = await readTables(tx);
+    await lockTables(tx, all);
+    const schema = await options.putSchema(tx);
+    const tables = await writeTables(tx, all, schema.base, options);
     const sequences = await readSequences(tx);
-    return { ...facts, fingerprint, tables, sequences, ...(await readLogEnd(tx, options.safePosition)) };
+    return { ...facts, ...schema, tables, sequences, ...(await readLogEnd(tx, options.safePosition)) };
   });
-  const { server, database, fingerprint, tables, sequences, safeEvent, lastPosition } = content;
-  const { sink, id, base, safePosition, seal } = options;
+  const { server, database, schema, fingerprint, base, tables, sequences, safeEvent, lastPosition } = content;
+  const { sink, id, safePosition, seal } = options;
   const manifest: Manifest = {
     format: formatVersion,
     id,
@@ -74,7 +69,7 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     safePosition,
     safeEvent,
     lastPosition,
-    schema: [...options.schema],
+    schema,
     tables,
     sequences,
     compression: { codec: "zstd", level: compressionLevel },
@@ -84,6 +79,17 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
   await sink.put(manifestName, Buffer.from(serializeManifest(manifest)));
   await sink.flush();
   return manifest;
+}
+
+/**
+ * Nobody drops, changes or rewrites a table before its turn has come. One that this role may not read is somebody's that
+ * the check of the schema is going to name.
+ */
+async function lockTables(tx: Sql, tables: readonly CatalogTable[]): Promise<void> {
+  const readable = await tx<{ name: string }[]>`
+    select name from jsonb_array_elements_text(${JSON.stringify(tables.map(qualified))}::text::jsonb) as name
+    where has_table_privilege(name, 'select')`;
+  for (const { name } of readable) await tx.unsafe(`lock table only ${name} in access share mode`);
 }
 
 async function readFacts(tx: Sql): Promise<Facts> {
@@ -107,10 +113,12 @@ export async function readEventAt(sql: Sql, position: string): Promise<string | 
   return row?.id ?? null;
 }
 
-async function writeTables(tx: Sql, options: WriteOptions): Promise<ArchivedTable[]> {
-  const tables = await readTables(tx);
-  // Nobody drops or rewrites one of them before its turn has come.
-  for (const table of tables) await tx.unsafe(`lock table only ${qualified(table)} in access share mode`);
+async function writeTables(
+  tx: Sql,
+  tables: readonly CatalogTable[],
+  base: Manifest["base"],
+  options: WriteOptions,
+): Promise<ArchivedTable[]> {
   const bytesTotal = tables.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const written: ArchivedTable[] = [];
   let bytesDone = 0;
@@ -119,7 +127,7 @@ async function writeTables(tx: Sql, options: WriteOptions): Promise<ArchivedTabl
       bytesDone += bytes;
       options.onProgress({ table: `${table.schema}.${table.name}`, bytesDone, bytesTotal });
     };
-    written.push(await writeTable(tx, table, index + 1, options, onBytes));
+    written.push(await writeTable(tx, table, index + 1, { base, ...options }, onBytes));
   }
   return written;
 }
@@ -128,7 +136,7 @@ async function writeTable(
   tx: Sql,
   table: CatalogTable,
   number: number,
-  { sink, seal, base }: WriteOptions,
+  { sink, seal, base }: WriteOptions & Pick<Manifest, "base">,
   onBytes: (bytes: number) => void,
 ): Promise<ArchivedTable> {
   const prefix = `data/${String(number).padStart(4, "0")}`;
@@ -152,23 +160,4 @@ function copyStatement(table: CatalogTable, base: Manifest["base"]): string {
       select from event_store.redaction
       where stream_id = event.stream_id and aggregate_version = event.aggregate_version)
   ) to stdout`;
-}
-
-/**
- * Writes the files that made the schema into an archive, as a folder that a schema can be applied from.
- *
- * @param files in the order in which they are applied
- */
-export async function writeSchema(
-  sink: ArchiveSink,
-  files: readonly { readonly name: string; readonly text: string }[],
-): Promise<StoredFile[]> {
-  const stored: StoredFile[] = [];
-  for (const { name, text } of files) {
-    const content = Buffer.from(text);
-    const path = `sql/${name}`;
-    await sink.put(path, content);
-    stored.push({ path, bytes: content.length, sha256: sha256(content) });
-  }
-  return stored;
 }

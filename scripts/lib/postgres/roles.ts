@@ -141,8 +141,9 @@ async function reconcileRoles(
   changes.push(...(await ensureRole(tx, login, validUntil)));
   if (!administrator.isSuperuser) changes.push(...(await ensureOwnerAccess(tx, administrator.name)));
   changes.push(...(await ensureStatisticsAccess(tx)));
-  changes.push(...(await ensureMembership(tx, login)));
   changes.push(...(await revokeOwner(tx, [login, groupRoles.app])));
+  // The owner backs up, and makes again, what applications made.
+  for (const member of [groupRoles.owner, login]) changes.push(...(await ensureMembership(tx, member)));
   return changes;
 }
 

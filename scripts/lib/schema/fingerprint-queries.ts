@@ -9,7 +9,7 @@ function notOfExtension(catalog: string, oid: string): string {
 /** @returns privileges in a stable order; those that nobody changed are spelled out, so that both forms are the same */
 function privileges(acl: string, kind: string, owner: string): string {
   return `(select string_agg(entry::text, ' ' order by entry::text collate "C")
-    from unnest(coalesce(${acl}, acldefault('${kind}', ${owner}))) as entry)`;
+    from unnest(coalesce(${acl}, acldefault(${kind}, ${owner}))) as entry)`;
 }
 
 const comment = (oid: string, catalog: string) => `obj_description(${oid}, '${catalog}')`;
@@ -25,7 +25,7 @@ const schemas = catalogQuery(
   [
     // The owner of public is another one in databases that were made by an older server.
     "case when n.nspname = 'public' then null else pg_get_userbyid(n.nspowner) end",
-    privileges("n.nspacl", "n", "n.nspowner"),
+    privileges("n.nspacl", "'n'", "n.nspowner"),
     comment("n.oid", "pg_namespace"),
   ],
   `from pg_namespace as n where ${ours} and ${notOfExtension("pg_namespace", "n.oid")}`,
@@ -46,7 +46,7 @@ const relations = catalogQuery(
     "c.relkind",
     "c.relpersistence",
     "pg_get_userbyid(c.relowner)",
-    `case when c.relkind = 'c' then null else ${privileges("c.relacl", "r", "c.relowner")} end`,
+    `case when c.relkind = 'c' then null else ${privileges("c.relacl", `case c.relkind when 'S' then 's'::"char" else 'r' end`, "c.relowner")} end`,
     "c.reloptions",
     "c.relrowsecurity",
     "c.relforcerowsecurity",
@@ -81,7 +81,7 @@ const columns = catalogQuery(
     "a.attcompression",
     "a.attcollation::regcollation::text",
     "pg_get_expr(d.adbin, d.adrelid)",
-    privileges("a.attacl", "c", "c.relowner"),
+    privileges("a.attacl", "'c'", "c.relowner"),
     "col_description(c.oid, a.attnum)",
   ],
   `from pg_attribute as a
@@ -138,7 +138,7 @@ const functions = catalogQuery(
     `(select jsonb_build_array(aggkind, aggtransfn::text, aggfinalfn::text, aggtranstype::regtype::text, agginitval)
       from pg_aggregate where aggfnoid = p.oid)`,
     "pg_get_userbyid(p.proowner)",
-    privileges("p.proacl", "f", "p.proowner"),
+    privileges("p.proacl", "'f'", "p.proowner"),
     comment("p.oid", "pg_proc"),
   ],
   `from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
@@ -151,7 +151,7 @@ const types = catalogQuery(
   [
     "t.typtype",
     "pg_get_userbyid(t.typowner)",
-    privileges("t.typacl", "T", "t.typowner"),
+    privileges("t.typacl", "'T'", "t.typowner"),
     comment("t.oid", "pg_type"),
     "(select array_agg(enumlabel::text order by enumsortorder) from pg_enum where enumtypid = t.oid)",
     `case when t.typtype = 'd' then jsonb_build_array(format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault,

@@ -1,20 +1,22 @@
 import { join } from "node:path";
+import { describeApplication } from "../archive/application.ts";
 import { archiveBytes, archiveId, listArchives, publishArchive } from "../archive/folder.ts";
 import { lockArchives, lockHolderName } from "../archive/lock.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import type { Seal } from "../archive/seal.ts";
 import type { ArchiveSink } from "../archive/sink.ts";
 import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
-import { type Progress, readEventAt, writeArchive, writeSchema } from "../archive/write.ts";
+import { type Progress, readEventAt, writeArchive } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/connection-error.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles } from "../postgres/roles.ts";
-import { readFingerprint } from "../schema/fingerprint.ts";
+import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { planSchema, readLedger } from "../schema/ledger.ts";
 import { readSchema, type SchemaFile } from "../schema/source.ts";
 import { type EncryptionOptions, sealForWriting } from "./archive-key.ts";
+import { type ArchivedSchema, putSchema } from "./archived-schema.ts";
 import { checkNoDrift, prepareDatabase } from "./prepare.ts";
 import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
 
@@ -95,9 +97,13 @@ async function listBases(folder: string, database: string): Promise<Manifest[]> 
  *
  * @throws {ScriptError} `NO_BASE` (exit 8)
  */
-async function chooseBase(sql: Sql, candidates: readonly Manifest[], fingerprint: string): Promise<Manifest["base"]> {
+async function chooseBase(
+  sql: Sql,
+  candidates: readonly Manifest[],
+  fingerprint: CatalogFingerprint,
+): Promise<Manifest["base"]> {
   for (const { id, safePosition, safeEvent, fingerprint: theirs } of candidates) {
-    const isContinued = theirs.hash === fingerprint && (await readEventAt(sql, safePosition)) === safeEvent;
+    const isContinued = isSameLog(theirs, fingerprint) && (await readEventAt(sql, safePosition)) === safeEvent;
     if (isContinued) return { id, safePosition };
   }
   throw new ScriptError({
@@ -107,6 +113,11 @@ async function chooseBase(sql: Sql, candidates: readonly Manifest[], fingerprint
     why: `Of ${candidates.length} in this folder none has this schema and this log.`,
     fix: "bun run backup",
   });
+}
+
+/** Of a base only the log is read: what the application made beside it may have changed. */
+function isSameLog(theirs: CatalogFingerprint, ours: CatalogFingerprint): boolean {
+  return !compareFingerprints(theirs, ours).some((difference) => / event_store\./.test(difference));
 }
 
 interface WriteTarget {
@@ -130,40 +141,35 @@ async function writeFromSnapshot(
     signal: run.signal,
   });
   const { sql } = connection;
-  const files = await readAppliedFiles(sql);
-  const schema = await writeSchema(sink, files);
-  const { fingerprint } = await fingerprintOfFiles(stack, maintenance, target, files, run);
   const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
   return await writeArchive(sql, {
     sink,
     id,
-    base: candidates === undefined ? null : await chooseBase(sql, candidates, fingerprint.hash),
     seal,
-    schema,
     safePosition: position?.safe ?? "0",
-    checkFingerprint: async (tx) => {
-      const actual = await readFingerprint(tx);
-      checkNoDrift(
-        fingerprint,
-        actual,
-        "The schema is not what its migrations make, and an archive would lose the rest",
-      );
-      return actual;
+    putSchema: async (tx) => {
+      const made = { files: await readAppliedFiles(tx), application: await describeApplication(tx) };
+      const fingerprint = await readFingerprint(tx);
+      checkNoDrift(await fingerprintOfSchema(stack, maintenance, target, made, run), fingerprint, strangeSchema);
+      const base = candidates === undefined ? null : await chooseBase(tx, candidates, fingerprint);
+      return { schema: await putSchema(sink, made), fingerprint, base };
     },
     onProgress,
   });
 }
 
+const strangeSchema = "The schema is not what its migrations make, and an archive would lose the rest";
+
 /** A database made for this alone tells what the files make. */
-async function fingerprintOfFiles(
+async function fingerprintOfSchema(
   stack: Stack,
   maintenance: Sql,
   target: ConnectionTarget,
-  files: readonly SchemaFile[],
+  schema: ArchivedSchema,
   run: StackRun,
-) {
-  await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", files, run);
-  return { fingerprint: scratch.fingerprint };
+): Promise<CatalogFingerprint> {
+  await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", schema, run);
+  return scratch.fingerprint;
 }
 
 /**

@@ -2,12 +2,14 @@ import { join } from "node:path";
 import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "../archive/swap.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { connectionFailure } from "../postgres/connection-error.ts";
 import { ensureDatabase } from "../postgres/database.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles, readAdministrator } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { optionalName, type SchemaFile, schemaDir } from "../schema/source.ts";
+import type { ArchivedSchema } from "./archived-schema.ts";
 import type { Stack, StackRun } from "./stack.ts";
 
 /** A database made from the migrations of a folder; it is dropped when it is disposed of, unless it was renamed. */
@@ -20,14 +22,14 @@ export interface PreparedDatabase extends AsyncDisposable {
  * Makes a database from files of SQL alone; what an earlier run left under its name goes first.
  *
  * @param maintenance a session in another database of the server, which holds the archives' lock
- * @param files all of them are applied, optional ones too
+ * @param schema all of its files are applied, optional ones too
  */
 export async function prepareDatabase(
   stack: Stack,
   maintenance: Sql,
   target: ConnectionTarget,
   purpose: TemporaryPurpose,
-  files: readonly SchemaFile[],
+  schema: ArchivedSchema,
   run: StackRun,
 ): Promise<PreparedDatabase> {
   const name = temporaryDatabase(target.database, purpose);
@@ -42,7 +44,8 @@ export async function prepareDatabase(
   await dropDatabase(maintenance, name);
   try {
     await ensureDatabase(maintenance, await readAdministrator(maintenance), name);
-    await applyAll(prepared, files, stack, run);
+    await applyAll(prepared, schema.files, stack, run);
+    await makeApplication(prepared, schema.application, run);
     return { target: prepared, fingerprint: await fingerprintOf(prepared, run), [Symbol.asyncDispose]: tryToDrop };
   } catch (error) {
     await tryToDrop();
@@ -64,6 +67,29 @@ async function applyAll(
     onWait: () => {},
     onNotice: (text) => run.reporter.verbose(text),
   });
+}
+
+/** What it can't make, such as a view that calls a function of the application's, is drift like what it does not describe. */
+async function makeApplication(target: ConnectionTarget, text: string, { signal }: StackRun): Promise<void> {
+  if (text === "") return;
+  await using connection = connect(target, {
+    applicationName: "cqrs-postgres schema of the application",
+    role: groupRoles.owner,
+    searchPath: "pg_catalog",
+    signal,
+  });
+  try {
+    await connection.sql.begin((tx) => tx.unsafe(text).simple());
+  } catch (error) {
+    if (connectionFailure(error) !== undefined) throw error;
+    throw new ScriptError({
+      code: "CATALOG_DRIFT",
+      exitCode: exitCodes.drift,
+      message: "What the application made can't be made again",
+      why: (error as Error).message,
+      fix: `Write a migration into ${join(schemaDir, "migrations")} that makes it.`,
+    });
+  }
 }
 
 /** Reads the fingerprint of a database. */

@@ -5,6 +5,7 @@ import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts
 import { groupRoles } from "../postgres/roles.ts";
 import { planSchema } from "../schema/ledger.ts";
 import { readSchema } from "../schema/source.ts";
+import { appliedFiles } from "./archived-schema.ts";
 
 /** What is there under the name that a restored database is to get. */
 export interface TargetState {
@@ -28,7 +29,7 @@ export async function checkRestorable(sql: Sql, manifest: Manifest): Promise<voi
   }
   const files = await readSchema();
   const known = new Set(files.map(({ name }) => name));
-  const archived = manifest.schema.map(({ path, sha256 }) => ({ name: path.slice("sql/".length), checksum: sha256 }));
+  const archived = appliedFiles(manifest.schema);
   const unknown = archived.filter(({ name }) => !name.startsWith("routines/") && !known.has(name));
   if (unknown.length > 0) throw newer(`These are not here: ${unknown.map(({ name }) => name).join(", ")}.`);
   // Throws for a migration that was edited since.

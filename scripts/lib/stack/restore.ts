@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { dropApplication } from "../archive/application.ts";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
 import { lockArchives, lockHolderName } from "../archive/lock.ts";
 import { corrupt, type Manifest } from "../archive/manifest.ts";
@@ -7,16 +8,17 @@ import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "..
 import { verifyArchive } from "../archive/verify.ts";
 import type { Progress } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { type Connection, type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/connection-error.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
+import type { CatalogFingerprint } from "../schema/fingerprint.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
-import { readSchema } from "../schema/source.ts";
 import { sealForReading } from "./archive-key.ts";
+import { readArchivedSchema } from "./archived-schema.ts";
 import { backupsDir } from "./backup.ts";
-import { checkNoDrift, fingerprintOf, type PreparedDatabase, prepareDatabase } from "./prepare.ts";
+import { checkNoDrift, fingerprintOf, prepareDatabase } from "./prepare.ts";
 import { redactRestored } from "./redact-restored.ts";
 import { checkRestorable, checkTarget, type TargetState } from "./restore-checks.ts";
 import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
@@ -112,12 +114,12 @@ export async function rehearseRestore(
   const applicationName = lockHolderName("backup verify");
   await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
   await lockArchives(maintenance.sql, target.database, run.signal);
-  const files = await readSchema(join(archive.dir, "sql"));
-  await using scratch = await prepareDatabase(stack, maintenance.sql, target, "scratch", files, run);
+  const schema = await readArchivedSchema(archive.dir);
+  await using scratch = await prepareDatabase(stack, maintenance.sql, target, "scratch", schema, run);
   checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
   const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: () => {} };
   await load(scratch.target, archive, everything, run);
-  await checkUnchanged(scratch, run);
+  await checkUnchanged(scratch.target, scratch.fingerprint, run);
   await checkInvariants(scratch.target, run);
   return archive.manifest;
 }
@@ -197,12 +199,14 @@ async function perform(
   options: RestoreOptions,
   run: StackRun,
 ): Promise<RestoreResult> {
-  const files = await readSchema(join(archive.dir, "sql"));
-  await using prepared = await prepareDatabase(stack, maintenance, target, "restoring", files, run);
+  const schema = await readArchivedSchema(archive.dir);
+  await using prepared = await prepareDatabase(stack, maintenance, target, "restoring", schema, run);
   checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, strangeCatalog);
   const { isOnlyEventStore, until, onProgress } = options;
+  // Tables of projections would be in the way of those that begin anew.
+  const fingerprint = isOnlyEventStore ? await withoutApplication(prepared.target, run) : prepared.fingerprint;
   await load(prepared.target, archive, { base, isOnlyEventStore, until, onProgress }, run);
-  await checkUnchanged(prepared, run);
+  await checkUnchanged(prepared.target, fingerprint, run);
   const migrated = options.isMigrated ? await migrate(prepared.target, stack, run) : [];
   let redacted = await redactRestored(maintenance, live, prepared.target, run);
   await checkInvariants(prepared.target, run);
@@ -219,8 +223,18 @@ async function perform(
   return { ...plan, isRestored: true, migrated, redacted };
 }
 
+async function withoutApplication(target: ConnectionTarget, run: StackRun): Promise<CatalogFingerprint> {
+  await using connection = connectAsOwner(target, run);
+  await connection.sql.begin((tx) => dropApplication(tx as unknown as Sql));
+  return await fingerprintOf(target, run);
+}
+
+function connectAsOwner(target: ConnectionTarget, { signal }: StackRun): Connection {
+  return connect(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
+}
+
 /** Every trigger is on again, every key is there. */
-async function checkUnchanged({ target, fingerprint }: PreparedDatabase, run: StackRun): Promise<void> {
+async function checkUnchanged(target: ConnectionTarget, fingerprint: CatalogFingerprint, run: StackRun): Promise<void> {
   checkNoDrift(fingerprint, await fingerprintOf(target, run), "The load has changed the schema");
 }
 
@@ -230,11 +244,7 @@ async function load(
   options: LoadOptions,
   run: StackRun,
 ): Promise<void> {
-  await using connection = connect(target, {
-    applicationName: lockHolderName("restore"),
-    role: groupRoles.owner,
-    signal: run.signal,
-  });
+  await using connection = connectAsOwner(target, run);
   await loadArchive(connection.sql, source, options);
 }
 
@@ -248,12 +258,8 @@ async function migrate(target: ConnectionTarget, stack: Stack, run: StackRun): P
   return applied;
 }
 
-async function checkInvariants(target: ConnectionTarget, { signal }: StackRun): Promise<void> {
-  await using connection = connect(target, {
-    applicationName: "cqrs-postgres restore",
-    role: groupRoles.owner,
-    signal,
-  });
+async function checkInvariants(target: ConnectionTarget, run: StackRun): Promise<void> {
+  await using connection = connectAsOwner(target, run);
   const violations = await readViolations(connection.sql);
   checkNoViolations(violations, "What was restored is not consistent; the database is as it was");
 }

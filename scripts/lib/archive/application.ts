@@ -1,0 +1,146 @@
+import type { Sql } from "../postgres/connect.ts";
+import { groupRoles } from "../postgres/roles.ts";
+import { qualified } from "./catalog.ts";
+
+/**
+ * Tables, views and sequences that the application made, such as those of projections, in the order of their making.
+ * A sequence of an identity column comes with its table.
+ */
+const made = `
+  select c.oid, c.relkind, c.relpersistence, c.reloptions, c.relacl, format('%I.%I', n.nspname, c.relname) as name
+  from pg_class as c
+  join pg_namespace as n on n.oid = c.relnamespace
+  where c.relowner = '${groupRoles.app}'::regrole
+    and c.relkind in ('r', 'v', 'm', 'S')
+    and c.relpersistence <> 't'
+    and not exists (
+      select from pg_depend where classid = 'pg_class'::regclass and objid = c.oid and deptype in ('i', 'e'))`;
+
+const options = `case when made.reloptions is null then '' else (
+  select format(' with (%s)', string_agg(format('%I = %L', option_name, option_value), ', '))
+  from pg_options_to_table(made.reloptions)) end`;
+
+/** What `create sequence` and an identity column take alike. */
+const sequenceOptions = `format('increment %s minvalue %s maxvalue %s start %s cache %s %s', seqincrement, seqmin, seqmax, seqstart,
+    seqcache, case when seqcycle then 'cycle' else 'no cycle' end)`;
+
+const sequences = `
+  select format('create sequence %s as %s %s', name, format_type(seqtypid, null), ${sequenceOptions})
+  from made join pg_sequence on seqrelid = oid order by oid`;
+
+const identity = `(
+    select format(' generated %s as identity (sequence name %s %s)', case attidentity when 'a' then 'always' else 'by default' end,
+      seqrelid::regclass, ${sequenceOptions})
+    from pg_depend join pg_sequence on seqrelid = objid
+    where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and refobjid = attrelid and refobjsubid = attnum
+      and deptype = 'i')`;
+
+const columns = `
+  select string_agg(
+    format('%I %s', attname, format_type(atttypid, atttypmod))
+      || case when attcollation <> typcollation then format(' collate %s', attcollation::regcollation) else '' end
+      || case when attidentity = '' then '' else ${identity} end
+      || case when adbin is null then '' when attgenerated = 's' then format(' generated always as (%s) stored', pg_get_expr(adbin, adrelid))
+        else format(' default %s', pg_get_expr(adbin, adrelid)) end
+      || case when attnotnull then ' not null' else '' end,
+    ', ' order by attnum)
+  from pg_attribute as a
+  join pg_type as t on t.oid = atttypid
+  left join pg_attrdef on adrelid = attrelid and adnum = attnum
+  where attrelid = made.oid and attnum > 0 and not attisdropped`;
+
+const tables = `
+  select format('create %stable %s (%s)%s', case relpersistence when 'u' then 'unlogged ' else '' end, name, (${columns}), ${options})
+  from made where relkind = 'r' order by oid`;
+
+/** A foreign key needs the key that it points to. */
+const constraints = `
+  select format('alter table %s add constraint %I %s', name, conname, pg_get_constraintdef(k.oid))
+  from made join pg_constraint as k on conrelid = made.oid
+  where contype in ('c', 'p', 'u', 'x', 'f') order by contype = 'f', k.oid`;
+
+const views = `
+  select format('create %s %s%s as %s', case relkind when 'v' then 'view' else 'materialized view' end, name, ${options}, rtrim(pg_get_viewdef(oid), ';'))
+  from made where relkind in ('v', 'm') order by oid`;
+
+const indexes = `
+  select pg_get_indexdef(indexrelid)
+  from made join pg_index on indrelid = oid
+  where not exists (select from pg_constraint where conindid = indexrelid) order by indexrelid`;
+
+const comments = `
+  select format('comment on %s %s is %L', kind, what, description)
+  from (
+    select case relkind when 'r' then 'table' when 'S' then 'sequence' when 'v' then 'view' else 'materialized view' end as kind,
+      name as what, obj_description(oid, 'pg_class') as description
+    from made
+    union all
+    select 'column', format('%s.%I', name, attname), col_description(oid, attnum)
+    from made join pg_attribute on attrelid = oid where attnum > 0
+    union all
+    select 'constraint', format('%I on %s', conname, name), obj_description(k.oid, 'pg_constraint')
+    from made join pg_constraint as k on conrelid = made.oid
+    union all
+    select 'index', format('%I.%I', nspname, relname), obj_description(i.oid, 'pg_class')
+    from made join pg_index on indrelid = made.oid
+    join pg_class as i on i.oid = indexrelid join pg_namespace as n on n.oid = i.relnamespace
+  ) as described
+  where description is not null order by kind, what`;
+
+const sequenceOwners = `
+  select format('alter sequence %s owned by %s.%I', name, refobjid::regclass, attname)
+  from made
+  join pg_depend on classid = 'pg_class'::regclass and objid = oid and deptype = 'a' and refclassid = 'pg_class'::regclass
+  join pg_attribute on attrelid = refobjid and attnum = refobjsubid
+  where relkind = 'S' order by oid`;
+
+const owners = `
+  select format('alter table %s owner to ${groupRoles.app}', name)
+  from made
+  where not exists (
+    select from pg_depend
+    where classid = 'pg_class'::regclass and objid = oid and deptype = 'a' and refclassid = 'pg_class'::regclass)
+  order by oid`;
+
+const grants = `
+  select format('grant %s on %s%s to %s%s', privilege_type, case relkind when 'S' then 'sequence ' else '' end, name,
+    case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
+    case when is_grantable then ' with grant option' else '' end)
+  from made cross join aclexplode(relacl)
+  where grantee <> '${groupRoles.app}'::regrole order by oid, grantee, privilege_type`;
+
+/**
+ * Describes the tables, views and sequences that the application made, as SQL that makes them again.
+ *
+ * Whoever makes them so compares the fingerprints of both schemas: what this does not describe, such as a trigger or a
+ * policy, is noticed by that.
+ *
+ * @param tx a transaction whose search path is `pg_catalog`, so that every name is qualified
+ * @returns statements, each with its semicolon; "" when there is nothing
+ */
+export async function describeApplication(tx: Sql): Promise<string> {
+  const statements: string[] = [];
+  for (const query of [sequences, tables, constraints, views, indexes, comments, sequenceOwners, owners, grants]) {
+    const rows = (await tx.unsafe(`with made as (${made}) ${query}`).values()) as unknown as [string][];
+    statements.push(...rows.map(([statement]) => `${statement};\n`));
+  }
+  return statements.join("");
+}
+
+/** Drops what {@link describeApplication} describes. */
+export async function dropApplication(tx: Sql): Promise<void> {
+  const relations = await tx.unsafe<{ kind: string; schema: string; name: string }[]>(`
+    select case made.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence' else 'table' end as kind,
+      nspname::text as schema, relname::text as name
+    from (${made}) as made join pg_class as c using (oid) join pg_namespace as n on n.oid = relnamespace
+    order by made.relkind = 'S', made.relkind = 'r', made.oid desc`);
+  const tables = relations.filter(({ kind }) => kind === "table").map(qualified);
+  for (const relation of relations.filter(({ kind }) => kind.endsWith("view"))) {
+    await tx.unsafe(`drop ${relation.kind} ${qualified(relation)}`);
+  }
+  // In one statement, as their foreign keys may form a circle.
+  if (tables.length > 0) await tx.unsafe(`drop table ${tables.join(", ")}`);
+  for (const relation of relations.filter(({ kind }) => kind === "sequence")) {
+    await tx.unsafe(`drop sequence if exists ${qualified(relation)}`);
+  }
+}
