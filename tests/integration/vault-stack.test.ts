@@ -214,23 +214,52 @@ vaultTest("secrets migrate copies what files have; the application keeps its pas
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
   const { password } = await stack.application();
+  await runForData(["backup", "--encrypt"], stack);
   const nowhere = await runScript(["secrets", "migrate"], stack);
   assert.deepEqual([nowhere.exitCode, /--secrets vault/.test(nowhere.stderr)], [2, true]);
   const env = administratorOf(vault);
   const migrated = await runForData<{ outcome: string }[]>(["secrets", "migrate"], { ...stack, env });
   assert.deepEqual(
     migrated.map(({ outcome }) => outcome),
-    ["copied", "copied"],
+    ["copied", "copied", "copied"],
   );
   assert.equal((await readStored(vault))["password"], password);
   const again = await runForData<{ outcome: string }[]>(["secrets", "migrate"], { ...stack, env });
   assert.deepEqual(
     again.map(({ outcome }) => outcome),
-    ["same", "same"],
+    ["same", "same", "same"],
   );
   const bootstrapped = await runForData<BootstrapResult>(["bootstrap"], { ...stack, env });
   assert.equal(bootstrapped.isChanged, false);
+  await runForData(["restore", "latest", "--yes"], { ...stack, env });
   await vault.request("POST", apiPath, { data: { ...(await readStored(vault)), password: "Another1" } });
   const kept = await runScript(["secrets", "migrate"], { ...stack, env });
   assert.match(kept.stdout, /different[\s\S]*Vault's values were kept/);
 });
+
+vaultTest(
+  "an archive is encrypted by a key in Vault, which the application may not read, and restored with it",
+  async () => {
+    const vault = await emptyVault();
+    await using stack = await makeTestStack();
+    await runForData(["bootstrap"], { ...stack, env: administratorOf(vault) });
+    const env = { VAULT_ADDR: vault.address };
+    const { archive } = await runForData<{ archive: string }>(["backup", "--encrypt"], { ...stack, env });
+    const { status, body } = await vault.request("GET", "secret/data/cqrs-spike/archive-key");
+    assert.equal(status, 200);
+    assert.match(body.data.data.key, /^[0-9a-f]{64}$/);
+    assert.deepEqual(await readdir(join(stack.stackDir, "secrets")), ["embedded"], "the superuser's alone");
+    await runForData(["restore", archive, "--yes"], { ...stack, env });
+    await runForData(["backup", "--encrypt", "--incremental"], { ...stack, env });
+
+    const { body: login } = await vault.request("POST", "auth/approle/login", await takeAppRole(vault, stack), "");
+    const token = login.auth.client_token;
+    assert.equal((await vault.request("GET", "secret/data/cqrs-spike/archive-key", undefined, token)).status, 403);
+
+    const gone = await runScript(["restore", "latest", "--yes"], {
+      ...stack,
+      env: { VAULT_ADDR: "http://127.0.0.1:9" },
+    });
+    assert.equal(gone.exitCode, 3, gone.stderr);
+  },
+);

@@ -18,6 +18,7 @@ export const secretContract = {
   paths: {
     application: "secret/cqrs-spike/database",
     applicationLocal: "secret/cqrs-spike/database-local",
+    archiveKey: "secret/cqrs-spike/archive-key",
     superuser: "embedded/superuser",
   },
   /** Spring's four, then what other languages like. */

@@ -8,6 +8,8 @@ export const secretPaths = {
   application: "secret/cqrs-spike/database",
   /** The same for programs on the host, where the server has another address for them. */
   applicationLocal: "secret/cqrs-spike/database-local",
+  /** The key that archives are encrypted by; applications may not read it. */
+  archiveKey: "secret/cqrs-spike/archive-key",
   /** The embedded server's superuser; always in the file store, so that an emptied Vault locks nobody out. */
   superuser: "embedded/superuser",
 } as const;

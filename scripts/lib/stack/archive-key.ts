@@ -4,11 +4,8 @@ import type { Manifest } from "../archive/manifest.ts";
 import { makeSeal, noSeal, type Seal, wrongKey } from "../archive/seal.ts";
 import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { requireKey } from "../secrets/application-secret.ts";
+import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import type { Stack } from "./stack.ts";
-
-/** Where the key for archives is in the secret store. */
-export const archiveKeyPath = "embedded/archive-key";
 
 /** How an archive is to be encrypted. */
 export interface EncryptionOptions {
@@ -26,8 +23,8 @@ export async function sealForWriting(stack: Stack, options: EncryptionOptions, a
   const { isEncrypted, keyFile } = options;
   if (keyFile !== undefined) return makeSeal(await readKeyFile(keyFile), archiveId);
   if (!isEncrypted) return noSeal;
-  const { data } = await stack.secrets.ensure(archiveKeyPath, () => ({ key: randomBytes(32).toString("hex") }));
-  return makeSeal(requireKey(data, "key", archiveKeyPath), archiveId);
+  const { data } = await stack.secrets.ensure(secretPaths.archiveKey, () => ({ key: randomBytes(32).toString("hex") }));
+  return makeSeal(requireKey(data, "key", secretPaths.archiveKey), archiveId);
 }
 
 /**
@@ -51,9 +48,9 @@ async function readKeyFile(file: string): Promise<string> {
 }
 
 async function readStoredKey(stack: Stack): Promise<string> {
-  const secret = await stack.secrets.read(archiveKeyPath);
-  if (secret === undefined) throw noKey(`The secret store has no ${archiveKeyPath}.`);
-  return requireKey(secret.data, "key", archiveKeyPath);
+  const secret = await stack.secrets.read(secretPaths.archiveKey);
+  if (secret === undefined) throw noKey(`The secret store has no ${secretPaths.archiveKey}.`);
+  return requireKey(secret.data, "key", secretPaths.archiveKey);
 }
 
 function noKey(why: string): ScriptError {

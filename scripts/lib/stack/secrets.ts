@@ -94,7 +94,7 @@ export async function migrateSecrets(found: Stack, run: StackRun): Promise<reado
 export async function copySecrets(stack: Stack): Promise<readonly MigratedSecret[]> {
   const files = openFileStore(stack.config);
   const migrated: MigratedSecret[] = [];
-  for (const path of applicationPaths) {
+  for (const path of [...applicationPaths, secretPaths.archiveKey]) {
     const source = await files.read(path);
     if (source === undefined) {
       migrated.push({ path, outcome: "absent" });
