@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -71,9 +71,7 @@ test("a backup onto a full disk says so and leaves nothing; with room it succeed
   const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "none", folder]);
   if (mounted.status !== 0) return t.skip("a small file system can't be mounted here");
   try {
-    const events = Array.from({ length: 200 }, () => ({ ...placed, event_data: { noise: noise(20_000) } }));
-    await using administrator = connect(await stack.administrator());
-    await append(administrator.sql, { events });
+    await appendNoise(stack, 200);
     const run = await runScript(["backup", "--to", folder], stack);
     assert.equal(run.exitCode, 9, run.stderr);
     assert.match(run.stderr, /The disk is full/);
@@ -86,11 +84,50 @@ test("a backup onto a full disk says so and leaves nothing; with room it succeed
   }
 });
 
+test("a restore onto a full disk says so and leaves the database as it was; with room it succeeds", async (t) => {
+  await using stack = await makeTestStack();
+  const folder = join(stack.stackDir, "postgres");
+  await mkdir(folder);
+  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=2g", "none", folder]);
+  if (mounted.status !== 0) return t.skip("a small file system can't be mounted here");
+  try {
+    await runForData(["bootstrap"], stack);
+    for (let count = 0; count < 20; count++) await appendNoise(stack, 100);
+    const archives = join(stack.stackDir, "archives");
+    await runForData(["backup", "--to", archives], stack);
+    const live = await contentOf(stack);
+    const { blocks, bfree, bsize } = await statfs(folder);
+    const roomFor = (bytes: number) => Math.ceil((blocks - bfree) * bsize + bytes);
+    spawnSync("mount", ["-o", `remount,size=${roomFor(30_000_000)}`, folder]);
+    const words = ["restore", "latest", "--from", archives, "--yes"];
+    const run = await runScript(words, stack);
+    // The server itself ends where it is the write-ahead log that finds no room.
+    const outcome = run.exitCode === 9 ? /The disk of the PostgreSQL server is full/ : /Can't use postgres/;
+    assert.match(run.stderr, outcome);
+    assert.ok(run.exitCode === 9 || run.exitCode === 3, `${run.exitCode}`);
+    spawnSync("mount", ["-o", "remount,size=2g", folder]);
+    await runForData(["bootstrap"], stack);
+    assert.deepEqual(await contentOf(stack), live);
+    await runForData([...words, "--drop-old"], stack);
+    assert.deepEqual(await contentOf(stack), live);
+    await runForData(["stop"], stack);
+  } finally {
+    spawnSync("umount", ["-l", folder]);
+  }
+});
+
 async function bootstrapped(): Promise<TestStack> {
   const stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
   for (let count = 0; count < 20; count++) await appendOne(stack);
   return stack;
+}
+
+/** Appends so many events of 20,000 bytes that can't be compressed. */
+async function appendNoise(stack: TestStack, count: number): Promise<void> {
+  const events = Array.from({ length: count }, () => ({ ...placed, event_data: { noise: noise(20_000) } }));
+  await using application = connect(await stack.application());
+  await append(application.sql, { events });
 }
 
 async function appendOne(stack: TestStack): Promise<void> {

@@ -23,8 +23,12 @@ export interface SegmentTarget {
   readonly seal: Seal;
 }
 
-/** Cuts a stream into segments; one is compressed and written while the next is gathered. */
-export class SegmentWriter {
+/**
+ * Cuts a stream into segments; one is compressed and written while the next is gathered.
+ *
+ * Once it is disposed of nothing is being written any more, also when the stream broke off.
+ */
+export class SegmentWriter implements AsyncDisposable {
   readonly #target: SegmentTarget;
   readonly #segments: Segment[] = [];
   #pieces: Buffer[] = [];
@@ -48,6 +52,10 @@ export class SegmentWriter {
     if (this.#gathered > 0) await this.#flush();
     await this.#writing;
     return this.#segments;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#writing.catch(() => {});
   }
 
   async #flush(): Promise<void> {

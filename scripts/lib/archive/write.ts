@@ -140,7 +140,7 @@ async function writeTable(
   onBytes: (bytes: number) => void,
 ): Promise<ArchivedTable> {
   const prefix = `data/${String(number).padStart(4, "0")}`;
-  const writer = new SegmentWriter({ sink, prefix, seal });
+  await using writer = new SegmentWriter({ sink, prefix, seal });
   const rows = await copyOut(tx, copyStatement(table, base), async (piece) => {
     await writer.write(piece);
     onBytes(piece.length);

@@ -40,12 +40,15 @@ export function isServerAway(error: unknown): boolean {
   return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
 }
 
+const diskFull = "53100";
+
 /**
- * Makes an error for people of one that the driver threw while connecting.
+ * Makes an error for people of one that the driver threw while connecting, or that says that the server's disk is full.
  *
  * @returns the error to throw in its place: the same one when it has nothing to do with the connection
  */
 export function explainConnectionError(error: unknown, target: ConnectionTarget): unknown {
+  if (errorCode(error) === diskFull) return serverDiskFull(error as Error);
   const failure = connectionFailure(error);
   if (failure === undefined) return error;
   const why = `${(error as Error).message} (${errorCode(error)})`;
@@ -64,6 +67,16 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
     message: `Can't use ${maskedUrl(target)}`,
     why,
     fix: "bun run bootstrap",
+  });
+}
+
+function serverDiskFull({ message }: Error): ScriptError {
+  return new ScriptError({
+    code: "SERVER_DISK_FULL",
+    exitCode: exitCodes.prerequisite,
+    message: "The disk of the PostgreSQL server is full",
+    why: message,
+    fix: "Free some space there, then run this again.",
   });
 }
 
