@@ -4,7 +4,7 @@ import { type Lease, takeLease } from "./lease.ts";
 import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectionStatus } from "./projection.ts";
 import { handleShare, refreshProjection, type Share } from "./projection-batch.ts";
 import { changePartitions, findServingVersion, type ReplacedVersion, swapVersions } from "./projection-version.ts";
-import { type LogPage, readLog } from "./read.ts";
+import { type ReadLogOptions, readPages } from "./read.ts";
 
 /** How long to wait between looks when nothing was announced: short after something came, longer and longer after. */
 const waitMs = { shortest: 20, longest: 250 } as const;
@@ -20,13 +20,8 @@ interface Progress {
   replaced: (ReplacedVersion & { readonly position: bigint }) | undefined;
 }
 
-/** A page, and how many wake-ups were heard before it was read. */
-interface HeardPage extends LogPage {
-  readonly heard: number;
-}
-
 /**
- * Reads the log for a projection and hands it to the partitions, a page after the other: the next one is read while one
+ * Reads the log for a projection and hands it to the partitions, a page after the other: the next ones are read while one
  * is handled. It is read outside of the transactions that handle it; events don't change, and the token decides whose
  * batch counts.
  */
@@ -37,44 +32,31 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
     isStale: true,
     replaced: undefined,
   };
+  const { store, signal, stopsWhenCaughtUp } = run;
   let idleMs: number = waitMs.shortest;
-  let next = readPage(run, lowest(progress.positions));
-  while (!run.signal.aborted) {
-    const page = await next;
-    const reached = checkpointPosition(page.checkpoint);
-    if (!page.isAtEnd) next = readPage(run, reached);
-    await handlePage(run, lease, progress, page.events, reached);
-    if (page.events.length > 0) idleMs = waitMs.shortest;
-    if (!page.isAtEnd) continue;
+  while (!signal.aborted) {
+    // In this order: what is announced after the count ends a wait that begins with it, what was before is read.
+    if (!stopsWhenCaughtUp) await store.wakeUps.listen();
+    const heard = store.wakeUps.count;
+    for await (const page of readPages(store.sql, pageOptions(run, lowest(progress.positions)))) {
+      if (signal.aborted) return "stopped";
+      await handlePage(run, lease, progress, page.events, checkpointPosition(page.checkpoint));
+      if (page.events.length > 0) idleMs = waitMs.shortest;
+    }
+    if (signal.aborted) break;
     if (await settle(run, lease, progress)) {
-      if (run.stopsWhenCaughtUp) return "caught-up";
-      await run.store.wakeUps.wait(page.heard, idleMs, AbortSignal.any([run.signal, lease.lost]));
+      if (stopsWhenCaughtUp) return "caught-up";
+      await store.wakeUps.wait(heard, idleMs, AbortSignal.any([signal, lease.lost]));
       idleMs = Math.min(idleMs * 2, waitMs.longest);
     }
     lease.lost.throwIfAborted();
-    next = readPage(run, reached);
   }
   return "stopped";
 }
 
-/** In this order: what is announced after the count ends a wait that begins with it, what was before is read. */
-async function readAnnounced(run: ProjectionRun, after: bigint): Promise<HeardPage> {
-  const { store, batchSize, events, stopsWhenCaughtUp } = run;
-  if (!stopsWhenCaughtUp) await store.wakeUps.listen();
-  const heard = store.wakeUps.count;
-  const filter = {
-    ...(events === undefined ? {} : { eventTypes: events }),
-    maxCount: batchSize,
-    upcasters: store.upcasters,
-  };
-  return { ...(await readLog(store.sql, { after: makeCheckpoint(after), ...filter })), heard };
-}
-
-/** A page that nobody comes for any more may fail unheard. */
-function readPage(run: ProjectionRun, after: bigint): Promise<HeardPage> {
-  const page = readAnnounced(run, after);
-  page.catch(() => undefined);
-  return page;
+function pageOptions({ store, batchSize, events }: ProjectionRun, after: bigint): ReadLogOptions {
+  const filter = events === undefined ? {} : { eventTypes: events };
+  return { ...filter, after: makeCheckpoint(after), maxCount: batchSize, upcasters: store.upcasters };
 }
 
 async function handlePage(

@@ -82,7 +82,7 @@ export async function* readStream<Event extends DomainEvent = DomainEvent>(
 /**
  * Reads the log of all streams from a checkpoint to where it is complete now, in the order of positions.
  *
- * No event is lost or repeated, whatever is being appended meanwhile. The next page is fetched while the events of one
+ * No event is lost or repeated, whatever is being appended meanwhile. Up to two pages are fetched while the events of one
  * are handled, and no further.
  */
 export async function* readAll<Event extends DomainEvent = DomainEvent>(
@@ -100,12 +100,13 @@ export async function* readAll<Event extends DomainEvent = DomainEvent>(
 }
 
 /**
- * Reads the log page by page to where it is complete.
+ * Reads the log page by page to where it is complete, the last one being at its end; what subscriptions and projections
+ * are made of. Up to two pages are fetched while one is handled.
  *
  * Where to go on is known when a page has come. But in a log without filters and without wide gaps, pages can be ranges
  * of positions, so that the next one is under way on another connection while this one is still coming.
  */
-async function* readPages(sql: Sql, options: ReadLogOptions): AsyncGenerator<LogPage, void, void> {
+export async function* readPages(sql: Sql, options: ReadLogOptions): AsyncGenerator<LogPage, void, void> {
   const width = BigInt(options.maxCount);
   const isFiltered = options.eventTypes !== undefined || options.aggregateTypes !== undefined;
   const fetch = (after: Checkpoint, upTo?: bigint) =>
@@ -135,7 +136,7 @@ export interface ReadLogOptions extends LogFilter {
 }
 
 /**
- * Reads one page of the log; what subscriptions and projections are made of.
+ * Reads one page of the log.
  *
  * One statement, but the end of the log is asked for before `read_all` takes the snapshot it reads with. Where fewer
  * events come than were asked for, there are no others up to that end, and the reader goes on from there.

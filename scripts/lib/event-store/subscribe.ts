@@ -2,7 +2,7 @@ import { isServerAway } from "../postgres/connection-error.ts";
 import { logStart } from "./checkpoint.ts";
 import type { EventStore } from "./connection.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
-import { type LogFilter, type LogPage, readLog } from "./read.ts";
+import { type LogFilter, readPages } from "./read.ts";
 
 /** What to subscribe to. */
 export interface SubscribeOptions extends LogFilter {
@@ -25,8 +25,8 @@ export interface EventBatch<Event extends DomainEvent = DomainEvent> {
 const waitMs = { shortest: 20, longest: 250 } as const;
 
 /**
- * Follows the log from a checkpoint on, as long as the signal lets it: no event is lost or repeated, and the next ones
- * are read when the consumer asks for them.
+ * Follows the log from a checkpoint on, as long as the signal lets it: no event is lost or repeated. Up to two batches
+ * are fetched while the consumer handles one, and no further.
  *
  * A lost connection is waited out. Events are announced by those who append through this package; others are found
  * within 250 ms.
@@ -37,33 +37,31 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   store: EventStore,
   options: SubscribeOptions = {},
 ): AsyncGenerator<EventBatch<Event>, void, void> {
+  const { signal } = options;
+  const isEnded = () => signal?.aborted === true;
   let after = options.after ?? logStart;
   let idleMs: number = waitMs.shortest;
-  while (options.signal?.aborted !== true) {
+  while (!isEnded()) {
     // In this order: what is announced from here on ends the wait below, what was before is read now.
     await store.wakeUps.listen();
     const { count } = store.wakeUps;
-    const page = await readPage(store, after, options);
-    if (page !== undefined && page.events.length > 0) {
-      after = page.checkpoint;
-      idleMs = waitMs.shortest;
-      yield { events: page.events as readonly RecordedEvent<Event>[], checkpoint: after };
-      if (!page.isAtEnd) continue;
+    try {
+      for await (const page of readPages(store.sql, pageOptions(store, after, options))) {
+        after = page.checkpoint;
+        if (page.events.length === 0) continue;
+        idleMs = waitMs.shortest;
+        yield { events: page.events as readonly RecordedEvent<Event>[], checkpoint: after };
+        if (isEnded()) return;
+      }
+    } catch (error) {
+      if (!isServerAway(error) || isEnded()) throw error;
+      await store.wakeUps.lost();
     }
-    after = page?.checkpoint ?? after;
-    await store.wakeUps.wait(count, idleMs, options.signal);
+    await store.wakeUps.wait(count, idleMs, signal);
     idleMs = Math.min(idleMs * 2, waitMs.longest);
   }
 }
 
-/** @returns undefined when the server is away */
-async function readPage(store: EventStore, after: Checkpoint, options: SubscribeOptions): Promise<LogPage | undefined> {
-  try {
-    const maxCount = options.batchSize ?? 500;
-    return await readLog(store.sql, { ...options, after, maxCount, upcasters: store.upcasters });
-  } catch (error) {
-    if (!isServerAway(error) || options.signal?.aborted === true) throw error;
-    await store.wakeUps.lost();
-    return undefined;
-  }
+function pageOptions({ upcasters }: EventStore, after: Checkpoint, { batchSize, ...filter }: SubscribeOptions) {
+  return { ...filter, after, maxCount: batchSize ?? 500, upcasters };
 }
