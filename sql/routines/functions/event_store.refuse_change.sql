@@ -11,6 +11,7 @@ begin
   raise exception using
     errcode = 'UE006',
     message = format('events are immutable: %s of %I.%I is refused', lower(tg_op), tg_table_schema, tg_table_name),
+    detail = json_build_object('operation', lower(tg_op), 'schema', tg_table_schema, 'table', tg_table_name)::text,
     hint = 'Append an event that corrects the earlier one; where the law wants data erased, see event_store.redact_event.';
 end
 $$;
