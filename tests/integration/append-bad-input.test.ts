@@ -115,6 +115,7 @@ const elementCases: readonly (readonly [string, string])[] = [
   ["[]", "an append of the batch is not a JSON object"],
   ["{}", "the aggregate type is missing"],
   [element(given()).replace("events", "event"), "an append of the batch has an unknown key; it may have"],
+  [element(given()).replace("{", '{"extra":1,'), "an append of the batch has an unknown key; it may have"],
   [element(given({ id: "17" })), "the aggregate id is not a UUID"],
   [element(given()).replace("{", '{"stream_id":"17",'), "the stream id is not a UUID"],
   [element(given()).replace("{", `{"stream_id":"${randomUUID()}",`), "is not the id of the stream of Order"],

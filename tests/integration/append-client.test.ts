@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { appendEvents } from "../../scripts/lib/event-store/append.ts";
+import { type AppendResult, appendEvents } from "../../scripts/lib/event-store/append.ts";
 import type { EventStore } from "../../scripts/lib/event-store/connection.ts";
 import {
   DuplicateEvent,
@@ -69,6 +69,24 @@ test("appendEvents() stores events with all that is said of them, and tells wher
     lastPosition: rows[1]?.["global_position"],
     isDuplicate: false,
   });
+});
+
+test("calls for one aggregate that await none of each other keep their order, whatever goes beside them", async () => {
+  const order = newOrder();
+  const [large, small] = [{ note: "x".repeat(20_000) }, {}];
+  const results: Promise<AppendResult>[] = [];
+  for (let call = 0; call < 200; call++) {
+    const data = { ...orderPlaced.data, ...(call % 3 === 0 ? large : small) };
+    results.push(appendEvents(store, order, [{ ...orderPlaced, data }]));
+    // What has collected is worth a batch of its own again and again.
+    results.push(appendEvents(store, newOrder(), [{ ...orderPlaced, data: { ...orderPlaced.data, ...large } }]));
+    if (call % 20 === 0) await new Promise((done) => setTimeout(done, 1));
+  }
+  const versions = (await Promise.all(results)).filter(({ streamId }) => streamId === streamIdOf(order));
+  assert.deepEqual(
+    versions.map(({ lastVersion }) => lastVersion),
+    Array.from({ length: 200 }, (_, index) => index + 1),
+  );
 });
 
 test("appendEvents() makes an error of a class of each refusal", async () => {
