@@ -125,11 +125,19 @@ const elementCases: readonly (readonly [string, string])[] = [
 ];
 
 test("append_batch() says of each element why it can't be used, and appends the others", async () => {
-  const appends = elementCases.flatMap(([bad]) => [bad, element(given())]);
-  const answers = await appendBatch(database.sql, appends);
-  for (const [index, [bad, sentence]] of elementCases.entries()) {
+  await assertEachRefused(elementCases);
+  for (const one of elementCases) await assertEachRefused([one]);
+});
+
+/** Each stands beside an element that can be used, in one batch. */
+async function assertEachRefused(cases: typeof elementCases): Promise<void> {
+  const answers = await appendBatch(
+    database.sql,
+    cases.flatMap(([bad]) => [bad, element(given())]),
+  );
+  for (const [index, [bad, sentence]] of cases.entries()) {
     assert.equal(answers[2 * index]?.sqlstate, "UE007", bad);
     assert.ok(answers[2 * index]?.message?.includes(sentence), `${bad}: ${answers[2 * index]?.message}`);
     assert.deepEqual([answers[2 * index + 1]?.sqlstate, answers[2 * index + 1]?.first_version], [null, 1]);
   }
-});
+}
