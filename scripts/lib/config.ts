@@ -50,6 +50,8 @@ export interface Config {
   readonly port: number | undefined;
   /** The port of this host by which programs outside the server's network reach it. Undefined: the server's own. */
   readonly localPort: number | undefined;
+  /** Which of the application's secrets is read: with the address for the server's network, or for this host. */
+  readonly applicationSecret: "database" | "database-local";
   /** Undefined: what the stack remembers, else `cqrs_db`. */
   readonly database: string | undefined;
   /** The application's login. Undefined: what the stack remembers, else `cqrs_user`. */
@@ -130,6 +132,7 @@ const duration = v.pipe(
   v.transform((text) => parseDuration(text) as number),
 );
 const mode = v.picklist(["embedded", "compose", "external"], "must be embedded, compose or external");
+const applicationSecret = v.picklist(["database", "database-local"], "must be database or database-local");
 const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
 const tlsMode = v.picklist(
   ["disable", "allow", "prefer", "require", "verify-full"],
@@ -162,6 +165,7 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     stackDir: resolve(packageDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
     port: read.setting("POSTGRES_PORT", port, "port"),
     localPort: read.setting("CQRS_LOCAL_PORT", port),
+    applicationSecret: read.setting("CQRS_SECRET", applicationSecret) ?? "database-local",
     database: read.setting("POSTGRES_DB", database, "database"),
     user: read.setting("POSTGRES_USER", login, "user"),
     password: read.setting("POSTGRES_PASSWORD", password),

@@ -65,6 +65,8 @@ async function startDaemon(folder: string): Promise<{ readonly host: string; sto
     await ended;
   };
   try {
+    // A test calls docker as another user.
+    await chmod(folder, 0o711);
     await until("dockerd answers", async () => {
       if (child.exitCode !== null) throw new Error("dockerd has ended");
       return (await run("docker", ["info"], { env: { ...environment(), DOCKER_HOST: host } })).exitCode === 0;

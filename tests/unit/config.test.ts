@@ -26,6 +26,7 @@ test("loadConfig() has a default for all that needs one", () => {
     stackDir: `${packageDir}/infrastructure`,
     port: undefined,
     localPort: undefined,
+    applicationSecret: "database-local",
     database: undefined,
     user: undefined,
     password: undefined,

@@ -102,9 +102,11 @@ export async function administratorTarget(stack: Stack): Promise<ConnectionTarge
  * @throws {ScriptError} `SECRETS_MISSING` (exit 3) when no bootstrap has made them
  */
 export async function readApplicationSecret(stack: Stack): Promise<ApplicationSecret> {
-  const secret = await stack.secrets.read(secretPaths.applicationLocal);
-  if (secret === undefined) throw secretMissing(secretPaths.applicationLocal);
-  for (const key of applicationSecretKeys) requireKey(secret.data, key, secretPaths.applicationLocal);
+  const isLocal = stack.config.applicationSecret === "database-local";
+  const path = isLocal ? secretPaths.applicationLocal : secretPaths.application;
+  const secret = await stack.secrets.read(path);
+  if (secret === undefined) throw secretMissing(path);
+  for (const key of applicationSecretKeys) requireKey(secret.data, key, path);
   return secret.data as ApplicationSecret;
 }
 
