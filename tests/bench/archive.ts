@@ -1,8 +1,10 @@
 // What an archive costs: `bun run bench archive [rounds]`, with CQRS_BENCH_EVENTS events (1,000,000 when not set).
 //
 // Each variant is a whole process: our backup and restore on both runtimes, pg_dump and pg_restore of the same codec and
-// level where they are of version 16 or newer, and a bare COPY of the largest table as the limit.
-// Aims: wall time of backup and restore ≤ 1.0 × theirs, peak memory ≤ 200 MB, flat from 1,000,000 to 5,000,000 events.
+// level where they are of version 16 or newer, and a bare COPY of the largest table as the limit. Then incremental
+// archives, as more and more events are new.
+// Aims: wall time of backup and restore ≤ 1.0 × theirs, peak memory ≤ 200 MB, flat from 1,000,000 to 5,000,000 events, cost
+// of an incremental archive in proportion to what is new.
 import { spawnSync } from "node:child_process";
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -45,6 +47,36 @@ export async function benchmarkArchive(rounds: number): Promise<void> {
   console.log(`${events} events`);
   report("backup", await alternate(backupVariants(stack, target, dumpFile), rounds));
   report("restore", await alternate(restoreVariants(stack, target, dumpFile), rounds));
+  await reportIncrements(stack, target, rounds);
+}
+
+/** Percent of the full archive's events that are new. */
+const newPercents = [0, 1, 5, 20];
+
+async function reportIncrements(stack: TestStack, target: ConnectionTarget, rounds: number): Promise<void> {
+  const folder = join(stack.stackDir, "increments");
+  const full = await measureBackup(stack, target, folder);
+  let stored = events;
+  for (const percent of newPercents) {
+    const wanted = events + Math.floor((events * percent) / 1_000) * 10;
+    {
+      await using administrator = connect(target);
+      await fillStore(administrator.sql, wanted - stored, stored);
+    }
+    stored = wanted;
+    const measure = () => measureBackup(stack, target, folder, "--incremental");
+    report(`incremental, ${percent} % are new`, [
+      { name: "the full archive", measures: [full] },
+      ...(await alternate([{ name: "the incremental one", measure }], rounds)),
+    ]);
+  }
+}
+
+/** Backs up on Bun; the archive's size is that of what was added to the folder. */
+async function measureBackup(stack: TestStack, target: ConnectionTarget, folder: string, ...flags: string[]) {
+  const before = await megabytes(folder).catch(() => 0);
+  const cost = run([...script("bun", "backup"), "--to", folder, ...flags], stack, target);
+  return { ...cost, archiveMegabytes: (await megabytes(folder)) - before };
 }
 
 function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {

@@ -6,12 +6,13 @@ import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { lockArchives, lockHolderName } from "../../scripts/lib/archive/lock.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { connectForMaintenance } from "../../scripts/lib/postgres/maintenance.ts";
 import { listBackups } from "../../scripts/lib/stack/archives.ts";
 import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import type { TestDatabase } from "../support/database.ts";
+import { readContent } from "../support/oracle.ts";
 import { testRounds } from "../support/runtime.ts";
 import { failure } from "../support/schema-folder.ts";
 
@@ -73,6 +74,35 @@ test("what is restored of a backup under 16 writers equals its snapshot: streams
     await assertConsistent(archives, streams, BigInt(lastPosition));
   }
 });
+
+test("an incremental archive has what was not committed yet when its base was written, below what was", async () => {
+  for (let round = 0; round < testRounds(1); round++) {
+    await using archives = await withArchives();
+    const { database } = archives;
+    const stop = new AbortController();
+    await using writers = connect(database.application, { max: 16 });
+    const written = Array.from({ length: 16 }, async () => {
+      while (!stop.signal.aborted) await appendSlowly(writers.sql);
+    });
+    await sleep(300);
+    await archives.backUp();
+    stop.abort();
+    await Promise.all(written);
+    const before = await readContent(database.admin);
+    const { archive } = await archives.backUp({ isIncremental: true });
+    await append(database.sql, {});
+    await archives.restore({ archive });
+    assert.deepEqual(await readContent(database.admin), before);
+  }
+});
+
+/** Draws its position some time before it commits. */
+async function appendSlowly(sql: Sql): Promise<void> {
+  await sql.begin(async (tx) => {
+    await append(tx as unknown as Sql, {});
+    await tx`select pg_sleep(random() / 5)`;
+  });
+}
 
 /** A projection at work: its checkpoint is what readers may take as read. */
 async function projectOn({ sql }: TestDatabase): Promise<void> {
