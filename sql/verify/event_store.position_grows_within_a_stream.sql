@@ -1,8 +1,6 @@
--- Positions are drawn once each, and in the order of the versions of a stream.
-select stream_id, aggregate_version, global_position
-from (
-  select stream_id, aggregate_version, global_position,
-    lag(global_position) over (partition by stream_id order by aggregate_version) as previous
-  from event_store.domain_event
-) as e
-where global_position <= previous
+-- Positions are drawn once each, and in the order of the versions of a stream, which have no gap.
+select e.stream_id, e.aggregate_version, e.global_position
+from event_store.domain_event as e
+join event_store.domain_event as previous
+  on previous.stream_id = e.stream_id and previous.aggregate_version = e.aggregate_version - 1
+where e.global_position <= previous.global_position
