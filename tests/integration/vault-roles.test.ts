@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
 import { receive } from "../../scripts/lib/secrets/vault/delivery.ts";
 import { appRoleLogin } from "../../scripts/lib/secrets/vault/login.ts";
@@ -103,6 +104,19 @@ vaultTest("an application logs in again by the same secret id: token ended, rest
   }
   assert.deepEqual((await init(vault, stack)).details, []);
   assert.equal(await readFileOf(folder, "cqrs-app", "secret-id"), secretId);
+});
+
+vaultTest("an application whose token has come to the end of its time logs in again", async () => {
+  await using opened = await openInitialised();
+  const { vault, store } = opened;
+  const short = { token_ttl: "1s", token_max_ttl: "1s" };
+  assert.equal((await vault.request("POST", "auth/approle/role/cqrs-app", short)).status, 204);
+  const application = store("cqrs-app");
+  const stored = await application.read(secret);
+  for (let round = 0; round < 2; round++) {
+    await sleep(1_500);
+    assert.deepEqual(await application.read(secret), stored);
+  }
 });
 
 vaultTest("many reads whose token ended share one login", async () => {
