@@ -46,6 +46,9 @@ test("no password stands in any output, log, data file, environment or command l
   assert.ok(shown.stdout.includes(chosenPassword), "status --env prints the password");
   assert.ok(commandLines.text().includes("postgres\0-D\0"), "the command lines were seen");
   assert.ok(files.has(join(stack.dataDir, "log/start.log")), "the logs were read");
+  const logs = [...files].filter(([file]) => file.startsWith(join(stack.dataDir, "log/")));
+  for (const [file, log] of logs)
+    assert.ok(!log.includes("SCRAM-SHA-256$"), `${file} holds what passwords are tried by`);
   for (const secret of [generated, chosenPassword, superuser]) {
     for (const output of outputs) assert.ok(!output.includes(secret), output);
     for (const [file, content] of files) assert.ok(!content.includes(secret), file);
