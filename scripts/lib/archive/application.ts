@@ -16,32 +16,43 @@ const made = `
     and not exists (
       select from pg_depend where classid = 'pg_class'::regclass and objid = c.oid and deptype in ('i', 'e'))`;
 
+/** As in `create`, `drop` and `comment on`. */
+const kind = `
+  case relkind when 'r' then 'table' when 'S' then 'sequence' when 'v' then 'view' else 'materialized view' end`;
+
 const options = `case when made.reloptions is null then '' else (
   select format(' with (%s)', string_agg(format('%I = %L', option_name, option_value), ', '))
   from pg_options_to_table(made.reloptions)) end`;
 
 /** What `create sequence` and an identity column take alike. */
-const sequenceOptions = `format('increment %s minvalue %s maxvalue %s start %s cache %s %s', seqincrement, seqmin, seqmax, seqstart,
-    seqcache, case when seqcycle then 'cycle' else 'no cycle' end)`;
+const sequenceOptions = `
+  format('increment %s minvalue %s maxvalue %s start %s cache %s %s',
+    seqincrement, seqmin, seqmax, seqstart, seqcache, case when seqcycle then 'cycle' else 'no cycle' end)`;
 
 const sequences = `
   select format('create sequence %s as %s %s', name, format_type(seqtypid, null), ${sequenceOptions})
   from made join pg_sequence on seqrelid = oid order by oid`;
 
 const identity = `(
-    select format(' generated %s as identity (sequence name %s %s)', case attidentity when 'a' then 'always' else 'by default' end,
-      seqrelid::regclass, ${sequenceOptions})
+    select format(' generated %s as identity (sequence name %s %s)',
+      case attidentity when 'a' then 'always' else 'by default' end, seqrelid::regclass, ${sequenceOptions})
     from pg_depend join pg_sequence on seqrelid = objid
-    where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and refobjid = attrelid and refobjsubid = attnum
-      and deptype = 'i')`;
+    where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass
+      and refobjid = attrelid and refobjsubid = attnum and deptype = 'i')`;
+
+const defaultOf = `
+  case
+    when adbin is null then ''
+    when attgenerated = 's' then format(' generated always as (%s) stored', pg_get_expr(adbin, adrelid))
+    else format(' default %s', pg_get_expr(adbin, adrelid))
+  end`;
 
 const columns = `
   select string_agg(
     format('%I %s', attname, format_type(atttypid, atttypmod))
       || case when attcollation <> typcollation then format(' collate %s', attcollation::regcollation) else '' end
       || case when attidentity = '' then '' else ${identity} end
-      || case when adbin is null then '' when attgenerated = 's' then format(' generated always as (%s) stored', pg_get_expr(adbin, adrelid))
-        else format(' default %s', pg_get_expr(adbin, adrelid)) end
+      || ${defaultOf}
       || case when attnotnull then ' not null' else '' end,
     ', ' order by attnum)
   from pg_attribute as a
@@ -50,7 +61,8 @@ const columns = `
   where attrelid = made.oid and attnum > 0 and not attisdropped`;
 
 const tables = `
-  select format('create %stable %s (%s)%s', case relpersistence when 'u' then 'unlogged ' else '' end, name, (${columns}), ${options})
+  select format('create %stable %s (%s)%s',
+    case relpersistence when 'u' then 'unlogged ' else '' end, name, (${columns}), ${options})
   from made where relkind = 'r' order by oid`;
 
 /** A foreign key needs the key that it points to. */
@@ -60,7 +72,7 @@ const constraints = `
   where contype in ('c', 'p', 'u', 'x', 'f') order by contype = 'f', k.oid`;
 
 const views = `
-  select format('create %s %s%s as %s', case relkind when 'v' then 'view' else 'materialized view' end, name, ${options}, rtrim(pg_get_viewdef(oid), ';'))
+  select format('create %s %s%s as %s', ${kind}, name, ${options}, rtrim(pg_get_viewdef(oid), ';'))
   from made where relkind in ('v', 'm') order by oid`;
 
 const indexes = `
@@ -71,9 +83,7 @@ const indexes = `
 const comments = `
   select format('comment on %s %s is %L', kind, what, description)
   from (
-    select case relkind when 'r' then 'table' when 'S' then 'sequence' when 'v' then 'view' else 'materialized view' end as kind,
-      name as what, obj_description(oid, 'pg_class') as description
-    from made
+    select ${kind} as kind, name as what, obj_description(oid, 'pg_class') as description from made
     union all
     select 'column', format('%s.%I', name, attname), col_description(oid, attnum)
     from made join pg_attribute on attrelid = oid where attnum > 0
@@ -130,10 +140,11 @@ export async function describeApplication(tx: Sql): Promise<string> {
 /** Drops what {@link describeApplication} describes. */
 export async function dropApplication(tx: Sql): Promise<void> {
   const relations = await tx.unsafe<{ kind: string; schema: string; name: string }[]>(`
-    select case made.relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence' else 'table' end as kind,
-      nspname::text as schema, relname::text as name
-    from (${made}) as made join pg_class as c using (oid) join pg_namespace as n on n.oid = relnamespace
-    order by made.relkind = 'S', made.relkind = 'r', made.oid desc`);
+    select ${kind} as kind, nspname::text as schema, relname::text as name
+    from (select oid from (${made}) as made) as made
+    join pg_class using (oid)
+    join pg_namespace as n on n.oid = relnamespace
+    order by relkind = 'S', relkind = 'r', made.oid desc`);
   const tables = relations.filter(({ kind }) => kind === "table").map(qualified);
   for (const relation of relations.filter(({ kind }) => kind.endsWith("view"))) {
     await tx.unsafe(`drop ${relation.kind} ${qualified(relation)}`);
