@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatBytes, formatSeconds, formatTable } from "../../scripts/lib/cli/format.ts";
+import { describeTransfer } from "../../scripts/lib/cli/reporter.ts";
 
 const sizes: readonly (readonly [sizeBytes: number, text: string])[] = [
   [0, "0 B"],
@@ -42,3 +43,12 @@ test("formatTable() aligns the second column", () => {
 });
 
 test("formatTable() writes nothing for no rows", () => assert.equal(formatTable([]), ""));
+
+test("describeTransfer() tells table, rows, bytes, rate and what is left", () => {
+  const state = { table: "a.b", rowsDone: 41_000, bytesDone: 12_300_000, bytesTotal: 45_600_000 };
+  assert.equal(describeTransfer(state, 0.2), "a.b  41000 rows, 12.3 MB of about 45.6 MB, 61.5 MB/s, 0 s left");
+  const beyond = { ...state, bytesDone: 50_000_000 };
+  assert.equal(describeTransfer(beyond, 1), "a.b  41000 rows, 50.0 MB of about 50.0 MB, 50.0 MB/s, 0 s left");
+  const nothing = { table: "a.b", rowsDone: 0, bytesDone: 0, bytesTotal: 0 };
+  assert.match(describeTransfer(nothing, 0), /^a\.b {2}0 rows, 0 B of about 0 B, 0 B\/s, 0 s left$/);
+});

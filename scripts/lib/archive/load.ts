@@ -2,6 +2,7 @@ import type { Sql } from "../postgres/connect.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readTables } from "./catalog.ts";
 import { copyIn } from "./copy.ts";
 import { type ArchivedTable, corrupt, type Manifest } from "./manifest.ts";
+import { countRows } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
 import { setAside } from "./set-aside.ts";
@@ -67,21 +68,22 @@ async function loadTables(
 ): Promise<void> {
   const all = [...(options.base?.manifest.tables ?? []), ...source.manifest.tables];
   const bytesTotal = all.flatMap(({ segments }) => segments).reduce((sum, { rawBytes }) => sum + rawBytes, 0);
-  let bytesDone = 0;
-  const onBytes = (table: string, bytes: number) => {
-    bytesDone += bytes;
-    options.onProgress({ table, bytesDone, bytesTotal });
+  let [rowsDone, bytesDone] = [0, 0];
+  const onPiece = (table: string, piece: Buffer) => {
+    rowsDone += countRows(piece);
+    bytesDone += piece.length;
+    options.onProgress({ table, rowsDone, bytesDone, bytesTotal });
   };
   // What a redaction replaced is known from the record of redactions: that has to be there before the log.
   for (const table of tables.toSorted((a, b) => Number(isLog(a)) - Number(isLog(b)))) {
-    if (isLog(table) && options.base !== undefined) await loadBase(tx, options.base, onBytes);
-    await loadTable(tx, table, source, onBytes);
+    if (isLog(table) && options.base !== undefined) await loadBase(tx, options.base, onPiece);
+    await loadTable(tx, table, source, onPiece);
   }
 }
 
 /** Of the full archive all events count that the other one does not bring again. */
-async function loadBase(tx: Sql, base: ArchiveSource, onBytes: (table: string, bytes: number) => void): Promise<void> {
-  await loadTable(tx, log, base, onBytes);
+async function loadBase(tx: Sql, base: ArchiveSource, onPiece: (table: string, piece: Buffer) => void): Promise<void> {
+  await loadTable(tx, log, base, onPiece);
   await tx`
     delete from event_store.domain_event as event
     where global_position > ${base.manifest.safePosition}::bigint or exists (
@@ -93,11 +95,11 @@ async function loadTable(
   tx: Sql,
   { schema, name }: { readonly schema: string; readonly name: string },
   source: ArchiveSource,
-  onBytes: (table: string, bytes: number) => void,
+  onPiece: (table: string, piece: Buffer) => void,
 ): Promise<void> {
   const table = source.manifest.tables.find((candidate) => candidate.schema === schema && candidate.name === name);
   if (table === undefined) throw corrupt(source.dir, `It has no rows of ${schema}.${name}.`);
-  const pieces = readPieces(source, table, (bytes) => onBytes(`${schema}.${name}`, bytes));
+  const pieces = readPieces(source, table, (piece) => onPiece(`${schema}.${name}`, piece));
   const rows = await copyIn(
     tx,
     `copy ${qualified(table)} ${columnList(table.columns)} from stdin with (freeze)`,
@@ -110,7 +112,7 @@ async function loadTable(
 async function* readPieces(
   { dir, seal }: ArchiveSource,
   { segments }: ArchivedTable,
-  onBytes: (bytes: number) => void,
+  onPiece: (piece: Buffer) => void,
 ): AsyncGenerator<Buffer> {
   const read = (index: number) => {
     const segment = segments[index];
@@ -123,7 +125,7 @@ async function* readPieces(
     const raw: Buffer = await next;
     next = read(index + 1);
     for (let at = 0; at < raw.length; at += pieceBytes) yield raw.subarray(at, at + pieceBytes);
-    onBytes(raw.length);
+    onPiece(raw);
   }
 }
 

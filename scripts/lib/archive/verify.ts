@@ -3,12 +3,9 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type ArchivedTable, corrupt, type Manifest, readManifest, type StoredFile } from "./manifest.ts";
+import { countColumnEnds, countRows } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
-
-/** The ends of a row, and of a column within it, in the text format of COPY; neither occurs in a value. */
-const rowEnd = 0x0a;
-const columnEnd = 0x09;
 
 /**
  * Checks that an archive is whole and each file as it was written: sizes and digests, nothing is decompressed.
@@ -48,16 +45,10 @@ async function verifyRows(dir: string, table: ArchivedTable, seal: Seal): Promis
   let columns = 0;
   for (const segment of table.segments) {
     const raw = await readSegment(dir, segment, seal);
-    rows += count(raw, rowEnd);
-    columns += count(raw, columnEnd);
+    rows += countRows(raw);
+    columns += countColumnEnds(raw);
   }
   const expected = rows * Math.max(table.columns.length - 1, 0);
   if (rows === table.rows && columns === expected) return;
   throw corrupt(dir, `${table.schema}.${table.name} has ${rows} rows, not ${table.rows}, or rows of another width.`);
-}
-
-function count(raw: Buffer, byte: number): number {
-  let found = 0;
-  for (let at = raw.indexOf(byte); at >= 0; at = raw.indexOf(byte, at + 1)) found++;
-  return found;
 }

@@ -3,6 +3,7 @@ import type { Sql } from "../postgres/connect.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readSequences, readTables } from "./catalog.ts";
 import { copyOut } from "./copy.ts";
 import { type ArchivedTable, formatVersion, type Manifest, manifestName, serializeManifest } from "./manifest.ts";
+import { countRows } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { compressionLevel, SegmentWriter } from "./segment.ts";
 import type { ArchiveSink } from "./sink.ts";
@@ -10,6 +11,8 @@ import type { ArchiveSink } from "./sink.ts";
 /** How far a long transfer has come. */
 export interface Progress {
   readonly table: string;
+  /** Of all tables so far. */
+  readonly rowsDone: number;
   readonly bytesDone: number;
   /** An estimate. */
   readonly bytesTotal: number;
@@ -121,13 +124,14 @@ async function writeTables(
 ): Promise<ArchivedTable[]> {
   const bytesTotal = tables.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const written: ArchivedTable[] = [];
-  let bytesDone = 0;
+  let [rowsDone, bytesDone] = [0, 0];
   for (const [index, table] of tables.entries()) {
-    const onBytes = (bytes: number) => {
-      bytesDone += bytes;
-      options.onProgress({ table: `${table.schema}.${table.name}`, bytesDone, bytesTotal });
+    const onPiece = (piece: Buffer) => {
+      rowsDone += countRows(piece);
+      bytesDone += piece.length;
+      options.onProgress({ table: `${table.schema}.${table.name}`, rowsDone, bytesDone, bytesTotal });
     };
-    written.push(await writeTable(tx, table, index + 1, { base, ...options }, onBytes));
+    written.push(await writeTable(tx, table, index + 1, { base, ...options }, onPiece));
   }
   return written;
 }
@@ -137,13 +141,13 @@ async function writeTable(
   table: CatalogTable,
   number: number,
   { sink, seal, base }: WriteOptions & Pick<Manifest, "base">,
-  onBytes: (bytes: number) => void,
+  onPiece: (piece: Buffer) => void,
 ): Promise<ArchivedTable> {
   const prefix = `data/${String(number).padStart(4, "0")}`;
   await using writer = new SegmentWriter({ sink, prefix, seal });
   const rows = await copyOut(tx, copyStatement(table, base), async (piece) => {
     await writer.write(piece);
-    onBytes(piece.length);
+    onPiece(piece);
   });
   const { schema, name, columns } = table;
   return { schema, name, columns: [...columns], rows, segments: await writer.end() };

@@ -18,6 +18,7 @@ export interface FinishedStep extends StepResult {
 /** How far a transfer has come. */
 export interface TransferState {
   readonly table: string;
+  readonly rowsDone: number;
   readonly bytesDone: number;
   /** An estimate. */
   readonly bytesTotal: number;
@@ -28,12 +29,12 @@ export interface Transfer extends Disposable {
   show(state: TransferState): void;
 }
 
-/** @returns `event_store.domain_event  12.3 MB of about 45.6 MB, 61.2 MB/s, 1 s left` */
-export function describeTransfer({ table, bytesDone, bytesTotal }: TransferState, seconds: number): string {
+/** @returns `event_store.domain_event  41000 rows, 12.3 MB of about 45.6 MB, 61.2 MB/s, 1 s left` */
+export function describeTransfer({ table, rowsDone, bytesDone, bytesTotal }: TransferState, seconds: number): string {
   const rate = bytesDone / Math.max(seconds, 0.001);
   const left = Math.max(bytesTotal - bytesDone, 0) / Math.max(rate, 1);
   const amounts = `${formatBytes(bytesDone)} of about ${formatBytes(Math.max(bytesTotal, bytesDone))}`;
-  return `${table}  ${amounts}, ${formatBytes(rate)}/s, ${formatSeconds(left)} left`;
+  return `${table}  ${rowsDone} rows, ${amounts}, ${formatBytes(rate)}/s, ${formatSeconds(left)} left`;
 }
 
 const spinnerFrames = ["◐", "◓", "◑", "◒"];
@@ -79,11 +80,11 @@ export class Reporter {
     const { isInteractive, isQuiet } = this.#output.options;
     const startedAt = this.#now();
     let shownAt = 0;
-    const show = ({ table, bytesDone, bytesTotal }: TransferState) => {
+    const show = (state: TransferState) => {
       const now = this.#now();
       if (!isInteractive || isQuiet || now - shownAt < spinnerIntervalMs) return;
       shownAt = now;
-      const line = describeTransfer({ table, bytesDone, bytesTotal }, (now - startedAt) / 1000);
+      const line = describeTransfer(state, (now - startedAt) / 1000);
       this.#output.raw(`\r\u001b[2K${name}  ${line}`);
     };
     const wipe = () => (shownAt > 0 ? this.#output.raw("\r\u001b[2K") : undefined);
