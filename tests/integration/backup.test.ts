@@ -60,12 +60,15 @@ test("what is restored of a backup under 16 writers equals its snapshot: streams
     const stop = new AbortController();
     await using writers = connect(database.application, { max: 16 });
     const streams = Array.from({ length: 8 }, () => randomUUID());
+    let stored = 0;
     const written = Array.from({ length: 16 }, async (_, writer) => {
       while (!stop.signal.aborted) {
         await append(writers.sql, { id: streams[writer % 8] as string, events: [placed, placed] });
         await projectOn(database);
+        stored++;
       }
     });
+    while (stored === 0) await sleep(5);
     await sleep(Math.random() * 200);
     const { lastPosition } = await archives.backUp();
     stop.abort();

@@ -1,7 +1,9 @@
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { Sql } from "../postgres/connect.ts";
+import type { ConnectionTarget, Sql } from "../postgres/connect.ts";
+import { explainConnectionError } from "../postgres/connection-error.ts";
+import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { isAlive } from "../postgres/server/process.ts";
 
 /** The letters of "arch", so that the key is recognised in pg_locks. */
@@ -67,4 +69,27 @@ async function readHolder(sql: Sql, database: string): Promise<Holder | undefine
       and held.classid = ${lockKey}::bigint::oid
       and held.objid = (pg_catalog.hashtext(${database})::bigint & 4294967295)::oid`;
   return row;
+}
+
+/**
+ * Does work under the lock of a database's archives.
+ *
+ * @param holder what is at work, as others are told: `backup`
+ * @param work gets the session that holds the lock, in another database of the server
+ * @throws {ScriptError} `LOCKED` (exit 5), `NOT_READY` (exit 3), also when the server goes away meanwhile
+ */
+export async function withArchivesLocked<Result>(
+  target: ConnectionTarget,
+  holder: string,
+  signal: AbortSignal,
+  work: (maintenance: Sql) => Promise<Result>,
+): Promise<Result> {
+  try {
+    const options = { applicationName: lockHolderName(holder), signal };
+    await using maintenance = await connectForMaintenance(target, options);
+    await lockArchives(maintenance.sql, target.database, signal);
+    return await work(maintenance.sql);
+  } catch (error) {
+    throw explainConnectionError(error, target);
+  }
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describeApplication } from "../archive/application.ts";
 import { archiveBytes, archiveId, listArchives, publishArchive } from "../archive/folder.ts";
-import { lockArchives, lockHolderName } from "../archive/lock.ts";
+import { lockHolderName, withArchivesLocked } from "../archive/lock.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import type { Seal } from "../archive/seal.ts";
 import type { ArchiveSink } from "../archive/sink.ts";
@@ -9,8 +9,6 @@ import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
 import { type Progress, readEventAt, writeArchive } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/connection-error.ts";
-import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles } from "../postgres/roles.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { planSchema, readLedger } from "../schema/ledger.ts";
@@ -58,11 +56,8 @@ export function backupsDir(stack: Stack): string {
  */
 export async function createBackup(stack: Stack, options: BackupOptions, run: StackRun): Promise<BackupResult> {
   const target = await administratorTarget(stack);
-  const applicationName = lockHolderName("backup");
-  await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
-  await lockArchives(maintenance.sql, target.database, run.signal);
-  const id = archiveId(target.database, new Date());
-  try {
+  return withArchivesLocked(target, "backup", run.signal, async (maintenance) => {
+    const id = archiveId(target.database, new Date());
     const folder = options.to ?? backupsDir(stack);
     const { output, onProgress } = options;
     const seal = await sealForWriting(stack, options.encryption ?? { isEncrypted: false, keyFile: undefined }, id);
@@ -70,13 +65,11 @@ export async function createBackup(stack: Stack, options: BackupOptions, run: St
     let manifest: Manifest | undefined;
     const write = async (sink: ArchiveSink) => {
       const to = { sink, id, seal, candidates, onProgress };
-      manifest = await writeFromSnapshot(stack, target, maintenance.sql, to, run);
+      manifest = await writeFromSnapshot(stack, target, maintenance, to, run);
     };
     const archive = output === undefined ? await publishArchive(folder, id, write) : await writeTar(output, id, write);
     return describeBackup(archive, manifest as unknown as Manifest);
-  } catch (error) {
-    throw explainConnectionError(error, target);
-  }
+  });
 }
 
 async function writeTar(output: string, id: string, write: (sink: ArchiveSink) => Promise<void>): Promise<string> {

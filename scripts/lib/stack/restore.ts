@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { dropApplication } from "../archive/application.ts";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
-import { lockArchives, lockHolderName } from "../archive/lock.ts";
+import { lockHolderName, withArchivesLocked } from "../archive/lock.ts";
 import { corrupt, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "../archive/swap.ts";
@@ -9,7 +9,6 @@ import { verifyArchive } from "../archive/verify.ts";
 import type { Progress } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Connection, type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/connection-error.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { groupRoles } from "../postgres/roles.ts";
 import { applySchema } from "../schema/apply.ts";
@@ -79,23 +78,14 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
   const sources = await openSources(stack, opened, options.keyFile);
   const server = await administratorTarget(stack);
   const target = { ...server, database: options.into ?? server.database };
-  await using maintenance = await connectForMaintenance(target, {
-    applicationName: lockHolderName("restore"),
-    signal: run.signal,
-  });
-  try {
-    await lockArchives(maintenance.sql, target.database, run.signal);
-    await checkRestorable(maintenance.sql, sources.archive.manifest);
-    const state = await checkTarget(maintenance.sql, target, options.into !== undefined);
+  return withArchivesLocked(target, "restore", run.signal, async (maintenance) => {
+    await checkRestorable(maintenance, sources.archive.manifest);
+    const state = await checkTarget(maintenance, target, options.into !== undefined);
     const plan = planOf(opened.name, sources.archive, target, state, options);
     if (options.isDryRun) return { ...plan, isRestored: false, migrated: [], redacted: 0 };
     await options.confirm(plan);
-    // Awaited: the connection with the lock is closed when this function returns.
-    const performance = { maintenance: maintenance.sql, live: server, target, state, plan };
-    return await perform(stack, sources, performance, options, run);
-  } catch (error) {
-    throw explainConnectionError(error, target);
-  }
+    return perform(stack, sources, { maintenance, live: server, target, state, plan }, options, run);
+  });
 }
 
 /**
@@ -111,17 +101,16 @@ export async function rehearseRestore(
 ): Promise<Manifest> {
   const { archive, base } = await openSources(stack, opened, keyFile);
   const target = await administratorTarget(stack);
-  const applicationName = lockHolderName("backup verify");
-  await using maintenance = await connectForMaintenance(target, { applicationName, signal: run.signal });
-  await lockArchives(maintenance.sql, target.database, run.signal);
-  const schema = await readArchivedSchema(archive.dir);
-  await using scratch = await prepareDatabase(stack, maintenance.sql, target, "scratch", schema, run);
-  checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
-  const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: () => {} };
-  await load(scratch.target, archive, everything, run);
-  await checkUnchanged(scratch.target, scratch.fingerprint, run);
-  await checkInvariants(scratch.target, run);
-  return archive.manifest;
+  return withArchivesLocked(target, "backup verify", run.signal, async (maintenance) => {
+    const schema = await readArchivedSchema(archive.dir);
+    await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", schema, run);
+    checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
+    const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: () => {} };
+    await load(scratch.target, archive, everything, run);
+    await checkUnchanged(scratch.target, scratch.fingerprint, run);
+    await checkInvariants(scratch.target, run);
+    return archive.manifest;
+  });
 }
 
 /**
