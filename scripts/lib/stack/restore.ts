@@ -78,7 +78,8 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
   const sources = await openSources(stack, opened, options.keyFile);
   const server = await administratorTarget(stack);
   const target = { ...server, database: options.into ?? server.database };
-  return withArchivesLocked(target, "restore", run.signal, async (maintenance) => {
+  // Awaited: what was unpacked is removed when this function returns.
+  return await withArchivesLocked(target, "restore", run.signal, async (maintenance) => {
     await checkRestorable(maintenance, sources.archive.manifest);
     const state = await checkTarget(maintenance, target, options.into !== undefined);
     const plan = planOf(opened.name, sources.archive, target, state, options);
