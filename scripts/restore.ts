@@ -1,6 +1,6 @@
 // Restores an archive: into a new database, which takes the place of the old one when everything was checked.
 // Reads: configuration, an archive, sql/. Writes: the database; the old one stays beside it until --drop-old.
-// Exits: 0 · 2 usage · 3 not running · 4 drift · 5 locked · 6 login refused · 8 refused, newer archive, target not empty · 11 damaged
+// Exits: 0 · 2 usage · 3 not running · 4 drift · 5 locked · 6 login refused · 8 refused, newer archive, target not empty · 9 no room · 11 damaged
 import { defineScript } from "./lib/cli/define-script.ts";
 import { stackFlags, usageError } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
