@@ -156,13 +156,20 @@ const disturbances: Readonly<Record<string, () => Promise<void>>> = {
   "crash of Vault, which comes back by itself": () => crash("vault"),
 };
 
+/** Docker waits twice as long before each restart of a container that has run for less than ten seconds. */
+const restartResetMs = 11_000;
+
 /** Kills a container's main process from outside: unlike `docker kill` that is no wish that it be stopped. */
 async function crash(service: string): Promise<void> {
-  const words = ["inspect", "--format", "{{.State.Pid}}", `${stack.project}-${service}`];
-  const pid = Number(mustRun("inspect", await run("docker", words, { env: stack.env })));
+  const inspect = async (what: string) => {
+    const words = ["inspect", "--format", `{{.State.${what}}}`, `${stack.project}-${service}`];
+    return mustRun("inspect", await run("docker", words, { env: stack.env })).trim();
+  };
+  await sleep(Math.max(0, Date.parse(await inspect("StartedAt")) + restartResetMs - Date.now()));
+  const pid = Number(await inspect("Pid"));
   process.kill(pid, "SIGKILL");
   await until(`${service} has started again`, async () => {
-    const now = Number((await run("docker", words, { env: stack.env })).stdout);
+    const now = Number(await inspect("Pid"));
     return now > 0 && now !== pid;
   });
 }
