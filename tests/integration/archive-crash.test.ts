@@ -67,54 +67,56 @@ test("a server that is killed under a backup or a restore costs that run, and no
 test("a backup onto a full disk says so and leaves nothing; with room it succeeds", async (t) => {
   await using stack = await bootstrapped();
   const folder = join(stack.stackDir, "small");
-  await mkdir(folder);
-  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "none", folder]);
-  if (mounted.status !== 0) return t.skip("a small file system can't be mounted here");
-  try {
-    await appendNoise(stack, 200);
-    const run = await runScript(["backup", "--to", folder], stack);
-    assert.equal(run.exitCode, 9, run.stderr);
-    assert.match(run.stderr, /The disk is full/);
-    assert.deepEqual(await readdir(folder), []);
-    spawnSync("mount", ["-o", "remount,size=64m", folder]);
-    const { archive } = await runForData<BackupResult>(["backup", "--to", folder], stack);
-    await verifyArchive(archive);
-  } finally {
-    spawnSync("umount", [folder]);
-  }
+  using disk = await mountDisk(folder, "1m");
+  if (disk === undefined) return t.skip(noDisk);
+  await appendNoise(stack, 200);
+  const run = await runScript(["backup", "--to", folder], stack);
+  assert.equal(run.exitCode, 9, run.stderr);
+  assert.match(run.stderr, /The disk is full/);
+  assert.deepEqual(await readdir(folder), []);
+  disk.resize("64m");
+  const { archive } = await runForData<BackupResult>(["backup", "--to", folder], stack);
+  await verifyArchive(archive);
 });
 
 test("a restore onto a full disk says so and leaves the database as it was; with room it succeeds", async (t) => {
   await using stack = await makeTestStack();
   const folder = join(stack.stackDir, "postgres");
-  await mkdir(folder);
-  const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=2g", "none", folder]);
-  if (mounted.status !== 0) return t.skip("a small file system can't be mounted here");
-  try {
-    await runForData(["bootstrap"], stack);
-    for (let count = 0; count < 20; count++) await appendNoise(stack, 100);
-    const archives = join(stack.stackDir, "archives");
-    await runForData(["backup", "--to", archives], stack);
-    const live = await contentOf(stack);
-    const { blocks, bfree, bsize } = await statfs(folder);
-    const roomFor = (bytes: number) => Math.ceil((blocks - bfree) * bsize + bytes);
-    spawnSync("mount", ["-o", `remount,size=${roomFor(30_000_000)}`, folder]);
-    const words = ["restore", "latest", "--from", archives, "--yes"];
-    const run = await runScript(words, stack);
-    // The server itself ends where it is the write-ahead log that finds no room.
-    const outcome = run.exitCode === 9 ? /The disk of the PostgreSQL server is full/ : /Can't use postgres/;
-    assert.match(run.stderr, outcome);
-    assert.ok(run.exitCode === 9 || run.exitCode === 3, `${run.exitCode}`);
-    spawnSync("mount", ["-o", "remount,size=2g", folder]);
-    await runForData(["bootstrap"], stack);
-    assert.deepEqual(await contentOf(stack), live);
-    await runForData([...words, "--drop-old"], stack);
-    assert.deepEqual(await contentOf(stack), live);
-    await runForData(["stop"], stack);
-  } finally {
-    spawnSync("umount", ["-l", folder]);
-  }
+  using disk = await mountDisk(folder, "2g");
+  if (disk === undefined) return t.skip(noDisk);
+  await runForData(["bootstrap"], stack);
+  for (let count = 0; count < 20; count++) await appendNoise(stack, 100);
+  const archives = join(stack.stackDir, "archives");
+  await runForData(["backup", "--to", archives], stack);
+  const live = await contentOf(stack);
+  const { blocks, bfree, bsize } = await statfs(folder);
+  disk.resize(`${(blocks - bfree) * bsize + 30_000_000}`);
+  const words = ["restore", "latest", "--from", archives, "--yes"];
+  const run = await runScript(words, stack);
+  // The server itself ends where it is the write-ahead log that finds no room.
+  const outcome = run.exitCode === 9 ? /The disk of the PostgreSQL server is full/ : /Can't use postgres/;
+  assert.match(run.stderr, outcome);
+  assert.ok(run.exitCode === 9 || run.exitCode === 3, `${run.exitCode}`);
+  disk.resize("2g");
+  await runForData(["bootstrap"], stack);
+  assert.deepEqual(await contentOf(stack), live);
+  await runForData([...words, "--drop-old"], stack);
+  assert.deepEqual(await contentOf(stack), live);
+  await runForData(["stop"], stack);
 });
+
+const noDisk = "a small file system can't be mounted here";
+
+/** Makes a folder that is a file system of a size; undefined where that can't be done. */
+async function mountDisk(folder: string, size: string) {
+  await mkdir(folder);
+  const mount = (options: string) => spawnSync("mount", ["-t", "tmpfs", "-o", options, "none", folder]).status === 0;
+  if (!mount(`size=${size}`)) return undefined;
+  return {
+    resize: (newSize: string) => assert.ok(mount(`remount,size=${newSize}`)),
+    [Symbol.dispose]: () => void spawnSync("umount", ["--lazy", folder]),
+  };
+}
 
 async function bootstrapped(): Promise<TestStack> {
   const stack = await makeTestStack();

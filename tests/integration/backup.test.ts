@@ -9,6 +9,7 @@ import { lockArchives, lockHolderName } from "../../scripts/lib/archive/lock.ts"
 import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { connectForMaintenance } from "../../scripts/lib/postgres/maintenance.ts";
 import { listBackups } from "../../scripts/lib/stack/archives.ts";
+import type { BackupResult } from "../../scripts/lib/stack/backup.ts";
 import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import type { TestDatabase } from "../support/database.ts";
@@ -57,22 +58,11 @@ test("what is restored of a backup under 16 writers equals its snapshot: streams
   for (let round = 0; round < testRounds(1); round++) {
     await using archives = await withArchives();
     const { database } = archives;
-    const stop = new AbortController();
-    await using writers = connect(database.application, { max: 16 });
     const streams = Array.from({ length: 8 }, () => randomUUID());
-    let stored = 0;
-    const written = Array.from({ length: 16 }, async (_, writer) => {
-      while (!stop.signal.aborted) {
-        await append(writers.sql, { id: streams[writer % 8] as string, events: [placed, placed] });
-        await projectOn(database);
-        stored++;
-      }
+    const { lastPosition } = await backUpUnderLoad(archives, async (sql, writer) => {
+      await append(sql, { id: streams[writer % 8] as string, events: [placed, placed] });
+      await projectOn(database);
     });
-    while (stored === 0) await sleep(5);
-    await sleep(Math.random() * 200);
-    const { lastPosition } = await archives.backUp();
-    stop.abort();
-    await Promise.all(written);
     await archives.restore();
     await assertConsistent(archives, streams, BigInt(lastPosition));
   }
@@ -82,15 +72,7 @@ test("an incremental archive has what was not committed yet when its base was wr
   for (let round = 0; round < testRounds(1); round++) {
     await using archives = await withArchives();
     const { database } = archives;
-    const stop = new AbortController();
-    await using writers = connect(database.application, { max: 16 });
-    const written = Array.from({ length: 16 }, async () => {
-      while (!stop.signal.aborted) await appendSlowly(writers.sql);
-    });
-    await sleep(300);
-    await archives.backUp();
-    stop.abort();
-    await Promise.all(written);
+    await backUpUnderLoad(archives, appendSlowly);
     const before = await readContent(database.admin);
     const { archive } = await archives.backUp({ isIncremental: true });
     await append(database.sql, {});
@@ -98,6 +80,28 @@ test("an incremental archive has what was not committed yet when its base was wr
     assert.deepEqual(await readContent(database.admin), before);
   }
 });
+
+/** Backs up while 16 writers are at work; the first of them has written something before. */
+async function backUpUnderLoad(
+  archives: ArchiveTest,
+  write: (sql: Sql, writer: number) => Promise<void>,
+): Promise<BackupResult> {
+  const stop = new AbortController();
+  await using writers = connect(archives.database.application, { max: 16 });
+  let written = 0;
+  const work = Array.from({ length: 16 }, async (_, writer) => {
+    while (!stop.signal.aborted) {
+      await write(writers.sql, writer);
+      written++;
+    }
+  });
+  while (written === 0) await sleep(5);
+  await sleep(Math.random() * 200);
+  const result = await archives.backUp();
+  stop.abort();
+  await Promise.all(work);
+  return result;
+}
 
 /** Draws its position some time before it commits. */
 async function appendSlowly(sql: Sql): Promise<void> {

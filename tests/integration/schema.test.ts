@@ -6,11 +6,9 @@ import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/roles.ts";
-import type { ApplyResult } from "../../scripts/lib/schema/apply.ts";
 import { schemaDir } from "../../scripts/lib/schema/source.ts";
 import { withDatabase, withTransaction } from "../support/database.ts";
 import { runForData, runScript } from "../support/run-script.ts";
-import { testRounds } from "../support/runtime.ts";
 import {
   apply,
   type Files,
@@ -22,8 +20,6 @@ import {
 } from "../support/schema-folder.ts";
 import { withCluster } from "../support/stack.ts";
 
-/** The key that the runner locks, as the letters it is made of. */
-const lockKey = `x'${Buffer.from("schema").toString("hex")}'::bigint`;
 const ordinary: Files = {
   "migrations/0001-first.sql": "create table public.first (id int);\n",
   "migrations/0002-second.sql": "alter table public.first add column name text;\n",
@@ -260,54 +256,6 @@ test("applySchema() refuses a placeholder that it does not know, with its place"
   assert.deepEqual(await readLedger(database.admin), []);
 });
 
-test("applySchema() waits while another session has the lock, and names that session", async () => {
-  await using database = await withDatabase({ isEmpty: true });
-  await using folder = await withFiles(ordinary);
-  const holder = connect(database.administrator, { applicationName: "the holder" });
-  const [row] = await holder.sql.unsafe(`select pg_advisory_lock(${lockKey}), pg_backend_pid() as pid`);
-  const waits: string[] = [];
-  const { applied } = await apply(database.administrator, folder, {
-    onWait: (who) => {
-      waits.push(who);
-      void holder[Symbol.asyncDispose]();
-    },
-  });
-  assert.equal(applied.length, Object.keys(ordinary).length);
-  assert.deepEqual(waits, [`session ${row?.["pid"]} (the holder, ${database.administrator.user})`]);
-});
-
-test("applySchema() gives up with exit code 5 when the lock is not free in time, and names its holder", async () => {
-  await using database = await withDatabase({ isEmpty: true });
-  await using folder = await withFiles(ordinary);
-  await using holder = connect(database.administrator, { applicationName: "the holder" });
-  await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
-  const error = await failure(apply(database.administrator, folder, { timeoutMs: 120 }));
-  assert.deepEqual([error.code, error.exitCode], ["LOCKED", 5]);
-  assert.match(error.why ?? "", /^session \d+ \(the holder, postgres\) held the lock for 120 ms\.$/);
-  assert.match(error.fix ?? "", /pg_terminate_backend/);
-  assert.deepEqual(await tablesOf(database.admin), []);
-});
-
-test("applySchema() needs no lock when nothing is pending", async () => {
-  await using database = await withDatabase({ isEmpty: true });
-  await using folder = await withFiles(ordinary);
-  await apply(database.administrator, folder);
-  await using holder = connect(database.administrator);
-  await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
-  assert.deepEqual((await apply(database.administrator, folder, { timeoutMs: 0 })).applied, []);
-});
-
-test("applySchema() stops to wait when its signal is aborted, and has applied nothing", async () => {
-  await using database = await withDatabase({ isEmpty: true });
-  await using folder = await withFiles(ordinary);
-  await using holder = connect(database.administrator);
-  await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
-  const controller = new AbortController();
-  const work = apply(database.administrator, folder, { signal: controller.signal, onWait: () => controller.abort() });
-  await assert.rejects(work, (error: Error) => error.name === "AbortError");
-  assert.deepEqual(await tablesOf(database.admin), []);
-});
-
 test("applySchema() passes on the absence of uuid-ossp as a notice, and goes on", async () => {
   await using database = await withDatabase({ isEmpty: true });
   // A server without the extension, for the sessions of this database: its list of extensions leaves it out.
@@ -345,24 +293,6 @@ test("the product's own files apply without a remark", async () => {
     extensions.map((row) => row["extname"]),
     ["pgcrypto", "plpgsql", "uuid-ossp"],
   );
-});
-
-test("20 processes of schema apply at once end with exit code 0, and one of them has applied each file", async () => {
-  await using stack = await withCluster();
-  const { stackDir } = stack;
-  await using connection = connect(await stack.administrator());
-  for (let round = 0; round < testRounds(1); round++) {
-    const database = `race_${round}`;
-    await ensureDatabase(connection.sql, await readAdministrator(connection.sql), database);
-    const words = ["schema", "apply", "--database", database];
-    const runs = await Promise.all(Array.from({ length: 20 }, () => runForData<ApplyResult>(words, { stackDir })));
-    const applied = runs.flatMap((run) => run.applied);
-    await using raced = connect({ ...(await stack.administrator()), database });
-    assert.deepEqual(applied.toSorted(), await readLedger(raced.sql));
-    assert.equal(applied.length, runs[0]?.total);
-    const once = await raced.sql`select count(*)::int as count from event_store.event_stream`;
-    assert.equal(once[0]?.["count"], 0);
-  }
 });
 
 test("schema status lists what is pending and applied, and exits with 10 when asked to and something is pending", async () => {

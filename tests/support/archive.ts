@@ -28,7 +28,7 @@ export async function withArchives(): Promise<ArchiveTest> {
     database,
     stack,
     folder,
-    backUp: (options = {}) => createBackup(stack, { to: folder, onProgress: () => {}, ...options }, silentRun),
+    backUp: (options = {}) => createBackup(stack, { to: folder, onProgress: undefined, ...options }, silentRun),
     restore: (options = {}) => restoreArchive(stack, { ...defaults, from: folder, ...options }, silentRun),
     async [Symbol.asyncDispose]() {
       await rm(folder, { recursive: true, force: true });
@@ -46,7 +46,7 @@ const defaults: RestoreOptions = {
   until: undefined,
   isDryRun: false,
   confirm: async () => {},
-  onProgress: () => {},
+  onProgress: undefined,
 };
 
 /** Opens the stack of the tests' cluster as one whose database is a test's own. */

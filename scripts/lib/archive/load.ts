@@ -6,7 +6,7 @@ import { countRows } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
 import { setAside } from "./set-aside.ts";
-import type { Progress } from "./write.ts";
+import type { OnProgress } from "./write.ts";
 
 /** An archive that is about to be loaded, and how to read it. */
 export interface ArchiveSource {
@@ -23,7 +23,7 @@ export interface LoadOptions {
   readonly isOnlyEventStore: boolean;
   /** The last event to keep; all of them when left out. */
   readonly until: { readonly position: bigint } | { readonly time: string } | undefined;
-  readonly onProgress: (progress: Progress) => void;
+  readonly onProgress: OnProgress;
 }
 
 const log = { schema: "event_store", name: "domain_event" } as const;
@@ -70,6 +70,7 @@ async function loadTables(
   const bytesTotal = all.flatMap(({ segments }) => segments).reduce((sum, { rawBytes }) => sum + rawBytes, 0);
   let [rowsDone, bytesDone] = [0, 0];
   const onPiece = (table: string, piece: Buffer) => {
+    if (options.onProgress === undefined) return;
     rowsDone += countRows(piece);
     bytesDone += piece.length;
     options.onProgress({ table, rowsDone, bytesDone, bytesTotal });

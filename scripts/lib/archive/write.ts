@@ -18,6 +18,9 @@ export interface Progress {
   readonly bytesTotal: number;
 }
 
+/** Gets to know how far a transfer has come; undefined where nobody looks, as counting rows takes time. */
+export type OnProgress = ((progress: Progress) => void) | undefined;
+
 /** What an archive is made of, beside the rows. */
 export interface WriteOptions {
   readonly sink: ArchiveSink;
@@ -27,7 +30,7 @@ export interface WriteOptions {
   readonly putSchema: (tx: Sql) => Promise<SchemaFacts>;
   /** Taken before the snapshot: see `event_store.safe_position`. */
   readonly safePosition: string;
-  readonly onProgress: (progress: Progress) => void;
+  readonly onProgress: OnProgress;
 }
 
 /** What is known of a schema once it is in an archive. */
@@ -127,6 +130,7 @@ async function writeTables(
   let [rowsDone, bytesDone] = [0, 0];
   for (const [index, table] of tables.entries()) {
     const onPiece = (piece: Buffer) => {
+      if (options.onProgress === undefined) return;
       rowsDone += countRows(piece);
       bytesDone += piece.length;
       options.onProgress({ table: `${table.schema}.${table.name}`, rowsDone, bytesDone, bytesTotal });

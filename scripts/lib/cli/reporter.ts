@@ -24,9 +24,10 @@ export interface TransferState {
   readonly bytesTotal: number;
 }
 
-/** A transfer that is shown. */
+/** A transfer that may be shown. */
 export interface Transfer extends Disposable {
-  show(state: TransferState): void;
+  /** Shows a state; undefined where nothing is shown, so that nobody has to count what nobody sees. */
+  readonly show: ((state: TransferState) => void) | undefined;
 }
 
 /** @returns `event_store.domain_event  41000 rows, 12.3 MB of about 45.6 MB, 61.2 MB/s, 1 s left` */
@@ -72,7 +73,7 @@ export class Reporter {
   }
 
   /**
-   * Shows how far a transfer has come: table, bytes, rate, and the time that is left. Only on a terminal.
+   * Shows how far a transfer has come: table, rows, bytes, rate, and the time that is left. Only on a terminal.
    *
    * @returns shows a state when it is given one, and wipes it away when it is disposed of
    */
@@ -82,13 +83,13 @@ export class Reporter {
     let shownAt = 0;
     const show = (state: TransferState) => {
       const now = this.#now();
-      if (!isInteractive || isQuiet || now - shownAt < spinnerIntervalMs) return;
+      if (now - shownAt < spinnerIntervalMs) return;
       shownAt = now;
       const line = describeTransfer(state, (now - startedAt) / 1000);
       this.#output.raw(`\r\u001b[2K${name}  ${line}`);
     };
     const wipe = () => (shownAt > 0 ? this.#output.raw("\r\u001b[2K") : undefined);
-    return { show, [Symbol.dispose]: () => void wipe() };
+    return { show: isInteractive && !isQuiet ? show : undefined, [Symbol.dispose]: () => void wipe() };
   }
 
   /** Tells something that takes no time. */

@@ -6,7 +6,7 @@ import type { Manifest } from "../archive/manifest.ts";
 import type { Seal } from "../archive/seal.ts";
 import type { ArchiveSink } from "../archive/sink.ts";
 import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
-import { type Progress, readEventAt, writeArchive } from "../archive/write.ts";
+import { type OnProgress, readEventAt, writeArchive } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/roles.ts";
@@ -27,7 +27,7 @@ export interface BackupOptions {
   /** Only what is new since the last full archive in the folder. */
   readonly isIncremental?: boolean;
   readonly encryption?: EncryptionOptions;
-  readonly onProgress: (progress: Progress) => void;
+  readonly onProgress: OnProgress;
 }
 
 /** An archive that was written. */

@@ -6,7 +6,7 @@ import { corrupt, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "../archive/swap.ts";
 import { verifyArchive } from "../archive/verify.ts";
-import type { Progress } from "../archive/write.ts";
+import type { OnProgress } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Connection, type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
@@ -42,7 +42,7 @@ export interface RestoreOptions {
   readonly isDryRun: boolean;
   /** Asked before anything is written; throws to stop. */
   readonly confirm: (plan: RestorePlan) => Promise<void>;
-  readonly onProgress: (progress: Progress) => void;
+  readonly onProgress: OnProgress;
 }
 
 /** What a restore is about to do. */
@@ -106,7 +106,7 @@ export async function rehearseRestore(
     const schema = await readArchivedSchema(archive.dir);
     await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", schema, run);
     checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
-    const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: () => {} };
+    const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: undefined };
     await load(scratch.target, archive, everything, run);
     await checkUnchanged(scratch.target, scratch.fingerprint, run);
     await checkInvariants(scratch.target, run);
