@@ -6,7 +6,7 @@ import { stackFlags } from "./lib/cli/flags.ts";
 import { formatSeconds, formatTable } from "./lib/cli/format.ts";
 import type { Output } from "./lib/cli/output.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
-import type { ProjectionLag } from "./lib/event-store/projection-progress.ts";
+import type { ProjectionLag } from "./lib/event-store/projection/progress.ts";
 
 const stack = { mode: stackFlags.mode, database: stackFlags.database } as const;
 const chosen = {
@@ -23,7 +23,7 @@ const list = defineScript({
   args: stack,
   async run({ args }) {
     const { loadConfig } = await import("./lib/config.ts");
-    const { readProjectionLag } = await import("./lib/event-store/projection-progress.ts");
+    const { readProjectionLag } = await import("./lib/event-store/projection/progress.ts");
     const { withStackStore } = await import("./lib/stack/projections.ts");
     return { projections: await withStackStore(loadConfig(args), readProjectionLag) };
   },
@@ -85,7 +85,7 @@ const replay = defineScript({
   args: chosen,
   async run({ args }) {
     const { loadConfig } = await import("./lib/config.ts");
-    const { replayDeadLetters } = await import("./lib/event-store/dead-letters.ts");
+    const { replayDeadLetters } = await import("./lib/event-store/projection/dead-letters.ts");
     const { loadProjections, withStackStore } = await import("./lib/stack/projections.ts");
     const definitions = await loadProjections(args.module, args.name);
     return withStackStore(loadConfig(args), async (store) => {

@@ -9,18 +9,16 @@ export {
 } from "./event-store/aggregate.ts";
 export { type AppendOptions, type AppendResult, appendEvents } from "./event-store/append.ts";
 export { checkpointAfter, logStart } from "./event-store/checkpoint.ts";
-export { type EventStore, type EventStoreOptions, openEventStore } from "./event-store/connection.ts";
-export { type ReplayResult, replayDeadLetters } from "./event-store/dead-letters.ts";
 export * from "./event-store/errors.ts";
 export type * from "./event-store/event.ts";
-export { project } from "./event-store/project.ts";
+export { type ReplayResult, replayDeadLetters } from "./event-store/projection/dead-letters.ts";
 export type {
   ProjectionDefinition,
   ProjectionOutcome,
   ProjectionRelations,
   ProjectionStatus,
   ProjectOptions,
-} from "./event-store/projection.ts";
+} from "./event-store/projection/definition.ts";
 export {
   type HorizonHolder,
   ProjectionBehind,
@@ -28,7 +26,8 @@ export {
   readProjectionLag,
   type WaitUntilOptions,
   waitUntil,
-} from "./event-store/projection-progress.ts";
+} from "./event-store/projection/progress.ts";
+export { project } from "./event-store/projection/project.ts";
 export {
   type LogFilter,
   type ReadAllOptions,
@@ -36,6 +35,7 @@ export {
   readAll,
   readStream,
 } from "./event-store/read.ts";
+export { type EventStore, type EventStoreOptions, openEventStore } from "./event-store/store.ts";
 export { streamIdOf } from "./event-store/stream-id.ts";
 export { type EventBatch, type SubscribeOptions, subscribe } from "./event-store/subscribe.ts";
 export type { Upcaster, Upcasters } from "./event-store/upcast.ts";

@@ -4,8 +4,8 @@
 // transaction of each batch with its checkpoint under the lease.
 import { randomUUID } from "node:crypto";
 import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
-import { type EventStore, openEventStore } from "../../scripts/lib/event-store/connection.ts";
-import { project } from "../../scripts/lib/event-store/project.ts";
+import { project } from "../../scripts/lib/event-store/projection/project.ts";
+import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { alternate } from "../support/benchmark.ts";

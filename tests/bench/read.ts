@@ -3,8 +3,8 @@
 // The same 200 streams of 1,000 events are in each store; one reader, which gets each event's data as an object.
 import { randomUUID } from "node:crypto";
 import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
-import { openEventStore } from "../../scripts/lib/event-store/connection.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
+import { openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { alternate } from "../support/benchmark.ts";
 import { reportCosts } from "../support/benchmark-report.ts";

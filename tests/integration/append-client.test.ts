@@ -3,7 +3,6 @@ import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type AppendResult, appendEvents } from "../../scripts/lib/event-store/append.ts";
-import type { EventStore } from "../../scripts/lib/event-store/connection.ts";
 import {
   DuplicateEvent,
   InvalidInput,
@@ -13,6 +12,7 @@ import {
   VersionConflict,
 } from "../../scripts/lib/event-store/errors.ts";
 import type { Aggregate, ExpectedVersion } from "../../scripts/lib/event-store/event.ts";
+import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
 import { openCuttingProxy } from "../support/cutting-proxy.ts";

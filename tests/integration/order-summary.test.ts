@@ -9,7 +9,7 @@ import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
 import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
-import { waitUntil } from "../../scripts/lib/event-store/projection-progress.ts";
+import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";

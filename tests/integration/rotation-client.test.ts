@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import type { TlsMode } from "../../scripts/lib/config.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
-import { type EventStore, openEventStore } from "../../scripts/lib/event-store/connection.ts";
+import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
 import type { Credentials } from "../../scripts/lib/postgres/changing-login.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";

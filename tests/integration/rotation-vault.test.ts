@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
-import { openEventStore } from "../../scripts/lib/event-store/connection.ts";
+import { openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/login.ts";
 import type { Rotation } from "../../scripts/lib/stack/rotate.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { type EventStore, type EventStoreOptions, openEventStore } from "../../scripts/lib/event-store/connection.ts";
 import type { Aggregate, DomainEvent } from "../../scripts/lib/event-store/event.ts";
+import { type EventStore, type EventStoreOptions, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import type { TestDatabase } from "./database.ts";
 
 /** Events of the orders that tests are about. */

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EventStore } from "../../scripts/lib/event-store/connection.ts";
 import type { DomainEvent } from "../../scripts/lib/event-store/event.ts";
-import { project } from "../../scripts/lib/event-store/project.ts";
 import type {
   ProjectionDefinition,
   ProjectionOutcome,
   ProjectOptions,
-} from "../../scripts/lib/event-store/projection.ts";
+} from "../../scripts/lib/event-store/projection/definition.ts";
+import { project } from "../../scripts/lib/event-store/projection/project.ts";
+import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import type { OrderEvent } from "./event-store.ts";
 
 /** A projection that writes down which events it was given, in which order, without noticing when one comes twice. */

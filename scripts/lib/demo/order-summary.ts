@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { packageDir } from "../config.ts";
 import type { RecordedEvent } from "../event-store/event.ts";
-import type { ProjectionDefinition } from "../event-store/projection.ts";
+import type { ProjectionDefinition } from "../event-store/projection/definition.ts";
 import type { Sql } from "../postgres/connect.ts";
 import type { OrderEvent } from "./orders.ts";
 

@@ -2,7 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { packageDir } from "../config.ts";
-import type { EventStore } from "../event-store/connection.ts";
+import type { EventStore } from "../event-store/store.ts";
 
 /** What there is of demo data. */
 export interface SeedResult {

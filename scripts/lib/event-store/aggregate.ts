@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type AppendResult, appendEvents } from "./append.ts";
-import type { EventStore } from "./connection.ts";
 import { explainError, VersionConflict } from "./errors.ts";
 import type { DomainEvent, NewEvent, RecordedEvent } from "./event.ts";
 import { toJson } from "./json.ts";
 import { readStream } from "./read.ts";
+import type { EventStore } from "./store.ts";
 
 /** How a kind of aggregate comes from its events. */
 export interface AggregateDefinition<State, Event extends DomainEvent> {

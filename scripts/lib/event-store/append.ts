@@ -3,10 +3,10 @@ import { uuidv7 } from "uuidv7";
 import type { Sql } from "../postgres/connect.ts";
 import { connectionFailure, errorCode } from "../postgres/connection-error.ts";
 import { checkAggregate } from "./check-aggregate.ts";
-import type { EventStore } from "./connection.ts";
 import { EventStoreError, explainError, InvalidInput, refusalError } from "./errors.ts";
 import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
 import { toJson } from "./json.ts";
+import type { EventStore } from "./store.ts";
 import { streamIdOf } from "./stream-id.ts";
 import type { Outcome } from "./work-queue.ts";
 

@@ -1,9 +1,9 @@
 import type { Sql } from "../postgres/connect.ts";
 import { checkAggregate } from "./check-aggregate.ts";
 import { checkpointPosition, logStart, makeCheckpoint } from "./checkpoint.ts";
-import type { EventStore } from "./connection.ts";
 import { explainError } from "./errors.ts";
 import type { Aggregate, Checkpoint, DomainEvent, EventMetadata, RecordedEvent } from "./event.ts";
+import type { EventStore } from "./store.ts";
 import { streamIdOf } from "./stream-id.ts";
 import { type Upcasters, upcast } from "./upcast.ts";
 

@@ -1,8 +1,8 @@
 import { isServerAway } from "../postgres/connection-error.ts";
 import { logStart } from "./checkpoint.ts";
-import type { EventStore } from "./connection.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
 import { type LogFilter, readPages } from "./read.ts";
+import type { EventStore } from "./store.ts";
 
 /** What to subscribe to. */
 export interface SubscribeOptions extends LogFilter {

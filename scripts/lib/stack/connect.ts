@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { loadConfig } from "../config.ts";
-import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/connection.ts";
+import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
 import type { Credentials } from "../postgres/changing-login.ts";
 import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
 

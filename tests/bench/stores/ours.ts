@@ -1,6 +1,6 @@
 import { appendEvents } from "../../../scripts/lib/event-store/append.ts";
-import { openEventStore } from "../../../scripts/lib/event-store/connection.ts";
 import { readStream } from "../../../scripts/lib/event-store/read.ts";
+import { openEventStore } from "../../../scripts/lib/event-store/store.ts";
 import { connect } from "../../../scripts/lib/postgres/connect.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent } from "../events.ts";

@@ -1,6 +1,6 @@
-import type { Sql } from "../postgres/connect.ts";
-import type { EventStore } from "./connection.ts";
-import type { DomainEvent, RecordedEvent } from "./event.ts";
+import type { Sql } from "../../postgres/connect.ts";
+import type { DomainEvent, RecordedEvent } from "../event.ts";
+import type { EventStore } from "../store.ts";
 
 /** What a projection makes of events. */
 export interface ProjectionDefinition<Event extends DomainEvent = DomainEvent> {

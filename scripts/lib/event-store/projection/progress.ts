@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { checkpointPosition } from "./checkpoint.ts";
-import type { EventStore } from "./connection.ts";
-import type { Checkpoint } from "./event.ts";
-import type { ProjectionStatus } from "./projection.ts";
+import { checkpointPosition } from "../checkpoint.ts";
+import type { Checkpoint } from "../event.ts";
+import type { EventStore } from "../store.ts";
+import type { ProjectionStatus } from "./definition.ts";
 
 /** How long to wait for a projection. */
 export interface WaitUntilOptions {

@@ -2,14 +2,14 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isServerAway } from "../postgres/connection-error.ts";
-import type { EventStore } from "./connection.ts";
-import { InvalidInput } from "./errors.ts";
-import type { DomainEvent } from "./event.ts";
+import { isServerAway } from "../../postgres/connection-error.ts";
+import { InvalidInput } from "../errors.ts";
+import type { DomainEvent } from "../event.ts";
+import type { EventStore } from "../store.ts";
+import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectOptions } from "./definition.ts";
 import { acquireLease } from "./lease.ts";
-import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectOptions } from "./projection.ts";
-import { pumpEvents } from "./projection-pump.ts";
-import { registerVersion } from "./projection-version.ts";
+import { pumpEvents } from "./pump.ts";
+import { registerVersion } from "./version.ts";
 
 /**
  * Runs a projection: gives it the events of the log, each with effect exactly once, as long as the signal lets it.

@@ -1,6 +1,6 @@
-import type { Sql } from "../postgres/connect.ts";
-import { InvalidInput } from "./errors.ts";
-import { enterVersion, type ProjectionRun, type ProjectionStatus } from "./projection.ts";
+import type { Sql } from "../../postgres/connect.ts";
+import { InvalidInput } from "../errors.ts";
+import { enterVersion, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 
 /** A version as the database knows it. */
 interface VersionRow {

@@ -1,10 +1,10 @@
-import { checkpointPosition, makeCheckpoint } from "./checkpoint.ts";
-import type { RecordedEvent } from "./event.ts";
+import { checkpointPosition, makeCheckpoint } from "../checkpoint.ts";
+import type { RecordedEvent } from "../event.ts";
+import { type ReadLogOptions, readPages } from "../read.ts";
+import { handleShare, refreshProjection, type Share } from "./batch.ts";
+import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 import { type Lease, takeLease } from "./lease.ts";
-import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectionStatus } from "./projection.ts";
-import { handleShare, refreshProjection, type Share } from "./projection-batch.ts";
-import { changePartitions, findServingVersion, type ReplacedVersion, swapVersions } from "./projection-version.ts";
-import { type ReadLogOptions, readPages } from "./read.ts";
+import { changePartitions, findServingVersion, type ReplacedVersion, swapVersions } from "./version.ts";
 
 /** How long to wait between looks when nothing was announced: short after something came, longer and longer after. */
 const waitMs = { shortest: 20, longest: 250 } as const;

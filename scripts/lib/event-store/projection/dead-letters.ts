@@ -1,8 +1,8 @@
-import type { Sql } from "../postgres/connect.ts";
-import type { EventStore } from "./connection.ts";
-import type { Aggregate, DomainEvent, RecordedEvent } from "./event.ts";
-import { enterVersion, type ProjectionDefinition, type ProjectionStatus } from "./projection.ts";
-import { readStream } from "./read.ts";
+import type { Sql } from "../../postgres/connect.ts";
+import type { Aggregate, DomainEvent, RecordedEvent } from "../event.ts";
+import { readStream } from "../read.ts";
+import type { EventStore } from "../store.ts";
+import { enterVersion, type ProjectionDefinition, type ProjectionStatus } from "./definition.ts";
 
 type VersionKey = Pick<ProjectionDefinition, "name" | "version">;
 

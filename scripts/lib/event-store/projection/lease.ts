@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Sql } from "../postgres/connect.ts";
-import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./projection.ts";
+import type { Sql } from "../../postgres/connect.ts";
+import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 
 /** The right to write the checkpoints of a version, until it is disposed of or lost. */
 export interface Lease extends AsyncDisposable {

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Sql } from "../postgres/connect.ts";
-import { connectionFailure, errorCode } from "../postgres/connection-error.ts";
+import type { Sql } from "../../postgres/connect.ts";
+import { connectionFailure, errorCode } from "../../postgres/connection-error.ts";
+import type { RecordedEvent } from "../event.ts";
 import { describeError, findParkedStreams, parkEvents } from "./dead-letters.ts";
-import type { RecordedEvent } from "./event.ts";
+import { enterVersion, LeaseLost, type ProjectionRun } from "./definition.ts";
 import type { TakenLease } from "./lease.ts";
-import { enterVersion, LeaseLost, type ProjectionRun } from "./projection.ts";
 
 /** A partition's part of a page. */
 export interface Share {
