@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
 import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
+import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
-import { readAdministrator } from "../../scripts/lib/postgres/roles.ts";
 import { type CostMeter, makeCostMeter } from "../support/benchmark-cost.ts";
 import { withCluster } from "../support/stack.ts";
 

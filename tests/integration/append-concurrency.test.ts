@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
-import { errorCode } from "../../scripts/lib/postgres/connection-error.ts";
+import { errorCode } from "../../scripts/lib/postgres/failure.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { type HistoryCall, isLinearizable } from "../support/linearizability.ts";
 import { testRounds } from "../support/runtime.ts";

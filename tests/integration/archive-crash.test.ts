@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { verifyArchive } from "../../scripts/lib/archive/verify.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
-import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/process.ts";
+import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import type { BackupResult } from "../../scripts/lib/stack/backup.ts";
 import { append, placed } from "../support/append.ts";
 import { readContent } from "../support/oracle.ts";

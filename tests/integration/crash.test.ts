@@ -6,7 +6,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
-import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/process.ts";
+import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { runForData, runScript, startScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";

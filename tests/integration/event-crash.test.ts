@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
-import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/process.ts";
+import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { checkJournal, journal } from "../support/projection.ts";
 import { type StartedScript, startProgram } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { type ConnectionTarget, connect, connectionUrl } from "../../scripts/lib/postgres/connect.ts";
-import { groupRoles } from "../../scripts/lib/postgres/roles.ts";
+import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";

@@ -3,8 +3,8 @@ import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import type { TransactionSql } from "postgres";
 import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
-import { groupRoles } from "../../scripts/lib/postgres/roles.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 

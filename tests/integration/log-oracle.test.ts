@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import process from "node:process";
 import { test } from "node:test";
 import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
-import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/process.ts";
+import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import {

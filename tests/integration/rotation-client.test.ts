@@ -11,7 +11,7 @@ import { type EventStore, openEventStore } from "../../scripts/lib/event-store/s
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
 import type { Credentials } from "../../scripts/lib/postgres/changing-login.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
-import { checkLogin } from "../../scripts/lib/postgres/login.ts";
+import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
 import { newOrder, orderPlaced } from "../support/event-store.ts";
 import { rotateTestStack } from "../support/logins.ts";

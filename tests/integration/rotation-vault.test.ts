@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import { openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
-import { checkLogin } from "../../scripts/lib/postgres/login.ts";
+import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
 import {
   assertSecretsLogIn,

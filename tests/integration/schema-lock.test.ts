@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
-import { readAdministrator } from "../../scripts/lib/postgres/roles.ts";
+import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import type { ApplyResult } from "../../scripts/lib/schema/apply.ts";
 import { withDatabase } from "../support/database.ts";
 import { runForData } from "../support/run-script.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
-import { isAlive } from "../../scripts/lib/postgres/server/process.ts";
+import { isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { findLocalVault, localVaultAddress } from "../../scripts/lib/stack/local-vault.ts";
 import type { StackStatus } from "../../scripts/lib/stack/status.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
+import { tokenLogin } from "../../scripts/lib/secrets/vault/authentication.ts";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
-import { tokenLogin } from "../../scripts/lib/secrets/vault/login.ts";
 import { VaultSecretStore } from "../../scripts/lib/secrets/vault/store.ts";
 import { testSecretStore } from "../support/secret-store-contract.ts";
 import { shareVault, vaultSkip, vaultTest } from "../support/vault.ts";

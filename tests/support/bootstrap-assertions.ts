@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { searchPath } from "../../scripts/lib/postgres/database.ts";
-import { groupRoles } from "../../scripts/lib/postgres/roles.ts";
+import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import type { ScriptRun } from "./run-script.ts";
 

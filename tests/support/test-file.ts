@@ -3,7 +3,7 @@ import { chmod, glob, mkdtemp, open, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { packageDir } from "../../scripts/lib/config.ts";
-import { findPostmaster } from "../../scripts/lib/postgres/server/process.ts";
+import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { locateDeno } from "./deno.ts";
 import { denoPermissions } from "./runtime.ts";
 

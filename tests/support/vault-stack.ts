@@ -1,8 +1,8 @@
 import { mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { tokenLogin } from "../../scripts/lib/secrets/vault/authentication.ts";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
-import { tokenLogin } from "../../scripts/lib/secrets/vault/login.ts";
 import { generateRoot, revokeRoot } from "../../scripts/lib/secrets/vault/root.ts";
 import { localVaultAddress, localVaultFiles, stopLocalVault } from "../../scripts/lib/stack/local-vault.ts";
 import { runForData, runScript, type ScriptRun, startScript } from "./run-script.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash, createHmac, pbkdf2Sync } from "node:crypto";
 import { test } from "node:test";
-import { matchesVerifier, scramVerifier } from "../../scripts/lib/postgres/scram.ts";
+import { matchesVerifier, scramVerifier } from "../../scripts/lib/postgres/logins/scram.ts";
 
 /** The exchange of RFC 7677, section 3. */
 const rfc = {

@@ -1,5 +1,5 @@
 import type { Sql } from "../postgres/connect.ts";
-import { groupRoles } from "../postgres/roles.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
 import { qualified } from "./catalog.ts";
 
 /**

@@ -2,9 +2,9 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { ConnectionTarget, Sql } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/connection-error.ts";
+import { explainConnectionError } from "../postgres/failure.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
-import { isAlive } from "../postgres/server/process.ts";
+import { isAlive } from "../postgres/server/postmaster.ts";
 
 /** The letters of "arch", so that the key is recognised in pg_locks. */
 const lockKey = 0x61_72_63_68;

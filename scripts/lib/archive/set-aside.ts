@@ -1,6 +1,6 @@
 import type { TransactionSql } from "postgres";
 import type { Sql } from "../postgres/connect.ts";
-import { errorCode } from "../postgres/connection-error.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../postgres/quote.ts";
 import { type CatalogTable, qualified } from "./catalog.ts";
 

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "../postgres/connect.ts";
-import { errorCode } from "../postgres/connection-error.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 
 /** PostgreSQL's limit for a name, in bytes. */

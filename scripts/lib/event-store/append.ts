@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { uuidv7 } from "uuidv7";
 import type { Sql } from "../postgres/connect.ts";
-import { connectionFailure, errorCode } from "../postgres/connection-error.ts";
+import { connectionFailure, errorCode } from "../postgres/failure.ts";
 import { checkAggregate } from "./check-aggregate.ts";
 import { EventStoreError, explainError, InvalidInput, refusalError } from "./errors.ts";
 import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";

@@ -1,4 +1,4 @@
-import { errorCode } from "../postgres/connection-error.ts";
+import { errorCode } from "../postgres/failure.ts";
 import type { Aggregate } from "./event.ts";
 
 /** What an error of the event store is about. */

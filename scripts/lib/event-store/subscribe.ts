@@ -1,4 +1,4 @@
-import { isServerAway } from "../postgres/connection-error.ts";
+import { isServerAway } from "../postgres/failure.ts";
 import { logStart } from "./checkpoint.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
 import { type LogFilter, readPages } from "./read.ts";

@@ -1,8 +1,8 @@
 import type { Sql } from "./connect.ts";
-import { errorCode } from "./connection-error.ts";
+import { errorCode } from "./failure.ts";
+import { retryRace } from "./logins/retry-race.ts";
+import { type Administrator, explainPrivilegeError, groupRoles } from "./logins/roles.ts";
 import { quoteIdentifier } from "./quote.ts";
-import { retryRace } from "./retry-race.ts";
-import { type Administrator, explainPrivilegeError, groupRoles } from "./roles.ts";
 
 /** The application's search path: what it creates without a schema goes to the first one. */
 export const searchPath = "command_model, read_model, event_store, public";

@@ -1,5 +1,5 @@
 import { type Connection, type ConnectionTarget, type ConnectOptions, connect } from "./connect.ts";
-import { connectionFailure, explainConnectionError } from "./connection-error.ts";
+import { connectionFailure, explainConnectionError } from "./failure.ts";
 
 /** Databases to be in while another one is made, renamed or dropped. */
 const maintenanceDatabases = ["postgres", "template1"];

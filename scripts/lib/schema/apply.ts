@@ -1,7 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/connection-error.ts";
-import { groupRoles } from "../postgres/roles.ts";
+import { explainConnectionError } from "../postgres/failure.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
 import { checkStatements } from "./check.ts";
 import { createLedger, type LedgerEntry, planSchema, readLedger, type SchemaPlan } from "./ledger.ts";
 import { lockSchema, type SchemaLockOptions } from "./lock.ts";

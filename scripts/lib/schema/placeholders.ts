@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
-import { groupRoles } from "../postgres/roles.ts";
 import type { SchemaFile } from "./source.ts";
 
 /** The values that may stand in a file as `:{name}`; each is a quoted identifier. */

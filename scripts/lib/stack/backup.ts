@@ -9,7 +9,7 @@ import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
 import { type OnProgress, readEventAt, writeArchive } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
-import { groupRoles } from "../postgres/roles.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { planSchema, readLedger } from "../schema/ledger.ts";
 import { readSchema, type SchemaFile } from "../schema/source.ts";

@@ -14,7 +14,7 @@ import {
 } from "../postgres/server/cluster.ts";
 import { type EmbeddedServer, ensureRunning } from "../postgres/server/life-cycle.ts";
 import { choosePort } from "../postgres/server/port.ts";
-import { findPostmaster } from "../postgres/server/process.ts";
+import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { environment } from "../runtime.ts";
 import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";

@@ -7,11 +7,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { packageDir } from "../config.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
-import { describeProcess, isAlive } from "../postgres/server/process.ts";
+import { describeProcess, isAlive } from "../postgres/server/postmaster.ts";
 import { environment } from "../runtime.ts";
+import { noLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
 import { readSecret, writeSecret } from "../secrets/vault/delivery.ts";
-import { noLogin } from "../secrets/vault/login.ts";
 
 /** Bounds of a wait. */
 interface WaitOptions {

@@ -1,6 +1,6 @@
 import { redactAgain } from "../archive/redactions.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
-import { groupRoles } from "../postgres/roles.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
 import type { StackRun } from "./stack.ts";
 
 /**

@@ -2,7 +2,7 @@ import { readTables } from "../archive/catalog.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
-import { groupRoles } from "../postgres/roles.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
 import { planSchema } from "../schema/ledger.ts";
 import { readSchema } from "../schema/source.ts";
 import { appliedFiles } from "./archived-schema.ts";

@@ -1,11 +1,11 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, wrongSettings } from "../config.ts";
 import { type ConnectionTarget, connect } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/connection-error.ts";
-import { checkLogin, reconcilePassword } from "../postgres/login.ts";
-import { ensureRoles, prepareLogin, readAdministrator } from "../postgres/roles.ts";
-import { scramVerifier } from "../postgres/scram.ts";
-import { lockRotation, readTurn } from "../postgres/twin.ts";
+import { explainConnectionError } from "../postgres/failure.ts";
+import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
+import { ensureRoles, prepareLogin, readAdministrator } from "../postgres/logins/roles.ts";
+import { scramVerifier } from "../postgres/logins/scram.ts";
+import { lockRotation, readTurn } from "../postgres/logins/twin.ts";
 import {
   followLogin,
   type Login,
@@ -17,7 +17,7 @@ import {
 } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import { SecretConflict, type SecretVersion } from "../secrets/store.ts";
-import { type AdministratorSession, keepOutOfLog } from "./logins.ts";
+import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
 import { administratorTarget, lockForRun, openStack, type Stack, type StackRun, secretMissing } from "./stack.ts";
 import { renewApplicationLogin } from "./vault-setup.ts";
 

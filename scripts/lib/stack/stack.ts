@@ -4,7 +4,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, type Mode, reservedDatabases, wrongSettings } from "../config.ts";
 import type { ConnectionTarget } from "../postgres/connect.ts";
 import { superuser } from "../postgres/server/cluster.ts";
-import { findPostmaster } from "../postgres/server/process.ts";
+import { findPostmaster } from "../postgres/server/postmaster.ts";
 import {
   type ApplicationSecret,
   applicationSecretKeys,

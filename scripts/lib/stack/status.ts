@@ -1,10 +1,10 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
 import { type ConnectionTarget, connect, connectionUrl, maskedUrl, type Sql } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/connection-error.ts";
-import { findPostmaster } from "../postgres/server/process.ts";
+import { explainConnectionError } from "../postgres/failure.ts";
+import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { readPlan } from "../schema/apply.ts";
-import { findLogin } from "./logins.ts";
+import { findLogin } from "./login-pair.ts";
 import type { SecretsPlace } from "./secret-store.ts";
 import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "./stack.ts";
 

@@ -1,8 +1,8 @@
 import type { StepResult } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { tokenLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
 import { credentialState, deliver, ensureDelivered, receive } from "../secrets/vault/delivery.ts";
-import { tokenLogin } from "../secrets/vault/login.ts";
 import { generateRoot, revokeRoot, revokeStrayRoots } from "../secrets/vault/root.ts";
 import { appRoles, maySeeSetup, setUpVault } from "../secrets/vault/setup.ts";
 import { ensureLocalVault, localVaultFiles, type RunningVault } from "./local-vault.ts";

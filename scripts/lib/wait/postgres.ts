@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
-import { connectionFailure, errorCode, explainConnectionError } from "../postgres/connection-error.ts";
+import { connectionFailure, errorCode, explainConnectionError } from "../postgres/failure.ts";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 import { converse } from "./tcp.ts";

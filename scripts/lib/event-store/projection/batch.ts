@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/connect.ts";
-import { connectionFailure, errorCode } from "../../postgres/connection-error.ts";
+import { connectionFailure, errorCode } from "../../postgres/failure.ts";
 import type { RecordedEvent } from "../event.ts";
 import { describeError, findParkedStreams, parkEvents } from "./dead-letters.ts";
 import { enterVersion, LeaseLost, type ProjectionRun } from "./definition.ts";

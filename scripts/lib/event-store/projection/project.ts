@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isServerAway } from "../../postgres/connection-error.ts";
+import { isServerAway } from "../../postgres/failure.ts";
 import { InvalidInput } from "../errors.ts";
 import type { DomainEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";

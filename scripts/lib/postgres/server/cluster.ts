@@ -6,8 +6,8 @@ import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { packageDir } from "../../config.ts";
+import { scramVerifier } from "../logins/scram.ts";
 import { quoteLiteral } from "../quote.ts";
-import { scramVerifier } from "../scram.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 import { type Binaries, majorVersion } from "./binaries.ts";
 

@@ -1,6 +1,6 @@
+import type { SendUnauthenticated, VaultLogin } from "./authentication.ts";
 import { explainVaultFailure, type FailureContext } from "./explain.ts";
 import { VaultFailure } from "./failure.ts";
-import type { SendUnauthenticated, VaultLogin } from "./login.ts";
 import { type RetryLimits, withRetries } from "./retry.ts";
 import {
   openTransport,

@@ -3,9 +3,9 @@ import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import type { AppRoleCredentials, SendUnauthenticated } from "./authentication.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
-import type { AppRoleCredentials, SendUnauthenticated } from "./login.ts";
 import type { AppRoleName } from "./setup.ts";
 
 /** How long a delivery waits to be taken. */

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import type { StepResult } from "../../cli/reporter.ts";
 import { packageDir } from "../../config.ts";
 import { type ConnectionTarget, connect } from "../../postgres/connect.ts";
-import { checkLogin } from "../../postgres/login.ts";
+import { checkLogin } from "../../postgres/logins/login.ts";
 import { openStack, readApplicationSecret, type Stack, type StackRun } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer } from "./client.ts";

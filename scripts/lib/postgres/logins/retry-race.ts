@@ -1,4 +1,4 @@
-import { errorCode } from "./connection-error.ts";
+import { errorCode } from "../failure.ts";
 
 const attempts = 10;
 const alreadyThere = ["23505", "42710"];

@@ -1,7 +1,7 @@
 import type { TransactionSql } from "postgres";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { Sql } from "./connect.ts";
-import { quoteIdentifier, quoteLiteral } from "./quote.ts";
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import type { Sql } from "../connect.ts";
+import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 import { retryRace } from "./retry-race.ts";
 import { type Administrator, explainPrivilegeError, groupRoles } from "./roles.ts";
 

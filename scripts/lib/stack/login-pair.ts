@@ -1,6 +1,6 @@
 import type { Sql } from "../postgres/connect.ts";
-import { type Administrator, ensureRoles } from "../postgres/roles.ts";
-import { readTurn } from "../postgres/twin.ts";
+import { type Administrator, ensureRoles } from "../postgres/logins/roles.ts";
+import { readTurn } from "../postgres/logins/twin.ts";
 import { type LoginPair, loginPair, secretPaths } from "../secrets/application-secret.ts";
 import type { Stack } from "./stack.ts";
 

@@ -1,8 +1,8 @@
 import type { TransactionSql } from "postgres";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { Sql } from "./connect.ts";
-import { errorCode } from "./connection-error.ts";
-import { quoteIdentifier, quoteLiteral } from "./quote.ts";
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import type { Sql } from "../connect.ts";
+import { errorCode } from "../failure.ts";
+import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 import { retryRace } from "./retry-race.ts";
 import { preparedUntil, retireTwin, type Twin } from "./twin.ts";
 

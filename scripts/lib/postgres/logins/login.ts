@@ -1,6 +1,6 @@
-import { type Connection, type ConnectionTarget, connect, type Sql } from "./connect.ts";
-import { connectionFailure, explainConnectionError } from "./connection-error.ts";
-import { quoteIdentifier, quoteLiteral } from "./quote.ts";
+import { type Connection, type ConnectionTarget, connect, type Sql } from "../connect.ts";
+import { connectionFailure, explainConnectionError } from "../failure.ts";
+import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 import { retryRace } from "./retry-race.ts";
 import type { Administrator } from "./roles.ts";
 import { matchesVerifier, scramVerifier } from "./scram.ts";

@@ -1,7 +1,7 @@
 import type { TransactionSql } from "postgres";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { Sql } from "./connect.ts";
-import { quoteIdentifier, quoteLiteral } from "./quote.ts";
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import type { Sql } from "../connect.ts";
+import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 
 /** The login that takes turns with the application's one, and how long it is still good for when it has had its turn. */
 export interface Twin {
