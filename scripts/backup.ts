@@ -27,7 +27,7 @@ const create = defineScript({
   async run({ args, reporter, signal }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { createBackup } = await import("./lib/stack/backup.ts");
+    const { createBackup } = await import("./lib/backup/create.ts");
     checkOutput(args);
     using progress = reporter.transfer("backup");
     const options = {
@@ -53,7 +53,7 @@ const list = defineScript({
   async run({ args }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { listBackups } = await import("./lib/stack/archives.ts");
+    const { listBackups } = await import("./lib/backup/verify.ts");
     return { archives: await listBackups(await openStack(loadConfig()), args.from) };
   },
   print({ archives }, output) {
@@ -87,7 +87,7 @@ const verify = defineScript({
   async run({ args, reporter, signal }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { verifyBackup } = await import("./lib/stack/archives.ts");
+    const { verifyBackup } = await import("./lib/backup/verify.ts");
     const depth: "quick" | "deep" | "restored" =
       args.restore === true ? "restored" : args.deep === true ? "deep" : "quick";
     const options = { archive: args.archive, from: args.from, keyFile: args["key-file"], depth };
@@ -114,7 +114,7 @@ const prune = defineScript({
   async run({ args }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { pruneArchives } = await import("./lib/stack/prune.ts");
+    const { pruneArchives } = await import("./lib/backup/prune.ts");
     const keepDays = args["keep-days"] === undefined ? undefined : parseCount("--keep-days", args["keep-days"]);
     const options = { from: args.from, keep: parseCount("--keep", args.keep), keepDays, now: new Date() };
     return pruneArchives(await openStack(loadConfig(args)), { ...options, isDryRun: args["dry-run"] === true });

@@ -1,10 +1,11 @@
 // Restores an archive: into a new database, which takes the place of the old one when everything was checked.
 // Reads: configuration, an archive, sql/. Writes: the database; the old one stays beside it until --drop-old.
 // Exits: 0 · 2 usage · 3 not running · 4 drift · 5 locked · 6 login refused · 8 refused, newer archive, target not empty · 9 no room · 11 damaged
+
+import type { RestorePlan } from "./lib/backup/restore.ts";
 import { defineScript } from "./lib/cli/define-script.ts";
 import { stackFlags, usageError } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
-import type { RestorePlan } from "./lib/stack/restore.ts";
 
 export const command = defineScript({
   meta: { name: "restore", description: "Restore an archive; the database that it replaces is kept" },
@@ -26,7 +27,7 @@ export const command = defineScript({
   async run({ args, reporter, signal, canAsk }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { dropKeptDatabases, restoreArchive, restoreRefused } = await import("./lib/stack/restore.ts");
+    const { dropKeptDatabases, restoreArchive, restoreRefused } = await import("./lib/backup/restore.ts");
     const until = parseUntil(args["until-position"], args["until-time"]);
     if (args.only !== undefined && args.only !== "event_store") throw usageError("--only takes event_store", undefined);
     const stack = await openStack(loadConfig(args));

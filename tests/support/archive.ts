@@ -1,9 +1,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type BackupOptions, type BackupResult, createBackup } from "../../scripts/lib/backup/create.ts";
+import { type RestoreOptions, type RestoreResult, restoreArchive } from "../../scripts/lib/backup/restore.ts";
 import { loadConfig } from "../../scripts/lib/config.ts";
-import { type BackupOptions, type BackupResult, createBackup } from "../../scripts/lib/stack/backup.ts";
-import { type RestoreOptions, type RestoreResult, restoreArchive } from "../../scripts/lib/stack/restore.ts";
 import { openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
 import { type TestDatabase, withDatabase } from "./database.ts";
 import { silentRun } from "./stack.ts";

@@ -1,7 +1,7 @@
-import { redactAgain } from "../archive/redactions.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
-import type { StackRun } from "./stack.ts";
+import type { StackRun } from "../stack/stack.ts";
+import { redactAgain } from "./redactions.ts";
 
 /**
  * Redacts in a restored database what was redacted in the live one after the archive was written.

@@ -2,10 +2,10 @@ import { type ListedArchive, listArchives, markVerified } from "../archive/folde
 import type { Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import { verifyArchive, verifyDeeply } from "../archive/verify.ts";
-import { sealForReading } from "./archive-key.ts";
-import { backupsDir } from "./backup.ts";
+import type { Stack, StackRun } from "../stack/stack.ts";
+import { backupsDir } from "./create.ts";
+import { sealForReading } from "./key.ts";
 import { type RestoreOptions, rehearseRestore } from "./restore.ts";
-import type { Stack, StackRun } from "./stack.ts";
 
 /** An archive as `backup list` tells of it. */
 export interface BackupEntry {

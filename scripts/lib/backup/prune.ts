@@ -2,8 +2,8 @@ import { rm } from "node:fs/promises";
 import { type ListedArchive, listArchives } from "../archive/folder.ts";
 import { connect } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
-import { backupsDir } from "./backup.ts";
-import { administratorTarget, type Stack } from "./stack.ts";
+import { administratorTarget, type Stack } from "../stack/stack.ts";
+import { backupsDir } from "./create.ts";
 
 /** Which archives stay. */
 export interface PruneOptions {

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { describeApplication } from "../archive/application.ts";
 import { archiveBytes, archiveId, listArchives, publishArchive } from "../archive/folder.ts";
-import { lockHolderName, withArchivesLocked } from "../archive/lock.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import type { Seal } from "../archive/seal.ts";
 import type { ArchiveSink } from "../archive/sink.ts";
@@ -13,10 +12,11 @@ import { groupRoles } from "../postgres/logins/roles.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { planSchema, readLedger } from "../schema/ledger.ts";
 import { readSchema, type SchemaFile } from "../schema/source.ts";
-import { type EncryptionOptions, sealForWriting } from "./archive-key.ts";
+import { administratorTarget, type Stack, type StackRun } from "../stack/stack.ts";
 import { type ArchivedSchema, putSchema } from "./archived-schema.ts";
-import { checkNoDrift, prepareDatabase } from "./prepare.ts";
-import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
+import { type EncryptionOptions, sealForWriting } from "./key.ts";
+import { lockHolderName, withArchivesLocked } from "./lock.ts";
+import { checkNoDrift, prepareDatabase } from "./scratch-database.ts";
 
 /** What to back up, and where to. */
 export interface BackupOptions {

@@ -1,10 +1,8 @@
 import { join } from "node:path";
 import { dropApplication } from "../archive/application.ts";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
-import { lockHolderName, withArchivesLocked } from "../archive/lock.ts";
 import { corrupt, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
-import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "../archive/swap.ts";
 import { verifyArchive } from "../archive/verify.ts";
 import type { OnProgress } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
@@ -14,13 +12,15 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { applySchema } from "../schema/apply.ts";
 import type { CatalogFingerprint } from "../schema/fingerprint.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
-import { sealForReading } from "./archive-key.ts";
+import { administratorTarget, type Stack, type StackRun } from "../stack/stack.ts";
 import { readArchivedSchema } from "./archived-schema.ts";
-import { backupsDir } from "./backup.ts";
-import { checkNoDrift, fingerprintOf, prepareDatabase } from "./prepare.ts";
+import { backupsDir } from "./create.ts";
+import { sealForReading } from "./key.ts";
+import { lockHolderName, withArchivesLocked } from "./lock.ts";
 import { redactRestored } from "./redact-restored.ts";
 import { checkRestorable, checkTarget, type TargetState } from "./restore-checks.ts";
-import { administratorTarget, type Stack, type StackRun } from "./stack.ts";
+import { checkNoDrift, fingerprintOf, prepareDatabase } from "./scratch-database.ts";
+import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "./swap.ts";
 
 /** What to restore, and where to. */
 export interface RestoreOptions {

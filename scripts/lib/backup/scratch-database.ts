@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "../archive/swap.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
 import { ensureDatabase } from "../postgres/database.ts";
@@ -9,8 +8,9 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { optionalName, type SchemaFile, schemaDir } from "../schema/source.ts";
+import type { Stack, StackRun } from "../stack/stack.ts";
 import type { ArchivedSchema } from "./archived-schema.ts";
-import type { Stack, StackRun } from "./stack.ts";
+import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "./swap.ts";
 
 /** A database made from the migrations of a folder; it is dropped when it is disposed of, unless it was renamed. */
 export interface PreparedDatabase extends AsyncDisposable {

@@ -5,7 +5,7 @@ import { makeSeal, noSeal, type Seal, wrongKey } from "../archive/seal.ts";
 import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { requireKey, secretPaths } from "../secrets/application-secret.ts";
-import type { Stack } from "./stack.ts";
+import type { Stack } from "../stack/stack.ts";
 
 /** How an archive is to be encrypted. */
 export interface EncryptionOptions {
