@@ -6,7 +6,7 @@ import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { exitCodes, ScriptError } from "./lib/cli/script-error.ts";
-import type { RemovalPlan } from "./lib/stack/remove.ts";
+import type { RemovalPlan } from "./lib/operations/destroy.ts";
 
 export const command = defineScript({
   meta: { name: "destroy", description: "Delete the embedded server's data; secrets and backups stay" },
@@ -14,7 +14,7 @@ export const command = defineScript({
   async run({ args, reporter, signal, canAsk }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { destroyStack, planRemoval } = await import("./lib/stack/remove.ts");
+    const { destroyStack, planRemoval } = await import("./lib/operations/destroy.ts");
     const stack = await openStack(loadConfig(args));
     const plan = await planRemoval(stack);
     if (plan === undefined) return { isDestroyed: false, plan: null };

@@ -6,7 +6,7 @@ import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes, formatSeconds, formatTable } from "./lib/cli/format.ts";
 import type { Output } from "./lib/cli/output.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
-import type { ClientEnvironment, StackStatus } from "./lib/stack/status.ts";
+import type { ClientEnvironment, StackStatus } from "./lib/operations/status.ts";
 
 export const command = defineScript({
   meta: { name: "status", description: "Tell how the stack is; with --env, how to connect to it" },
@@ -17,7 +17,7 @@ export const command = defineScript({
   },
   async run({ args, signal }): Promise<StackStatus | { readonly env: ClientEnvironment }> {
     const { loadConfig } = await import("./lib/config.ts");
-    const { readClientEnvironment, readStatus } = await import("./lib/stack/status.ts");
+    const { readClientEnvironment, readStatus } = await import("./lib/operations/status.ts");
     const config = loadConfig(args);
     return args.env === true ? { env: await readClientEnvironment(config) } : readStatus(config, signal);
   },

@@ -3,10 +3,10 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promise
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { StackStatus } from "../../scripts/lib/operations/status.ts";
 import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { isPortFree } from "../../scripts/lib/postgres/server/port.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
-import type { StackStatus } from "../../scripts/lib/stack/status.ts";
 import { unusedPort } from "../support/port.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
+import type { StackStatus } from "../../scripts/lib/operations/status.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
-import type { StackStatus } from "../../scripts/lib/stack/status.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack } from "../support/stack.ts";
 

@@ -4,11 +4,11 @@ import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import type { StackStatus } from "../../scripts/lib/operations/status.ts";
 import { connect } from "../../scripts/lib/postgres/connect.ts";
 import { isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { findLocalVault, localVaultAddress } from "../../scripts/lib/stack/local-vault.ts";
-import type { StackStatus } from "../../scripts/lib/stack/status.ts";
 import { runScript } from "../support/run-script.ts";
 import { makeTestStack } from "../support/stack.ts";
 import {

@@ -5,9 +5,9 @@ import process from "node:process";
 import { Output } from "../../scripts/lib/cli/output.ts";
 import { Reporter } from "../../scripts/lib/cli/reporter.ts";
 import { type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
+import { destroyStack, stopStack } from "../../scripts/lib/operations/destroy.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/connect.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
-import { destroyStack, stopStack } from "../../scripts/lib/stack/remove.ts";
 import { administratorTarget, openStack, readApplicationSecret, type Stack } from "../../scripts/lib/stack/stack.ts";
 
 /** A stack in a folder of its own; its server is stopped and the folder removed when it is disposed of. */

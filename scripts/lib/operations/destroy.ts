@@ -6,10 +6,10 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { connect } from "../postgres/connect.ts";
 import { readMajorVersion, removeLeftovers } from "../postgres/server/cluster.ts";
 import { stop } from "../postgres/server/life-cycle.ts";
-import { findDataVolume, keptFolders, removeData, stopContainers } from "./compose/life-cycle.ts";
-import { localVaultFiles, stopLocalVault } from "./local-vault.ts";
-import { administratorTarget, lockForRun, type Stack, type StackRun } from "./stack.ts";
-import { removeState } from "./state.ts";
+import { findDataVolume, keptFolders, removeData, stopContainers } from "../stack/compose/life-cycle.ts";
+import { localVaultFiles, stopLocalVault } from "../stack/local-vault.ts";
+import { administratorTarget, lockForRun, type Stack, type StackRun } from "../stack/stack.ts";
+import { removeState } from "../stack/state.ts";
 
 /** What a removal is about to delete. */
 export interface RemovalPlan {

@@ -4,9 +4,9 @@ import { type ConnectionTarget, connect, connectionUrl, maskedUrl, type Sql } fr
 import { explainConnectionError } from "../postgres/failure.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { readPlan } from "../schema/apply.ts";
-import { findLogin } from "./login-pair.ts";
-import type { SecretsPlace } from "./secret-store.ts";
-import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "./stack.ts";
+import { findLogin } from "../stack/login-pair.ts";
+import type { SecretsPlace } from "../stack/secret-store.ts";
+import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "../stack/stack.ts";
 
 /** How a stack is. What can't be known while nothing runs is null. */
 export interface StackStatus {
