@@ -33,8 +33,8 @@ const create = defineScript({
     const options = {
       to: args.to,
       output: args.output,
-      isIncremental: args.incremental === true,
-      encryption: { isEncrypted: args.encrypt === true, keyFile: args["key-file"] },
+      incremental: args.incremental === true,
+      encryption: { encrypt: args.encrypt === true, keyFile: args["key-file"] },
       onProgress: progress.show,
     };
     return createBackup(await openStack(loadConfig(args)), options, { reporter, signal });
@@ -117,7 +117,7 @@ const prune = defineScript({
     const { pruneArchives } = await import("./lib/backup/prune.ts");
     const keepDays = args["keep-days"] === undefined ? undefined : parseCount("--keep-days", args["keep-days"]);
     const options = { from: args.from, keep: parseCount("--keep", args.keep), keepDays, now: new Date() };
-    return pruneArchives(await openStack(loadConfig(args)), { ...options, isDryRun: args["dry-run"] === true });
+    return pruneArchives(await openStack(loadConfig(args)), { ...options, dryRun: args["dry-run"] === true });
   },
   print({ removed, kept, holdingErasedData, isDryRun }, output) {
     for (const id of removed) output.result(`${isDryRun ? "would remove" : "removed"} ${id}`);

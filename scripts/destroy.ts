@@ -6,7 +6,7 @@ import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { exitCodes, ScriptError } from "./lib/cli/script-error.ts";
-import type { RemovalPlan } from "./lib/operations/destroy.ts";
+import type { DestructionPlan } from "./lib/operations/destroy.ts";
 
 export const command = defineScript({
   meta: { name: "destroy", description: "Delete the embedded server's data; secrets and backups stay" },
@@ -14,12 +14,12 @@ export const command = defineScript({
   async run({ args, reporter, signal, canAsk }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { destroyStack, planRemoval } = await import("./lib/operations/destroy.ts");
+    const { destroyStack, planDestruction } = await import("./lib/operations/destroy.ts");
     const stack = await openStack(loadConfig(args));
-    const plan = await planRemoval(stack);
+    const plan = await planDestruction(stack);
     if (plan === undefined) return { isDestroyed: false, plan: null };
     if (args.yes !== true && !canAsk) throw refused(plan);
-    reporter.info(describe(plan));
+    reporter.info(describeDestruction(plan));
     if (args.yes !== true && !(await confirm())) throw refused(plan);
     await destroyStack(stack, { reporter, signal });
     return { isDestroyed: true, plan };
@@ -34,18 +34,18 @@ async function confirm(): Promise<boolean> {
   return (await consola.prompt("Delete it?", { type: "confirm", initial: false, cancel: "undefined" })) === true;
 }
 
-function describe({ dataDirectory, sizeBytes, streams, events, kept }: RemovalPlan): string {
+function describeDestruction({ dataDirectory, sizeBytes, streams, events, kept }: DestructionPlan): string {
   const rows = events === null ? "rows not counted" : `events: ${events}, streams: ${streams}`;
   const staying = kept.length === 0 ? "" : `\nstays: ${kept.join(", ")}`;
   return `to be deleted: ${dataDirectory} (${sizeBytes === null ? "size unknown" : formatBytes(sizeBytes)}, ${rows})${staying}`;
 }
 
-function refused(plan: RemovalPlan): ScriptError {
+function refused(plan: DestructionPlan): ScriptError {
   return new ScriptError({
     code: "REFUSED",
     exitCode: exitCodes.refused,
     message: "Nothing was deleted",
-    why: describe(plan),
+    why: describeDestruction(plan),
     fix: "bun run destroy --yes",
     data: { isDestroyed: false, plan },
   });

@@ -46,7 +46,7 @@ const run = defineScript({
     const definitions = await loadProjections(args.module, args.name);
     const ended = await withStackStore(loadConfig(args), (store) =>
       runProjections(store, definitions, {
-        stopsWhenCaughtUp: args.once === true,
+        stopWhenCaughtUp: args.once === true,
         signal,
         ...(args.partitions === undefined ? {} : { partitions: Number(args.partitions) }),
       }),

@@ -38,19 +38,19 @@ export const command = defineScript({
     using progress = reporter.transfer("restore");
     const confirm = async (plan: RestorePlan) => {
       if (args.yes === true || plan.eventsNow === null) return;
-      if (canAsk) reporter.info(describe(plan));
-      if (!canAsk || !(await ask())) throw restoreRefused(plan, describe(plan));
+      if (canAsk) reporter.info(describeRestore(plan));
+      if (!canAsk || !(await ask())) throw restoreRefused(plan, describeRestore(plan));
     };
     const options = {
       archive: args.archive,
       from: args.from,
       keyFile: args["key-file"],
       into: args.into,
-      isOldDropped: args["drop-old"] === true,
-      isMigrated: args.migrate === true,
-      isOnlyEventStore: args.only !== undefined || until !== undefined,
+      dropOld: args["drop-old"] === true,
+      migrate: args.migrate === true,
+      onlyEventStore: args.only !== undefined || until !== undefined,
       until,
-      isDryRun: args["dry-run"] === true,
+      dryRun: args["dry-run"] === true,
       confirm,
       onProgress: progress.show,
     };
@@ -84,7 +84,7 @@ async function ask(): Promise<boolean> {
   return (await consola.prompt("Replace it?", { type: "confirm", initial: false, cancel: "undefined" })) === true;
 }
 
-function describe({ database, eventsNow, archive, endedAt, rows, kept }: RestorePlan): string {
+function describeRestore({ database, eventsNow, archive, endedAt, rows, kept }: RestorePlan): string {
   const stays = kept === null ? "it is dropped" : `it stays as ${kept}`;
   return `to be replaced: ${database} (events: ${eventsNow}; ${stays})\nby: ${archive} of ${endedAt} (${rows} rows)`;
 }

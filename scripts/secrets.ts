@@ -42,7 +42,7 @@ const show = defineScript({
     const { renderSecret } = await import("./lib/secrets/render.ts");
     const data = await readSecretData(await openStack(loadConfig(args)));
     const format = args.env === true ? "env" : args.spring === true ? "spring" : "plain";
-    return renderSecret(data, { format, isRevealed: args.reveal === true });
+    return renderSecret(data, { format, reveal: args.reveal === true });
   },
   print(entries, output) {
     for (const { line } of entries) output.result(line);
@@ -104,7 +104,7 @@ const rotate = defineScript({
   async run({ args, reporter, signal }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { rotateLogin } = await import("./lib/stack/rotate.ts");
-    return rotateLogin(loadConfig(args), { reporter, signal }, { endsGrace: args.yes === true });
+    return rotateLogin(loadConfig(args), { reporter, signal }, { endGrace: args.yes === true });
   },
   print({ login, previous, previousUntil }, output) {
     output.result(`the secret names ${login}; ${previous} is good until ${previousUntil}`);

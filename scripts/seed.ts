@@ -16,7 +16,7 @@ export const command = defineScript({
     return withStackStore(loadConfig(args), async (store) => {
       const seeded = await seedDemo(store);
       const example = await loadProjections(undefined, orderSummary.name);
-      await runProjections(store, example, { stopsWhenCaughtUp: true, signal });
+      await runProjections(store, example, { stopWhenCaughtUp: true, signal });
       return seeded;
     });
   },

@@ -36,8 +36,8 @@ export const command = defineScript({
     const targets = await Promise.all(operands.map((word) => findTarget(word, args.query)));
     const reports = await waitForTargets(targets, {
       timeoutMs,
-      isInverted: args.invert === true,
-      isAny: args.any === true,
+      invert: args.invert === true,
+      any: args.any === true,
       signal,
       onReason: (target, reason) => reporter.info(`waiting for ${target}: ${reason}`),
     });

@@ -67,7 +67,7 @@ export interface Config {
   readonly secrets: SecretsKind | undefined;
   readonly vault: VaultSettings | undefined;
   /** What is wrong with the variables that embedded mode does not use, and other projects may have set. */
-  readonly foreignProblems: readonly string[];
+  readonly externalServerProblems: readonly string[];
 }
 
 /** Values of flags; they come before every other source. */
@@ -177,7 +177,7 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
   };
   const mustBeRight = config.mode === "external" ? foreign.problems : [];
   if (read.problems.length + mustBeRight.length > 0) throw wrongSettings([...read.problems, ...mustBeRight]);
-  return { ...config, foreignProblems: foreign.problems };
+  return { ...config, externalServerProblems: foreign.problems };
 }
 
 /** @returns the error of settings that are wrong (exit 2), a problem each */

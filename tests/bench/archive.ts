@@ -10,7 +10,7 @@ import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { packageDir } from "../../scripts/lib/config.ts";
-import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { alternate, type Measured, median, type Variant } from "../support/benchmark.ts";
 import { locateDeno } from "../support/deno.ts";
 import { fillStore } from "../support/fill-store.ts";
@@ -39,7 +39,7 @@ export async function benchmarkArchive(rounds: number): Promise<void> {
   await bootstrapTestStack(stack.stackDir);
   const target = await stack.administrator();
   {
-    await using administrator = connect(target);
+    await using administrator = openConnection(target);
     await fillStore(administrator.sql, events);
     await administrator.sql`checkpoint`;
   }
@@ -60,7 +60,7 @@ async function reportIncrements(stack: TestStack, target: ConnectionTarget, roun
   for (const percent of newPercents) {
     const wanted = events + Math.floor((events * percent) / 1_000) * 10;
     {
-      await using administrator = connect(target);
+      await using administrator = openConnection(target);
       await fillStore(administrator.sql, wanted - stored, stored);
     }
     stored = wanted;
@@ -153,7 +153,7 @@ function run(command: readonly string[], stack: TestStack, target: ConnectionTar
 }
 
 async function dropAndMake(target: ConnectionTarget, database: string): Promise<void> {
-  await using administrator = connect({ ...target, database: "postgres" });
+  await using administrator = openConnection({ ...target, database: "postgres" });
   await administrator.sql.unsafe(`drop database if exists ${database} with (force)`);
   await administrator.sql.unsafe(`create database ${database} template template0`);
   await administrator.sql`checkpoint`;

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
@@ -35,7 +35,7 @@ const quietSettings = {
 export async function openBenchCluster(): Promise<BenchCluster> {
   const stack = await withCluster();
   const [administrator, application] = [await stack.administrator(), await stack.application()];
-  const maintenance = connect({ ...administrator, database: "postgres" });
+  const maintenance = openConnection({ ...administrator, database: "postgres" });
   const { sql } = maintenance;
   const configure = async (settings: Readonly<Record<string, string>>) => {
     for (const [name, value] of Object.entries(settings)) await sql.unsafe(`alter system set ${name} = '${value}'`);
@@ -57,7 +57,7 @@ export async function openBenchCluster(): Promise<BenchCluster> {
     },
     async vacuum() {
       for (const target of databases) {
-        await using connection = connect(target);
+        await using connection = openConnection(target);
         await connection.sql`vacuum (analyze)`;
       }
     },

@@ -7,7 +7,7 @@ import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { alternate } from "../support/benchmark.ts";
 import { reportCosts } from "../support/benchmark-report.ts";
 import { fillStore } from "../support/fill-store.ts";
@@ -21,10 +21,10 @@ const eventTypes = Array.from({ length: 8 }, (_, index) => `LineChanged${index}`
 export async function benchmarkProject(rounds: number): Promise<void> {
   await using cluster = await openBenchCluster();
   const database = await cluster.makeDatabase("ours");
-  await using admin = connect(database.administrator);
+  await using admin = openConnection(database.administrator);
   await fillStore(admin.sql, eventCount);
   await admin.sql`vacuum (analyze)`;
-  await using connection = connect(database.application);
+  await using connection = openConnection(database.application);
   await using store = openEventStore(database.application);
   const readers: Readonly<Record<string, () => Promise<number>>> = {
     "ours, project()": () => catchUp(store),
@@ -49,7 +49,7 @@ async function catchUp(store: EventStore, events?: readonly string[]): Promise<n
     name: `bench ${randomUUID()}`,
     version: 1,
     ...(events === undefined ? {} : { events }),
-    stopsWhenCaughtUp: true,
+    stopWhenCaughtUp: true,
     async handle(batch) {
       count += batch.length;
     },

@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
 import { openEventStore } from "../../scripts/lib/event-store/store.ts";
-import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { alternate } from "../support/benchmark.ts";
 import { reportCosts } from "../support/benchmark-report.ts";
 import { streamTypes } from "../support/fill-store.ts";
@@ -54,7 +54,7 @@ async function benchmarkStreams(cluster: BenchCluster, ours: BenchDatabase, roun
 }
 
 async function benchmarkLog(cluster: BenchCluster, { application }: BenchDatabase, rounds: number): Promise<void> {
-  await using connection = connect(application);
+  await using connection = openConnection(application);
   await using store = openEventStore(application);
   const { sql } = connection;
   const readers: Readonly<Record<string, () => Promise<number>>> = {

@@ -3,7 +3,7 @@
 //
 // A caller makes a stream, appends to it until it has ten events, and makes the next. The same is done in an empty store
 // that is new in each round; and in the large one also to streams that are chosen at random among those it has.
-import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { alternate, type Variant } from "../support/benchmark.ts";
 import type { Cost } from "../support/benchmark-cost.ts";
 import { reportCosts } from "../support/benchmark-report.ts";
@@ -29,7 +29,7 @@ export async function benchmarkScale(rounds: number): Promise<void> {
   await using cluster = await openBenchCluster();
   await cluster.configure({ synchronous_commit: "off" });
   const database = await cluster.makeDatabase("ours");
-  await using admin = connect(database.administrator);
+  await using admin = openConnection(database.administrator);
   const startedAt = performance.now();
   await fillStore(admin.sql, storedEvents);
   await admin.sql`vacuum (analyze)`;

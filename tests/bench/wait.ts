@@ -9,7 +9,7 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import { packageDir } from "../../scripts/lib/config.ts";
 import { stopStack } from "../../scripts/lib/operations/destroy.ts";
-import { type ConnectionTarget, connect, connectionUrl } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, connectionUrl, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { alternate, type Variant } from "../support/benchmark.ts";
 import { reportTimes } from "../support/benchmark-process.ts";
 import { locateDeno } from "../support/deno.ts";
@@ -74,7 +74,7 @@ async function randomPause(): Promise<void> {
 
 async function firstLogin(target: ConnectionTarget): Promise<number> {
   for (;;) {
-    await using connection = connect(target);
+    await using connection = openConnection(target);
     try {
       await connection.sql`select 1`;
       return performance.now();

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { after, before, describe, test } from "node:test";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type ComposeStack, makeComposeStack, mustRun, run } from "../support/compose.ts";
 import { startProgram } from "../support/run-script.ts";
 
@@ -33,7 +33,7 @@ test("bootstrap, status, stop and destroy drive the containers; other scripts wo
   assert.equal(url, `postgres://cqrs_user:****@127.0.0.1:${stack.port}/cqrs_db`);
   const { env } = await data(stack, "status", "--env");
   const target = { host: env.PGHOST, port: Number(env.PGPORT), database: env.PGDATABASE, user: env.PGUSER };
-  await using application = connect({ ...target, password: env.PGPASSWORD });
+  await using application = openConnection({ ...target, password: env.PGPASSWORD });
   await application.sql`select count(*) from event_store.domain_event`;
   assert.deepEqual((await data(stack, "schema", "status")).pending, []);
   assert.equal((await data(stack, "stop")).containers.length, 2);

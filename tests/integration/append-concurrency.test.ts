@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { errorCode } from "../../scripts/lib/postgres/failure.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { type HistoryCall, isLinearizable } from "../support/linearizability.ts";
@@ -14,7 +14,7 @@ let sqls: readonly Sql[];
 before(async () => {
   database = await withDatabase();
   writers = new AsyncDisposableStack();
-  sqls = Array.from({ length: writerCount }, () => writers.use(connect(database.application)).sql);
+  sqls = Array.from({ length: writerCount }, () => writers.use(openConnection(database.application)).sql);
   await Promise.all(sqls.map((sql) => sql`select 1`));
 });
 after(async () => {

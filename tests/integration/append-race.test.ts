@@ -4,7 +4,12 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { packageDir } from "../../scripts/lib/config.ts";
-import { type Connection, type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import {
+  type Connection,
+  type ConnectionTarget,
+  openConnection,
+  type Sql,
+} from "../../scripts/lib/postgres/connect.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { testRounds } from "../support/runtime.ts";
@@ -36,7 +41,7 @@ test(`append_events() accepts ${streamCount} of ${clientCount} clients' appends 
 test("the race is one: a function that reads the version without a lock is caught", async () => {
   // The function of the document that this project began with, in a schema of its own.
   const seed = await readFile(join(packageDir, "tests/support/fixtures/seed.sql"), "utf8");
-  await using maker = connect(database.administrator, { searchPath: "seed, public" });
+  await using maker = openConnection(database.administrator, { searchPath: "seed, public" });
   await maker.sql.unsafe(seed.replaceAll("event_store", "seed"));
   await using clients = await openClients(database.administrator, clientCount, "seed, public");
   let accepted = 0;
@@ -93,7 +98,7 @@ interface Clients extends AsyncDisposable {
 
 async function openClients(target: ConnectionTarget, count: number, searchPath?: string): Promise<Clients> {
   const options = searchPath === undefined ? {} : { searchPath };
-  const connections: Connection[] = Array.from({ length: count }, () => connect(target, options));
+  const connections: Connection[] = Array.from({ length: count }, () => openConnection(target, options));
   await Promise.all(connections.map(({ sql }) => sql`select 1`));
   return {
     sqls: connections.map(({ sql }) => sql),

@@ -89,7 +89,7 @@ test("an incremental archive continues a full one although the read models were 
   await archives.backUp();
   await projectSome(database, 4);
   const before = await readContent(database.admin);
-  const { archive } = await archives.backUp({ isIncremental: true });
+  const { archive } = await archives.backUp({ incremental: true });
   await projectSome(database, 2);
   await archives.restore({ archive });
   assert.deepEqual(await readContent(database.admin), before);
@@ -101,7 +101,7 @@ test("restore --only event_store brings no tables of projections, which begin an
   await database.sql.unsafe(applicationTables).simple();
   await projectSome(database, 10);
   await archives.backUp();
-  await archives.restore({ isOnlyEventStore: true });
+  await archives.restore({ onlyEventStore: true });
   const left = await database.admin`select from pg_class where relowner = 'cqrs_app'::regrole`;
   assert.equal(left.length, 0);
   await projectSome(database, 1);

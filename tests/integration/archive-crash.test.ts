@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { verifyArchive } from "../../scripts/lib/archive/verify.ts";
 import type { BackupResult } from "../../scripts/lib/backup/create.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { append, placed } from "../support/append.ts";
 import { readContent } from "../support/oracle.ts";
@@ -128,12 +128,12 @@ async function bootstrapped(): Promise<TestStack> {
 /** Appends so many events of 20,000 bytes that can't be compressed. */
 async function appendNoise(stack: TestStack, count: number): Promise<void> {
   const events = Array.from({ length: count }, () => ({ ...placed, event_data: { noise: noise(20_000) } }));
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   await append(application.sql, { events });
 }
 
 async function appendOne(stack: TestStack): Promise<void> {
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   await append(application.sql, { events: [placed, placed] });
 }
 
@@ -153,12 +153,12 @@ async function assertWhole(stack: TestStack, last: string): Promise<void> {
 }
 
 async function contentOf(stack: TestStack) {
-  await using administrator = connect(await stack.administrator());
+  await using administrator = openConnection(await stack.administrator());
   return await readContent(administrator.sql);
 }
 
 async function temporaryDatabases(stack: TestStack): Promise<string[]> {
-  await using administrator = connect(await stack.administrator());
+  await using administrator = openConnection(await stack.administrator());
   const rows = await administrator.sql<{ name: string }[]>`
     select datname::text as name from pg_database where datname ~ '_(restoring|scratch)_'`;
   return rows.map(({ name }) => name);

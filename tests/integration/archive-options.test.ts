@@ -20,7 +20,7 @@ test("an incremental archive has only what is new, and with its base restores ev
   await append(database.sql, { id, events: [placed] });
   await database.admin`select event_store.redact_event('Order', ${id}, 7, 'asked for')`;
   const before = await readContent(database.admin);
-  const increment = await archives.backUp({ isIncremental: true });
+  const increment = await archives.backUp({ incremental: true });
   assert.equal(await eventsIn(increment.archive), 2, "the new event and the redacted one");
   assert.equal(await eventsIn(full.archive), 50);
   await append(database.sql, { id });
@@ -33,7 +33,7 @@ test("an incremental archive has only what is new, and with its base restores ev
 test("an incremental archive continues no archive of another history, or none at all", async () => {
   await using archives = await withArchives();
   const { database } = archives;
-  const alone = await failure(archives.backUp({ isIncremental: true }));
+  const alone = await failure(archives.backUp({ incremental: true }));
   assert.deepEqual([alone.code, alone.exitCode], ["NO_BASE", 8]);
   const early = await archives.backUp();
   await append(database.sql, {});
@@ -41,7 +41,7 @@ test("an incremental archive continues no archive of another history, or none at
   await archives.restore({ archive: early.archive });
   // The position of the late archive's event is drawn again, by another event.
   await append(database.sql, {});
-  await archives.backUp({ isIncremental: true });
+  await archives.backUp({ incremental: true });
   const [increment] = (await listBackups(archives.stack, archives.folder)).filter(({ kind }) => kind === "incremental");
   assert.equal(increment?.base, early.id);
   assert.notEqual(increment?.base, late.id);
@@ -54,7 +54,7 @@ test("an encrypted archive tells nothing of its rows, and is restored with its k
   const before = await readContent(database.admin);
   const keyFile = join(archives.folder, "key");
   await writeFile(keyFile, `${randomBytes(32).toString("hex")}\n`);
-  const { archive } = await archives.backUp({ encryption: { isEncrypted: true, keyFile } });
+  const { archive } = await archives.backUp({ encryption: { encrypt: true, keyFile } });
   for (const name of await readdir(join(archive, "data"))) {
     const start = (await readFile(join(archive, "data", name))).subarray(0, 4);
     assert.notEqual(start.toString("hex"), "28b52ffd", "no file is zstd to whoever has no key");
@@ -75,19 +75,16 @@ test("an encrypted archive tells nothing of its rows, and is restored with its k
 
 test("a key of the secret store is made once and opens what it has closed; a key that can't be used writes nothing", async () => {
   await using archives = await withArchives();
-  const encryption = { isEncrypted: true, keyFile: undefined };
+  const encryption = { encrypt: true, keyFile: undefined };
   const { archive } = await archives.backUp({ encryption });
   await archives.restore({ archive });
   const keyFile = join(archives.folder, "key");
   for (const key of ["", "too short", "z".repeat(64)]) {
     await writeFile(keyFile, key);
-    const error = await failure(archives.backUp({ encryption: { isEncrypted: true, keyFile } }));
+    const error = await failure(archives.backUp({ encryption: { encrypt: true, keyFile } }));
     assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_KEY", 2]);
   }
-  assert.equal(
-    (await failure(archives.backUp({ encryption: { isEncrypted: true, keyFile: "/nowhere" } }))).exitCode,
-    2,
-  );
+  assert.equal((await failure(archives.backUp({ encryption: { encrypt: true, keyFile: "/nowhere" } }))).exitCode, 2);
   assert.equal((await listBackups(archives.stack, archives.folder)).length, 1);
 });
 
@@ -122,7 +119,7 @@ test("prune keeps the newest, the last verified one and what others need, and te
   const old = await archives.backUp();
   const base = await archives.backUp();
   await database.admin`select event_store.redact_event('Order', ${id}, 1, 'asked for')`;
-  const increment = await archives.backUp({ isIncremental: true });
+  const increment = await archives.backUp({ incremental: true });
   const rehearsal = await prune(archives, true);
   assert.deepEqual(rehearsal.removed, [old.id]);
   assert.equal((await listBackups(archives.stack, archives.folder)).length, 4);
@@ -133,8 +130,8 @@ test("prune keeps the newest, the last verified one and what others need, and te
   assert.equal((await listBackups(archives.stack, archives.folder)).length, 3);
 });
 
-function prune({ stack, folder }: ArchiveTest, isDryRun: boolean) {
-  return pruneArchives(stack, { from: folder, keep: 1, keepDays: undefined, isDryRun, now: new Date() });
+function prune({ stack, folder }: ArchiveTest, dryRun: boolean) {
+  return pruneArchives(stack, { from: folder, keep: 1, keepDays: undefined, dryRun, now: new Date() });
 }
 
 async function eventsIn(archive: string): Promise<number> {

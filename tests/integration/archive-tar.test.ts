@@ -8,7 +8,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { packTar, unpackTar } from "modern-tar";
 import { verifyBackup } from "../../scripts/lib/backup/verify.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import { readContent } from "../support/oracle.ts";
@@ -120,7 +120,7 @@ test("backup --output - has nothing but the archive on stdout, and restore - tak
   try {
     const { stdout } = runShell(archives, `cat ${path} | "$@" restore - --into ${into} --json`);
     assert.equal(JSON.parse(stdout).data.archive, "-");
-    await using copy = connect({ ...database.administrator, database: into });
+    await using copy = openConnection({ ...database.administrator, database: into });
     assert.deepEqual(await readContent(copy.sql), await readContent(database.admin));
   } finally {
     await database.admin.unsafe(`drop database if exists ${into} with (force)`);

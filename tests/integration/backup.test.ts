@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { BackupResult } from "../../scripts/lib/backup/create.ts";
 import { lockArchives, lockHolderName } from "../../scripts/lib/backup/lock.ts";
 import { listBackups } from "../../scripts/lib/backup/verify.ts";
-import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { connectForMaintenance } from "../../scripts/lib/postgres/maintenance.ts";
 import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
@@ -74,7 +74,7 @@ test("an incremental archive has what was not committed yet when its base was wr
     const { database } = archives;
     await backUpUnderLoad(archives, appendSlowly);
     const before = await readContent(database.admin);
-    const { archive } = await archives.backUp({ isIncremental: true });
+    const { archive } = await archives.backUp({ incremental: true });
     await append(database.sql, {});
     await archives.restore({ archive });
     assert.deepEqual(await readContent(database.admin), before);
@@ -87,7 +87,7 @@ async function backUpUnderLoad(
   write: (sql: Sql, writer: number) => Promise<void>,
 ): Promise<BackupResult> {
   const stop = new AbortController();
-  await using writers = connect(archives.database.application, { max: 16 });
+  await using writers = openConnection(archives.database.application, { max: 16 });
   let written = 0;
   const work = Array.from({ length: 16 }, async (_, writer) => {
     while (!stop.signal.aborted) {

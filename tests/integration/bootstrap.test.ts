@@ -4,7 +4,7 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { StackStatus } from "../../scripts/lib/operations/status.ts";
-import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { isPortFree } from "../../scripts/lib/postgres/server/port.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { unusedPort } from "../support/port.ts";
@@ -22,7 +22,7 @@ test("bootstrap makes a server that a client of the application can append to, a
     first.steps.map(({ name }) => name),
     names,
   );
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   await appendOrder(application.sql);
 
   const second = await runScript(["bootstrap"], stack);
@@ -42,7 +42,7 @@ test("bootstrap makes a server that a client of the application can append to, a
 test("the server listens on the loopback alone, asks everybody for SCRAM, and has UTF-8, ICU and checksums", async () => {
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   const [settings] = await admin.sql`
     select current_setting('listen_addresses') as listen, current_setting('data_checksums') as checksums,
            current_setting('server_encoding') as encoding, current_setting('password_encryption') as encryption,
@@ -266,7 +266,7 @@ test("destroy refuses without --yes and says what it would delete; with it, it d
 });
 
 async function append(stack: TestStack): Promise<void> {
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   await appendOrder(application.sql);
 }
 
@@ -277,7 +277,7 @@ async function appendOrder(sql: Sql): Promise<void> {
 }
 
 async function countEvents(stack: TestStack): Promise<number> {
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   const [row] = await application.sql`select count(*)::int as events from event_store.domain_event`;
   return row?.["events"] as number;
 }

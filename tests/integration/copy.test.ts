@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { copyIn, copyOut } from "../../scripts/lib/archive/copy.ts";
-import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { testRounds } from "../support/runtime.ts";
 
@@ -9,7 +9,7 @@ import { testRounds } from "../support/runtime.ts";
 
 test("copyIn() tells what the server says of a bad row, and the connection can be used again", async () => {
   await using database = await withDatabase();
-  await using single = connect(database.administrator);
+  await using single = openConnection(database.administrator);
   await single.sql`create temporary table number (value integer not null)`;
   for (let round = 0; round < testRounds(5); round++) {
     const rows = "1\n".repeat(20_000);
@@ -24,7 +24,7 @@ test("copyIn() tells what the server says of a bad row, and the connection can b
 
 test("copyIn() passes on what its source throws, and nothing is stored", async () => {
   await using database = await withDatabase();
-  await using single = connect(database.administrator);
+  await using single = openConnection(database.administrator);
   await single.sql`create temporary table number (value integer not null)`;
   await assert.rejects(copyIn(single.sql, "copy number from stdin", failing()), /no more/);
   const [row] = await single.sql`select count(*)::int as count from number`;
@@ -33,7 +33,7 @@ test("copyIn() passes on what its source throws, and nothing is stored", async (
 
 test("copyOut() of an empty table ends, and so does each of many large ones on one connection", async () => {
   await using database = await withDatabase();
-  await using single = connect(database.administrator);
+  await using single = openConnection(database.administrator);
   assert.equal(await countRows(single.sql, "copy (select where false) to stdout"), 0);
   for (let round = 0; round < testRounds(20); round++) {
     const rows = await countRows(single.sql, "copy (select repeat('x', 200) from generate_series(1, 5000)) to stdout");
@@ -43,7 +43,7 @@ test("copyOut() of an empty table ends, and so does each of many large ones on o
 
 test("copyOut() whose rows can't be written on leaves a connection that can be used again", async () => {
   await using database = await withDatabase();
-  await using single = connect(database.administrator);
+  await using single = openConnection(database.administrator);
   const statement = "copy (select repeat('x', 1000) from generate_series(1, 100000)) to stdout";
   for (let round = 0; round < testRounds(3); round++) {
     await assert.rejects(
@@ -80,7 +80,7 @@ async function endedInTheMiddle(
   work: (sql: Sql, end: () => Promise<void>) => Promise<unknown>,
 ): Promise<void> {
   const controller = new AbortController();
-  await using single = connect(database.administrator, { signal: controller.signal });
+  await using single = openConnection(database.administrator, { signal: controller.signal });
   // The driver waits for a session that is gone until it is told not to.
   using _closing = { [Symbol.dispose]: () => controller.abort() };
   const [row] = await single.sql<{ pid: number }[]>`select pg_backend_pid() as pid`;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { runForData, runScript, startScript } from "../support/run-script.ts";
@@ -39,7 +39,7 @@ test("the server is killed under load, and the next bootstrap recovers every eve
     assert.ok(acknowledged.length > 0);
     const { steps } = await runForData<BootstrapResult>(["bootstrap"], stack);
     assert.match(steps.find(({ name }) => name === "server")?.detail ?? "", /^started/);
-    await using application = connect(await stack.application());
+    await using application = openConnection(await stack.application());
     const stored = await application.sql<{ number: number }[]>`
       select (event_data ->> 'number')::int as number from event_store.domain_event`;
     const numbers = new Set(stored.map(({ number }) => number));
@@ -89,7 +89,7 @@ async function killBootstrap(stack: TestStack, delayMs: number): Promise<void> {
 async function assertBootstraps(stack: TestStack): Promise<void> {
   const run = await runScript(["bootstrap"], stack);
   assert.equal(run.exitCode, 0, run.stderr);
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   const [row] = await application.sql`select current_user::text as role`;
   assert.equal(row?.["role"], "cqrs_app");
   const leftovers = (await readdir(join(stack.stackDir, "postgres"))).filter((name) => name !== "data");
@@ -99,7 +99,7 @@ async function assertBootstraps(stack: TestStack): Promise<void> {
 async function appendUntilKilled(stack: TestStack): Promise<number[]> {
   const acknowledged: number[] = [];
   const controller = new AbortController();
-  await using application = connect(await stack.application(), { max: 4, signal: controller.signal });
+  await using application = openConnection(await stack.application(), { max: 4, signal: controller.signal });
   const writers = [0, 1, 2, 3].map(async (writer) => {
     for (let number = writer; ; number += 4) {
       const event = application.sql.json({ event_type: "Counted", event_data: { number } });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
-import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import { assertAppends } from "../support/bootstrap-assertions.ts";
 import { runForData, runScript } from "../support/run-script.ts";
@@ -36,15 +36,15 @@ after(async () => {
 vaultTest("an issued login works as the application does, and shares what it creates with all others", async () => {
   const [first, second] = [await issue(), await issue()];
   for (const { target } of [first, second]) await assertAppends(target);
-  await using one = connect(first.target);
+  await using one = openConnection(first.target);
   await one.sql`create table read_model.shared (id int primary key)`;
   for (const target of [second.target, await readApplication()]) {
-    await using other = connect(target);
+    await using other = openConnection(target);
     await other.sql`insert into read_model.shared select coalesce(max(id), 0) + 1 from read_model.shared`;
     await other.sql`alter table read_model.shared add column if not exists note text`;
   }
   for (const { leaseId } of [first, second]) await revoke(leaseId);
-  await using application = connect(await readApplication());
+  await using application = openConnection(await readApplication());
   const [row] = await application.sql`
     select tableowner::text as owner, (select count(*)::int from read_model.shared) as rows
     from pg_tables where tablename = 'shared'`;
@@ -55,9 +55,9 @@ vaultTest(
   "a login that is taken back loses its sessions, and its name; what it owns becomes the application's",
   async () => {
     const { leaseId, target } = await issue();
-    await using session = connect(target);
+    await using session = openConnection(target);
     await session.sql`select 1`;
-    await using owning = connect(target);
+    await using owning = openConnection(target);
     await owning.sql`set role none`;
     await owning.sql`create table read_model.mine ()`;
     await revoke(leaseId);
@@ -66,7 +66,7 @@ vaultTest(
       /password authentication failed|CONNECTION|terminat/,
     );
     await assert.rejects(checkLogin(target), { code: "AUTHENTICATION" });
-    await using admin = connect(await stack.administrator());
+    await using admin = openConnection(await stack.administrator());
     const [row] = await admin.sql`
     select (select count(*)::int from pg_stat_activity where usename = ${target.user}) as sessions,
       (select count(*)::int from pg_roles where rolname = ${target.user}) as roles,
@@ -76,7 +76,7 @@ vaultTest(
 );
 
 vaultTest("the engine's login may do no more than it needs, and nobody else has its password", async () => {
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   const [row] = await admin.sql`
     select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication, rolpassword like 'SCRAM-SHA-256$%' as "isVerifier",
       pg_has_role('cqrs_vault', 'cqrs_owner', 'MEMBER') as "isOwner"
@@ -131,9 +131,9 @@ vaultTest(
   "logins that Vault has forgotten are swept with their sessions once they have ended, and no others",
   async () => {
     const [forgotten, good] = [await issue(), await issue()];
-    await using session = connect(forgotten.target);
+    await using session = openConnection(forgotten.target);
     await session.sql`create table read_model.kept ()`;
-    await using admin = connect(await stack.administrator());
+    await using admin = openConnection(await stack.administrator());
     assert.deepEqual(await sweep(), []);
     await admin.sql.unsafe(`alter role "${forgotten.target.user}" valid until '2001-01-01'`);
     await admin.sql.unsafe(`create role bystander login valid until '2001-01-01' in role cqrs_app`);
@@ -195,7 +195,7 @@ async function revoke(leaseId: string): Promise<void> {
 }
 
 async function readVerifier(): Promise<string> {
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   const [row] = await admin.sql<{ verifier: string }[]>`
     select rolpassword as verifier from pg_authid where rolname = 'cqrs_vault'`;
   return row?.verifier ?? "";

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { type ConnectionTarget, connect, connectionUrl } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, connectionUrl, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
@@ -41,7 +41,7 @@ test("an administrator without superuser bootstraps a server by --mode external,
   assert.deepEqual(status.pending, []);
   assert.deepEqual((await runForData<{ applied: string[] }>(["schema", "apply"], server.options)).applied, []);
 
-  await using admin = connect(server.superuser);
+  await using admin = openConnection(server.superuser);
   const { roles } = await readFacts(admin.sql);
   assert.ok(roles.includes("ext user login inherit -1 infinity {role=cqrs_app}"), roles.join("\n"));
   const [row] = await admin.sql`
@@ -52,7 +52,7 @@ test("an administrator without superuser bootstraps a server by --mode external,
 test("an administrator without superuser repairs what was damaged, and follows the secret", async () => {
   await using server = await withBareCluster();
   await runForData<BootstrapResult>(words, server.options);
-  await using admin = connect(server.superuser);
+  await using admin = openConnection(server.superuser);
   const before = await readFacts(admin.sql);
   await admin.sql
     .unsafe(`
@@ -74,7 +74,7 @@ test("an administrator without superuser repairs what was damaged, and follows t
 });
 
 async function makeTable(target: ConnectionTarget): Promise<void> {
-  await using application = connect(target);
+  await using application = openConnection(target);
   await application.sql`create table read_model.made_by_application (id serial primary key)`;
 }
 
@@ -85,7 +85,7 @@ test("an administrator without superuser backs up and restores; sessions that it
   await assertAppends(application);
   const database = { ...server.superuser, database: application.database };
   const content = async () => {
-    await using admin = connect(database);
+    await using admin = openConnection(database);
     return await readContent(admin.sql);
   };
   await makeTable(application);
@@ -95,7 +95,7 @@ test("an administrator without superuser backs up and restores; sessions that it
   await runForData(["restore", "latest", "--yes", "--drop-old"], server.options);
   assert.deepEqual(await content(), archived);
 
-  await using session = connect(application, { applicationName: "at work" });
+  await using session = openConnection(application, { applicationName: "at work" });
   await session.sql`select 1`;
   const refused = await runScript(["restore", "latest", "--yes"], server.options);
   assert.equal(refused.exitCode, 3, refused.stderr);
@@ -106,7 +106,7 @@ test("an administrator without superuser backs up and restores; sessions that it
 
 test("an external administrator that may not do it is told what is missing", async () => {
   await using server = await withBareCluster();
-  await using admin = connect(server.superuser);
+  await using admin = openConnection(server.superuser);
   await admin.sql.unsafe(`alter role "boss@ü" nocreatedb`);
   const withoutDatabase = await runScript(words, server.options);
   assert.equal(withoutDatabase.exitCode, 9, withoutDatabase.stderr);
@@ -157,7 +157,7 @@ test("schema apply on a server that no bootstrap has prepared ends with exit cod
   await using server = await withBareCluster();
   const ran = await runScript(["schema", "apply", "--mode", "external", "--database", "template1"], server.options);
   assert.equal(ran.exitCode, 2, "a database of every server's is not ours");
-  await using admin = connect(server.superuser);
+  await using admin = openConnection(server.superuser);
   await admin.sql`create database unprepared`;
   const unprepared = await runScript(
     ["schema", "apply", "--mode", "external", "--database", "unprepared"],
@@ -213,7 +213,7 @@ async function withBareCluster(): Promise<BareCluster> {
   const folder = await withFolder();
   const superuser = { ...(await cluster.administrator()), database: "postgres" };
   const boss = { ...superuser, user: "boss@ü", password: generatePassword() };
-  await using admin = connect(superuser);
+  await using admin = openConnection(superuser);
   for (const statement of [
     "drop database cqrs_db",
     "drop role cqrs_user, cqrs_app, cqrs_owner",

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import type { TransactionSql } from "postgres";
-import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
@@ -108,7 +108,7 @@ test("what the application creates belongs to cqrs_app, and another login of it 
     const [row] = await database.sql`
       select relowner::regrole::text as owner from pg_class where oid = ${`${schema}.invoice`}::text::regclass`;
     assert.equal(row?.["owner"], groupRoles.app);
-    await using connection = connect(other.target);
+    await using connection = openConnection(other.target);
     await connection.sql
       .unsafe(`insert into ${schema}.invoice values (1); alter table ${schema}.invoice add note text`)
       .simple();
@@ -159,7 +159,7 @@ test("the application's search path begins with command_model, where its own tab
 
 test("what runs as the owner runs no operator of the application's search path", async () => {
   // Its own schema first, with an operator of the same types as one that the functions use: each says who ran it.
-  await using application = connect(database.application, { searchPath: "command_model, pg_catalog" });
+  await using application = openConnection(database.application, { searchPath: "command_model, pg_catalog" });
   const { sql } = application;
   await sql.unsafe(`
     create table ran_as (login name);
@@ -190,7 +190,7 @@ test("what runs as the owner runs no operator of the application's search path",
 
 test("a login that is not the application's may not connect to the database", async () => {
   await using stranger = await withLogin();
-  await using connection = connect(stranger.target);
+  await using connection = openConnection(stranger.target);
   const error = await refusal(connection.sql`select 1`);
   assert.equal(error.code, "42501");
   assert.match(error.message, /permission denied for database/);

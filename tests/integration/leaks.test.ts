@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { inspect } from "node:util";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { explainConnectionError } from "../../scripts/lib/postgres/failure.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { readFiles, watchProcesses } from "../support/leaks.ts";
@@ -61,7 +61,7 @@ test("an error of the connection holds no password, however it is looked at", as
   await using stack = await makeTestStack();
   await runScript(["bootstrap"], stack);
   const target = { ...(await stack.application()), password: chosenPassword };
-  await using connection = connect(target);
+  await using connection = openConnection(target);
   const error = await connection.sql`select 1`.then(
     () => assert.fail("logged in with a wrong password"),
     (reason: unknown) => explainConnectionError(reason, target),

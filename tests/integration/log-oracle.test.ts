@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import process from "node:process";
 import { test } from "node:test";
-import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
@@ -45,7 +45,7 @@ test("readers by read_all() lose, repeat and reorder nothing; the naive one is s
 
 test("a reader by position alone loses what was drawn earlier and committed later, deterministically", async () => {
   await using database = await withDatabase();
-  await using writer = connect(database.application);
+  await using writer = openConnection(database.application);
   const [naive, plain] = [conditionReader("true"), plainReader()];
   const read = async (reader: LogReader) => Array.from(await reader.read(database.sql), ({ position }) => position);
   await withOpenAppend(writer.sql, async () => {
@@ -57,7 +57,7 @@ test("a reader by position alone loses what was drawn earlier and committed late
 
 test("a reader in the order of transactions turns a stream around, and stalls on a transaction that only idles", async () => {
   await using database = await withDatabase();
-  await using earlier = connect(database.application);
+  await using earlier = openConnection(database.application);
   const reader = transactionReader();
   const id = randomUUID();
   await earlier.sql.begin(async (tx) => {
@@ -76,7 +76,7 @@ test("a reader in the order of transactions turns a stream around, and stalls on
 
 test("safe_position() in the statement that reads loses an event, deterministically", async () => {
   await using database = await withDatabase();
-  await using writer = connect(database.application);
+  await using writer = openConnection(database.application);
   const begun = Promise.withResolvers<void>();
   const finish = Promise.withResolvers<void>();
   const writing = writer.sql.begin(async (tx) => {
@@ -128,7 +128,7 @@ async function withOpenAppend(sql: Sql, work: () => Promise<void>): Promise<void
 
 test("the first event of a new database is not read before it is committed, and is afterwards", async () => {
   await using database = await withDatabase();
-  await using writer = connect(database.application);
+  await using writer = openConnection(database.application);
   await withOpenAppend(writer.sql, async () => {
     await append(database.sql, {});
     assert.deepEqual(await readPositions(database), []);
@@ -141,8 +141,8 @@ test("the first event of a new database is not read before it is committed, and 
 test("an open transaction in another database, or one that has appended nothing, holds no reader back", async () => {
   await using other = await withDatabase();
   await using database = await withDatabase();
-  await using idle = connect(database.application);
-  await using writer = connect(other.application);
+  await using idle = openConnection(database.application);
+  await using writer = openConnection(other.application);
   await withOpenAppend(writer.sql, async () => {
     await idle.sql.begin(async (tx) => {
       await tx`create temporary table held as select pg_current_xact_id()`;
@@ -154,7 +154,7 @@ test("an open transaction in another database, or one that has appended nothing,
 
 test("thousands of appends in one transaction take one lock, and leave other sessions theirs", async () => {
   await using database = await withDatabase();
-  await using writer = connect(database.application);
+  await using writer = openConnection(database.application);
   await writer.sql.begin(async (tx) => {
     await tx.unsafe(`do $$ begin for n in 1 .. ${appendCount} loop
       perform event_store.append_events('Order', gen_random_uuid(), 0, array['{"event_type":"A","event_data":{}}']::jsonb[]);
@@ -171,7 +171,7 @@ test("thousands of appends in one transaction take one lock, and leave other ses
 
 test("a savepoint that is rolled back takes the published floor back with it, and the next append publishes anew", async () => {
   await using database = await withDatabase();
-  await using writer = connect(database.application);
+  await using writer = openConnection(database.application);
   await writer.sql.begin(async (tx) => {
     await tx`savepoint attempt`;
     await append(tx as unknown as Sql, {});
@@ -187,7 +187,7 @@ test("a savepoint that is rolled back takes the published floor back with it, an
 
 test("an application's own advisory locks, of both forms, hold no reader back", async () => {
   await using database = await withDatabase();
-  await using locker = connect(database.application);
+  await using locker = openConnection(database.application);
   await locker.sql`
     select pg_advisory_lock(42), pg_advisory_lock_shared(0), pg_advisory_lock_shared(1::bigint << 40),
       pg_advisory_lock(7, 42), pg_advisory_lock_shared(229 << 16, 1)`;
@@ -208,7 +208,7 @@ test("every kind of insert publishes its floor, an owner's COPY and MERGE too", 
     `copy event_store.domain_event ${columns} from program 'echo "${stream},5,A,{}"' with (format csv)`,
   ];
   for (const insert of inserts) {
-    await using writer = connect(database.administrator);
+    await using writer = openConnection(database.administrator);
     const before = (await readPositions(database)).length;
     await writer.sql.begin(async (tx) => {
       await tx.unsafe(insert);
@@ -243,11 +243,11 @@ test("safe_position() and read_all() refuse isolation levels whose snapshot is o
 test("an answer of safe_position() that was higher stays true when a writer publishes late", async () => {
   await using database = await withDatabase();
   await append(database.sql, { events: [placed, placed] });
-  await using reader = connect(database.application);
+  await using reader = openConnection(database.application);
   await assert.rejects(reader.sql`select from event_store.read_all(0, 10, null, null, 3)`, { code: "UE007" });
   const [row] = await reader.sql`select event_store.safe_position() as position`;
   assert.equal(row?.["position"], 2n);
-  await using writer = connect(database.application);
+  await using writer = openConnection(database.application);
   await writer.sql.begin(async (tx) => {
     // As a writer that read its floor before those events were drawn, and takes its lock only now.
     await tx`select pg_advisory_xact_lock_shared((229::bigint << 48) | 0)`;
@@ -262,7 +262,7 @@ test("all events of a database that was copied into another cluster can be read 
   await using other = await withCluster();
   const target = await other.administrator();
   await append(database.sql, { events: [placed, placed, placed] });
-  await using copy = connect(target);
+  await using copy = openConnection(target);
   const streams = await database.admin`select row_to_json(event_stream)::text as row from event_store.event_stream`;
   const events = await database.admin`select row_to_json(domain_event)::text as row from event_store.domain_event`;
   for (const { row } of streams) {
@@ -274,7 +274,7 @@ test("all events of a database that was copied into another cluster can be read 
       select * from json_populate_record(null::event_store.domain_event, ${row}::text::json)`;
   }
   await copy.sql`select setval('event_store.domain_event_global_position', 3)`;
-  await using application = connect(await other.application());
+  await using application = openConnection(await other.application());
   assert.deepEqual(await readPositions(application), [1n, 2n, 3n]);
   await append(application.sql, {});
   assert.deepEqual(await readPositions(application), [1n, 2n, 3n, 4n]);
@@ -282,11 +282,11 @@ test("all events of a database that was copied into another cluster can be read 
 
 test("a prepared transaction holds readers back, over a crash of the server too, until it is committed", async () => {
   await using stack = await withCluster();
-  await using before = connect(await stack.administrator());
+  await using before = openConnection(await stack.administrator());
   await before.sql`alter system set max_prepared_transactions = 5`;
   await killServer(stack.dataDir);
   await bootstrapTestStack(stack.stackDir);
-  await using writer = connect(await stack.administrator());
+  await using writer = openConnection(await stack.administrator());
   await writer.sql`begin`.simple();
   await append(writer.sql, {});
   await writer.sql`prepare transaction 'left behind'`.simple();
@@ -294,7 +294,7 @@ test("a prepared transaction holds readers back, over a crash of the server too,
   await killServer(stack.dataDir);
   await bootstrapTestStack(stack.stackDir);
 
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   await append(application.sql, {});
   assert.deepEqual(await readPositions(application), []);
   const holders = await application.sql`select held_position, pid, gid, state from event_store.horizon_holder()`;
@@ -302,7 +302,7 @@ test("a prepared transaction holds readers back, over a crash of the server too,
     holders.map((row) => ({ ...row })),
     [{ held_position: 0n, pid: null, gid: "left behind", state: "prepared" }],
   );
-  await using administrator = connect(await stack.administrator());
+  await using administrator = openConnection(await stack.administrator());
   await administrator.sql`commit prepared 'left behind'`.simple();
   const positions = await readPositions(application);
   assert.deepEqual([positions.length, positions[0]], [3, 1n]);
@@ -317,7 +317,7 @@ async function killServer(dataDir: string): Promise<void> {
 
 test("horizon_holder() names the session that holds readers back", async () => {
   await using database = await withDatabase();
-  await using writer = connect(database.application, { applicationName: "forgetful job" });
+  await using writer = openConnection(database.application, { applicationName: "forgetful job" });
   await withOpenAppend(writer.sql, async () => {
     const [holder, ...others] = await database.sql`
       select held_position, login, application_name, state, since < clock_timestamp() as "isSince"

@@ -12,7 +12,7 @@ import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
 import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { withDatabase } from "../support/database.ts";
 import { newOrder, openTestStore } from "../support/event-store.ts";
 import { runInBackground } from "../support/projection.ts";
@@ -60,7 +60,7 @@ test("seed fills a database once, and list, run, rebuild and replay work for it 
   await using stack = await withCluster();
   assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 142 });
   assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 0 });
-  await using session = connect(await stack.application());
+  await using session = openConnection(await stack.application());
   assert.equal(await count(session.sql, "read_model.order_summary"), 60);
   const [days] = await session.sql`select sum(order_count)::integer as orders from read_model.order_day`;
   assert.deepEqual(days, { orders: 60 });

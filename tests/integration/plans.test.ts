@@ -5,7 +5,7 @@
 // 1,000,000 with CQRS_TEST_ROUNDS=20.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { type Connection, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { type Connection, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { fillStore } from "../support/fill-store.ts";
 import { testRounds } from "../support/runtime.ts";
@@ -19,7 +19,7 @@ before(async () => {
   database = await withDatabase();
   // One connection, with plans that it made while the tables were empty. Until the server first analyzes them, a minute
   // after they began to grow, a rare type costs the positions of its ranges; analyzing has each session plan anew.
-  session = connect(database.administrator);
+  session = openConnection(database.administrator);
   for (let time = 0; time < 7; time++) for (const reader of readers) await measure(reader);
   await fillStore(database.admin, eventCount / 2);
   await appendLongStream(database.admin);

@@ -7,7 +7,7 @@ import { readProjectionLag, waitUntil } from "../../scripts/lib/event-store/proj
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { stopStack } from "../../scripts/lib/operations/destroy.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
 import { checkJournal, eventually, journal, runInBackground } from "../support/projection.ts";
@@ -122,7 +122,7 @@ test("each event takes effect once, however often the workers are killed, and an
   }
   assert.equal(owners.size, testRounds(4));
   await load.stop();
-  await project(store, { ...journal(name), ...options, stopsWhenCaughtUp: true });
+  await project(store, { ...journal(name), ...options, stopWhenCaughtUp: true });
   await checkJournal(store, name);
 });
 
@@ -189,9 +189,9 @@ async function servingVersion(name: string): Promise<number | undefined> {
 
 test("a version whose tables something else depends on is not swapped in, and the old one goes on serving", async () => {
   const name = "depended";
-  await project(store, { ...journal(name), stopsWhenCaughtUp: true });
+  await project(store, { ...journal(name), stopWhenCaughtUp: true });
   await store.sql`create view read_model.mine as select * from read_model.journal_depended`;
-  const swap = { ...journal(name, 2), stopsWhenCaughtUp: true };
+  const swap = { ...journal(name, 2), stopWhenCaughtUp: true };
   await assert.rejects(project(store, swap), { code: "2BP01" });
   assert.equal(await servingVersion(name), 1);
   await store.sql`drop view read_model.mine`;
@@ -202,7 +202,7 @@ test("a version whose tables something else depends on is not swapped in, and th
 test("projection_lag names a prepared transaction that holds the end of the log back", async () => {
   await using stack = await withCluster();
   {
-    await using admin = connect(await stack.administrator());
+    await using admin = openConnection(await stack.administrator());
     await admin.sql`alter system set max_prepared_transactions = 5`;
   }
   await stopStack(await openTestStack(stack.stackDir), silentRun);
@@ -210,18 +210,18 @@ test("projection_lag names a prepared transaction that holds the end of the log 
   const target = { ...(await stack.application()) };
   const own = openTestStore({ application: target } as TestDatabase);
   await using _ = own;
-  await using session = connect(target);
+  await using session = openConnection(target);
   await session.sql.unsafe("begin");
   await appendEvents<OrderEvent>(own, newOrder(), [orderPlaced], { transaction: session.sql });
   await session.sql.unsafe("prepare transaction 'forgotten'");
   await appendEvents<OrderEvent>(own, newOrder(), [orderPlaced]);
-  await project(own, { ...journal("held"), stopsWhenCaughtUp: true });
+  await project(own, { ...journal("held"), stopWhenCaughtUp: true });
   const lag = (await readProjectionLag(own)).find(({ name }) => name === "held");
   assert.deepEqual(
     [lag?.lagEvents, lag?.holder?.pid, lag?.holder?.gid, lag?.holder?.state],
     [1, null, "forgotten", "prepared"],
   );
   await session.sql.unsafe("commit prepared 'forgotten'");
-  await project(own, { ...journal("held"), stopsWhenCaughtUp: true });
+  await project(own, { ...journal("held"), stopWhenCaughtUp: true });
   await checkJournal(own, "held");
 });

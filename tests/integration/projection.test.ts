@@ -37,7 +37,7 @@ test("project() gives each event once, in the order of its stream, whatever the 
   await appendOrders(20, 3);
   for (const batchSize of [1, 7, 1000]) {
     const definition = journal(`once_${batchSize}`);
-    assert.equal(await project(store, { ...definition, batchSize, stopsWhenCaughtUp: true }), "caught-up");
+    assert.equal(await project(store, { ...definition, batchSize, stopWhenCaughtUp: true }), "caught-up");
     await checkJournal(store, definition.name);
   }
 });
@@ -54,7 +54,7 @@ test("four workers keep the order of each stream, and each is given the streams 
     await definition.handle(events, tx);
     atWork--;
   };
-  await project(store, { ...definition, handle, partitions: 4, batchSize: 50, stopsWhenCaughtUp: true });
+  await project(store, { ...definition, handle, partitions: 4, batchSize: 50, stopWhenCaughtUp: true });
   await checkJournal(store, definition.name);
   assert.equal(most, 4);
   assert.ok(orders.length > 0);
@@ -84,7 +84,7 @@ test("another number of partitions begins only when the old ones have come to on
   assert.equal(new Set(await positions(definition.name)).size, 2);
   // A page that some partitions have seen a part of.
   await appendOrders(5, 1);
-  await project(store, { ...definition, partitions: 3, batchSize: 10_000, stopsWhenCaughtUp: true });
+  await project(store, { ...definition, partitions: 3, batchSize: 10_000, stopWhenCaughtUp: true });
   assert.equal((await positions(definition.name)).length, 3);
   await checkJournal(store, definition.name);
 });
@@ -106,7 +106,7 @@ test("a serialisation failure and a deadlock are tried again, and undone before"
     const code = codes.pop();
     if (code !== undefined) await tx`do ${tx.unsafe(`$$begin raise exception 'no' using errcode = '${code}'; end$$`)}`;
   };
-  await project(store, { ...definition, handle, batchSize: 10_000, stopsWhenCaughtUp: true });
+  await project(store, { ...definition, handle, batchSize: 10_000, stopWhenCaughtUp: true });
   await checkJournal(store, definition.name);
   // The same batch each time: what is to blame is none of its events.
   assert.deepEqual(sizes, Array(3).fill(sizes[0]));
@@ -163,9 +163,9 @@ test("a program that doesn't fit its tables ends the run, and no event is set as
   const definition = journal("misfit");
   await appendOrders(1, 1);
   const handle: typeof definition.handle = (_, tx) => tx`insert into no_such_table values (1)`;
-  await assert.rejects(project(store, { ...definition, handle, stopsWhenCaughtUp: true }), { code: "42P01" });
+  await assert.rejects(project(store, { ...definition, handle, stopWhenCaughtUp: true }), { code: "42P01" });
   assert.equal((await lagOf(definition.name))?.deadLetters, 0);
-  await project(store, { ...definition, stopsWhenCaughtUp: true });
+  await project(store, { ...definition, stopWhenCaughtUp: true });
   await checkJournal(store, definition.name);
 });
 
@@ -189,13 +189,13 @@ test("waitUntil() returns when readers see what was appended, and says how far i
 test("project() refuses options that make no sense, and a version below the one that serves", async () => {
   const definition = journal("refused");
   await assert.rejects(project(store, { ...definition, partitions: 0 }), InvalidInput);
-  await project(store, { ...definition, version: 2, stopsWhenCaughtUp: true });
+  await project(store, { ...definition, version: 2, stopWhenCaughtUp: true });
   await assert.rejects(project(store, definition), /version 1 of the projection refused is older than version 2/);
 });
 
 test("projection_lag counts what is missing, and names who holds the end of the log back", async () => {
   const definition = journal("held");
-  await project(store, { ...definition, stopsWhenCaughtUp: true });
+  await project(store, { ...definition, stopWhenCaughtUp: true });
   assert.deepEqual(await lagOf(definition.name).then((lag) => [lag?.lagEvents, lag?.lagSeconds, lag?.holder]), [
     0,
     0,
@@ -208,7 +208,7 @@ test("projection_lag counts what is missing, and names who holds the end of the 
       const [session] = await tx`select pg_backend_pid() as pid`;
       await appendEvents<OrderEvent>(holder, newOrder(), [orderPlaced], { transaction: tx as never });
       await appendOrders(2, 1);
-      await project(store, { ...definition, stopsWhenCaughtUp: true });
+      await project(store, { ...definition, stopWhenCaughtUp: true });
       const lag = await lagOf(definition.name);
       assert.deepEqual([lag?.lagEvents, lag?.owner, lag?.holder?.gid], [2, null, null]);
       assert.deepEqual([lag?.holder?.pid, lag?.holder?.applicationName], [session?.["pid"], "holds the log"]);
@@ -216,7 +216,7 @@ test("projection_lag counts what is missing, and names who holds the end of the 
       throw new Error("rolled back");
     })
     .catch((error: Error) => assert.equal(error.message, "rolled back"));
-  await project(store, { ...definition, stopsWhenCaughtUp: true });
+  await project(store, { ...definition, stopWhenCaughtUp: true });
   await checkJournal(store, definition.name);
 });
 

@@ -42,11 +42,11 @@ test("readStream() gives every event once, whatever the size of a page", async (
   const order = await appendOrder(7);
   for (const pageSize of [1, 2, 7, 8, 1000]) {
     assert.deepEqual(versions(await collect(readStream(store, order, { pageSize }))), [1, 2, 3, 4, 5, 6, 7]);
-    const backwards = await collect(readStream(store, order, { pageSize, isBackwards: true, maxCount: 5 }));
+    const backwards = await collect(readStream(store, order, { pageSize, backwards: true, maxCount: 5 }));
     assert.deepEqual(versions(backwards), [7, 6, 5, 4, 3]);
     const some = await collect(readStream(store, order, { pageSize, afterVersion: 2, upToVersion: 5 }));
     assert.deepEqual(versions(some), [3, 4, 5]);
-    const before = await collect(readStream(store, order, { pageSize, isBackwards: true, afterVersion: 3 }));
+    const before = await collect(readStream(store, order, { pageSize, backwards: true, afterVersion: 3 }));
     assert.deepEqual(versions(before), [2, 1]);
   }
   assert.deepEqual(await collect(readStream(store, newOrder())), []);

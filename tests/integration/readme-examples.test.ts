@@ -7,7 +7,7 @@ import process from "node:process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { packageDir } from "../../scripts/lib/config.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { openPlainPool } from "../support/plain-client.ts";
 import { runForData } from "../support/run-script.ts";
@@ -84,7 +84,7 @@ test("the README's TypeScript passes the type check, prints what it says, and pr
   assert.equal(lines.at(-1), "0 2 1");
   const projected = await runForData(["projections", "run", "--once", "--module", projection], stack);
   assert.deepEqual(projected, { projections: [{ name: "order_total", version: 1, outcome: "caught-up" }] });
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   const rows = await application.sql`select total::integer from order_total`;
   assert.deepEqual([...rows], [{ total: 42 }, { total: 42 }]);
 });

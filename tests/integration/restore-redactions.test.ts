@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
-import { connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { append, placed } from "../support/append.ts";
 import { withArchives } from "../support/archive.ts";
 
@@ -42,7 +42,7 @@ test("a restore leaves an event alone that has the place of a redacted one and i
   await append(database.sql, { id });
   const { archive } = await archives.backUp();
   await archives.restore({ archive: (await archives.backUp()).archive });
-  await archives.restore({ archive, until: { position: 1n }, isOnlyEventStore: true });
+  await archives.restore({ archive, until: { position: 1n }, onlyEventStore: true });
   await append(database.sql, { id });
   await redact(database.admin, id, 2, "another one");
   const { redacted } = await archives.restore({ archive });
@@ -64,7 +64,7 @@ test("a restore into another database redacts as in the stack's own, however man
   const into = `${database.name}_copy`;
   try {
     assert.equal((await archives.restore({ into })).redacted, 45);
-    await using copy = connect({ ...database.administrator, database: into });
+    await using copy = openConnection({ ...database.administrator, database: into });
     assert.deepEqual(await readRedacted(copy.sql), await readRedacted(database.admin));
   } finally {
     await database.admin.unsafe(`drop database if exists ${into} with (force)`);

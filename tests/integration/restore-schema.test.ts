@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { BackupResult } from "../../scripts/lib/backup/create.ts";
 import type { RestoreResult } from "../../scripts/lib/backup/restore.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { append } from "../support/append.ts";
 import { withArchives } from "../support/archive.ts";
 import { copyProject } from "../support/project-copy.ts";
@@ -87,7 +87,7 @@ async function makeProject() {
 }
 
 async function hasInvoices(stack: TestStack): Promise<boolean> {
-  await using administrator = connect(await stack.administrator());
+  await using administrator = openConnection(await stack.administrator());
   const [row] = await administrator.sql`select from pg_tables where tablename = 'invoice'`;
   return row !== undefined;
 }

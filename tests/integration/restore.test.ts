@@ -8,7 +8,7 @@ import { test } from "node:test";
 import type { BackupResult } from "../../scripts/lib/backup/create.ts";
 import type { RestoreResult } from "../../scripts/lib/backup/restore.ts";
 import { packageDir } from "../../scripts/lib/config.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { append, placed } from "../support/append.ts";
 import { withArchives } from "../support/archive.ts";
 import { readContent } from "../support/oracle.ts";
@@ -60,7 +60,7 @@ test("restore --dry-run changes nothing, and neither does a restore that nobody 
   await archives.backUp();
   await append(archives.database.sql, {});
   const before = await readContent(archives.database.admin);
-  assert.equal((await archives.restore({ isDryRun: true })).isRestored, false);
+  assert.equal((await archives.restore({ dryRun: true })).isRestored, false);
   await assert.rejects(archives.restore({ confirm: () => Promise.reject(new Error("no")) }), /^Error: no$/);
   assert.deepEqual(await readContent(archives.database.admin), before);
 });
@@ -74,7 +74,7 @@ test("restore --into makes another database, and refuses one that is not empty",
   const into = `${database.name}_copy`;
   try {
     await archives.restore({ into });
-    await using copy = connect({ ...database.administrator, database: into });
+    await using copy = openConnection({ ...database.administrator, database: into });
     assert.deepEqual(await readContent(copy.sql), before);
     const error = await failure(archives.restore({ into }));
     assert.equal(error.code, "NOT_EMPTY");
@@ -122,7 +122,7 @@ test("restore --until-position and --until-time keep a beginning of the log, and
     { position: cut?.position ?? 0n },
     { time: cut?.time.toISOString().replace("Z", "999Z") ?? "" },
   ]) {
-    await archives.restore({ until, isOnlyEventStore: true });
+    await archives.restore({ until, onlyEventStore: true });
     const streams = await database.sql`select version, aggregate_id::text as id from event_store.event_stream`;
     assert.deepEqual([...streams], [{ version: 2, id: first }]);
     assert.equal(await countEvents(database.sql), 2);
@@ -161,7 +161,7 @@ async function runInProject<Data>(dir: string, stack: TestStack, words: readonly
 
 /** Every character that JSON has to escape, what looks like COPY's own escapes, and a large event. */
 async function fillWithEvents(stack: TestStack): Promise<void> {
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   const characters = String.fromCharCode(...Array.from({ length: 255 }, (_, index) => index + 1));
   const text = `${characters}\\N\\.\\u0000 "quoted" 🎉 \u2028`;
   const data = [{ text }, { [text]: [null, true, 1e300, -0.5] }, { large: "x".repeat(1_000_000) }, { nul: "\\u0000" }];
@@ -172,7 +172,7 @@ async function fillWithEvents(stack: TestStack): Promise<void> {
 
 async function contentOf(stack: TestStack, database?: string) {
   const target = await stack.administrator();
-  await using administrator = connect({ ...target, database: database ?? target.database });
+  await using administrator = openConnection({ ...target, database: database ?? target.database });
   return await readContent(administrator.sql);
 }
 
@@ -192,7 +192,7 @@ async function assertSameDump(stack: TestStack, other: string): Promise<void> {
 }
 
 async function appendAsApplication(stack: TestStack): Promise<void> {
-  await using application = connect(await stack.application());
+  await using application = openConnection(await stack.application());
   await append(application.sql, {});
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadConfig } from "../../scripts/lib/config.ts";
-import { connect, connectionUrl, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { connectionUrl, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { reconcilePassword } from "../../scripts/lib/postgres/logins/login.ts";
 import { ensureRoles } from "../../scripts/lib/postgres/logins/roles.ts";
@@ -231,7 +231,7 @@ test("names with quotes, dots, spaces and other scripts work from bootstrap to a
   assertUnchanged(again);
   assert.deepEqual([again.database, again.user], [database, user]);
 
-  await using admin = connect(await own.administrator());
+  await using admin = openConnection(await own.administrator());
   await admin.sql.unsafe(`alter role "${user.replaceAll('"', '""')}" superuser connection limit 3`);
   const repaired = await runForData<BootstrapResult>(["bootstrap"], { stackDir });
   assert.equal(detailOf(repaired, "roles"), `repaired role ${user}`);
@@ -248,7 +248,7 @@ function run(environment: Readonly<Record<string, string>> = {}): Promise<Bootst
 }
 
 async function administrator() {
-  return connect({ ...(await stack.administrator()), database: "postgres" });
+  return openConnection({ ...(await stack.administrator()), database: "postgres" });
 }
 
 interface Sessions extends AsyncDisposable {
@@ -260,7 +260,7 @@ interface Sessions extends AsyncDisposable {
 async function openSessions(count: number): Promise<Sessions> {
   const target = await stack.administrator();
   const connections = Array.from({ length: count }, (_, index) =>
-    connect(index % 2 === 0 ? target : { ...target, database: "postgres" }),
+    openConnection(index % 2 === 0 ? target : { ...target, database: "postgres" }),
   );
   await Promise.all(connections.map(({ sql }) => sql`select 1`));
   return {

@@ -10,7 +10,7 @@ import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
 import type { Credentials } from "../../scripts/lib/postgres/changing-login.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
 import { newOrder, orderPlaced } from "../support/event-store.ts";
@@ -42,7 +42,7 @@ test("16 connections that append without pause see no failed append while the cr
   await store[Symbol.asyncDispose]();
   assert.equal(logins.size, 2);
   for (const count of counts) assert.ok(count > 0, `${counts}`);
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   const [row] = await admin.sql<{ stored: number }[]>`
     select count(*)::int as stored from event_store.domain_event where event_type = 'OrderPlaced'`;
   assert.equal(
@@ -73,7 +73,7 @@ test("a subscription that begins after a rotation reads and listens by the new n
     if (events.some((event) => event.streamId === streamId)) break;
   }
   stop.abort();
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   const sessions = await admin.sql<{ login: string; isListener: boolean }[]>`
     select usename::text as login, query ilike 'listen %' as "isListener" from pg_stat_activity
     where application_name = 'cqrs-postgres' and pid <> pg_backend_pid()`;
@@ -91,7 +91,7 @@ test("connections that are made at the moment of the switch each use a name with
       return logins[calls++ % 2] as Credentials;
     };
     const target = { ...(await stack.application()), password: undefined };
-    await using pool = connect(target, { max: 12, credentials });
+    await using pool = openConnection(target, { max: 12, credentials });
     const names = await Promise.all(
       Array.from({ length: 24 }, async () => {
         const [row] = await pool.sql<{ name: string }[]>`select session_user::text as name, pg_sleep(0.02)`;
@@ -109,7 +109,7 @@ test("credentials that can't be read fail the query with the reason, and the poo
     if (isReadable) return { user, password };
     throw new ScriptError({ code: "VAULT_SEALED", exitCode: exitCodes.notReady, message: "The store is sealed" });
   };
-  await using pool = connect({ ...target, user, password: undefined }, { max: 2, credentials });
+  await using pool = openConnection({ ...target, user, password: undefined }, { max: 2, credentials });
   for (let call = 0; call < 5; call++) {
     await assert.rejects(async () => await pool.sql`select 1`, {
       code: "VAULT_SEALED",
@@ -124,7 +124,7 @@ test("a server that is not there yet fails the query with the reason, and the po
   const { user, password, ...target } = await stack.application();
   const port = await unusedPort();
   const credentials = () => ({ user, password });
-  await using pool = connect({ ...target, port, user, password: undefined }, { max: 2, credentials });
+  await using pool = openConnection({ ...target, port, user, password: undefined }, { max: 2, credentials });
   for (let call = 0; call < 5; call++) {
     await assert.rejects(async () => await pool.sql`select 1`, { code: "ECONNREFUSED" });
   }
@@ -145,7 +145,7 @@ test("a pool that follows credentials speaks TLS as it is told, and trusts no ce
   const { user = "", password = "", ...target } = await stack.administrator();
   const credentials = () => ({ user, password });
   const isEncrypted = async (tls: TlsMode) => {
-    await using pool = connect({ ...target, user, password: undefined, tls }, { max: 2, credentials });
+    await using pool = openConnection({ ...target, user, password: undefined, tls }, { max: 2, credentials });
     const [row] = await pool.sql<{ ssl: boolean }[]>`select ssl from pg_stat_ssl where pid = pg_backend_pid()`;
     return row?.ssl;
   };
@@ -168,7 +168,7 @@ async function switchTlsOn(): Promise<void> {
     ...files,
   ]);
   assert.equal(status, 0);
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   await admin.sql`alter system set ssl = on`;
   await admin.sql`select pg_reload_conf()`;
   while ((await admin.sql`show ssl`)[0]?.["ssl"] !== "on") await sleep(20);
@@ -212,7 +212,7 @@ async function loginOf({ sql }: Pick<EventStore, "sql">): Promise<string> {
 
 /** Ends when a session of this login is in `pg_sleep`. */
 async function sleeps(login: string): Promise<void> {
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   for (;;) {
     const rows = await admin.sql`select from pg_stat_activity where usename = ${login} and wait_event = 'PgSleep'`;
     if (rows.length > 0) return;
@@ -226,8 +226,8 @@ async function bothLogins(): Promise<readonly Credentials[]> {
   return [first, await stack.application()];
 }
 
-function rotate(graceMs: number, endsGrace = true): Promise<Rotation> {
-  return rotateTestStack(stack, { graceMs, endsGrace });
+function rotate(graceMs: number, endGrace = true): Promise<Rotation> {
+  return rotateTestStack(stack, { graceMs, endGrace });
 }
 
 /** Rotates as soon as the rotation before lets it. */

@@ -5,7 +5,7 @@ import { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import { openEventStore } from "../../scripts/lib/event-store/store.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
 import {
@@ -111,7 +111,7 @@ vaultTest("a Vault that is away when the secret is to be written leaves all as i
   await vault.unseal();
   assert.deepEqual(await readLogin(stack), before);
   await assertSettled(stack);
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   const sessions = await admin.sql`select from pg_locks where locktype = 'advisory' and objid = ${0x74_61_74_65}`;
   assert.equal(sessions.length, 0, "the lock ended with the run");
 });
@@ -119,7 +119,7 @@ vaultTest("a Vault that is away when the secret is to be written leaves all as i
 async function rotateAfterGrace(): Promise<void> {
   for (;;) {
     try {
-      await rotateTestStack(stack, { graceMs: 2000, endsGrace: false });
+      await rotateTestStack(stack, { graceMs: 2000, endGrace: false });
       return;
     } catch (error) {
       if (!(error instanceof ScriptError) || error.code !== "IN_GRACE") throw error;

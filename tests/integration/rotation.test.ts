@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { connect, connectionUrl } from "../../scripts/lib/postgres/connect.ts";
+import { connectionUrl, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import { lockRotation } from "../../scripts/lib/postgres/logins/twin.ts";
 import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
@@ -70,7 +70,7 @@ test("a bootstrap that finds no secret any more ends the turn of the login that 
 });
 
 test("secrets rotate takes no login that somebody else has made", async () => {
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   const login = await assertSettled(stack);
   await admin.sql.unsafe(`alter role ${otherLogin(login)} valid until 'infinity'`);
   const run = await runScript(["secrets", "rotate", "--yes"], stack);
@@ -106,7 +106,7 @@ test("where there is no lock of a stack, PostgreSQL's own keeps a second rotatio
   const options = { stackDir: external.stackDir, env };
   await runForData(["bootstrap"], options);
   {
-    await using other = connect(await stack.administrator());
+    await using other = openConnection(await stack.administrator());
     await lockRotation(other.sql);
     const run = await runScript(["secrets", "rotate"], options);
     assert.equal(run.exitCode, 5, run.stderr);
@@ -121,7 +121,7 @@ test("where there is no lock of a stack, PostgreSQL's own keeps a second rotatio
     );
     await assertSecretsLogIn(external);
   }
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   await admin.sql`drop role ext`;
   await admin.sql`drop role ext_b`;
 });

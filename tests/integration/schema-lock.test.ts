@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import type { ApplyResult } from "../../scripts/lib/schema/apply.ts";
@@ -20,7 +20,7 @@ const ordinary: Files = {
 test("applySchema() waits while another session has the lock, and names that session", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
-  const holder = connect(database.administrator, { applicationName: "the holder" });
+  const holder = openConnection(database.administrator, { applicationName: "the holder" });
   const [row] = await holder.sql.unsafe(`select pg_advisory_lock(${lockKey}), pg_backend_pid() as pid`);
   const waits: string[] = [];
   const { applied } = await apply(database.administrator, folder, {
@@ -36,7 +36,7 @@ test("applySchema() waits while another session has the lock, and names that ses
 test("applySchema() gives up with exit code 5 when the lock is not free in time, and names its holder", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
-  await using holder = connect(database.administrator, { applicationName: "the holder" });
+  await using holder = openConnection(database.administrator, { applicationName: "the holder" });
   await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
   const error = await failure(apply(database.administrator, folder, { timeoutMs: 120 }));
   assert.deepEqual([error.code, error.exitCode], ["LOCKED", 5]);
@@ -49,7 +49,7 @@ test("applySchema() needs no lock when nothing is pending", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   await apply(database.administrator, folder);
-  await using holder = connect(database.administrator);
+  await using holder = openConnection(database.administrator);
   await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
   assert.deepEqual((await apply(database.administrator, folder, { timeoutMs: 0 })).applied, []);
 });
@@ -57,7 +57,7 @@ test("applySchema() needs no lock when nothing is pending", async () => {
 test("applySchema() stops to wait when its signal is aborted, and has applied nothing", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
-  await using holder = connect(database.administrator);
+  await using holder = openConnection(database.administrator);
   await holder.sql.unsafe(`select pg_advisory_lock(${lockKey})`);
   const controller = new AbortController();
   const work = apply(database.administrator, folder, { signal: controller.signal, onWait: () => controller.abort() });
@@ -68,14 +68,14 @@ test("applySchema() stops to wait when its signal is aborted, and has applied no
 test("20 processes of schema apply at once end with exit code 0, and one of them has applied each file", async () => {
   await using stack = await withCluster();
   const { stackDir } = stack;
-  await using connection = connect(await stack.administrator());
+  await using connection = openConnection(await stack.administrator());
   for (let round = 0; round < testRounds(1); round++) {
     const database = `race_${round}`;
     await ensureDatabase(connection.sql, await readAdministrator(connection.sql), database);
     const words = ["schema", "apply", "--database", database];
     const runs = await Promise.all(Array.from({ length: 20 }, () => runForData<ApplyResult>(words, { stackDir })));
     const applied = runs.flatMap((run) => run.applied);
-    await using raced = connect({ ...(await stack.administrator()), database });
+    await using raced = openConnection({ ...(await stack.administrator()), database });
     assert.deepEqual(applied.toSorted(), await readLedger(raced.sql));
     assert.equal(applied.length, runs[0]?.total);
     const once = await raced.sql`select count(*)::int as count from event_store.event_stream`;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { test } from "node:test";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
@@ -298,7 +298,7 @@ test("the product's own files apply without a remark", async () => {
 test("schema status lists what is pending and applied, and exits with 10 when asked to and something is pending", async () => {
   await using stack = await withCluster();
   const { stackDir } = stack;
-  await using connection = connect(await stack.administrator());
+  await using connection = openConnection(await stack.administrator());
   await ensureDatabase(connection.sql, await readAdministrator(connection.sql), "not_yet");
   const words = ["schema", "status", "--database", "not_yet"];
   const before = await runForData<{ applied: unknown[]; pending: string[] }>(words, { stackDir });

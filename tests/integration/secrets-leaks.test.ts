@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import process from "node:process";
 import { inspect } from "node:util";
 import { loadConfig } from "../../scripts/lib/config.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { rotateLogin } from "../../scripts/lib/stack/rotate.ts";
 import { readFiles, watchProcesses } from "../support/leaks.ts";
 import { readLogin } from "../support/logins.ts";
@@ -145,7 +145,7 @@ vaultTest("an error of a rotation or of a pool holds no secret, however it is lo
   ] as const) {
     proxy.treat(({ method }) => (method === "POST" ? treatment : "pass"));
     errors.push(
-      await rotateLogin(config, silentRun, { endsGrace: true }).then(
+      await rotateLogin(config, silentRun, { endGrace: true }).then(
         () => assert.fail("it did not fail"),
         (error: unknown) => error,
       ),
@@ -155,7 +155,7 @@ vaultTest("an error of a rotation or of a pool holds no secret, however it is lo
   const through = { ...stack, env: { VAULT_ADDR: proxy.address, VAULT_TOKEN: token, CQRS_TIMEOUT: "1s" } };
   const wrong = { user: target.user, password: `${password}x` };
   for (const credentials of [() => readLogin(through), () => wrong]) {
-    await using pool = connect({ ...target, password: undefined }, { credentials });
+    await using pool = openConnection({ ...target, password: undefined }, { credentials });
     errors.push(
       await pool.sql`select ${1}::int`.then(
         () => assert.fail("it did not fail"),
@@ -205,7 +205,7 @@ async function tokenFile(stack: TestStack, token: string): Promise<string> {
 }
 
 async function logEverything(stack: TestStack): Promise<void> {
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   await admin.sql`alter system set log_statement = 'all'`;
   await admin.sql`select pg_reload_conf()`;
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { allTypes, completeReader, conditionReader, followLog, plainReader } from "../support/log-oracle.ts";
 import { testRounds } from "../support/runtime.ts";
 import { whyUnavailable, withLaterServer } from "../support/server-version.ts";
@@ -13,7 +13,7 @@ for (const major of [17, 18]) {
   const reason = whyUnavailable(major);
   test(reason === undefined ? name : `${name} (${reason})`, { skip: reason !== undefined }, async () => {
     await using server = await withLaterServer(major);
-    await using connection = connect(server.application);
+    await using connection = openConnection(server.application);
     const [row] = await connection.sql`select current_setting('server_version') as version`;
     assert.match(String(row?.["version"]), new RegExp(`^${major}\\.`));
     const readers = {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { runForData } from "../support/run-script.ts";
 import { buildSpringApplication, type SpringApplication, springSkip } from "../support/spring.ts";
@@ -17,7 +17,7 @@ before(async () => {
   if (springSkip !== false) return;
   [stack, vault, application] = await Promise.all([withCluster(), startVault(), buildSpringApplication()]);
   await fillVault();
-  await using owner = connect(await stack.application());
+  await using owner = openConnection(await stack.application());
   await owner.sql`create table command_model.note (note_id uuid primary key, written_text varchar(255))`;
 });
 after(async () => {
@@ -66,7 +66,7 @@ async function assertWorks(env: Readonly<Record<string, string>>, who: string): 
   assert.ok(!output.includes(password));
   const result = (/^RESULT (.*)$/m.exec(output)?.[1] ?? assert.fail(output)).split(" | ");
   assert.deepEqual([result[1], who.split(" ")[0]], [who, user]);
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   const rows = await admin.sql`
     select written_text, event_type from command_model.note
     join event_store.event_stream on aggregate_id = note_id join event_store.domain_event using (stream_id)

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
 import type { StackStatus } from "../../scripts/lib/operations/status.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack } from "../support/stack.ts";
 
@@ -19,7 +19,7 @@ test("status tells mode, version, masked url, pid, port, folder, size, uptime an
   assert.ok((status.uptimeSeconds ?? -1) >= 0);
   assert.equal(status.pendingMigrations, 0);
 
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   await admin.sql`delete from public.schema_migration where name like 'routines/%'`;
   assert.ok(((await runForData<StackStatus>(["status"], stack)).pendingMigrations ?? 0) > 0);
   await admin.sql`update public.schema_migration set checksum = repeat('0', 64) where name like '%0001-schemas.sql'`;
@@ -56,7 +56,7 @@ test("the lines of status --env put a shell into the database, whatever is in th
   const shell = spawnSync("sh", ["-c", script], { env: { LINES_TO_RUN: stdout }, encoding: "utf8" });
   const [url = "", host = "", port, user = "", shownPassword, database = ""] = shell.stdout.split("\n");
   assert.equal(shownPassword, password);
-  await using application = connect({ host, port: Number(port), user, password, database });
+  await using application = openConnection({ host, port: Number(port), user, password, database });
   assert.equal((await application.sql`select session_user::text as login`)[0]?.["login"], "cqrs_user");
   assert.equal(decodeURIComponent(new URL(url).password), password);
   assert.equal(new URL(url).port, port);

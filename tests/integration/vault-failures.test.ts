@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
 import type { ScriptError } from "../../scripts/lib/cli/script-error.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { tokenFileLogin, tokenLogin } from "../../scripts/lib/secrets/vault/authentication.ts";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
 import { VaultSecretStore } from "../../scripts/lib/secrets/vault/store.ts";
@@ -212,7 +212,7 @@ vaultTest("scripts tell what is wrong with Vault and how to mend it, and write n
 async function snapshot(vault: TestVault, stack: TestStack): Promise<unknown> {
   const { body } = await vault.request("GET", "secret/data/cqrs-spike/database");
   const { username, password: stored, port, database } = body.data.data;
-  await using connection = connect({
+  await using connection = openConnection({
     host: "127.0.0.1",
     port: Number(port),
     database,

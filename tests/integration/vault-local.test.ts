@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import type { StackStatus } from "../../scripts/lib/operations/status.ts";
-import { connect } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { findLocalVault, localVaultAddress } from "../../scripts/lib/stack/local-vault.ts";
@@ -60,7 +60,7 @@ test("a local Vault: from nothing, twice, stopped, killed, destroyed around; sec
   await stack.data("bootstrap");
   assert.equal(await stack.password(), password, "destroy deletes PostgreSQL's data, and no secrets");
   const { port } = await stack.data<StackStatus>("status");
-  await using connection = connect({
+  await using connection = openConnection({
     host: "127.0.0.1",
     port: port as number,
     database: "cqrs_db",

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import type { SecretsInit, SecretsStatus } from "../../scripts/lib/stack/secrets.ts";
 import { runForData, runScript, startProgram } from "../support/run-script.ts";
@@ -27,7 +27,7 @@ async function readVersion(vault: TestVault): Promise<number> {
 
 async function canLogIn({ username, password, port, database }: Record<string, string>): Promise<boolean> {
   const target = { host: "127.0.0.1", port: Number(port), database: `${database}`, user: `${username}` };
-  await using connection = connect({ ...target, password: `${password}` });
+  await using connection = openConnection({ ...target, password: `${password}` });
   return (await connection.sql`select 1`.catch(() => [])).length === 1;
 }
 

@@ -40,11 +40,11 @@ export async function withArchives(): Promise<ArchiveTest> {
 const defaults: RestoreOptions = {
   archive: "latest",
   // A test's clone of a database shall not stay.
-  isOldDropped: true,
-  isMigrated: false,
-  isOnlyEventStore: false,
+  dropOld: true,
+  migrate: false,
+  onlyEventStore: false,
   until: undefined,
-  isDryRun: false,
+  dryRun: false,
   confirm: async () => {},
   onProgress: undefined,
 };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { searchPath } from "../../scripts/lib/postgres/database.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
@@ -19,7 +19,7 @@ export function assertUnchanged({ isChanged, steps }: BootstrapResult): void {
 
 /** Does what an application does, with nothing but its own login. */
 export async function assertAppends(target: ConnectionTarget): Promise<void> {
-  await using connection = connect(target);
+  await using connection = openConnection(target);
   const [row] = await connection.sql`
     select current_user::text as role, session_user::text as login, current_setting('search_path') as path,
       event_store.append_events('Order', ${randomUUID()}, 0, array['{"event_type":"A","event_data":{}}']::jsonb[]) is not null

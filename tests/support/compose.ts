@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { packageDir } from "../../scripts/lib/config.ts";
-import { type Connection, type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { type Connection, type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { unusedPort } from "./port.ts";
 import { copyProject } from "./project-copy.ts";
 
@@ -71,7 +71,7 @@ export async function makeComposeStack(settings: ComposeSettings = {}): Promise<
     secret,
     application,
     async withSession(work) {
-      await using connection = connect(await application());
+      await using connection = openConnection(await application());
       return await work(connection.sql);
     },
     async [Symbol.asyncDispose]() {

@@ -1,5 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { type Connection, type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import {
+  type Connection,
+  type ConnectionTarget,
+  openConnection,
+  type Sql,
+} from "../../scripts/lib/postgres/connect.ts";
 import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
@@ -29,7 +34,7 @@ export async function withDatabase(options: { readonly isEmpty?: boolean } = {})
   const stack = await sharedStack();
   const shared = await stack.administrator();
   const name = `test_${randomUUID().replaceAll("-", "")}`;
-  await using maintenance = connect({ ...shared, database: "postgres" });
+  await using maintenance = openConnection({ ...shared, database: "postgres" });
   if (options.isEmpty !== true) {
     const template = quoteIdentifier(shared.database);
     await maintenance.sql.unsafe(`create database ${quoteIdentifier(name)} template ${template} strategy file_copy`);
@@ -37,7 +42,7 @@ export async function withDatabase(options: { readonly isEmpty?: boolean } = {})
   await ensureDatabase(maintenance.sql, await readAdministrator(maintenance.sql), name);
   const administrator = { ...shared, database: name };
   const application = { ...(await stack.application()), database: name };
-  const pools: Connection[] = [connect(application, { max: 4 }), connect(administrator, { max: 4 })];
+  const pools: Connection[] = [openConnection(application, { max: 4 }), openConnection(administrator, { max: 4 })];
   return {
     name,
     stackDir: stack.stackDir,
@@ -47,7 +52,7 @@ export async function withDatabase(options: { readonly isEmpty?: boolean } = {})
     admin: (pools[1] as Connection).sql,
     async [Symbol.asyncDispose]() {
       for (const pool of pools) await pool[Symbol.asyncDispose]();
-      await using closing = connect({ ...shared, database: "postgres" });
+      await using closing = openConnection({ ...shared, database: "postgres" });
       await closing.sql.unsafe(`drop database if exists ${quoteIdentifier(name)} with (force)`);
       await stack[Symbol.asyncDispose]();
     },

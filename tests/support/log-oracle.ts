@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import type { Checkpoint } from "../../scripts/lib/event-store/event.ts";
 import { readLog } from "../../scripts/lib/event-store/read.ts";
-import { type ConnectionTarget, connect, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 
 /** An event as a reader met it. */
 interface SeenEvent {
@@ -53,7 +53,7 @@ export async function followLog<Name extends string>(
   });
   const following = Object.entries<LogReader>(readers).map(async ([name, reader]) => {
     const seen: SeenEvent[] = [];
-    await using connection = connect(options.target);
+    await using connection = openConnection(options.target);
     for (;;) {
       const wasWriting = isWriting;
       const events = await reader.read(connection.sql);
@@ -71,7 +71,7 @@ export async function followLog<Name extends string>(
 }
 
 async function readPositions(target: ConnectionTarget): Promise<Set<bigint>> {
-  await using connection = connect(target);
+  await using connection = openConnection(target);
   const rows = await connection.sql<{ position: bigint }[]>`
     select global_position as position from event_store.domain_event`;
   return new Set(rows.map(({ position }) => position));
@@ -93,7 +93,7 @@ async function write({ target, writers, events }: WriterOptions): Promise<void> 
   const streams = Array.from({ length: streamCount }, () => randomUUID());
   let stored = 0;
   const work = Array.from({ length: writers }, async () => {
-    await using connection = connect(target);
+    await using connection = openConnection(target);
     while (stored < events) stored += await writeOnce(connection.sql, streams);
   });
   await Promise.all(work);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type Config, loadConfig } from "../../scripts/lib/config.ts";
-import { type ConnectionTarget, connect } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import { readTurn } from "../../scripts/lib/postgres/logins/twin.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
@@ -18,13 +18,13 @@ export interface RotatedStack extends Pick<TestStack, "stackDir" | "administrato
 /** How to rotate in a test; without a look at the grace before, and with one of a minute, when left out. */
 export interface TestRotation {
   readonly graceMs?: number;
-  readonly endsGrace?: boolean;
+  readonly endGrace?: boolean;
 }
 
 /** Rotates in this process. */
 export function rotateTestStack(stack: RotatedStack, options: TestRotation = {}): Promise<Rotation> {
-  const { graceMs = 60_000, endsGrace = true } = options;
-  return rotateLogin(configOf(stack, graceMs), silentRun, { endsGrace });
+  const { graceMs = 60_000, endGrace = true } = options;
+  return rotateLogin(configOf(stack, graceMs), silentRun, { endGrace });
 }
 
 /** What an application knows of its server and its login. */
@@ -74,7 +74,7 @@ export async function assertSecretsLogIn(stack: RotatedStack): Promise<string> {
 export async function assertSettled(stack: RotatedStack): Promise<string> {
   const login = await assertSecretsLogIn(stack);
   assert.equal((await readLogin(stack)).user, login, "both secrets name the same login");
-  await using admin = connect(await stack.administrator());
+  await using admin = openConnection(await stack.administrator());
   assert.equal((await readTurn(admin.sql, login)).turn, "current");
   const { turn } = await readTurn(admin.sql, otherLogin(login));
   assert.ok(turn !== "current", `${otherLogin(login)} is ${turn}`);

@@ -8,7 +8,7 @@ import { type ConnectionTarget, connectionUrl } from "../../scripts/lib/postgres
 import { chooseAccount } from "../../scripts/lib/postgres/server/account.ts";
 import type { Binaries } from "../../scripts/lib/postgres/server/binaries.ts";
 import { initialiseCluster, superuser } from "../../scripts/lib/postgres/server/cluster.ts";
-import { ensureRunning, stop } from "../../scripts/lib/postgres/server/life-cycle.ts";
+import { ensureRunning, stopServer } from "../../scripts/lib/postgres/server/life-cycle.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
 import { openStack, readApplicationSecret } from "../../scripts/lib/stack/stack.ts";
@@ -32,7 +32,7 @@ export async function withLaterServer(major: number): Promise<LaterServer> {
   const folder = await mkdtemp(join(tmpdir(), "cqrs-later-"));
   const dataDir = join(folder, "data");
   const dispose = async () => {
-    await stop(dataDir, wait);
+    await stopServer(dataDir, wait);
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   };
   try {

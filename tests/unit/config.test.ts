@@ -35,14 +35,14 @@ test("loadConfig() has a default for all that needs one", () => {
     externalServer: undefined,
     secrets: undefined,
     vault: undefined,
-    foreignProblems: [],
+    externalServerProblems: [],
   });
 });
 
 test("loadConfig() lets embedded mode pass by what other projects have set", () => {
-  const { foreignProblems } = load({ DATABASE_URL: "mysql://db/x", PGSSLMODE: "verify-ca" });
+  const { externalServerProblems } = load({ DATABASE_URL: "mysql://db/x", PGSSLMODE: "verify-ca" });
   assert.deepEqual(
-    foreignProblems.map((problem) => problem.split(" ")[0]),
+    externalServerProblems.map((problem) => problem.split(" ")[0]),
     ["DATABASE_URL", "PGSSLMODE"],
   );
 });

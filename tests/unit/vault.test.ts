@@ -96,14 +96,14 @@ const data = {
 
 test("renderSecret() masks whatever may be a password", () => {
   for (const format of ["plain", "env", "spring"] as const) {
-    const text = JSON.stringify(renderSecret(data, { format, isRevealed: false }));
+    const text = JSON.stringify(renderSecret(data, { format, reveal: false }));
     assert.doesNotMatch(text, /p'w|p%27w/);
     assert.match(text, /\*\*\*\*/);
   }
 });
 
 test("renderSecret() quotes for the shell and for a properties file", () => {
-  const lines = (format: "env" | "spring") => renderSecret(data, { format, isRevealed: true }).map(({ line }) => line);
+  const lines = (format: "env" | "spring") => renderSecret(data, { format, reveal: true }).map(({ line }) => line);
   assert.ok(lines("env").includes("export PGPASSWORD='p'\\''w\\1'"));
   assert.deepEqual(lines("spring"), [
     "spring.datasource.url=jdbc:postgresql://h:1/d",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { type Outcome, WorkQueue } from "../../scripts/lib/event-store/work-queue.ts";
+import { type ItemOutcome, WorkQueue } from "../../scripts/lib/event-store/work-queue.ts";
 
 const bounds = {
   batch: { count: 4, sizeBytes: 100 },
@@ -13,7 +13,7 @@ const bounds = {
 function makeServer() {
   const batches: { items: readonly string[]; answer(error?: Error): Promise<void> }[] = [];
   const send = (items: readonly string[]) => {
-    const { promise, resolve, reject } = Promise.withResolvers<readonly Outcome<string>[]>();
+    const { promise, resolve, reject } = Promise.withResolvers<readonly ItemOutcome<string>[]>();
     batches.push({
       items,
       async answer(error) {
@@ -29,7 +29,7 @@ function makeServer() {
   return { batches, send, sent: () => batches.map(({ items }) => items.join("")) };
 }
 
-function outcomeOf(item: string): Outcome<string> {
+function outcomeOf(item: string): ItemOutcome<string> {
   return item.startsWith("!") ? { error: new Error(item) } : { result: item.toUpperCase() };
 }
 

@@ -2,10 +2,10 @@ import type { Sql } from "../postgres/connect.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readTables } from "./catalog.ts";
 import { copyIn } from "./copy.ts";
 import { type ArchivedTable, corrupt, type Manifest } from "./manifest.ts";
-import { countRows } from "./rows.ts";
+import { countRowEnds } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
-import { setAside } from "./set-aside.ts";
+import { suspendConstraints } from "./set-aside.ts";
 import type { OnProgress } from "./write.ts";
 
 /** An archive that is about to be loaded, and how to read it. */
@@ -20,7 +20,7 @@ export interface LoadOptions {
   /** The full archive that the other one continues. */
   readonly base: ArchiveSource | undefined;
   /** Leaves the tables of all other schemas empty, but for the ledger of migrations. */
-  readonly isOnlyEventStore: boolean;
+  readonly onlyEventStore: boolean;
   /** The last event to keep; all of them when left out. */
   readonly until: { readonly position: bigint } | { readonly time: string } | undefined;
   readonly onProgress: OnProgress;
@@ -40,12 +40,12 @@ export async function loadArchive(sql: Sql, source: ArchiveSource, options: Load
     const tx = transaction as unknown as Sql;
     await tx.unsafe(`${copySettings}; set local maintenance_work_mem = '256MB'`).simple();
     const all = await readTables(tx);
-    const tables = all.filter((table) => isMeant(table, options));
-    const putBack = await setAside(tx, all);
+    const tables = all.filter((table) => isSelected(table, options));
+    const putBack = await suspendConstraints(tx, all);
     if (tables.length > 0) await tx.unsafe(`truncate only ${tables.map(qualified).join(", only ")}`);
     await loadTables(tx, tables, source, options);
     if (options.until !== undefined) await cutLog(tx, options.until);
-    await settleRedactions(tx);
+    await renumberRedactions(tx);
     await setSequences(tx, source.manifest);
     await putBack();
     await refreshViews(tx);
@@ -55,9 +55,9 @@ export async function loadArchive(sql: Sql, source: ArchiveSource, options: Load
   if (loaded.length > 0) await sql.unsafe(`analyze ${loaded.map(qualified).join(", ")}`);
 }
 
-function isMeant({ schema, name }: CatalogTable, { isOnlyEventStore }: LoadOptions): boolean {
+function isSelected({ schema, name }: CatalogTable, { onlyEventStore }: LoadOptions): boolean {
   const isLedger = schema === "public" && name === "schema_migration";
-  return !isOnlyEventStore || schema === "event_store" || isLedger;
+  return !onlyEventStore || schema === "event_store" || isLedger;
 }
 
 async function loadTables(
@@ -71,7 +71,7 @@ async function loadTables(
   let [rowsDone, bytesDone] = [0, 0];
   const onPiece = (table: string, piece: Buffer) => {
     if (options.onProgress === undefined) return;
-    rowsDone += countRows(piece);
+    rowsDone += countRowEnds(piece);
     bytesDone += piece.length;
     options.onProgress({ table, rowsDone, bytesDone, bytesTotal });
   };
@@ -160,7 +160,7 @@ async function lastPositionAt(tx: Sql, time: string): Promise<bigint> {
  * A record of a redaction opens the event to the transaction with its number. Another server has not come to that
  * number yet, and one day some transaction would find the door open; so there the numbers are exchanged for old ones.
  */
-async function settleRedactions(tx: Sql): Promise<void> {
+async function renumberRedactions(tx: Sql): Promise<void> {
   await tx`
     with renumbered as (
       select ctid, row_number() over (partition by stream_id, aggregate_version order by transaction_id) as number

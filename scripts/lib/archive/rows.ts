@@ -3,7 +3,7 @@ const rowEnd = 0x0a;
 const columnEnd = 0x09;
 
 /** @returns how many rows end in a piece of a COPY stream */
-export function countRows(piece: Buffer): number {
+export function countRowEnds(piece: Buffer): number {
   return count(piece, rowEnd);
 }
 

@@ -4,7 +4,7 @@ import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../postgres/quote.ts";
 import { type CatalogTable, qualified } from "./catalog.ts";
 
-interface SetAside {
+interface SuspendedObject {
   readonly drop: string;
   readonly create: string;
   readonly comment: string | null;
@@ -26,9 +26,9 @@ const dependentObjects = "2BP01";
  * @param tx the transaction of the load: what is away is away for nobody else
  * @returns puts everything back; foreign keys are validated by that
  */
-export async function setAside(tx: Sql, tables: readonly CatalogTable[]): Promise<() => Promise<void>> {
+export async function suspendConstraints(tx: Sql, tables: readonly CatalogTable[]): Promise<() => Promise<void>> {
   const relations = tables.map(qualified);
-  const parts: SetAside[] = [];
+  const parts: SuspendedObject[] = [];
   for (const part of [...(await readConstraints(tx, relations)), ...(await readIndexes(tx, relations))]) {
     if (await drop(tx, part)) parts.unshift(part);
   }
@@ -47,7 +47,7 @@ export async function setAside(tx: Sql, tables: readonly CatalogTable[]): Promis
 }
 
 /** A view may depend on a primary key; then the key stays. */
-async function drop(tx: Sql, part: SetAside): Promise<boolean> {
+async function drop(tx: Sql, part: SuspendedObject): Promise<boolean> {
   try {
     await (tx as unknown as TransactionSql).savepoint((savepoint) => savepoint.unsafe(part.drop));
     return true;
@@ -58,7 +58,7 @@ async function drop(tx: Sql, part: SetAside): Promise<boolean> {
 }
 
 /** Foreign keys first, as they depend on the other keys; a partition has those of its parent. */
-async function readConstraints(tx: Sql, relations: readonly string[]): Promise<SetAside[]> {
+async function readConstraints(tx: Sql, relations: readonly string[]): Promise<SuspendedObject[]> {
   const rows = await tx<{ relation: string; name: string; definition: string; text: string | null }[]>`
     select format('%I.%I', n.nspname, c.relname) as relation, k.conname::text as name,
       pg_catalog.pg_get_constraintdef(k.oid) as definition, pg_catalog.obj_description(k.oid, 'pg_constraint') as text
@@ -78,7 +78,7 @@ async function readConstraints(tx: Sql, relations: readonly string[]): Promise<S
   }));
 }
 
-async function readIndexes(tx: Sql, relations: readonly string[]): Promise<SetAside[]> {
+async function readIndexes(tx: Sql, relations: readonly string[]): Promise<SuspendedObject[]> {
   const rows = await tx<{ index: string; definition: string; text: string | null }[]>`
     select format('%I.%I', n.nspname, c.relname) as index, pg_catalog.pg_get_indexdef(c.oid) as definition,
       pg_catalog.obj_description(c.oid, 'pg_class') as text

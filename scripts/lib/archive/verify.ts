@@ -3,7 +3,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type ArchivedTable, corrupt, type Manifest, readManifest, type StoredFile } from "./manifest.ts";
-import { countColumnEnds, countRows } from "./rows.ts";
+import { countColumnEnds, countRowEnds } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
 
@@ -45,7 +45,7 @@ async function verifyRows(dir: string, table: ArchivedTable, seal: Seal): Promis
   let columns = 0;
   for (const segment of table.segments) {
     const raw = await readSegment(dir, segment, seal);
-    rows += countRows(raw);
+    rows += countRowEnds(raw);
     columns += countColumnEnds(raw);
   }
   const expected = rows * Math.max(table.columns.length - 1, 0);

@@ -3,7 +3,7 @@ import type { Sql } from "../postgres/connect.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readSequences, readTables } from "./catalog.ts";
 import { copyOut } from "./copy.ts";
 import { type ArchivedTable, formatVersion, type Manifest, manifestName, serializeManifest } from "./manifest.ts";
-import { countRows } from "./rows.ts";
+import { countRowEnds } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { compressionLevel, SegmentWriter } from "./segment.ts";
 import type { ArchiveSink } from "./sink.ts";
@@ -131,7 +131,7 @@ async function writeTables(
   for (const [index, table] of tables.entries()) {
     const onPiece = (piece: Buffer) => {
       if (options.onProgress === undefined) return;
-      rowsDone += countRows(piece);
+      rowsDone += countRowEnds(piece);
       bytesDone += piece.length;
       options.onProgress({ table: `${table.schema}.${table.name}`, rowsDone, bytesDone, bytesTotal });
     };

@@ -7,16 +7,16 @@ import type { ArchiveSink } from "../archive/sink.ts";
 import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
 import { type OnProgress, readEventAt, writeArchive } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { planSchema, readLedger } from "../schema/ledger.ts";
 import { readSchema, type SchemaFile } from "../schema/source.ts";
-import { administratorTarget, type Stack, type StackRun } from "../stack/stack.ts";
+import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { type ArchivedSchema, putSchema } from "./archived-schema.ts";
 import { type EncryptionOptions, sealForWriting } from "./key.ts";
 import { lockHolderName, withArchivesLocked } from "./lock.ts";
-import { checkNoDrift, prepareDatabase } from "./scratch-database.ts";
+import { checkNoDrift, createScratchDatabase } from "./scratch-database.ts";
 
 /** What to back up, and where to. */
 export interface BackupOptions {
@@ -25,7 +25,7 @@ export interface BackupOptions {
   /** A tar file in place of a folder; `-` for stdout. */
   readonly output?: string | undefined;
   /** Only what is new since the last full archive in the folder. */
-  readonly isIncremental?: boolean;
+  readonly incremental?: boolean;
   readonly encryption?: EncryptionOptions;
   readonly onProgress: OnProgress;
 }
@@ -54,14 +54,14 @@ export function backupsDir(stack: Stack): string {
  * @throws {ScriptError} `LOCKED` (exit 5) with the holder, `CATALOG_DRIFT` or `SCHEMA_DRIFT` (exit 4) when the schema is
  * not what the migrations make, since an archive carries these
  */
-export async function createBackup(stack: Stack, options: BackupOptions, run: StackRun): Promise<BackupResult> {
+export async function createBackup(stack: Stack, options: BackupOptions, run: RunContext): Promise<BackupResult> {
   const target = await administratorTarget(stack);
   return withArchivesLocked(target, "backup", run.signal, async (maintenance) => {
     const id = archiveId(target.database, new Date());
     const folder = options.to ?? backupsDir(stack);
     const { output, onProgress } = options;
-    const seal = await sealForWriting(stack, options.encryption ?? { isEncrypted: false, keyFile: undefined }, id);
-    const candidates = options.isIncremental === true ? await listBases(folder, target.database) : undefined;
+    const seal = await sealForWriting(stack, options.encryption ?? { encrypt: false, keyFile: undefined }, id);
+    const candidates = options.incremental === true ? await listBases(folder, target.database) : undefined;
     let manifest: Manifest | undefined;
     const write = async (sink: ArchiveSink) => {
       const to = { sink, id, seal, candidates, onProgress };
@@ -126,9 +126,9 @@ async function writeFromSnapshot(
   target: ConnectionTarget,
   maintenance: Sql,
   { sink, id, seal, candidates, onProgress }: WriteTarget,
-  run: StackRun,
+  run: RunContext,
 ): Promise<Manifest> {
-  await using connection = connect(target, {
+  await using connection = openConnection(target, {
     applicationName: lockHolderName("backup"),
     role: groupRoles.owner,
     signal: run.signal,
@@ -159,9 +159,9 @@ async function fingerprintOfSchema(
   maintenance: Sql,
   target: ConnectionTarget,
   schema: ArchivedSchema,
-  run: StackRun,
+  run: RunContext,
 ): Promise<CatalogFingerprint> {
-  await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", schema, run);
+  await using scratch = await createScratchDatabase(stack, maintenance, target, "scratch", schema, run);
   return scratch.fingerprint;
 }
 

@@ -9,7 +9,7 @@ import type { Stack } from "../stack/stack.ts";
 
 /** How an archive is to be encrypted. */
 export interface EncryptionOptions {
-  readonly isEncrypted: boolean;
+  readonly encrypt: boolean;
   /** A file with the key; the secret store's own, made when there is none, when left out. */
   readonly keyFile: string | undefined;
 }
@@ -20,9 +20,9 @@ export interface EncryptionOptions {
  * @throws {ScriptError} `ARCHIVE_KEY` (exit 2) for a key that can't be used: no archive is written without it
  */
 export async function sealForWriting(stack: Stack, options: EncryptionOptions, archiveId: string): Promise<Seal> {
-  const { isEncrypted, keyFile } = options;
+  const { encrypt, keyFile } = options;
   if (keyFile !== undefined) return makeSeal(await readKeyFile(keyFile), archiveId);
-  if (!isEncrypted) return noSeal;
+  if (!encrypt) return noSeal;
   const { data } = await stack.secrets.ensure(secretPaths.archiveKey, () => ({ key: randomBytes(32).toString("hex") }));
   return makeSeal(requireKey(data, "key", secretPaths.archiveKey), archiveId);
 }

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { type ListedArchive, listArchives } from "../archive/folder.ts";
-import { connect } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { administratorTarget, type Stack } from "../stack/stack.ts";
 import { backupsDir } from "./create.ts";
@@ -12,7 +12,7 @@ export interface PruneOptions {
   readonly keep: number;
   /** All that are not older than so many days. */
   readonly keepDays: number | undefined;
-  readonly isDryRun: boolean;
+  readonly dryRun: boolean;
   readonly now: Date;
 }
 
@@ -37,13 +37,13 @@ export async function pruneArchives(stack: Stack, options: PruneOptions): Promis
   const removed = archives.filter((archive) => !kept.has(archive));
   // Those that continue another one go first, so that none is left without it.
   for (const { dir } of removed.toSorted((a, b) => Number(isFull(a)) - Number(isFull(b)))) {
-    if (!options.isDryRun) await rm(dir, { recursive: true });
+    if (!options.dryRun) await rm(dir, { recursive: true });
   }
   const names = (some: Iterable<ListedArchive>) => [...some].map(({ manifest }) => manifest.id);
   const lastRedaction = await readLastRedaction(stack);
   const holding = [...kept].filter(({ manifest }) => manifest.startedAt < (lastRedaction ?? ""));
   return {
-    isDryRun: options.isDryRun,
+    isDryRun: options.dryRun,
     removed: names(removed),
     kept: names(kept),
     holdingErasedData: lastRedaction === undefined ? null : names(holding),
@@ -72,7 +72,7 @@ function isFull({ manifest }: ListedArchive): boolean {
 /** @returns "" when nothing was ever redacted, undefined when the database can't be asked */
 async function readLastRedaction(stack: Stack): Promise<string | undefined> {
   try {
-    await using connection = connect(await administratorTarget(stack), { role: groupRoles.owner });
+    await using connection = openConnection(await administratorTarget(stack), { role: groupRoles.owner });
     const [row] = await connection.sql<
       { last: Date | null }[]
     >`select max(redacted_at) as last from event_store.redaction`;

@@ -1,6 +1,6 @@
-import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
-import type { StackRun } from "../stack/stack.ts";
+import type { RunContext } from "../stack/stack.ts";
 import { redactAgain } from "./redactions.ts";
 
 /**
@@ -14,12 +14,12 @@ export async function redactRestored(
   maintenance: Sql,
   live: ConnectionTarget,
   restored: ConnectionTarget,
-  { signal }: StackRun,
+  { signal }: RunContext,
 ): Promise<number> {
   const [row] = await maintenance`select from pg_catalog.pg_database where datname = ${live.database}`;
   if (row === undefined) return 0;
   const options = { applicationName: "cqrs-postgres restore", role: groupRoles.owner, signal };
-  await using from = connect(live, options);
-  await using to = connect(restored, options);
+  await using from = openConnection(live, options);
+  await using to = openConnection(restored, options);
   return await redactAgain(from.sql, to.sql);
 }

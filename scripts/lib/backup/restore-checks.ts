@@ -1,7 +1,7 @@
 import { readTables } from "../archive/catalog.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { planSchema } from "../schema/ledger.ts";
 import { readSchema } from "../schema/source.ts";
@@ -9,7 +9,7 @@ import { appliedFiles } from "./archived-schema.ts";
 
 /** What is there under the name that a restored database is to get. */
 export interface TargetState {
-  readonly isThere: boolean;
+  readonly exists: boolean;
   /** Whether it has no tables. */
   readonly isEmpty: boolean;
   /** How many events it has; null when it has no event store. */
@@ -47,11 +47,11 @@ export async function checkRestorable(sql: Sql, manifest: Manifest): Promise<voi
  */
 export async function checkTarget(sql: Sql, target: ConnectionTarget, mustBeEmpty: boolean): Promise<TargetState> {
   const [row] = await sql`select from pg_catalog.pg_database where datname = ${target.database}`;
-  if (row === undefined) return { isThere: false, isEmpty: true, events: null };
-  await using connection = connect(target, { applicationName: "cqrs-postgres restore" });
+  if (row === undefined) return { exists: false, isEmpty: true, events: null };
+  await using connection = openConnection(target, { applicationName: "cqrs-postgres restore" });
   const isEmpty = (await readTables(connection.sql)).length === 0;
   if (mustBeEmpty && !isEmpty) throw notEmpty(target.database);
-  return { isThere: true, isEmpty, events: await countEvents(connection.sql) };
+  return { exists: true, isEmpty, events: await countEvents(connection.sql) };
 }
 
 async function countEvents(sql: Sql): Promise<number | null> {

@@ -6,20 +6,20 @@ import { type OpenArchive, openArchive } from "../archive/open.ts";
 import { verifyArchive } from "../archive/verify.ts";
 import type { OnProgress } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type Connection, type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { type Connection, type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { applySchema } from "../schema/apply.ts";
 import type { CatalogFingerprint } from "../schema/fingerprint.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
-import { administratorTarget, type Stack, type StackRun } from "../stack/stack.ts";
+import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { readArchivedSchema } from "./archived-schema.ts";
 import { backupsDir } from "./create.ts";
 import { sealForReading } from "./key.ts";
 import { lockHolderName, withArchivesLocked } from "./lock.ts";
 import { redactRestored } from "./redact-restored.ts";
 import { checkRestorable, checkTarget, type TargetState } from "./restore-checks.ts";
-import { checkNoDrift, fingerprintOf, prepareDatabase } from "./scratch-database.ts";
+import { checkNoDrift, createScratchDatabase, fingerprintOf } from "./scratch-database.ts";
 import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "./swap.ts";
 
 /** What to restore, and where to. */
@@ -33,13 +33,13 @@ export interface RestoreOptions {
   /** Another database than the stack's; it must be new or empty. */
   readonly into?: string | undefined;
   /** Drops the database that is replaced, in place of keeping it. */
-  readonly isOldDropped: boolean;
+  readonly dropOld: boolean;
   /** Applies migrations that are newer than the archive. */
-  readonly isMigrated: boolean;
-  readonly isOnlyEventStore: boolean;
+  readonly migrate: boolean;
+  readonly onlyEventStore: boolean;
   readonly until: LoadOptions["until"];
   /** Checks everything that can be checked without writing, and stops there. */
-  readonly isDryRun: boolean;
+  readonly dryRun: boolean;
   /** Asked before anything is written; throws to stop. */
   readonly confirm: (plan: RestorePlan) => Promise<void>;
   readonly onProgress: OnProgress;
@@ -73,7 +73,7 @@ export interface RestoreResult extends RestorePlan {
  * @throws {ScriptError} before anything is written: `ARCHIVE_CORRUPT`, `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`,
  * `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5); before the swap: `INVARIANT` (exit 11)
  */
-export async function restoreArchive(stack: Stack, options: RestoreOptions, run: StackRun): Promise<RestoreResult> {
+export async function restoreArchive(stack: Stack, options: RestoreOptions, run: RunContext): Promise<RestoreResult> {
   await using opened = await openArchive(options.from ?? backupsDir(stack), options.archive, run.signal);
   const sources = await openSources(stack, opened, options.keyFile);
   const server = await administratorTarget(stack);
@@ -83,9 +83,9 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
     await checkRestorable(maintenance, sources.archive.manifest);
     const state = await checkTarget(maintenance, target, options.into !== undefined);
     const plan = planOf(opened.name, sources.archive, target, state, options);
-    if (options.isDryRun) return { ...plan, isRestored: false, migrated: [], redacted: 0 };
+    if (options.dryRun) return { ...plan, isRestored: false, migrated: [], redacted: 0 };
     await options.confirm(plan);
-    return perform(stack, sources, { maintenance, live: server, target, state, plan }, options, run);
+    return restoreInto(stack, sources, { maintenance, live: server, target, state, plan }, options, run);
   });
 }
 
@@ -98,15 +98,15 @@ export async function rehearseRestore(
   stack: Stack,
   opened: OpenArchive,
   keyFile: string | undefined,
-  run: StackRun,
+  run: RunContext,
 ): Promise<Manifest> {
   const { archive, base } = await openSources(stack, opened, keyFile);
   const target = await administratorTarget(stack);
   return withArchivesLocked(target, "backup verify", run.signal, async (maintenance) => {
     const schema = await readArchivedSchema(archive.dir);
-    await using scratch = await prepareDatabase(stack, maintenance, target, "scratch", schema, run);
+    await using scratch = await createScratchDatabase(stack, maintenance, target, "scratch", schema, run);
     checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
-    const everything = { base, isOnlyEventStore: false, until: undefined, onProgress: undefined };
+    const everything = { base, onlyEventStore: false, until: undefined, onProgress: undefined };
     await load(scratch.target, archive, everything, run);
     await checkUnchanged(scratch.target, scratch.fingerprint, run);
     await checkInvariants(scratch.target, run);
@@ -119,7 +119,7 @@ export async function rehearseRestore(
  *
  * @returns their names
  */
-export async function dropKeptDatabases(stack: Stack, run: StackRun): Promise<string[]> {
+export async function dropKeptDatabases(stack: Stack, run: RunContext): Promise<string[]> {
   const target = await administratorTarget(stack);
   await using maintenance = await connectForMaintenance(target, { signal: run.signal });
   const names = await readKeptDatabases(maintenance.sql, target.database);
@@ -164,16 +164,16 @@ function planOf(
   { manifest }: ArchiveSource,
   { database }: ConnectionTarget,
   state: TargetState,
-  { isOldDropped }: RestoreOptions,
+  { dropOld }: RestoreOptions,
 ): RestorePlan {
   const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
-  const kept = state.isThere && !isOldDropped && !state.isEmpty ? keptDatabase(database, new Date()) : null;
+  const kept = state.exists && !dropOld && !state.isEmpty ? keptDatabase(database, new Date()) : null;
   return { archive: name, endedAt: manifest.endedAt, rows, database, eventsNow: state.events, kept };
 }
 
 const strangeCatalog = "The archive's migrations do not make the schema that its rows are of";
 
-interface Performance {
+interface RestoreContext {
   readonly maintenance: Sql;
   /** The stack's own database, which may be the target. */
   readonly live: ConnectionTarget;
@@ -182,25 +182,25 @@ interface Performance {
   readonly plan: RestorePlan;
 }
 
-async function perform(
+async function restoreInto(
   stack: Stack,
   { archive, base }: Sources,
-  { maintenance, live, target, state, plan }: Performance,
+  { maintenance, live, target, state, plan }: RestoreContext,
   options: RestoreOptions,
-  run: StackRun,
+  run: RunContext,
 ): Promise<RestoreResult> {
   const schema = await readArchivedSchema(archive.dir);
-  await using prepared = await prepareDatabase(stack, maintenance, target, "restoring", schema, run);
+  await using prepared = await createScratchDatabase(stack, maintenance, target, "restoring", schema, run);
   checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, strangeCatalog);
-  const { isOnlyEventStore, until, onProgress } = options;
+  const { onlyEventStore, until, onProgress } = options;
   // Tables of projections would be in the way of those that begin anew.
-  const fingerprint = isOnlyEventStore ? await withoutApplication(prepared.target, run) : prepared.fingerprint;
-  await load(prepared.target, archive, { base, isOnlyEventStore, until, onProgress }, run);
+  const fingerprint = onlyEventStore ? await withoutApplication(prepared.target, run) : prepared.fingerprint;
+  await load(prepared.target, archive, { base, onlyEventStore, until, onProgress }, run);
   await checkUnchanged(prepared.target, fingerprint, run);
-  const migrated = options.isMigrated ? await migrate(prepared.target, stack, run) : [];
+  const migrated = options.migrate ? await migrate(prepared.target, stack, run) : [];
   let redacted = await redactRestored(maintenance, live, prepared.target, run);
   await checkInvariants(prepared.target, run);
-  const old = state.isThere ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
+  const old = state.exists ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
   await using other = await connectForMaintenance(target, {
     applicationName: "cqrs-postgres restore",
     signal: run.signal,
@@ -213,18 +213,22 @@ async function perform(
   return { ...plan, isRestored: true, migrated, redacted };
 }
 
-async function withoutApplication(target: ConnectionTarget, run: StackRun): Promise<CatalogFingerprint> {
+async function withoutApplication(target: ConnectionTarget, run: RunContext): Promise<CatalogFingerprint> {
   await using connection = connectAsOwner(target, run);
   await connection.sql.begin((tx) => dropApplication(tx as unknown as Sql));
   return await fingerprintOf(target, run);
 }
 
-function connectAsOwner(target: ConnectionTarget, { signal }: StackRun): Connection {
-  return connect(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
+function connectAsOwner(target: ConnectionTarget, { signal }: RunContext): Connection {
+  return openConnection(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
 }
 
 /** Every trigger is on again, every key is there. */
-async function checkUnchanged(target: ConnectionTarget, fingerprint: CatalogFingerprint, run: StackRun): Promise<void> {
+async function checkUnchanged(
+  target: ConnectionTarget,
+  fingerprint: CatalogFingerprint,
+  run: RunContext,
+): Promise<void> {
   checkNoDrift(fingerprint, await fingerprintOf(target, run), "The load has changed the schema");
 }
 
@@ -232,13 +236,13 @@ async function load(
   target: ConnectionTarget,
   source: ArchiveSource,
   options: LoadOptions,
-  run: StackRun,
+  run: RunContext,
 ): Promise<void> {
   await using connection = connectAsOwner(target, run);
   await loadArchive(connection.sql, source, options);
 }
 
-async function migrate(target: ConnectionTarget, stack: Stack, run: StackRun): Promise<readonly string[]> {
+async function migrate(target: ConnectionTarget, stack: Stack, run: RunContext): Promise<readonly string[]> {
   const { applied } = await applySchema(target, {
     timeoutMs: stack.config.timeoutMs,
     signal: run.signal,
@@ -248,7 +252,7 @@ async function migrate(target: ConnectionTarget, stack: Stack, run: StackRun): P
   return applied;
 }
 
-async function checkInvariants(target: ConnectionTarget, run: StackRun): Promise<void> {
+async function checkInvariants(target: ConnectionTarget, run: RunContext): Promise<void> {
   await using connection = connectAsOwner(target, run);
   const violations = await readViolations(connection.sql);
   checkNoViolations(violations, "What was restored is not consistent; the database is as it was");

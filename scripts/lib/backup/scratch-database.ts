@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { ensureDatabase } from "../postgres/database.ts";
 import { connectionFailure } from "../postgres/failure.ts";
 import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
@@ -8,12 +8,12 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { optionalName, type SchemaFile, schemaDir } from "../schema/source.ts";
-import type { Stack, StackRun } from "../stack/stack.ts";
+import type { RunContext, Stack } from "../stack/stack.ts";
 import type { ArchivedSchema } from "./archived-schema.ts";
 import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "./swap.ts";
 
 /** A database made from the migrations of a folder; it is dropped when it is disposed of, unless it was renamed. */
-export interface PreparedDatabase extends AsyncDisposable {
+export interface ScratchDatabase extends AsyncDisposable {
   readonly target: ConnectionTarget;
   readonly fingerprint: CatalogFingerprint;
 }
@@ -24,14 +24,14 @@ export interface PreparedDatabase extends AsyncDisposable {
  * @param maintenance a session in another database of the server, which holds the archives' lock
  * @param schema all of its files are applied, optional ones too
  */
-export async function prepareDatabase(
+export async function createScratchDatabase(
   stack: Stack,
   maintenance: Sql,
   target: ConnectionTarget,
   purpose: TemporaryPurpose,
   schema: ArchivedSchema,
-  run: StackRun,
-): Promise<PreparedDatabase> {
+  run: RunContext,
+): Promise<ScratchDatabase> {
   const name = temporaryDatabase(target.database, purpose);
   const prepared = { ...target, database: name };
   const drop = async () => {
@@ -57,7 +57,7 @@ async function applyAll(
   target: ConnectionTarget,
   files: readonly SchemaFile[],
   stack: Stack,
-  run: StackRun,
+  run: RunContext,
 ): Promise<void> {
   await applySchema(target, {
     files,
@@ -70,9 +70,9 @@ async function applyAll(
 }
 
 /** What it can't make, such as a view that calls a function of the application's, is drift like what it does not describe. */
-async function makeApplication(target: ConnectionTarget, text: string, { signal }: StackRun): Promise<void> {
+async function makeApplication(target: ConnectionTarget, text: string, { signal }: RunContext): Promise<void> {
   if (text === "") return;
-  await using connection = connect(target, {
+  await using connection = openConnection(target, {
     applicationName: "cqrs-postgres schema of the application",
     role: groupRoles.owner,
     searchPath: "pg_catalog",
@@ -93,8 +93,8 @@ async function makeApplication(target: ConnectionTarget, text: string, { signal 
 }
 
 /** Reads the fingerprint of a database. */
-export async function fingerprintOf(target: ConnectionTarget, { signal }: StackRun): Promise<CatalogFingerprint> {
-  await using connection = connect(target, {
+export async function fingerprintOf(target: ConnectionTarget, { signal }: RunContext): Promise<CatalogFingerprint> {
+  await using connection = openConnection(target, {
     applicationName: "cqrs-postgres fingerprint",
     role: groupRoles.owner,
     signal,

@@ -2,7 +2,7 @@ import { type ListedArchive, listArchives, markVerified } from "../archive/folde
 import type { Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import { verifyArchive, verifyDeeply } from "../archive/verify.ts";
-import type { Stack, StackRun } from "../stack/stack.ts";
+import type { RunContext, Stack } from "../stack/stack.ts";
 import { backupsDir } from "./create.ts";
 import { sealForReading } from "./key.ts";
 import { type RestoreOptions, rehearseRestore } from "./restore.ts";
@@ -35,7 +35,7 @@ export interface VerifiedBackup {
 
 /** Lists the archives of a folder, the oldest first. */
 export async function listBackups(stack: Stack, from?: string): Promise<BackupEntry[]> {
-  return (await listArchives(from ?? backupsDir(stack))).map(describe);
+  return (await listArchives(from ?? backupsDir(stack))).map(describeArchive);
 }
 
 /** How thoroughly an archive is checked. */
@@ -49,18 +49,18 @@ export interface VerifyOptions extends Pick<RestoreOptions, "archive" | "from" |
  *
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11)
  */
-export async function verifyBackup(stack: Stack, options: VerifyOptions, run: StackRun): Promise<VerifiedBackup> {
+export async function verifyBackup(stack: Stack, options: VerifyOptions, run: RunContext): Promise<VerifiedBackup> {
   await using opened = await openArchive(options.from ?? backupsDir(stack), options.archive, run.signal);
   const manifest = await verifyTo(stack, opened, options, run);
   if (!opened.isUnpacked) await markVerified(opened.dir, new Date());
-  return { archive: opened.name, id: manifest.id, rows: countRows(manifest), depth: options.depth };
+  return { archive: opened.name, id: manifest.id, rows: countArchivedRows(manifest), depth: options.depth };
 }
 
 async function verifyTo(
   stack: Stack,
   opened: OpenArchive,
   { depth, keyFile }: VerifyOptions,
-  run: StackRun,
+  run: RunContext,
 ): Promise<Manifest> {
   if (depth === "restored") return rehearseRestore(stack, opened, keyFile, run);
   const manifest = await verifyArchive(opened.dir);
@@ -68,10 +68,10 @@ async function verifyTo(
   return verifyDeeply(opened.dir, await sealForReading(stack, manifest, keyFile));
 }
 
-function describe({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive): BackupEntry {
+function describeArchive({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive): BackupEntry {
   const { id, base, database, endedAt, lastPosition, encryption } = manifest;
   const kind = base === null ? "full" : "incremental";
-  const rows = countRows(manifest);
+  const rows = countArchivedRows(manifest);
   const isEncrypted = encryption !== null;
   return {
     id,
@@ -89,6 +89,6 @@ function describe({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive): Back
 }
 
 /** @returns how many rows an archive holds */
-export function countRows({ tables }: Manifest): number {
+export function countArchivedRows({ tables }: Manifest): number {
   return tables.reduce((sum, { rows }) => sum + rows, 0);
 }

@@ -38,7 +38,7 @@ export interface Invocation {
 }
 
 /** What a script hands back to the runner. */
-export interface Outcome {
+export interface ScriptOutcome {
   readonly data: unknown;
   readonly exitCode: number;
   print(): void;
@@ -55,7 +55,7 @@ export function defineScript<const Args extends ArgsDef, Data>(definition: Scrip
   return defineCommand({
     meta: definition.meta,
     args,
-    async run({ args, data, rawArgs }): Promise<Outcome> {
+    async run({ args, data, rawArgs }): Promise<ScriptOutcome> {
       const { context, output } = data as Invocation;
       const given = args as ScriptContext<Args>["args"];
       const result = await definition.run({ ...context, ...splitWords(args._, rawArgs), args: given });

@@ -3,7 +3,7 @@ import { stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 import manifest from "../../../package.json" with { type: "json" };
 import { terminal } from "../runtime.ts";
-import type { Invocation, Outcome } from "./define-script.ts";
+import type { Invocation, ScriptOutcome } from "./define-script.ts";
 import { explainFileError } from "./file-error.ts";
 import { checkArguments, didYouMean, sharedFlags, usageError } from "./flags.ts";
 import { Output } from "./output.ts";
@@ -66,7 +66,7 @@ async function runResolved(
   output: Output,
   signal: AbortSignal,
   startedAt: number,
-): Promise<Pick<Outcome, "exitCode" | "follow">> {
+): Promise<Pick<ScriptOutcome, "exitCode" | "follow">> {
   const { command, rawArgs } = resolved;
   if (asksFor(rawArgs, "--help", "-h")) return printHelp(resolved, output);
   if (asksFor(rawArgs, "--version")) {
@@ -85,11 +85,15 @@ async function runResolved(
   return outcome;
 }
 
-async function invoke({ command, rawArgs }: ResolvedCommand, output: Output, signal: AbortSignal): Promise<Outcome> {
+async function invoke(
+  { command, rawArgs }: ResolvedCommand,
+  output: Output,
+  signal: AbortSignal,
+): Promise<ScriptOutcome> {
   const canAsk = terminal().isStdinTerminal && output.options.isInteractive && !output.options.isJson;
   const invocation: Invocation = { output, context: { reporter: new Reporter(output), signal, canAsk } };
   try {
-    return (await runCommand(command, { rawArgs: [...rawArgs], data: invocation })).result as Outcome;
+    return (await runCommand(command, { rawArgs: [...rawArgs], data: invocation })).result as ScriptOutcome;
   } catch (error) {
     throw isCittyError(error) ? usageError(stripVTControlCharacters(error.message), undefined) : error;
   }
@@ -108,7 +112,7 @@ async function resolveCommand(root: CommandDef, rawArgs: readonly string[]): Pro
       const fix = await didYouMean(word, Object.keys(subcommands));
       throw usageError(`Unknown command ${JSON.stringify(word)}`, fix);
     }
-    const command = await settle(subcommands[word] as () => Promise<CommandDef>);
+    const command = await resolveLazy(subcommands[word] as () => Promise<CommandDef>);
     const isEntry = resolved.parent === undefined && resolved.name === manifest.name;
     resolved = {
       command,
@@ -124,18 +128,18 @@ async function impliedCommand({ command, rawArgs }: ResolvedCommand, subcommands
   const word = rawArgs.find((word) => !word.startsWith("-"));
   const isNamed = word !== undefined && Object.hasOwn(subcommands, word);
   const isHelp = asksFor(rawArgs, "--help", "-h") || asksFor(rawArgs, "--version");
-  return isNamed || isHelp ? undefined : settle(command.default);
+  return isNamed || isHelp ? undefined : resolveLazy(command.default);
 }
 
 async function subcommandsOf(command: CommandDef): Promise<Record<string, unknown> | undefined> {
-  return (await settle(command.subCommands)) as Record<string, unknown> | undefined;
+  return (await resolveLazy(command.subCommands)) as Record<string, unknown> | undefined;
 }
 
 async function nameOf(command: CommandDef): Promise<string> {
-  return (await settle(command.meta))?.name ?? manifest.name;
+  return (await resolveLazy(command.meta))?.name ?? manifest.name;
 }
 
-async function settle<T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)): Promise<T> {
+async function resolveLazy<T>(value: T | Promise<T> | (() => T) | (() => Promise<T>)): Promise<T> {
   return typeof value === "function" ? (value as () => T | Promise<T>)() : value;
 }
 
@@ -145,7 +149,10 @@ async function missingSubcommand(resolved: ResolvedCommand): Promise<ScriptError
   return usageError(`${resolved.name} needs a command`, `One of: ${names.join(", ")}. See --help.`);
 }
 
-async function printHelp({ command, parent }: ResolvedCommand, output: Output): Promise<Pick<Outcome, "exitCode">> {
+async function printHelp(
+  { command, parent }: ResolvedCommand,
+  output: Output,
+): Promise<Pick<ScriptOutcome, "exitCode">> {
   output.result(await renderUsage(command, parent));
   return { exitCode: exitCodes.ok };
 }

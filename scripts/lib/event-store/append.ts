@@ -8,7 +8,7 @@ import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.
 import { toJson } from "./json.ts";
 import type { EventStore } from "./store.ts";
 import { streamIdOf } from "./stream-id.ts";
-import type { Outcome } from "./work-queue.ts";
+import type { ItemOutcome } from "./work-queue.ts";
 
 /** How to append. */
 export interface AppendOptions {
@@ -122,20 +122,23 @@ const attempts = 16;
  * Where the server can't take the batch as a whole, such as for a text that jsonb can't hold, each append is sent by
  * itself, so that it fails nobody else.
  */
-export async function deliverBatch(sql: Sql, elements: readonly string[]): Promise<readonly Outcome<AppendResult>[]> {
+export async function deliverBatch(
+  sql: Sql,
+  elements: readonly string[],
+): Promise<readonly ItemOutcome<AppendResult>[]> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await sendBatch(sql, elements);
     } catch (error) {
-      if (isOfMoment(error) && attempt < attempts) await sleep(Math.random() * Math.min(2 ** attempt * 5, 500));
-      else if (elements.length > 1 && !isOfMoment(error)) return await deliverEach(sql, elements);
+      if (isTransient(error) && attempt < attempts) await sleep(Math.random() * Math.min(2 ** attempt * 5, 500));
+      else if (elements.length > 1 && !isTransient(error)) return await deliverEach(sql, elements);
       else return elements.map(() => ({ error: explainError(error) }));
     }
   }
 }
 
-async function deliverEach(sql: Sql, elements: readonly string[]): Promise<readonly Outcome<AppendResult>[]> {
-  const outcomes: Outcome<AppendResult>[] = [];
+async function deliverEach(sql: Sql, elements: readonly string[]): Promise<readonly ItemOutcome<AppendResult>[]> {
+  const outcomes: ItemOutcome<AppendResult>[] = [];
   for (const element of elements) outcomes.push(...(await deliverBatch(sql, [element])));
   return outcomes;
 }
@@ -143,7 +146,7 @@ async function deliverEach(sql: Sql, elements: readonly string[]): Promise<reado
 async function sendBatch(
   sql: Pick<Sql, "unsafe">,
   elements: readonly string[],
-): Promise<readonly Outcome<AppendResult>[]> {
+): Promise<readonly ItemOutcome<AppendResult>[]> {
   // Through text: a string that is a jsonb parameter would be encoded once more.
   const rows = (await sql.unsafe(
     "select * from event_store.append_batch($1::text::jsonb)",
@@ -167,7 +170,7 @@ function readResult(row: AppendRow): AppendResult {
 }
 
 /** Serialisation failures, deadlocks, lost connections, a server that restarts or is full: sent again, it may succeed. */
-function isOfMoment(error: unknown): boolean {
+function isTransient(error: unknown): boolean {
   if (error instanceof EventStoreError) return false;
   const failure = connectionFailure(error);
   return ["40001", "40P01"].includes(errorCode(error)) || ["unreachable", "starting", "lost"].includes(failure ?? "");

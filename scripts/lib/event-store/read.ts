@@ -17,7 +17,7 @@ export interface ReadStreamOptions {
   readonly upToVersion?: number;
   /** Up to this time, inclusive. */
   readonly upToTime?: Date;
-  readonly isBackwards?: boolean;
+  readonly backwards?: boolean;
   /** @default all */
   readonly maxCount?: number;
   /** How many events are fetched at once; @default 1000 */
@@ -62,13 +62,13 @@ export async function* readStream<Event extends DomainEvent = DomainEvent>(
   options: ReadStreamOptions = {},
 ): AsyncGenerator<RecordedEvent<Event>, void, void> {
   const pageSize = options.pageSize ?? defaultPageSize;
-  const isBackwards = options.isBackwards ?? false;
+  const backwards = options.backwards ?? false;
   let missing = options.maxCount ?? Number.POSITIVE_INFINITY;
   const fetch = (after: number | null) =>
     prefetched(
-      readStreamPage(store, aggregate, { ...options, isBackwards, after, maxCount: Math.min(missing, pageSize) }),
+      readStreamPage(store, aggregate, { ...options, backwards, after, maxCount: Math.min(missing, pageSize) }),
     );
-  let page = fetch(options.afterVersion ?? (isBackwards ? null : 0));
+  let page = fetch(options.afterVersion ?? (backwards ? null : 0));
   while (missing > 0) {
     const events = await page;
     const isLast = events.length < pageSize;
@@ -194,14 +194,14 @@ const readStreamStatement = `
 
 interface StreamPageOptions extends ReadStreamOptions {
   readonly after: number | null;
-  readonly isBackwards: boolean;
+  readonly backwards: boolean;
   readonly maxCount: number;
 }
 
 async function readStreamPage(store: EventStore, aggregate: Aggregate, options: StreamPageOptions) {
-  const { after, maxCount, isBackwards, upToVersion = null, upToTime = null } = options;
+  const { after, maxCount, backwards, upToVersion = null, upToTime = null } = options;
   const { type, id } = checkAggregate(aggregate);
-  const parameters = [type, id, after, maxCount, isBackwards, upToVersion, upToTime];
+  const parameters = [type, id, after, maxCount, backwards, upToVersion, upToTime];
   const rows = await selectRows(store.sql, readStreamStatement, parameters);
   const stream = { streamId: streamIdOf(aggregate), aggregate: { type, id: id.toLowerCase() } };
   return rows.map((row) => recordedEvent(row, stream, store.upcasters));

@@ -1,5 +1,5 @@
 import type { Credentials } from "../postgres/changing-login.ts";
-import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { Announcer } from "./announcer.ts";
 import { type AppendResult, deliverBatch } from "./append.ts";
 import { noUpcasters, type Upcasters } from "./upcast.ts";
@@ -48,7 +48,7 @@ const queueBounds = {
  * Dispose of it to send what is under way and close the connections.
  */
 export function openEventStore(options: EventStoreOptions): EventStore {
-  const pool = connect(
+  const pool = openConnection(
     { ...options, password: options.password },
     {
       max: options.maxConnections ?? 10,

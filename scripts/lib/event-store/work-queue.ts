@@ -28,10 +28,10 @@ interface Waiting<Item, Result> {
 }
 
 /** What becomes of one item of a batch. */
-export type Outcome<Result> = { readonly result: Result } | { readonly error: unknown };
+export type ItemOutcome<Result> = { readonly result: Result } | { readonly error: unknown };
 
 /** Sends a batch; answers an outcome for each item, in their order. Rejects when the batch as a whole failed. */
-export type SendBatch<Item, Result> = (items: readonly Item[]) => Promise<readonly Outcome<Result>[]>;
+export type SendBatch<Item, Result> = (items: readonly Item[]) => Promise<readonly ItemOutcome<Result>[]>;
 
 /** A batch that takes longer, since it waits for another session, does not keep later ones back any more. */
 const stalledAfterMs = 100;

@@ -3,16 +3,16 @@ import { existsSync } from "node:fs";
 import { lstat, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { connect } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
 import { readMajorVersion, removeLeftovers } from "../postgres/server/cluster.ts";
-import { stop } from "../postgres/server/life-cycle.ts";
+import { stopServer } from "../postgres/server/life-cycle.ts";
 import { findDataVolume, keptFolders, removeData, stopContainers } from "../stack/compose/life-cycle.ts";
 import { localVaultFiles, stopLocalVault } from "../stack/local-vault.ts";
-import { administratorTarget, lockForRun, type Stack, type StackRun } from "../stack/stack.ts";
+import { administratorTarget, lockForRun, type RunContext, type Stack } from "../stack/stack.ts";
 import { removeState } from "../stack/state.ts";
 
 /** What a removal is about to delete. */
-export interface RemovalPlan {
+export interface DestructionPlan {
   readonly dataDirectory: string;
   /** Null when it can't be known: a volume of a server that does not run. */
   readonly sizeBytes: number | null;
@@ -38,19 +38,19 @@ export interface StopResult {
  *
  * @throws {ScriptError} `EXTERNAL` (exit 8) for a server that is not ours
  */
-export async function stopStack(stack: Stack, run: StackRun): Promise<StopResult> {
+export async function stopStack(stack: Stack, run: RunContext): Promise<StopResult> {
   if (stack.mode === "compose") return stopCompose(stack, run);
   const hasVault = existsSync(localVaultFiles(stack.stackDir).config);
   if (!hasVault) refuseExternal(stack, "stopped");
   if (!hasVault && !existsSync(stack.dataDir)) return { pid: null, vaultPid: null, containers: [] };
   using _lock = await lockForRun(stack, "stop", run);
   const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
-  const pid = stack.mode === "embedded" ? await stop(stack.dataDir, wait) : undefined;
+  const pid = stack.mode === "embedded" ? await stopServer(stack.dataDir, wait) : undefined;
   const vaultPid = await stopLocalVault(stack.stackDir, wait);
   return { pid: pid ?? null, vaultPid: vaultPid ?? null, containers: [] };
 }
 
-async function stopCompose(stack: Stack, run: StackRun): Promise<StopResult> {
+async function stopCompose(stack: Stack, run: RunContext): Promise<StopResult> {
   using _lock = await lockForRun(stack, "stop", run);
   return { pid: null, vaultPid: null, containers: await stopContainers(stack, run) };
 }
@@ -60,8 +60,8 @@ async function stopCompose(stack: Stack, run: StackRun): Promise<StopResult> {
  *
  * @throws {ScriptError} `EXTERNAL` (exit 8), or `FOREIGN_DATA` (exit 9) for files that are no cluster
  */
-export async function planRemoval(stack: Stack): Promise<RemovalPlan | undefined> {
-  if (stack.mode === "compose") return planVolumeRemoval(stack);
+export async function planDestruction(stack: Stack): Promise<DestructionPlan | undefined> {
+  if (stack.mode === "compose") return planVolumeDestruction(stack);
   refuseExternal(stack, "destroyed");
   if (!existsSync(stack.dataDir)) return undefined;
   await readMajorVersion(stack.dataDir);
@@ -71,7 +71,7 @@ export async function planRemoval(stack: Stack): Promise<RemovalPlan | undefined
   return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countRows(stack)) };
 }
 
-async function planVolumeRemoval(stack: Stack): Promise<RemovalPlan | undefined> {
+async function planVolumeDestruction(stack: Stack): Promise<DestructionPlan | undefined> {
   const found = await findDataVolume(stack);
   if (found === undefined) return undefined;
   const { volume, sizeBytes } = found;
@@ -80,13 +80,13 @@ async function planVolumeRemoval(stack: Stack): Promise<RemovalPlan | undefined>
 }
 
 /** Stops the server and deletes its data; secrets (a stopped local Vault too) and backups stay. Cut off anywhere, it is completed by the next run. */
-export async function destroyStack(stack: Stack, run: StackRun): Promise<void> {
+export async function destroyStack(stack: Stack, run: RunContext): Promise<void> {
   using _lock = await lockForRun(stack, "destroy", run);
   if (stack.mode === "compose") return removeData(stack, run);
   if (!existsSync(stack.dataDir)) return;
   await readMajorVersion(stack.dataDir);
   const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
-  await stop(stack.dataDir, wait);
+  await stopServer(stack.dataDir, wait);
   await stopLocalVault(stack.stackDir, wait);
   // A name that the next bootstrap takes for a left-over: half a cluster is never taken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
@@ -94,10 +94,10 @@ export async function destroyStack(stack: Stack, run: StackRun): Promise<void> {
   await removeLeftovers(stack.dataDir);
 }
 
-async function countRows(stack: Stack): Promise<Pick<RemovalPlan, "streams" | "events">> {
+async function countRows(stack: Stack): Promise<Pick<DestructionPlan, "streams" | "events">> {
   try {
     const target = await administratorTarget(stack);
-    await using connection = connect(target);
+    await using connection = openConnection(target);
     const [row] = await connection.sql<{ streams: number; events: number }[]>`
       select
         (select count(*)::float8 from event_store.event_stream) as streams,

@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
-import { type ConnectionTarget, connect, connectionUrl, maskedUrl, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, connectionUrl, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/failure.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { readPlan } from "../schema/apply.ts";
@@ -61,7 +61,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
   const secrets = await readSecretsState(stack);
   if (isStopped) throw notRunning(stack, stoppedStatus(stack, secrets));
   const target = await administratorTarget(stack);
-  await using connection = connect(target, { applicationName: "cqrs-postgres status", signal });
+  await using connection = openConnection(target, { applicationName: "cqrs-postgres status", signal });
   try {
     return {
       mode: stack.mode,

@@ -16,7 +16,7 @@ export interface ConnectionTarget {
 }
 
 /** How to connect. */
-export interface ConnectOptions {
+export interface ConnectionOptions {
   /** Shown in `pg_stat_activity`; @default "cqrs-postgres" */
   readonly applicationName?: string;
   /** Greatest number of connections; @default 1 */
@@ -50,7 +50,7 @@ export interface Connection extends AsyncDisposable {
  * Server, login, password and TLS are always given to the driver: what is absent it would take from PG* variables, and
  * the environment of a shell shall not choose the server.
  */
-export function connect(target: ConnectionTarget, options: ConnectOptions = {}): Connection {
+export function openConnection(target: ConnectionTarget, options: ConnectionOptions = {}): Connection {
   const connectTimeoutSeconds = options.connectTimeoutSeconds ?? 10;
   const sql = postgres({
     host: target.host,

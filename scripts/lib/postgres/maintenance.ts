@@ -1,4 +1,4 @@
-import { type Connection, type ConnectionTarget, type ConnectOptions, connect } from "./connect.ts";
+import { type Connection, type ConnectionOptions, type ConnectionTarget, openConnection } from "./connect.ts";
 import { connectionFailure, explainConnectionError } from "./failure.ts";
 
 /** Databases to be in while another one is made, renamed or dropped. */
@@ -9,9 +9,9 @@ const maintenanceDatabases = ["postgres", "template1"];
  *
  * @throws {ScriptError} `NOT_READY` (exit 3), `AUTHENTICATION` (exit 6)
  */
-export async function connectForMaintenance(target: ConnectionTarget, options: ConnectOptions): Promise<Connection> {
+export async function connectForMaintenance(target: ConnectionTarget, options: ConnectionOptions): Promise<Connection> {
   for (const database of maintenanceDatabases) {
-    const connection = connect({ ...target, database }, options);
+    const connection = openConnection({ ...target, database }, options);
     try {
       await connection.sql`select 1`;
       return connection;

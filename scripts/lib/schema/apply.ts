@@ -1,5 +1,5 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, connect, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/failure.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { checkStatements } from "./check.ts";
@@ -39,7 +39,7 @@ export interface ApplyResult {
  */
 export async function applySchema(target: ConnectionTarget, options: ApplyOptions): Promise<ApplyResult> {
   const files = options.files ?? (await readSchema());
-  await using work = connect(target, {
+  await using work = openConnection(target, {
     applicationName: "cqrs-postgres schema apply",
     role: groupRoles.owner,
     searchPath: "public",
@@ -49,7 +49,7 @@ export async function applySchema(target: ConnectionTarget, options: ApplyOption
   try {
     const plan = await readPlan(work.sql, files, options.optional);
     if (plan.pending.length === 0) return { applied: [], total: plan.applied.length };
-    await using lock = connect(target, { applicationName: "cqrs-postgres schema lock", signal: options.signal });
+    await using lock = openConnection(target, { applicationName: "cqrs-postgres schema lock", signal: options.signal });
     await lockSchema(lock.sql, options);
     const { applied, pending } = await readPlan(work.sql, files, options.optional);
     pending.forEach(checkStatements);
@@ -79,7 +79,7 @@ export interface SchemaStatus {
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4)
  */
 export async function readSchemaStatus(target: ConnectionTarget, signal: AbortSignal): Promise<SchemaStatus> {
-  await using connection = connect(target, { applicationName: "cqrs-postgres schema status", signal });
+  await using connection = openConnection(target, { applicationName: "cqrs-postgres schema status", signal });
   try {
     const { applied, pending } = await readPlan(connection.sql);
     return { applied, pending: pending.map(({ name }) => name) };
@@ -126,7 +126,7 @@ function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): un
   const isOfServer = severity !== undefined && code !== undefined;
   if (!isOfServer) return error;
   const place = position === undefined ? file.path : `${file.path}:${expanded.locate(Number(position))}`;
-  if (isOfMoment(code)) return stopped(place, `${message} (${code})`);
+  if (isTransient(code)) return migrationStopped(place, `${message} (${code})`);
   const reasons = [`${message} (${code})`, detail, hint, position === undefined ? where : undefined];
   return new ScriptError({
     code: "MIGRATION_FAILED",
@@ -138,11 +138,11 @@ function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): un
 }
 
 /** The server's state, not the file, is the cause: no space, no memory, a lock, a cancelled or ended session. */
-function isOfMoment(code: string): boolean {
+function isTransient(code: string): boolean {
   return code.startsWith("53") || code.startsWith("57") || ["40P01", "40001", "55P03"].includes(code);
 }
 
-function stopped(place: string, why: string): ScriptError {
+function migrationStopped(place: string, why: string): ScriptError {
   return new ScriptError({
     code: "MIGRATION_STOPPED",
     exitCode: exitCodes.notReady,

@@ -4,7 +4,7 @@ import type { SecretData } from "./store.ts";
 export interface RenderOptions {
   readonly format: "plain" | "env" | "spring";
   /** Whether passwords are printed. */
-  readonly isRevealed: boolean;
+  readonly reveal: boolean;
 }
 
 /** One value of a secret, as it is shown. */
@@ -28,9 +28,9 @@ const environmentNames: Readonly<Record<string, string>> = {
 /** The four that Spring Boot takes a data source from. */
 const springKeys = ["url", "username", "password", "driver-class-name"];
 
-/** Renders a secret for people, a shell, or Spring; without `isRevealed` no password is in it. */
-export function renderSecret(data: SecretData, { format, isRevealed }: RenderOptions): RenderedEntry[] {
-  const shown = isRevealed ? data : masked(data);
+/** Renders a secret for people, a shell, or Spring; without `reveal` no password is in it. */
+export function renderSecret(data: SecretData, { format, reveal }: RenderOptions): RenderedEntry[] {
+  const shown = reveal ? data : masked(data);
   if (format === "env") {
     return pick(
       Object.entries(environmentNames),

@@ -1,7 +1,7 @@
 import type { FinishedStep, StepResult } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
-import { type Connection, type ConnectionTarget, connect, maskedUrl } from "../postgres/connect.ts";
+import { type Connection, type ConnectionTarget, maskedUrl, openConnection } from "../postgres/connect.ts";
 import { ensureDatabase } from "../postgres/database.ts";
 import { connectionFailure, explainConnectionError } from "../postgres/failure.ts";
 import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
@@ -10,10 +10,10 @@ import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret, type LoginPair } from "../secrets/application-secret.ts";
 import { startContainers } from "./compose/life-cycle.ts";
 import { startEmbeddedServer } from "./embedded.ts";
-import { type AdministratorSession, keepOutOfLog, readLogins, settleLogins } from "./login-pair.ts";
+import { type AdministratorSession, keepOutOfLog, readLoginPair, reconcileLogins } from "./login-pair.ts";
 import { rememberedSecrets } from "./secret-store.ts";
 import { copySecrets } from "./secrets.ts";
-import { administratorTarget, lockForRun, openStack, type Stack, type StackRun } from "./stack.ts";
+import { administratorTarget, lockForRun, openStack, type RunContext, type Stack } from "./stack.ts";
 import { writeState } from "./state.ts";
 import { prepareVault } from "./vault-setup.ts";
 
@@ -41,7 +41,7 @@ type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<voi
  *
  * @throws {ScriptError} naming what is in the way and how to mend it
  */
-export async function bootstrap(config: Config, run: StackRun): Promise<BootstrapResult> {
+export async function bootstrap(config: Config, run: RunContext): Promise<BootstrapResult> {
   const found = await openStack(config);
   const isLocal = found.mode !== "external" || found.secretsPlace === "local-vault";
   using _lock = isLocal ? await lockForRun(found, "bootstrap", run) : undefined;
@@ -51,7 +51,7 @@ export async function bootstrap(config: Config, run: StackRun): Promise<Bootstra
     steps.push(await run.reporter.step(name, work));
   };
   const isCompose = found.mode === "compose";
-  const application = isCompose ? await startContainers(found, run, step) : await prepare(found, run, step);
+  const application = isCompose ? await startContainers(found, run, step) : await setUpServer(found, run, step);
   return {
     mode: found.mode,
     url: maskedUrl(application),
@@ -64,15 +64,15 @@ export async function bootstrap(config: Config, run: StackRun): Promise<Bootstra
   };
 }
 
-async function prepare(found: Stack, run: StackRun, step: StepRunner): Promise<ConnectionTarget> {
-  const stack = await prepareSecrets(found, run, step);
+async function setUpServer(found: Stack, run: RunContext, step: StepRunner): Promise<ConnectionTarget> {
+  const stack = await setUpSecrets(found, run, step);
   const target =
     stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
-  return prepareDatabase(stack, target, run, step);
+  return setUpDatabase(stack, target, run, step);
 }
 
 /** A Vault that was made just now has an address and credentials that the stack did not know before. */
-async function prepareSecrets(stack: Stack, run: StackRun, step: StepRunner): Promise<Stack> {
+async function setUpSecrets(stack: Stack, run: RunContext, step: StepRunner): Promise<Stack> {
   if (stack.secretsPlace === "file") return stack;
   await step("vault", () => prepareVault(stack, run));
   const prepared = await openStack(stack.config);
@@ -83,29 +83,29 @@ async function prepareSecrets(stack: Stack, run: StackRun, step: StepRunner): Pr
   return prepared;
 }
 
-async function prepareDatabase(
+async function setUpDatabase(
   stack: Stack,
   target: ConnectionTarget,
-  run: StackRun,
+  run: RunContext,
   step: StepRunner,
 ): Promise<ConnectionTarget> {
   await using connection = await connectAnywhere(target, stack.config, run.signal);
   const { sql } = connection;
   const administrator = await readAdministrator(sql);
   await keepOutOfLog({ sql, administrator });
-  const logins = await readLogins(stack);
+  const logins = await readLoginPair(stack);
   await step("roles", async () =>
-    outcome(await settleLogins({ sql, administrator }, logins, stack.config.graceMs), "as they should be"),
+    stepResult(await reconcileLogins({ sql, administrator }, logins, stack.config.graceMs), "as they should be"),
   );
   await step("database", async () =>
-    outcome(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is as it should be`),
+    stepResult(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is as it should be`),
   );
   await step("schema", () => applyPending(target, stack, run));
   // Awaited: the connection is closed when this function returns.
-  return await prepareCredentials(stack, target, { sql, administrator }, logins, step);
+  return await setUpCredentials(stack, target, { sql, administrator }, logins, step);
 }
 
-async function prepareCredentials(
+async function setUpCredentials(
   stack: Stack,
   { host, port, tls }: ConnectionTarget,
   session: AdministratorSession,
@@ -124,7 +124,7 @@ async function prepareCredentials(
     if (secret.username !== login) await ensureRoles(session.sql, session.administrator, secret.username, twin);
     const isPasswordSet = await reconcilePassword(session.sql, session.administrator, application);
     const set = isPasswordSet ? [`set ${secret.username}'s password`] : [];
-    return outcome(
+    return stepResult(
       [...(isChanged ? ["wrote the secret"] : []), ...set],
       `${secret.username} has the password of the secret`,
     );
@@ -139,7 +139,7 @@ async function prepareCredentials(
   return application;
 }
 
-async function applyPending(target: ConnectionTarget, stack: Stack, run: StackRun): Promise<StepResult> {
+async function applyPending(target: ConnectionTarget, stack: Stack, run: RunContext): Promise<StepResult> {
   const { applied, total } = await applySchema(
     { ...target, database: stack.database },
     {
@@ -150,7 +150,10 @@ async function applyPending(target: ConnectionTarget, stack: Stack, run: StackRu
       onNotice: (text) => run.reporter.warn(text),
     },
   );
-  return outcome(applied.length === 0 ? [] : [`applied ${applied.length} of ${total} files`], `${total} files applied`);
+  return stepResult(
+    applied.length === 0 ? [] : [`applied ${applied.length} of ${total} files`],
+    `${total} files applied`,
+  );
 }
 
 /** In the init container the password is the keys volume's; the data volume may be an older one. */
@@ -168,7 +171,7 @@ function explainLogin(error: unknown, target: ConnectionTarget, { localPort }: C
 async function connectAnywhere(target: ConnectionTarget, config: Config, signal: AbortSignal): Promise<Connection> {
   for (const database of [target.database, ...maintenanceDatabases]) {
     const candidate = { ...target, database };
-    const connection = connect(candidate, { applicationName: "cqrs-postgres bootstrap", signal });
+    const connection = openConnection(candidate, { applicationName: "cqrs-postgres bootstrap", signal });
     try {
       await connection.sql`select 1`;
       return connection;
@@ -186,6 +189,6 @@ async function connectAnywhere(target: ConnectionTarget, config: Config, signal:
   });
 }
 
-function outcome(changes: readonly string[], unchanged: string): StepResult {
+function stepResult(changes: readonly string[], unchanged: string): StepResult {
   return { isChanged: changes.length > 0, detail: changes.length > 0 ? changes.join(", ") : unchanged };
 }

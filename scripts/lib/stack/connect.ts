@@ -37,12 +37,12 @@ async function readCredentials(stack: Stack): Promise<Credentials> {
 function serverOfUrl(url: string): Omit<EventStoreOptions, "password"> & { readonly password: string } {
   const config = loadConfig({}, { environment: { DATABASE_URL: url }, dotEnvFile: "/dev/null" });
   const server = config.externalServer;
-  if (config.foreignProblems.length > 0 || server?.database === undefined) {
+  if (config.externalServerProblems.length > 0 || server?.database === undefined) {
     throw new ScriptError({
       code: "CONFIGURATION",
       exitCode: exitCodes.usage,
       message: "The url given to connect() can't be used",
-      why: config.foreignProblems.join("\n") || "It names no database.",
+      why: config.externalServerProblems.join("\n") || "It names no database.",
       fix: "Give postgres://user:password@host:port/database, each part percent-encoded.",
     });
   }

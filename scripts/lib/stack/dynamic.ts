@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { packageDir } from "../config.ts";
-import { connect } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/failure.ts";
 import { ensureIssuer, issuer, sweepLogins } from "../postgres/logins/issuer.ts";
 import { readAdministrator } from "../postgres/logins/roles.ts";
@@ -12,7 +12,7 @@ import { generatePassword } from "../secrets/password.ts";
 import type { VaultClient } from "../secrets/vault/client.ts";
 import { configureDatabaseEngine, databaseEngine } from "../secrets/vault/database-engine.ts";
 import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
-import { administratorTarget, type Stack, type StackRun, secretMissing } from "./stack.ts";
+import { administratorTarget, type RunContext, type Stack, secretMissing } from "./stack.ts";
 import { asVaultAdministrator } from "./vault-setup.ts";
 
 /** How logins are issued. */
@@ -27,7 +27,7 @@ const folder = join(packageDir, "infrastructure/vault/dynamic");
 const policy = "cqrs-dynamic";
 
 /** Does {@link configureDynamicLogins} as whoever may change how the Vault of the stack is set up. */
-export async function enableDynamicLogins(stack: Stack, run: StackRun): Promise<DynamicLogins> {
+export async function enableDynamicLogins(stack: Stack, run: RunContext): Promise<DynamicLogins> {
   if (stack.secretsPlace === "file") throw notVault();
   return asVaultAdministrator(stack, run, (client) => configureDynamicLogins(stack, client, run));
 }
@@ -38,7 +38,11 @@ export async function enableDynamicLogins(stack: Stack, run: StackRun): Promise<
  *
  * @param client whose token may mount engines and write policies
  */
-export async function configureDynamicLogins(stack: Stack, client: VaultClient, run: StackRun): Promise<DynamicLogins> {
+export async function configureDynamicLogins(
+  stack: Stack,
+  client: VaultClient,
+  run: RunContext,
+): Promise<DynamicLogins> {
   const secret = await stack.secrets.read(secretPaths.application);
   if (secret === undefined) throw secretMissing(secretPaths.application);
   const [host, port, database] = ["host", "port", "database"].map((key) =>
@@ -64,18 +68,18 @@ export async function configureDynamicLogins(stack: Stack, client: VaultClient, 
  *
  * @returns their names
  */
-export async function sweepDynamicLogins(stack: Stack, run: StackRun): Promise<string[]> {
+export async function sweepDynamicLogins(stack: Stack, run: RunContext): Promise<string[]> {
   const revocation = await readRevocation();
   return asAdministrator(stack, run, ({ sql }) => sweepLogins(sql, revocation));
 }
 
 async function asAdministrator<Result>(
   stack: Stack,
-  run: StackRun,
+  run: RunContext,
   work: (session: AdministratorSession) => Promise<Result>,
 ): Promise<Result> {
   const target = await administratorTarget(stack);
-  await using connection = connect(target, { applicationName: "cqrs-postgres secrets", signal: run.signal });
+  await using connection = openConnection(target, { applicationName: "cqrs-postgres secrets", signal: run.signal });
   try {
     const session = { sql: connection.sql, administrator: await readAdministrator(connection.sql) };
     await keepOutOfLog(session);

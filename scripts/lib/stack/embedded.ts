@@ -19,7 +19,7 @@ import { environment } from "../runtime.ts";
 import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import { rememberedSecrets } from "./secret-store.ts";
-import type { Stack, StackRun } from "./stack.ts";
+import type { RunContext, Stack } from "./stack.ts";
 import { writeState } from "./state.ts";
 
 /**
@@ -29,7 +29,7 @@ import { writeState } from "./state.ts";
  */
 export async function startEmbeddedServer(
   stack: Stack,
-  run: StackRun,
+  run: RunContext,
   step: (name: string, work: () => Promise<StepResult>) => Promise<void>,
 ): Promise<ConnectionTarget> {
   const account = chooseAccount(stack.dataDir);
@@ -38,7 +38,7 @@ export async function startEmbeddedServer(
   await mkdir(dirname(stack.dataDir), { recursive: true });
   const binaries = await findBinaries(account, environment());
   run.reporter.verbose(`PostgreSQL ${binaries.version} at ${binaries.postgres}, run as ${account.description}`);
-  const port = await settlePort(stack);
+  const port = await choosePortFor(stack);
   const password = await ensureSuperuserPassword(stack);
   const server: EmbeddedServer = { dataDir: stack.dataDir, binaries, account, superuserPassword: password };
   await step("cluster", async () => {
@@ -51,7 +51,7 @@ export async function startEmbeddedServer(
   return { host: "127.0.0.1", port, database: stack.database, user: superuser, password };
 }
 
-async function start(server: EmbeddedServer, port: number, stack: Stack, run: StackRun): Promise<StepResult> {
+async function start(server: EmbeddedServer, port: number, stack: Stack, run: RunContext): Promise<StepResult> {
   const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
   const { how, pid, isPasswordReset } = await ensureRunning(server, port, wait);
   const reset = isPasswordReset ? ", its superuser's password set anew" : "";
@@ -63,7 +63,7 @@ async function start(server: EmbeddedServer, port: number, stack: Stack, run: St
 }
 
 /** A running server keeps its port; a stopped one gets the one that is asked for, or the one it had. */
-async function settlePort(stack: Stack): Promise<number> {
+async function choosePortFor(stack: Stack): Promise<number> {
   const { config, remembered } = stack;
   const running = await findPostmaster(stack.dataDir);
   const isRunning = running.state === "running";
@@ -86,7 +86,7 @@ async function lastOrNewPort({ dataDir, stackDir }: Stack): Promise<number> {
 
 async function ensureSuperuserPassword(stack: Stack): Promise<string> {
   const make = () => ({ username: superuser, password: generatePassword() });
-  const { data } = await stack.ownSecrets.ensure(secretPaths.superuser, make);
+  const { data } = await stack.superuserSecrets.ensure(secretPaths.superuser, make);
   return requireKey(data, "password", secretPaths.superuser);
 }
 

@@ -89,7 +89,7 @@ export async function stopLocalVault(stackDir: string, wait: WaitOptions): Promi
   const pid = findLocalVault(stackDir);
   if (pid === undefined) return undefined;
   process.kill(pid, "SIGTERM");
-  await until(`Vault (pid ${pid}) did not stop`, wait, async () => !isAlive(pid));
+  await pollFor(`Vault (pid ${pid}) did not stop`, wait, async () => !isAlive(pid));
   return pid;
 }
 
@@ -132,7 +132,7 @@ async function launch(stackDir: string, address: string, wait: WaitOptions): Pro
     child.once("spawn", () => resolve(child.pid as number));
   });
   child.unref();
-  await until("Vault did not begin to listen", wait, async () => {
+  await pollFor("Vault did not begin to listen", wait, async () => {
     if (!isAlive(pid)) throw serverFailed(files.log, await readFile(files.log, "utf8"));
     return existsSync(files.pid) && !(await isPortFree(port));
   });
@@ -159,7 +159,7 @@ async function unseal(client: VaultClient, key: string, wait: WaitOptions): Prom
   if (sealed === false) return;
   await client.anonymously({ method: "PUT", path: "sys/unseal", body: { key } });
   // It has to become the leader of itself before it answers anything else.
-  await until("Vault did not become active after it was unsealed", wait, async () => {
+  await pollFor("Vault did not become active after it was unsealed", wait, async () => {
     const { is_self: isActive } = await client.anonymously({ method: "GET", path: "sys/leader" });
     return isActive === true;
   });
@@ -169,7 +169,7 @@ function patient({ timeoutMs }: WaitOptions) {
   return { timeoutMs, unreachableMs: timeoutMs, sealedMs: timeoutMs };
 }
 
-async function until(what: string, { timeoutMs, signal }: WaitOptions, isSo: () => Promise<boolean>): Promise<void> {
+async function pollFor(what: string, { timeoutMs, signal }: WaitOptions, isSo: () => Promise<boolean>): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await isSo())) {
     if (Date.now() > deadline) throw timedOut(what, timeoutMs);

@@ -11,7 +11,7 @@ export interface AdministratorSession {
 }
 
 /** Tells which of the two logins the application's secret names. */
-export async function readLogins({ secrets, user }: Stack): Promise<LoginPair> {
+export async function readLoginPair({ secrets, user }: Stack): Promise<LoginPair> {
   const secret = await secrets.read(secretPaths.application);
   return loginPair(user, secret?.data["username"]);
 }
@@ -29,7 +29,7 @@ export async function findLogin(sql: Sql, user: string): Promise<string> {
  *
  * @returns what was changed, a phrase each
  */
-export async function settleLogins(
+export async function reconcileLogins(
   { sql, administrator }: AdministratorSession,
   { login, twin }: LoginPair,
   graceMs: number,

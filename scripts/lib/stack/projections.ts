@@ -88,7 +88,7 @@ export interface ProjectionEnd {
 
 /** How to run projections. */
 export interface RunProjectionsOptions {
-  readonly stopsWhenCaughtUp: boolean;
+  readonly stopWhenCaughtUp: boolean;
   readonly partitions?: number;
   readonly signal: AbortSignal;
 }
@@ -136,7 +136,7 @@ export async function rebuildProjection(
       fix: `Set its version to ${version + 1} in the module, and run this again.`,
     });
   }
-  const [end] = await runProjections(store, [definition], { stopsWhenCaughtUp: true, signal });
+  const [end] = await runProjections(store, [definition], { stopWhenCaughtUp: true, signal });
   return { ...(end as ProjectionEnd), replacedVersion: serving?.version ?? null };
 }
 

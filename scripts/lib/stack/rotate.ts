@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, wrongSettings } from "../config.ts";
-import { type ConnectionTarget, connect } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/failure.ts";
 import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles, prepareLogin, readAdministrator } from "../postgres/logins/roles.ts";
@@ -18,7 +18,7 @@ import {
 import { generatePassword } from "../secrets/password.ts";
 import { SecretConflict, type SecretVersion } from "../secrets/store.ts";
 import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
-import { administratorTarget, lockForRun, openStack, type Stack, type StackRun, secretMissing } from "./stack.ts";
+import { administratorTarget, lockForRun, openStack, type RunContext, type Stack, secretMissing } from "./stack.ts";
 import { renewApplicationLogin } from "./vault-setup.ts";
 
 /** What a rotation has left. */
@@ -34,16 +34,16 @@ export interface Rotation {
 /** How to rotate. */
 export interface RotateOptions {
   /** Takes the other login even if applications may still be using it from the rotation before. */
-  readonly endsGrace: boolean;
+  readonly endGrace: boolean;
 }
 
 /** One rotation at work. */
-interface Work {
+interface RotationContext {
   readonly stack: Stack;
   readonly session: AdministratorSession;
   /** The administrator's way to the server. */
   readonly target: ConnectionTarget;
-  readonly run: StackRun;
+  readonly run: RunContext;
 }
 
 /**
@@ -57,12 +57,12 @@ interface Work {
  * @throws {ScriptError} `IN_GRACE` (exit 8) while the other login is still good, `LOCKED` (exit 5) while another rotation
  * is at work, `SECRETS_MISSING`, `NOT_RUNNING` (exit 3)
  */
-export async function rotateLogin(config: Config, run: StackRun, options: RotateOptions): Promise<Rotation> {
+export async function rotateLogin(config: Config, run: RunContext, options: RotateOptions): Promise<Rotation> {
   if (config.password !== undefined) throw wrongSettings(["POSTGRES_PASSWORD fixes the password: remove it to rotate"]);
   const stack = await openStack(config);
   using _lock = stack.mode === "embedded" ? await lockForRun(stack, "secrets rotate", run) : undefined;
   const target = await administratorTarget(stack);
-  await using connection = connect(target, { applicationName: "cqrs-postgres rotate", signal: run.signal });
+  await using connection = openConnection(target, { applicationName: "cqrs-postgres rotate", signal: run.signal });
   const { sql } = connection;
   try {
     const session = { sql, administrator: await readAdministrator(sql) };
@@ -76,23 +76,26 @@ export async function rotateLogin(config: Config, run: StackRun, options: Rotate
   }
 }
 
-async function rotateUnderLock(work: Work, { endsGrace }: RotateOptions): Promise<Rotation> {
+async function rotateUnderLock(work: RotationContext, { endGrace }: RotateOptions): Promise<Rotation> {
   const { stack, session } = work;
   const secret = await stack.secrets.read(secretPaths.application);
   if (secret === undefined) throw secretMissing(secretPaths.application);
   const pair = loginPair(stack.user, requireKey(secret.data, "username", secretPaths.application));
-  if ((await readTurn(session.sql, pair.login)).turn === "prepared") return finish(work, secret, pair);
+  if ((await readTurn(session.sql, pair.login)).turn === "prepared") return finishRotation(work, secret, pair);
   const other = await readTurn(session.sql, pair.twin);
   if (other.turn === "current") throw notOurs(pair.twin);
-  if (other.turn === "ending" && !endsGrace) throw inGrace(pair.twin, other.until);
+  if (other.turn === "ending" && !endGrace) throw inGrace(pair.twin, other.until);
   const next = { username: pair.twin, password: generatePassword() };
-  await prepare(work, next);
+  await prepareNextLogin(work, next);
   work.run.signal.throwIfAborted();
-  await hand(work, secret, next);
-  return retire(work, { login: pair.twin, twin: pair.login });
+  await publishLogin(work, secret, next);
+  return retirePreviousLogin(work, { login: pair.twin, twin: pair.login });
 }
 
-async function prepare({ session, target, run }: Work, { username, password }: Login): Promise<void> {
+async function prepareNextLogin(
+  { session, target, run }: RotationContext,
+  { username, password }: Login,
+): Promise<void> {
   await run.reporter.step("login", async () => {
     await prepareLogin(session.sql, session.administrator, username, await scramVerifier(password));
     await checkLogin({ ...target, user: username, password });
@@ -100,7 +103,7 @@ async function prepare({ session, target, run }: Work, { username, password }: L
   });
 }
 
-async function hand(work: Work, current: SecretVersion, next: Login): Promise<void> {
+async function publishLogin(work: RotationContext, current: SecretVersion, next: Login): Promise<void> {
   await work.run.reporter.step("secret", async () => {
     try {
       await switchLogin(work.stack.secrets, current, next);
@@ -113,21 +116,24 @@ async function hand(work: Work, current: SecretVersion, next: Login): Promise<vo
 }
 
 /** Whoever wrote the secret in our place may have named the login whose password we have just changed. */
-async function followSecret({ stack, session, target }: Work): Promise<void> {
+async function followSecret({ stack, session, target }: RotationContext): Promise<void> {
   const written = await stack.secrets.read(secretPaths.application);
   const { username, password } = written?.data ?? {};
   if (username === undefined || password === undefined) return;
   await reconcilePassword(session.sql, session.administrator, { ...target, user: username, password });
 }
 
-async function finish(work: Work, { data }: SecretVersion, pair: LoginPair): Promise<Rotation> {
+async function finishRotation(work: RotationContext, { data }: SecretVersion, pair: LoginPair): Promise<Rotation> {
   work.run.reporter.info("finishing a rotation that was cut off");
   const password = requireKey(data, "password", secretPaths.application);
   await followLogin(work.stack.secrets, { username: pair.login, password });
-  return retire(work, pair);
+  return retirePreviousLogin(work, pair);
 }
 
-async function retire({ stack, session, run }: Work, { login, twin }: LoginPair): Promise<Rotation> {
+async function retirePreviousLogin(
+  { stack, session, run }: RotationContext,
+  { login, twin }: LoginPair,
+): Promise<Rotation> {
   const { sql, administrator } = session;
   await run.reporter.step("retire", async () => {
     await ensureRoles(sql, administrator, login, { name: twin, graceMs: stack.config.graceMs });

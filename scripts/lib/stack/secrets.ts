@@ -4,7 +4,7 @@ import { type ApplicationEndpoint, ensureApplicationSecret, secretPaths } from "
 import type { SecretData } from "../secrets/store.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
 import { openFileStore, rememberedSecrets, type SecretsPlace } from "./secret-store.ts";
-import { administratorTarget, lockForRun, openStack, type Stack, type StackRun } from "./stack.ts";
+import { administratorTarget, lockForRun, openStack, type RunContext, type Stack } from "./stack.ts";
 import { writeState } from "./state.ts";
 import { prepareVault } from "./vault-setup.ts";
 
@@ -40,7 +40,7 @@ const applicationPaths = [secretPaths.application, secretPaths.applicationLocal]
  *
  * @throws {ScriptError} naming what is in the way and how to mend it
  */
-export async function initSecrets(found: Stack, run: StackRun): Promise<SecretsInit> {
+export async function initSecrets(found: Stack, run: RunContext): Promise<SecretsInit> {
   using _lock = await lockForRun(found, "secrets init", run);
   const vault = found.secretsPlace === "file" ? undefined : await prepareVault(found, run);
   const stack = await openStack(found.config);
@@ -79,7 +79,7 @@ export async function readSecretsStatus(stack: Stack): Promise<SecretsStatus> {
  *
  * @throws {ScriptError} `NOT_VAULT` (exit 2) when the configuration names no Vault
  */
-export async function migrateSecrets(found: Stack, run: StackRun): Promise<readonly MigratedSecret[]> {
+export async function migrateSecrets(found: Stack, run: RunContext): Promise<readonly MigratedSecret[]> {
   if (found.secretsPlace === "file") throw notVault();
   using _lock = await lockForRun(found, "secrets migrate", run);
   await prepareVault(found, run);

@@ -18,7 +18,7 @@ import { openFileStore, openSecretStore, type SecretsPlace, type SecretsUser, se
 import { readState, type StackState } from "./state.ts";
 
 /** What every script that touches a stack needs while it runs. */
-export interface StackRun {
+export interface RunContext {
   readonly reporter: Reporter;
   readonly signal: AbortSignal;
 }
@@ -37,7 +37,7 @@ export interface Stack {
   /** The application's credentials. */
   readonly secrets: SecretStore;
   /** The superuser's password; always in files, so that an emptied Vault locks nobody out. */
-  readonly ownSecrets: SecretStore;
+  readonly superuserSecrets: SecretStore;
 }
 
 const defaults = { mode: "embedded", database: "cqrs_db", user: "cqrs_user" } as const;
@@ -62,7 +62,7 @@ export async function openStack(given: Config, user: SecretsUser = "script"): Pr
     remembered,
     secretsPlace: place,
     secrets: openSecretStore(place, config, remembered, user),
-    ownSecrets: openFileStore(config),
+    superuserSecrets: openFileStore(config),
   };
 }
 
@@ -71,7 +71,7 @@ export async function openStack(given: Config, user: SecretsUser = "script"): Pr
  *
  * @throws {ScriptError} `LOCKED` (exit 5)
  */
-export function lockForRun(stack: Stack, command: string, { reporter, signal }: StackRun): Promise<Disposable> {
+export function lockForRun(stack: Stack, command: string, { reporter, signal }: RunContext): Promise<Disposable> {
   return lockStack(stack.stackDir, {
     command,
     timeoutMs: stack.config.timeoutMs,
@@ -89,7 +89,7 @@ export async function administratorTarget(stack: Stack): Promise<ConnectionTarge
   if (stack.mode === "compose" && stack.config.externalServer === undefined) throw notRunning(stack);
   if (stack.mode !== "embedded") return externalTarget(stack);
   const found = await findPostmaster(stack.dataDir);
-  const secret = await stack.ownSecrets.read(secretPaths.superuser);
+  const secret = await stack.superuserSecrets.read(secretPaths.superuser);
   if (found.state !== "running") throw notRunning(stack);
   if (secret === undefined) throw secretMissing(secretPaths.superuser);
   const password = requireKey(secret.data, "password", secretPaths.superuser);
@@ -140,7 +140,7 @@ export function secretMissing(path: string): ScriptError {
 }
 
 function externalTarget({ config, database }: Stack): ConnectionTarget {
-  if (config.foreignProblems.length > 0) throw wrongSettings(config.foreignProblems);
+  if (config.externalServerProblems.length > 0) throw wrongSettings(config.externalServerProblems);
   const server = config.externalServer;
   if (server !== undefined) return { ...server, database };
   throw new ScriptError({

@@ -7,7 +7,7 @@ import { generateRoot, revokeRoot, revokeStrayRoots } from "../secrets/vault/roo
 import { appRoles, maySeeSetup, setUpVault } from "../secrets/vault/setup.ts";
 import { ensureLocalVault, localVaultFiles, type RunningVault } from "./local-vault.ts";
 import { openVaultClient, vaultLimits } from "./secret-store.ts";
-import type { Stack, StackRun } from "./stack.ts";
+import type { RunContext, Stack } from "./stack.ts";
 
 /**
  * Has the Vault of a stack as it should be: the local one running and unsealed; engine, policies and AppRoles set up;
@@ -16,7 +16,7 @@ import type { Stack, StackRun } from "./stack.ts";
  *
  * @throws {ScriptError} naming what is in the way and how to mend it
  */
-export async function prepareVault(stack: Stack, run: StackRun): Promise<StepResult> {
+export async function prepareVault(stack: Stack, run: RunContext): Promise<StepResult> {
   const changes = stack.secretsPlace === "local-vault" ? await prepareLocal(stack, run) : await prepareOther(stack);
   return { isChanged: changes.length > 0, detail: changes.join(", ") || "as it should be" };
 }
@@ -29,12 +29,12 @@ export async function renewApplicationLogin(stack: Stack): Promise<StepResult> {
   const folder = localVaultFiles(stack.stackDir).credentials;
   const hasReceived = stack.secretsPlace !== "file" && (await credentialState(folder, "cqrs-app")) === "received";
   if (!hasReceived) return { isChanged: false, detail: "no secret id was received here" };
-  await deliver(clientOf(stack), folder, "cqrs-app");
+  await deliver(openClient(stack), folder, "cqrs-app");
   return { isChanged: true, detail: "delivered a new secret id of cqrs-app" };
 }
 
 /** Root only for the moments in which the set-up has to be changed; ended again whatever happens meanwhile. */
-async function prepareLocal(stack: Stack, run: StackRun): Promise<string[]> {
+async function prepareLocal(stack: Stack, run: RunContext): Promise<string[]> {
   const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
   const vault = await ensureLocalVault(stack.stackDir, wait);
   const started = vault.isStarted ? [`started Vault (pid ${vault.pid})`] : [];
@@ -44,7 +44,7 @@ async function prepareLocal(stack: Stack, run: StackRun): Promise<string[]> {
   }
   const changes = await asRoot(stack, vault, (client) => setUpAndDeliver(stack, client, true));
   // Only now, so that a run that was killed before root was given back is not taken for a complete one.
-  await receiveOwn(stack, clientOf(stack));
+  await receiveOwn(stack, openClient(stack));
   return [...started, ...changes];
 }
 
@@ -54,10 +54,10 @@ async function prepareLocal(stack: Stack, run: StackRun): Promise<string[]> {
  */
 export async function asVaultAdministrator<Result>(
   stack: Stack,
-  run: StackRun,
+  run: RunContext,
   work: (client: VaultClient) => Promise<Result>,
 ): Promise<Result> {
-  if (stack.secretsPlace !== "local-vault") return work(clientOf(stack));
+  if (stack.secretsPlace !== "local-vault") return work(openClient(stack));
   const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
   return asRoot(stack, await ensureLocalVault(stack.stackDir, wait), work);
 }
@@ -83,7 +83,7 @@ async function tryAsScript(stack: Stack): Promise<string[] | undefined> {
   const folder = localVaultFiles(stack.stackDir).credentials;
   if ((await credentialState(folder, "cqrs-init")) !== "received") return undefined;
   try {
-    return await setUpAndDeliver(stack, clientOf(stack), true);
+    return await setUpAndDeliver(stack, openClient(stack), true);
   } catch (error) {
     if (error instanceof ScriptError && error.exitCode === exitCodes.authentication) return undefined;
     throw error;
@@ -92,7 +92,7 @@ async function tryAsScript(stack: Stack): Promise<string[] | undefined> {
 
 /** A token that only reads or writes our secrets is enough, where an administrator has set all up before. */
 async function prepareOther(stack: Stack): Promise<string[]> {
-  const client = clientOf(stack);
+  const client = openClient(stack);
   if (!(await maySeeSetup(client))) return [];
   const isOwnRoleWanted = stack.config.vault?.roleId === undefined;
   const changes = await setUpAndDeliver(stack, client, isOwnRoleWanted);
@@ -117,7 +117,7 @@ async function setUpAndDeliver(stack: Stack, client: VaultClient, isOwnRoleWante
   return changes;
 }
 
-function clientOf(stack: Stack): VaultClient {
+function openClient(stack: Stack): VaultClient {
   if (stack.secretsPlace === "file") throw new Error("secrets in files have no Vault");
   return openVaultClient(stack.secretsPlace, stack.config, stack.remembered, "script");
 }

@@ -53,8 +53,8 @@ async function postgresTargetOf(url: URL, query: string | undefined): Promise<Wa
   const { environment } = await import("../runtime.ts");
   const { postgresTarget } = await import("../wait/postgres.ts");
   const variables = { ...environment(), DATABASE_URL: url.href, DATABASE_URL_FILE: undefined };
-  const { externalServer, foreignProblems } = loadConfig({}, { environment: variables, dotEnvFile: null });
-  if (foreignProblems.length > 0) throw wrongSettings(foreignProblems);
+  const { externalServer, externalServerProblems } = loadConfig({}, { environment: variables, dotEnvFile: null });
+  if (externalServerProblems.length > 0) throw wrongSettings(externalServerProblems);
   return postgresTarget(withDatabase(externalServer as ExternalServer), await sessionCheck(query));
 }
 
@@ -74,8 +74,8 @@ async function fileTargetOf(word: string): Promise<WaitTarget> {
 
 async function configuredVault(): Promise<WaitTarget> {
   const { loadConfig, wrongSettings } = await import("../config.ts");
-  const { vault, foreignProblems } = loadConfig();
-  if (foreignProblems.length > 0) throw wrongSettings(foreignProblems);
+  const { vault, externalServerProblems } = loadConfig();
+  if (externalServerProblems.length > 0) throw wrongSettings(externalServerProblems);
   if (vault === undefined) throw usageError("No Vault is configured", "Set VAULT_ADDR, or write vault://host:port.");
   const { vaultTarget } = await import("../wait/vault.ts");
   return vaultTarget(new URL(vault.address), { caCertFile: vault.caCertFile });

@@ -1,5 +1,5 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, connect, maskedUrl, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
 import { connectionFailure, errorCode, explainConnectionError } from "../postgres/failure.ts";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
@@ -32,7 +32,7 @@ export async function lookAtPostgres(
 ): Promise<Finding> {
   const greeting = await lookAtGreeting(server, signal);
   if (!greeting.isUsable) return greeting;
-  await using connection = connect(server, { applicationName: "cqrs-postgres wait-for", signal });
+  await using connection = openConnection(server, { applicationName: "cqrs-postgres wait-for", signal });
   try {
     return await check(connection.sql);
   } catch (error) {

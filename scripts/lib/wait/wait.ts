@@ -6,9 +6,9 @@ import { type Finding, notYet, type Obstacle, type WaitTarget } from "./target.t
 export interface WaitOptions {
   readonly timeoutMs: number;
   /** Wait until the targets are *not* usable. */
-  readonly isInverted?: boolean;
+  readonly invert?: boolean;
   /** One of the targets is enough. */
-  readonly isAny?: boolean;
+  readonly any?: boolean;
   /** How long a missing database or role is waited for, in milliseconds; @default 5000 */
   readonly graceMs?: number;
   readonly signal: AbortSignal;
@@ -48,7 +48,7 @@ export async function waitForTargets(
   const waits = targets.map((target) => new Wait(target, options, signal));
   try {
     const ends = waits.map((wait) => wait.run());
-    return options.isAny === true ? [await firstOf(ends)] : await Promise.all(ends);
+    return options.any === true ? [await firstOf(ends)] : await Promise.all(ends);
   } catch (error) {
     options.signal.throwIfAborted();
     throw error instanceof Late ? timedOut(waits, options) : error;
@@ -81,7 +81,7 @@ class Wait {
     for (;;) {
       this.#tries++;
       const finding = await this.#look();
-      if (finding.isUsable !== (this.#options.isInverted === true)) return this.report();
+      if (finding.isUsable !== (this.#options.invert === true)) return this.report();
       this.#remember(finding.isUsable ? notYet("it is still usable") : finding);
       await sleep(this.#delayMs(), undefined, { signal: this.#signal }).catch(() => {
         throw new Late();
@@ -136,13 +136,13 @@ async function firstOf(ends: readonly Promise<WaitReport>[]): Promise<WaitReport
   });
 }
 
-function timedOut(waits: readonly Wait[], { timeoutMs, isInverted }: WaitOptions): ScriptError {
+function timedOut(waits: readonly Wait[], { timeoutMs, invert }: WaitOptions): ScriptError {
   const reports = waits.map((wait) => wait.report());
   const lines = reports.map(({ target, reason, tries }) => `${target}: ${reason ?? "no answer yet"} (${count(tries)})`);
   return new ScriptError({
     code: "TIMEOUT",
     exitCode: exitCodes.timeout,
-    message: `${isInverted === true ? "Still usable" : "Not usable"} after ${timeoutMs / 1000} s`,
+    message: `${invert === true ? "Still usable" : "Not usable"} after ${timeoutMs / 1000} s`,
     why: lines.join("\n"),
     fix: "Look at the log of what did not come, or wait longer: --timeout 5m",
     data: { targets: reports },

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { streamIdOf } from "../../../scripts/lib/event-store/stream-id.ts";
-import { connect, type Sql } from "../../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../../scripts/lib/postgres/connect.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent, Stream } from "../events.ts";
 import type { MeasuredStore } from "./store.ts";
@@ -26,7 +26,7 @@ export async function openCopy({ administrator }: BenchDatabase, maxConnections:
 }
 
 async function openLimit(administrator: BenchDatabase["administrator"], max: number) {
-  const connection = connect(administrator, { max });
+  const connection = openConnection(administrator, { max });
   await connection.sql.unsafe(`
     create schema bare;
     create table bare.domain_event (like event_store.domain_event including all)`);

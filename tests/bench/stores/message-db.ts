@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { packageDir } from "../../../scripts/lib/config.ts";
-import { connect, type Sql } from "../../../scripts/lib/postgres/connect.ts";
+import { openConnection, type Sql } from "../../../scripts/lib/postgres/connect.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent, Stream } from "../events.ts";
 import { pageSize, type ReadableStore } from "./store.ts";
@@ -9,7 +9,7 @@ import { pageSize, type ReadableStore } from "./store.ts";
 /** message-db's functions; a batch is a transaction, since it has none for several messages. */
 export async function openMessageDb({ administrator }: BenchDatabase, maxConnections: number): Promise<ReadableStore> {
   await installMessageDb(administrator);
-  const connection = connect(administrator, { max: maxConnections, searchPath: "message_store, public" });
+  const connection = openConnection(administrator, { max: maxConnections, searchPath: "message_store, public" });
   const { sql } = connection;
   return {
     name: "message-db",
@@ -73,6 +73,6 @@ const installFiles = [
 
 async function installMessageDb(administrator: BenchDatabase["administrator"]): Promise<void> {
   const folder = join(packageDir, "node_modules/@eventide/message-db/database");
-  await using connection = connect(administrator, { searchPath: "message_store, public" });
+  await using connection = openConnection(administrator, { searchPath: "message_store, public" });
   for (const file of installFiles) await connection.sql.unsafe(await readFile(join(folder, `${file}.sql`), "utf8"));
 }

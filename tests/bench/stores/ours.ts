@@ -1,7 +1,7 @@
 import { appendEvents } from "../../../scripts/lib/event-store/append.ts";
 import { readStream } from "../../../scripts/lib/event-store/read.ts";
 import { openEventStore } from "../../../scripts/lib/event-store/store.ts";
-import { connect } from "../../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../../scripts/lib/postgres/connect.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent } from "../events.ts";
 import { pageSize, type ReadableStore } from "./store.ts";
@@ -25,7 +25,7 @@ export function openOurs({ application }: BenchDatabase, maxConnections: number)
 
 /** This project's SQL functions, called once an append or page, as from any language. */
 export function openOursSql({ application }: BenchDatabase, maxConnections: number): ReadableStore {
-  const connection = connect(application, { max: maxConnections });
+  const connection = openConnection(application, { max: maxConnections });
   const { sql } = connection;
   return {
     name: "ours, SQL",

@@ -1,14 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { packageDir } from "../../../scripts/lib/config.ts";
-import { connect } from "../../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../../scripts/lib/postgres/connect.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent } from "../events.ts";
 import type { MeasuredStore } from "./store.ts";
 
 /** The function and indexes of the document that this project began with; it loses updates under concurrency. */
 export async function openSeed({ administrator }: BenchDatabase, maxConnections: number): Promise<MeasuredStore> {
-  const connection = connect(administrator, { max: maxConnections, searchPath: "event_store, public" });
+  const connection = openConnection(administrator, { max: maxConnections, searchPath: "event_store, public" });
   await connection.sql.unsafe(await readFile(join(packageDir, "tests/support/fixtures/seed.sql"), "utf8"));
   return {
     name: "the seed's function",

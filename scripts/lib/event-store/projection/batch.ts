@@ -2,12 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/connect.ts";
 import { connectionFailure, errorCode } from "../../postgres/failure.ts";
 import type { RecordedEvent } from "../event.ts";
-import { describeError, findParkedStreams, parkEvents } from "./dead-letters.ts";
-import { enterVersion, LeaseLost, type ProjectionRun } from "./definition.ts";
+import { describeError, findDeadLetteredStreams, writeDeadLetters } from "./dead-letters.ts";
+import { enterVersionSchema, LeaseLost, type ProjectionRun } from "./definition.ts";
 import type { TakenLease } from "./lease.ts";
 
 /** A partition's part of a page. */
-export interface Share {
+export interface PartitionBatch {
   readonly partition: number;
   readonly events: readonly RecordedEvent[];
   /** How far the partition has come once the events are handled. */
@@ -26,25 +26,29 @@ export type WriteRight = Pick<TakenLease, "token" | "status">;
  * @throws {LeaseLost} when another owner has taken over
  * @throws what the server says when it is away, or when the program and its tables don't fit together (class 42)
  */
-export async function handleShare(run: ProjectionRun, right: WriteRight, share: Share): Promise<void> {
+export async function handlePartitionBatch(
+  run: ProjectionRun,
+  right: WriteRight,
+  share: PartitionBatch,
+): Promise<void> {
   const { events } = share;
-  if (events.length === 0) return advance(run.store.sql, run, right, share);
+  if (events.length === 0) return writeCheckpoint(run.store.sql, run, right, share);
   const isAlone = events.length === 1;
-  const error = await tryRepeatedly(run, isAlone ? () => true : isOfMoment, () => commitBatch(run, right, share));
+  const error = await tryRepeatedly(run, isAlone ? () => true : isTransient, () => commitBatch(run, right, share));
   if (error === undefined) return;
-  if (isAlone) return setAside(run, right, share, error);
+  if (isAlone) return deadLetter(run, right, share, error);
   const firstHalf = events.slice(0, events.length / 2);
   const position = firstHalf.at(-1)?.position ?? share.position;
-  await handleShare(run, right, { ...share, events: firstHalf, position });
+  await handlePartitionBatch(run, right, { ...share, events: firstHalf, position });
   if (run.signal.aborted) return;
-  await handleShare(run, right, { ...share, events: events.slice(firstHalf.length) });
+  await handlePartitionBatch(run, right, { ...share, events: events.slice(firstHalf.length) });
 }
 
-async function setAside(run: ProjectionRun, right: WriteRight, share: Share, error: unknown): Promise<void> {
+async function deadLetter(run: ProjectionRun, right: WriteRight, share: PartitionBatch, error: unknown): Promise<void> {
   await run.store.sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql;
-    await parkEvents(tx, run, share.events, { attempts: run.maxAttempts, error: describeError(error) });
-    await advance(tx, run, right, share);
+    await writeDeadLetters(tx, run, share.events, { attempts: run.maxAttempts, error: describeError(error) });
+    await writeCheckpoint(tx, run, right, share);
   });
 }
 
@@ -58,7 +62,7 @@ async function tryRepeatedly(
     try {
       return await work();
     } catch (error) {
-      if (error instanceof LeaseLost || isNoEventsFault(error)) throw error;
+      if (error instanceof LeaseLost || isSystemic(error)) throw error;
       if (attempt >= run.maxAttempts || !isWorthAnother(error)) return error;
     }
     await sleep(Math.random() * 2 ** attempt * 5);
@@ -66,15 +70,15 @@ async function tryRepeatedly(
 }
 
 /** One transaction: the events, and the checkpoint if the lease is still ours. */
-async function commitBatch(run: ProjectionRun, right: WriteRight, share: Share): Promise<void> {
+async function commitBatch(run: ProjectionRun, right: WriteRight, share: PartitionBatch): Promise<void> {
   let isOver = false;
   const committed = run.store.sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql;
     try {
-      const hasDeadLetters = await enterVersion(tx, run, right.status);
-      const events = hasDeadLetters ? await parkFollowers(tx, run, share.events) : share.events;
+      const hasDeadLetters = await enterVersionSchema(tx, run, right.status);
+      const events = hasDeadLetters ? await deadLetterFollowers(tx, run, share.events) : share.events;
       if (events.length > 0) await run.handle(events, tx);
-      if (!isOver) await advance(tx, run, right, share);
+      if (!isOver) await writeCheckpoint(tx, run, right, share);
     } finally {
       // The server ended the session while the handler did something else: begin() has rejected. postgres.js 3.4.9 would
       // now send a rollback and throw where nobody can catch it; the test of a former owner that sleeps notices.
@@ -87,10 +91,14 @@ async function commitBatch(run: ProjectionRun, right: WriteRight, share: Share):
 }
 
 /** Sets aside what follows an event that was set aside. @returns the others */
-async function parkFollowers(tx: Sql, run: ProjectionRun, events: Share["events"]): Promise<Share["events"]> {
-  const parked = await findParkedStreams(tx, run, events);
+async function deadLetterFollowers(
+  tx: Sql,
+  run: ProjectionRun,
+  events: PartitionBatch["events"],
+): Promise<PartitionBatch["events"]> {
+  const parked = await findDeadLetteredStreams(tx, run, events);
   const followers = events.filter(({ streamId }) => parked.has(streamId));
-  if (followers.length > 0) await parkEvents(tx, run, followers, { attempts: 0, error: null });
+  if (followers.length > 0) await writeDeadLetters(tx, run, followers, { attempts: 0, error: null });
   return events.filter(({ streamId }) => !parked.has(streamId));
 }
 
@@ -99,11 +107,11 @@ async function parkFollowers(tx: Sql, run: ProjectionRun, events: Share["events"
  *
  * @throws {LeaseLost} when the token is not the newest
  */
-async function advance(
+async function writeCheckpoint(
   sql: Sql,
   { name, version }: ProjectionRun,
   { token }: WriteRight,
-  { partition, position }: Share,
+  { partition, position }: PartitionBatch,
 ): Promise<void> {
   const { count } = await sql`
     update read_model.projection
@@ -118,7 +126,7 @@ export async function refreshProjection(run: ProjectionRun, { token, status }: W
   if (refresh === undefined) return;
   await run.store.sql.begin(async (transaction) => {
     const tx = transaction as unknown as Sql;
-    await enterVersion(tx, run, status);
+    await enterVersionSchema(tx, run, status);
     await refresh(tx);
     const { count } = await tx`
       select from read_model.projection where name = ${name} and version = ${version} and token = ${token} for share`;
@@ -127,7 +135,7 @@ export async function refreshProjection(run: ProjectionRun, { token, status }: W
 }
 
 /** Serialisation failures and deadlocks: tried again as it is, it may succeed. */
-function isOfMoment(error: unknown): boolean {
+function isTransient(error: unknown): boolean {
   return ["40001", "40P01", "55P03"].includes(errorCode(error));
 }
 
@@ -135,7 +143,7 @@ function isOfMoment(error: unknown): boolean {
  * The connection, a table or column that isn't there, a missing right: all events would be set aside. But a session that the
  * server ended since the handler did nothing in its transaction for too long (25P03) is the handler's doing.
  */
-function isNoEventsFault(error: unknown): boolean {
+function isSystemic(error: unknown): boolean {
   const code = errorCode(error);
   return code.startsWith("42") || (connectionFailure(error) !== undefined && code !== "25P03");
 }

@@ -2,12 +2,12 @@ import type { Sql } from "../../postgres/connect.ts";
 import type { Aggregate, DomainEvent, RecordedEvent } from "../event.ts";
 import { readStream } from "../read.ts";
 import type { EventStore } from "../store.ts";
-import { enterVersion, type ProjectionDefinition, type ProjectionStatus } from "./definition.ts";
+import { enterVersionSchema, type ProjectionDefinition, type ProjectionStatus } from "./definition.ts";
 
 type VersionKey = Pick<ProjectionDefinition, "name" | "version">;
 
 /** @returns the ids of those streams of the events that have events set aside */
-export async function findParkedStreams(
+export async function findDeadLetteredStreams(
   sql: Sql,
   { name, version }: VersionKey,
   events: readonly RecordedEvent[],
@@ -21,7 +21,7 @@ export async function findParkedStreams(
 }
 
 /** Sets events aside: they stay in the log, and are remembered for `replayDeadLetters()`. */
-export async function parkEvents(
+export async function writeDeadLetters(
   sql: Sql,
   { name, version }: VersionKey,
   events: readonly RecordedEvent[],
@@ -82,7 +82,7 @@ async function replayNext(store: EventStore, definition: ProjectionDefinition, a
   try {
     return (await store.sql.begin(async (transaction) => {
       const tx = transaction as unknown as Sql;
-      const status = await shareStatus(tx, definition);
+      const status = await lockStatus(tx, definition);
       const [letter] = await tx<{ aggregateVersion: number }[]>`
         select aggregate_version as "aggregateVersion" from read_model.dead_letter
         where name = ${name} and version = ${version}
@@ -90,7 +90,7 @@ async function replayNext(store: EventStore, definition: ProjectionDefinition, a
         order by aggregate_version limit 1 for update`;
       if (letter === undefined || status === "retired") return false;
       next.aggregateVersion = letter.aggregateVersion;
-      await enterVersion(tx, { ...definition, leaseMs: 0 }, status);
+      await enterVersionSchema(tx, { ...definition, leaseMs: 0 }, status);
       const event = await readEvent({ ...store, sql: tx }, aggregate, letter.aggregateVersion);
       await definition.handle([event], tx);
       await tx`
@@ -113,7 +113,7 @@ async function replayNext(store: EventStore, definition: ProjectionDefinition, a
 }
 
 /** @returns what the version is; it stays so until the transaction ends */
-async function shareStatus(tx: Sql, { name, version }: VersionKey): Promise<ProjectionStatus> {
+async function lockStatus(tx: Sql, { name, version }: VersionKey): Promise<ProjectionStatus> {
   const [row] = await tx<{ status: ProjectionStatus }[]>`
     select status from read_model.projection_version where name = ${name} and version = ${version} for share`;
   return row?.status ?? "retired";

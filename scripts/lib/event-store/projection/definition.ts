@@ -44,7 +44,7 @@ export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends
   /** How long others wait for a sign of life before they take over, in milliseconds; @default 15000 */
   readonly leaseMs?: number;
   /** Returns once the end of the log is projected, and this version serves. */
-  readonly stopsWhenCaughtUp?: boolean;
+  readonly stopWhenCaughtUp?: boolean;
   /** Ends the run after the events under way. */
   readonly signal?: AbortSignal;
 }
@@ -84,7 +84,7 @@ export class LeaseLost extends Error {
  *
  * @returns whether the projection has events that were set aside
  */
-export async function enterVersion(
+export async function enterVersionSchema(
   transaction: Sql,
   { name, version, leaseMs }: Pick<ProjectionRun, "name" | "version" | "leaseMs">,
   status: ProjectionStatus,

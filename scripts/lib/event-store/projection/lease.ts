@@ -42,12 +42,12 @@ export type TakenLease = Pick<Lease, "token" | "status" | "positions">;
  * The new token goes onto the rows of the checkpoints: that waits for the batches that are being committed, and reads
  * the checkpoints they leave; a batch that comes later finds that its token is not the newest.
  *
- * @param isForced takes it from a living owner too
+ * @param force takes it from a living owner too
  */
 export function takeLease(
   sql: Sql,
   run: Pick<ProjectionRun, "name" | "version" | "owner" | "leaseMs">,
-  isForced = false,
+  force = false,
 ): Promise<TakenLease | undefined> {
   const { name, version, owner, leaseMs } = run;
   return sql.begin(async (tx) => {
@@ -61,7 +61,7 @@ export function takeLease(
       where name = ${name}
         and version = ${version}
         and status <> 'retired'
-        and (${isForced} or owner is null or owner = ${owner} or expires_at < clock_timestamp())
+        and (${force} or owner is null or owner = ${owner} or expires_at < clock_timestamp())
       returning token, status`;
     if (lease === undefined) return undefined;
     const rows = await tx<{ partition: number; checkpoint: bigint }[]>`

@@ -68,7 +68,7 @@ function fillDefaults(store: EventStore, options: ProjectOptions): ProjectionRun
     batchSize: options.batchSize ?? 1_000,
     maxAttempts: options.maxAttempts ?? 5,
     leaseMs: options.leaseMs ?? 15_000,
-    stopsWhenCaughtUp: options.stopsWhenCaughtUp ?? false,
+    stopWhenCaughtUp: options.stopWhenCaughtUp ?? false,
     signal: options.signal ?? neverAborted,
   };
   for (const name of ["version", "partitions", "batchSize", "maxAttempts", "leaseMs"] as const) {

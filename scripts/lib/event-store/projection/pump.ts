@@ -1,7 +1,7 @@
 import { checkpointPosition, makeCheckpoint } from "../checkpoint.ts";
 import type { RecordedEvent } from "../event.ts";
 import { type ReadLogOptions, readPages } from "../read.ts";
-import { handleShare, refreshProjection, type Share } from "./batch.ts";
+import { handlePartitionBatch, type PartitionBatch, refreshProjection } from "./batch.ts";
 import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 import { type Lease, takeLease } from "./lease.ts";
 import { changePartitions, findServingVersion, type ReplacedVersion, swapVersions } from "./version.ts";
@@ -10,7 +10,7 @@ import { changePartitions, findServingVersion, type ReplacedVersion, swapVersion
 const waitMs = { shortest: 20, longest: 250 } as const;
 
 /** What a run knows while it holds the lease. */
-interface Progress {
+interface PumpProgress {
   /** How far each partition has come. */
   positions: bigint[];
   status: ProjectionStatus;
@@ -26,17 +26,17 @@ interface Progress {
  * batch counts.
  */
 export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<ProjectionOutcome | undefined> {
-  const progress: Progress = {
+  const progress: PumpProgress = {
     positions: [...lease.positions],
     status: lease.status,
     isStale: true,
     replaced: undefined,
   };
-  const { store, signal, stopsWhenCaughtUp } = run;
+  const { store, signal, stopWhenCaughtUp } = run;
   let idleMs: number = waitMs.shortest;
   while (!signal.aborted) {
     // In this order: what is announced after the count ends a wait that begins with it, what was before is read.
-    if (!stopsWhenCaughtUp) await store.wakeUps.listen();
+    if (!stopWhenCaughtUp) await store.wakeUps.listen();
     const heard = store.wakeUps.count;
     for await (const page of readPages(store.sql, pageOptions(run, lowest(progress.positions)))) {
       if (signal.aborted) return "stopped";
@@ -44,8 +44,8 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
       if (page.events.length > 0) idleMs = waitMs.shortest;
     }
     if (signal.aborted) break;
-    if (await settle(run, lease, progress)) {
-      if (stopsWhenCaughtUp) return "caught-up";
+    if (await completeCatchUp(run, lease, progress)) {
+      if (stopWhenCaughtUp) return "caught-up";
       await store.wakeUps.wait(heard, idleMs, AbortSignal.any([signal, lease.lost]));
       idleMs = Math.min(idleMs * 2, waitMs.longest);
     }
@@ -62,15 +62,15 @@ function pageOptions({ store, batchSize, events }: ProjectionRun, after: bigint)
 async function handlePage(
   run: ProjectionRun,
   lease: Lease,
-  progress: Progress,
+  progress: PumpProgress,
   events: readonly RecordedEvent[],
   reached: bigint,
 ): Promise<void> {
   await drainOldPartitions(run, lease, progress);
-  const shares = divide(events, progress.positions, reached);
+  const shares = partitionEvents(events, progress.positions, reached);
   const right = { token: lease.token, status: progress.status };
   // All have to end before anybody may take the lease again, whichever of them fails.
-  const outcomes = await Promise.allSettled(shares.map((share) => handleShare(run, right, share)));
+  const outcomes = await Promise.allSettled(shares.map((share) => handlePartitionBatch(run, right, share)));
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   if (run.signal.aborted) return;
   for (const { partition } of shares) progress.positions[partition] = reached;
@@ -78,7 +78,7 @@ async function handlePage(
 }
 
 /** Divides the streams anew once all partitions have come to one position; until then the old ones go on. */
-async function drainOldPartitions(run: ProjectionRun, lease: Lease, progress: Progress): Promise<void> {
+async function drainOldPartitions(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<void> {
   const { positions } = progress;
   const position = lowest(positions);
   if (positions.length === run.partitions || positions.some((one) => one !== position)) return;
@@ -87,7 +87,11 @@ async function drainOldPartitions(run: ProjectionRun, lease: Lease, progress: Pr
 }
 
 /** @returns what each partition that is not as far yet has to handle */
-function divide(events: readonly RecordedEvent[], positions: readonly bigint[], reached: bigint): Share[] {
+function partitionEvents(
+  events: readonly RecordedEvent[],
+  positions: readonly bigint[],
+  reached: bigint,
+): PartitionBatch[] {
   const parts = positions.map((): RecordedEvent[] => []);
   for (const event of events) {
     const partition = partitionOf(event.streamId, positions.length);
@@ -104,11 +108,11 @@ export function partitionOf(streamId: string, count: number): number {
 }
 
 /** At the end of the log: brings up to date what is written now and then, and steps in the place of another version. */
-async function settle(run: ProjectionRun, lease: Lease, progress: Progress): Promise<boolean> {
+async function completeCatchUp(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<boolean> {
   if (progress.positions.length !== run.partitions) await drainOldPartitions(run, lease, progress);
   if (progress.isStale) await refreshProjection(run, { token: lease.token, status: progress.status });
   progress.isStale = false;
-  if (progress.status === "building" && !(await stepInPlace(run, lease, progress))) return false;
+  if (progress.status === "building" && !(await cutOver(run, lease, progress))) return false;
   return true;
 }
 
@@ -118,7 +122,7 @@ async function settle(run: ProjectionRun, lease: Lease, progress: Progress): Pro
  *
  * @returns false when there is more to read before, or it has to be tried again
  */
-async function stepInPlace(run: ProjectionRun, lease: Lease, progress: Progress): Promise<boolean> {
+async function cutOver(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<boolean> {
   const version = await findServingVersion(run);
   if (version !== undefined && progress.replaced === undefined) {
     const taken = await takeLease(run.store.sql, { ...run, version }, true);

@@ -1,6 +1,6 @@
 import type { Sql } from "../../postgres/connect.ts";
 import { InvalidInput } from "../errors.ts";
-import { enterVersion, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
+import { enterVersionSchema, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 
 /** A version as the database knows it. */
 interface VersionRow {
@@ -47,7 +47,7 @@ async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatu
       case when ${status} = 'serving' then current_timestamp end
     on conflict do nothing`;
   if (inserted.count === 0) return undefined;
-  for (const row of rows.filter((row) => row.status === "building")) await giveUp(tx, name, row.version);
+  for (const row of rows.filter((row) => row.status === "building")) await abandonBuild(tx, name, row.version);
   await insertPartitions(tx, run, 0n, 0n);
   await createRelations(tx, run, status);
   return status;
@@ -82,7 +82,7 @@ export function changePartitions(run: ProjectionRun, position: bigint, token: bi
 
 async function createRelations(tx: Sql, run: ProjectionRun, status: ProjectionStatus): Promise<void> {
   if (run.relations === undefined) return;
-  await enterVersion(tx, run, status);
+  await enterVersionSchema(tx, run, status);
   await run.relations.create(tx);
   const schema = status === "building" ? "read_model_next" : "read_model";
   const found = new Set((await findRelations(tx, schema, run.relations.names)).map(({ name }) => name));
@@ -115,7 +115,7 @@ async function dropRelations(tx: Sql, schema: string, names: readonly string[]):
   }
 }
 
-async function giveUp(tx: Sql, name: string, version: number): Promise<void> {
+async function abandonBuild(tx: Sql, name: string, version: number): Promise<void> {
   const relations = await retireVersion(tx, name, version, undefined);
   if (relations !== undefined) await dropRelations(tx, "read_model_next", relations);
 }

@@ -1,4 +1,4 @@
-import { type Connection, type ConnectionTarget, connect, type Sql } from "../connect.ts";
+import { type Connection, type ConnectionTarget, openConnection, type Sql } from "../connect.ts";
 import { connectionFailure, explainConnectionError } from "../failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 import { retryRace } from "./retry-race.ts";
@@ -31,7 +31,7 @@ export async function reconcilePassword(
  * @throws {ScriptError} `AUTHENTICATION` (exit 6) or `NOT_READY` (exit 3)
  */
 export async function checkLogin(target: ConnectionTarget): Promise<void> {
-  await using connection: Connection = connect(target);
+  await using connection: Connection = openConnection(target);
   try {
     await connection.sql`select 1`;
   } catch (error) {
@@ -52,7 +52,7 @@ async function isPasswordRight(
 }
 
 async function canLogIn(target: ConnectionTarget): Promise<boolean> {
-  await using connection: Connection = connect(target);
+  await using connection: Connection = openConnection(target);
   try {
     await connection.sql`select 1`;
     return true;

@@ -4,7 +4,7 @@ import type { Sql } from "../connect.ts";
 import { errorCode } from "../failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 import { retryRace } from "./retry-race.ts";
-import { preparedUntil, retireTwin, type Twin } from "./twin.ts";
+import { expireTwin, preparedUntil, type Twin } from "./twin.ts";
 
 /** The group roles; nobody logs in as one of them. */
 export const groupRoles = {
@@ -75,7 +75,7 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
 export function ensureRoles(sql: Sql, administrator: Administrator, login: string, twin?: Twin): Promise<string[]> {
   return changeRoles(sql, administrator, login, async (tx) => {
     const changes = await reconcileRoles(tx, administrator, login, "infinity");
-    return twin === undefined ? changes : [...changes, ...(await retireTwin(tx, twin))];
+    return twin === undefined ? changes : [...changes, ...(await expireTwin(tx, twin))];
   });
 }
 

@@ -47,7 +47,7 @@ export async function readTurn(sql: Sql, login: string): Promise<{ readonly turn
  *
  * @returns what was changed, a phrase each
  */
-export async function retireTwin(tx: TransactionSql, { name, graceMs }: Twin): Promise<string[]> {
+export async function expireTwin(tx: TransactionSql, { name, graceMs }: Twin): Promise<string[]> {
   const [row] = await tx<{ until: string }[]>`
     select (now() + make_interval(secs => ${graceMs / 1000}))::text as until
     from pg_catalog.pg_roles where rolname = ${name} and coalesce(rolvaliduntil, 'infinity') = 'infinity'`;

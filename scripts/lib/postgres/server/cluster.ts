@@ -71,7 +71,7 @@ export async function initialiseCluster(
     checkReachable(temporary, account);
     await writeFile(passwordFile, `${await scramVerifier(password)}\n`, { mode: 0o600 });
     await account.own(passwordFile);
-    await run(account, binaries.initdb, initdbArguments(temporary, passwordFile));
+    await runProgram(account, binaries.initdb, initdbArguments(temporary, passwordFile));
     await rm(passwordFile);
     await rm(dataDir, { recursive: true, force: true });
     await rename(temporary, dataDir);
@@ -198,10 +198,10 @@ export async function resetSuperuserPassword(
 ): Promise<void> {
   const settings = ["-c", "logging_collector=off", "-c", "log_statement=none", "-c", "log_min_error_statement=panic"];
   const statement = `alter role ${superuser} with login password ${quoteLiteral(await scramVerifier(password))};\n`;
-  await run(account, binaries.postgres, ["--single", "-D", dataDir, ...settings, "postgres"], statement);
+  await runProgram(account, binaries.postgres, ["--single", "-D", dataDir, ...settings, "postgres"], statement);
 }
 
-async function run(account: ServerAccount, program: string, args: readonly string[], input = ""): Promise<void> {
+async function runProgram(account: ServerAccount, program: string, args: readonly string[], input = ""): Promise<void> {
   const [file, ...words] = account.command(program, args);
   const child = spawn(file as string, words, { ...account.identity, env: serverEnvironment, cwd: "/", stdio: "pipe" });
   const ended = new Promise<number | string>((resolve, reject) => {

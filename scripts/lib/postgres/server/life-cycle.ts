@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
-import { type ConnectionTarget, connect } from "../connect.ts";
+import { type ConnectionTarget, openConnection } from "../connect.ts";
 import { type ConnectionFailure, connectionFailure } from "../failure.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 import type { Binaries } from "./binaries.ts";
@@ -28,7 +28,7 @@ export interface WaitOptions {
 }
 
 /** What was done to have the server running. */
-export type StartOutcome = Postmaster & { readonly how: "started" | "adopted"; readonly isPasswordReset: boolean };
+export type StartResult = Postmaster & { readonly how: "started" | "adopted"; readonly isPasswordReset: boolean };
 
 const pollIntervalMs = 20;
 const startAttempts = 100;
@@ -41,12 +41,12 @@ const lastWordsAttempts = 25;
  * @param port the port to start on; a running server keeps its own
  * @throws {ScriptError} `PORT_TAKEN` (exit 9), `SERVER_FAILED` (exit 3) with the end of its log, `TIMEOUT` (exit 124)
  */
-export async function ensureRunning(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<StartOutcome> {
+export async function ensureRunning(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<StartResult> {
   const found = await findPostmaster(server.dataDir);
   const how = found.state === "running" ? "adopted" : "started";
   const postmaster = found.state === "running" ? found : await start(server, port, wait);
   if ((await awaitLogin(server, postmaster, wait)) === "ready") return { ...postmaster, how, isPasswordReset: false };
-  await stop(server.dataDir, wait);
+  await stopServer(server.dataDir, wait);
   await resetSuperuserPassword(server.dataDir, server.binaries, server.account, server.superuserPassword);
   const restarted = await start(server, postmaster.port, wait);
   if ((await awaitLogin(server, restarted, wait)) !== "ready") throw loginRefused(restarted.port);
@@ -59,7 +59,7 @@ export async function ensureRunning(server: EmbeddedServer, port: number, wait: 
  * @returns the pid that was stopped; undefined when none ran
  * @throws {ScriptError} `TIMEOUT` (exit 124)
  */
-export async function stop(dataDir: string, wait: WaitOptions): Promise<number | undefined> {
+export async function stopServer(dataDir: string, wait: WaitOptions): Promise<number | undefined> {
   const found = await findPostmaster(dataDir);
   if (found.state !== "running") return undefined;
   process.kill(found.pid, "SIGINT");
@@ -160,7 +160,7 @@ async function awaitLogin(
 async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<ConnectionFailure | undefined> {
   const password = server.superuserPassword;
   const target: ConnectionTarget = { host: "127.0.0.1", port, database: "postgres", user: superuser, password };
-  await using connection = connect(target);
+  await using connection = openConnection(target);
   try {
     const [row] = await connection.sql<{ id: string }[]>`
       select system_identifier::text as id from pg_catalog.pg_control_system()`;

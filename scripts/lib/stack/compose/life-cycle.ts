@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type { StepResult } from "../../cli/reporter.ts";
 import { packageDir } from "../../config.ts";
-import { type ConnectionTarget, connect } from "../../postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../../postgres/connect.ts";
 import { checkLogin } from "../../postgres/logins/login.ts";
-import { openStack, readApplicationSecret, type Stack, type StackRun } from "../stack.ts";
+import { openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer } from "./client.ts";
 import { explainEngineError, explainStartError, failedService, portTaken, takenPort } from "./failure.ts";
@@ -19,7 +19,7 @@ type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<voi
  * @returns the application's login as a program on the host uses it
  * @throws {ScriptError} `DOCKER`, `PORT_TAKEN`, `IMAGE`, `MEMORY`, `MOUNT`, `SERVER_VERSION` (exit 9), or what init failed with
  */
-export async function startContainers(stack: Stack, run: StackRun, step: StepRunner): Promise<ConnectionTarget> {
+export async function startContainers(stack: Stack, run: RunContext, step: StepRunner): Promise<ConnectionTarget> {
   const client = clientOf(stack, run);
   await step("engine", () => describeEngine(client));
   await step("containers", () => bringUp(client));
@@ -35,7 +35,7 @@ export async function startContainers(stack: Stack, run: StackRun, step: StepRun
 }
 
 /** @returns names of the containers that were stopped; their data stay */
-export async function stopContainers(stack: Stack, run: StackRun): Promise<readonly string[]> {
+export async function stopContainers(stack: Stack, run: RunContext): Promise<readonly string[]> {
   const client = clientOf(stack, run);
   const names = (await client.containers()).filter(({ State }) => State === "running").map(({ Name }) => Name);
   if (names.length > 0) await must(client, "stop");
@@ -53,7 +53,7 @@ export async function findDataVolume(
 }
 
 /** Removes the containers and the volume of the data; the volumes of Vault and of the keys stay. */
-export async function removeData(stack: Stack, run: StackRun): Promise<void> {
+export async function removeData(stack: Stack, run: RunContext): Promise<void> {
   const client = clientOf(stack, run);
   const volume = await dataVolume(client);
   await must(client, "--profile", "tools", "down", "--remove-orphans");
@@ -62,7 +62,7 @@ export async function removeData(stack: Stack, run: StackRun): Promise<void> {
   await removeState(stack.stackDir);
 }
 
-function clientOf({ config, remembered }: Stack, run?: StackRun): ComposeClient {
+function clientOf({ config, remembered }: Stack, run?: RunContext): ComposeClient {
   return new ComposeClient(config, remembered, run?.signal);
 }
 
@@ -138,7 +138,7 @@ async function dataVolume(client: ComposeClient): Promise<string> {
 
 async function databaseSize({ config, database }: Stack): Promise<number | null> {
   if (config.externalServer === undefined) return null;
-  await using connection = connect({ ...config.externalServer, database });
+  await using connection = openConnection({ ...config.externalServer, database });
   const rows = connection.sql<
     { size: number }[]
   >`select pg_catalog.pg_database_size(current_database())::float8 as size`;

@@ -27,7 +27,7 @@ export async function readComposeSettings(config: Config, remembered: StackState
   const [port, ofVault] = [publishedPort(postgres, postgresPort), publishedPort(vault, vaultPort)];
   return {
     ...config,
-    foreignProblems: [],
+    externalServerProblems: [],
     localPort: port,
     externalServer: { host: "127.0.0.1", port, user: superuser, password, database: undefined, tls: "disable" },
     vault: {
