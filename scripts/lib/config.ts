@@ -1,11 +1,12 @@
 import { readFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
 import { parseDuration } from "./duration.ts";
+import { projectDir } from "./paths.ts";
 import { type Environment, environment } from "./runtime.ts";
+import { type TlsMode, tlsModes } from "./tls-mode.ts";
 
 /** Where PostgreSQL runs. */
 export type Mode = "embedded" | "compose" | "external";
@@ -19,9 +20,6 @@ export interface ExternalServer {
   readonly database: string | undefined;
   readonly tls: TlsMode;
 }
-
-/** libpq's `sslmode`, as far as the driver knows it. */
-export type TlsMode = "disable" | "allow" | "prefer" | "require" | "verify-full";
 
 /** Where secrets are kept. */
 export type SecretsKind = "file" | "vault";
@@ -88,9 +86,6 @@ export interface ConfigSources {
   readonly dotEnvFile?: string | null;
 }
 
-/** The folder of `package.json`: what the product reads is found from here. */
-export const packageDir: string = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
-
 const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "cqrs_vault", "public", "none"];
 /** Databases that every server has; none of them is an application's. */
 export const reservedDatabases: readonly string[] = ["postgres", "template0", "template1"];
@@ -134,10 +129,7 @@ const duration = v.pipe(
 const mode = v.picklist(["embedded", "compose", "external"], "must be embedded, compose or external");
 const applicationSecret = v.picklist(["database", "database-local"], "must be database or database-local");
 const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
-const tlsMode = v.picklist(
-  ["disable", "allow", "prefer", "require", "verify-full"],
-  "must be disable, allow, prefer, require or verify-full",
-);
+const tlsMode = v.picklist(tlsModes, "must be disable, allow, prefer, require or verify-full");
 const httpUrl = v.pipe(
   v.string(),
   v.check((text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ""), "must be a URL with http:// or https://"),
@@ -162,7 +154,7 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
   const foreign = new SettingsReader(flags, sources);
   const config = {
     mode: read.setting("CQRS_MODE", mode, "mode"),
-    stackDir: resolve(packageDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
+    stackDir: resolve(projectDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
     port: read.setting("POSTGRES_PORT", port, "port"),
     localPort: read.setting("CQRS_LOCAL_PORT", port),
     applicationSecret: read.setting("CQRS_SECRET", applicationSecret) ?? "database-local",
@@ -244,7 +236,7 @@ class SettingsReader {
   constructor(flags: ConfigFlags, sources: ConfigSources) {
     this.#flags = { ...flags };
     this.#environment = sources.environment ?? environment();
-    const { dotEnvFile = join(packageDir, ".env") } = sources;
+    const { dotEnvFile = join(projectDir, ".env") } = sources;
     this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
   }
 
@@ -265,7 +257,7 @@ class SettingsReader {
   /** @returns the absolute path of the file that a setting is read from, where it is */
   fileOf(variable: string): string | undefined {
     const file = this.#environment[`${variable}_FILE`] || this.#dotEnv[`${variable}_FILE`];
-    return file ? resolve(packageDir, file) : undefined;
+    return file ? resolve(projectDir, file) : undefined;
   }
 
   /** @returns the checked value of a setting that was found elsewhere */
@@ -294,7 +286,7 @@ class SettingsReader {
 
   #readFile(variable: string, file: string): string | undefined {
     try {
-      const content = readFileSync(resolve(packageDir, file), "utf8").replace(/\r?\n$/, "");
+      const content = readFileSync(resolve(projectDir, file), "utf8").replace(/\r?\n$/, "");
       if (content !== "") return content;
       this.problems.push(`${variable} names the empty file ${file}`);
     } catch (error) {

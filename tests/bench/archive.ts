@@ -9,7 +9,7 @@ import { spawnSync } from "node:child_process";
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { alternate, type Measured, median, type Variant } from "../support/benchmark.ts";
 import { locateDeno } from "../support/deno.ts";
@@ -126,7 +126,7 @@ function theirs(
 }
 
 function script(runtime: string, name: string): string[] {
-  return [...(runtimes[runtime] ?? []), join(packageDir, `scripts/${name}.ts`)];
+  return [...(runtimes[runtime] ?? []), join(assetsDir, `scripts/${name}.ts`)];
 }
 
 function run(command: readonly string[], stack: TestStack, target: ConnectionTarget): ProcessCost {

@@ -7,8 +7,8 @@ import { spawn } from "node:child_process";
 import { accessSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
 import { stopStack } from "../../scripts/lib/operations/destroy.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { type ConnectionTarget, connectionUrl, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { alternate, type Variant } from "../support/benchmark.ts";
 import { reportTimes } from "../support/benchmark-process.ts";
@@ -58,7 +58,7 @@ function hasProgram(name: string): boolean {
 async function reactionMs(stack: TestStack, target: ConnectionTarget, command: readonly string[]): Promise<number> {
   await stopStack(await openTestStack(stack.stackDir), silentRun);
   const [program, ...args] = command;
-  const waiter = spawn(program as string, args, { cwd: packageDir, stdio: "ignore" });
+  const waiter = spawn(program as string, args, { cwd: assetsDir, stdio: "ignore" });
   const ended = new Promise<number>((resolve) => waiter.once("exit", () => resolve(performance.now())));
   await randomPause();
   const [usableAt] = await Promise.all([firstLogin(target), bootstrapTestStack(stack.stackDir)]);

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { mustRun, run } from "../support/compose.ts";
 import { cacheFolder } from "./engine.ts";
 
@@ -41,6 +41,6 @@ async function buildStandIns(): Promise<void> {
   const vault = process.env["CQRS_TEST_VAULT"] || join(cacheFolder(), "vault-1.21.1/vault");
   if (!existsSync(vault))
     throw new Error(`There is no Vault at ${vault}: bash tests/support/build-vault.sh builds one`);
-  const words = [join(packageDir, "tests/compose/stand-ins/build.sh"), packageDir, vault, process.execPath];
+  const words = [join(assetsDir, "tests/compose/stand-ins/build.sh"), assetsDir, vault, process.execPath];
   mustRun("build.sh", await run("bash", words));
 }

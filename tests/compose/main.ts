@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { glob, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { withEngine } from "./engine.ts";
 import { chooseImages } from "./images.ts";
 
@@ -24,8 +24,7 @@ async function main(words: readonly string[]): Promise<void> {
     process.env[`${name.toUpperCase()}_IMAGE`] = image;
   }
   if (isSoak) process.env["CQRS_TEST_ROUNDS"] = soakRounds;
-  const files =
-    chosen.length > 0 ? chosen : await Array.fromAsync(glob("tests/compose/*.test.ts", { cwd: packageDir }));
+  const files = chosen.length > 0 ? chosen : await Array.fromAsync(glob("tests/compose/*.test.ts", { cwd: assetsDir }));
   await runTests(files.toSorted(), engine.folder);
 }
 
@@ -58,7 +57,7 @@ async function runFile(file: string, reportFile: string): Promise<Count> {
   const report = ["--reporter=junit", `--reporter-outfile=${reportFile}`];
   const words = ["test", "--timeout", "600000", ...report, `./${file}`];
   const child = spawn(process.execPath, words, {
-    cwd: packageDir,
+    cwd: assetsDir,
     env: process.env,
     stdio: ["ignore", "pipe", "pipe"],
   });

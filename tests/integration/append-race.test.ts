@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import {
   type Connection,
   type ConnectionTarget,
@@ -40,7 +40,7 @@ test(`append_events() accepts ${streamCount} of ${clientCount} clients' appends 
 
 test("the race is one: a function that reads the version without a lock is caught", async () => {
   // The function of the document that this project began with, in a schema of its own.
-  const seed = await readFile(join(packageDir, "tests/support/fixtures/seed.sql"), "utf8");
+  const seed = await readFile(join(assetsDir, "tests/support/fixtures/seed.sql"), "utf8");
   await using maker = openConnection(database.administrator, { searchPath: "seed, public" });
   await maker.sql.unsafe(seed.replaceAll("event_store", "seed"));
   await using clients = await openClients(database.administrator, clientCount, "seed, public");

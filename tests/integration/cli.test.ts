@@ -5,14 +5,14 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import manifest from "../../package.json" with { type: "json" };
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { lockStack } from "../../scripts/lib/stack/lock.ts";
 import { copyProject } from "../support/project-copy.ts";
 import { type ScriptRun, startProgram, startScript } from "../support/run-script.ts";
 
 const escapeSequence = "\u001b[";
 const fixtures = "tests/support/fixtures";
-const scripts = (await readdir(join(packageDir, "scripts"))).filter((name) => name.endsWith(".ts"));
+const scripts = (await readdir(join(assetsDir, "scripts"))).filter((name) => name.endsWith(".ts"));
 
 /** A stack that nothing was ever put in. */
 let stackDir: string;

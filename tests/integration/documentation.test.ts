@@ -3,10 +3,10 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import manifest from "../../package.json" with { type: "json" };
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { denoPermissions } from "../support/runtime.ts";
 
-const readme = await readFile(join(packageDir, "README.md"), "utf8");
+const readme = await readFile(join(assetsDir, "README.md"), "utf8");
 const blocks = [...readme.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = ""]) => block.trimEnd().split("\n"));
 
 test("the README opens with two commands for Node.js and two for Bun, with the Bun of package.json", () => {
@@ -21,8 +21,8 @@ test("the README names the permissions that the tests give to Deno", () => {
 });
 
 test("each script has a command in package.json, a place in main.ts, and a line in the README", async () => {
-  const main = await readFile(join(packageDir, "scripts/main.ts"), "utf8");
-  const files = (await readdir(join(packageDir, "scripts"))).filter(
+  const main = await readFile(join(assetsDir, "scripts/main.ts"), "utf8");
+  const files = (await readdir(join(assetsDir, "scripts"))).filter(
     (name) => name.endsWith(".ts") && name !== "main.ts",
   );
   for (const name of files.map((file) => file.replace(/\.ts$/, ""))) {
@@ -34,8 +34,8 @@ test("each script has a command in package.json, a place in main.ts, and a line 
 });
 
 test("each variable that is read stands in the README and in .env.example", async () => {
-  const config = await readFile(join(packageDir, "scripts/lib/config.ts"), "utf8");
-  const example = await readFile(join(packageDir, ".env.example"), "utf8");
+  const config = await readFile(join(assetsDir, "scripts/lib/config.ts"), "utf8");
+  const example = await readFile(join(assetsDir, ".env.example"), "utf8");
   const variables = [...config.matchAll(/\.setting\("([A-Z_]+)"/g)].map(([, name = ""]) => name);
   assert.ok(variables.length > 10);
   for (const variable of variables) {

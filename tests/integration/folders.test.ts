@@ -4,7 +4,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { runtimeName } from "../support/runtime.ts";
 import { makeTestStack } from "../support/stack.ts";
@@ -48,7 +48,7 @@ test("a folder that can't be made is named", async () => {
 });
 
 test("a permission that Deno was not given is named", { skip: runtimeName === "bun" && "Bun asks for none" }, () => {
-  const words = ["run", "-q", "--allow-read", "--allow-env", join(packageDir, "scripts/bootstrap.ts")];
+  const words = ["run", "-q", "--allow-read", "--allow-env", join(assetsDir, "scripts/bootstrap.ts")];
   const run = spawnSync(process.execPath, words, { encoding: "utf8" });
   assert.equal(run.status, 9, run.stderr);
   assert.match(run.stderr, /Deno does not permit what this script needs\n {2}why: Requires /);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { withDatabase } from "../support/database.ts";
 
 const run = promisify(execFile);
@@ -29,7 +29,7 @@ test("a client of the JVM that uses pgjdbc alone appends, reads the log, and han
     const { host, port, user, password } = database.application;
     const url = `jdbc:postgresql://${host}:${port}/${database.name}`;
     const env = { ...process.env, JDBC_URL: url, PGUSER: String(user), PGPASSWORD: password };
-    const file = join(packageDir, "tests/support/jdbc/PlainClient.java");
+    const file = join(assetsDir, "tests/support/jdbc/PlainClient.java");
     const { stdout } = await run("java", ["-cp", join(dir, "*"), file], { env });
     const [appended, conflict, usable, after, log, refusal] = stdout.trimEnd().split("\n");
     assert.equal(appended, "appended 8");

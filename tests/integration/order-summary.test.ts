@@ -4,13 +4,13 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
-import { packageDir } from "../../scripts/lib/config.ts";
 import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
 import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
 import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { withDatabase } from "../support/database.ts";
@@ -77,7 +77,7 @@ test("seed fills a database once, and list, run, rebuild and replay work for it 
   assert.match(refused.stderr, /Version 1 of the projection order_summary serves already[\s\S]*Set its version to 2/);
 
   const module = join(stack.stackDir, "mine.ts");
-  const example = pathToFileURL(join(packageDir, "scripts/lib/demo/order-summary.ts")).href;
+  const example = pathToFileURL(join(assetsDir, "scripts/lib/demo/order-summary.ts")).href;
   await writeFile(
     module,
     `import { orderSummary } from "${example}";\nexport const mine = { ...orderSummary, version: 2 };\n`,

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { openPlainPool } from "../support/plain-client.ts";
@@ -15,13 +15,13 @@ import { runtimeCommand } from "../support/runtime.ts";
 import { withCluster } from "../support/stack.ts";
 
 const run = promisify(execFile);
-const readme = await readFile(join(packageDir, "README.md"), "utf8");
+const readme = await readFile(join(assetsDir, "README.md"), "utf8");
 let database: TestDatabase;
 let dir: string;
 before(async () => {
   database = await withDatabase();
   // In the project: elsewhere, Deno finds no dependencies.
-  dir = await mkdtemp(join(packageDir, "tests/.readme-"));
+  dir = await mkdtemp(join(assetsDir, "tests/.readme-"));
 });
 after(async () => {
   await rm(dir, { recursive: true, force: true });
@@ -96,14 +96,14 @@ async function writeExample(title: string): Promise<string> {
     .slice(1)
     .map((rest) => rest.split("\n## ")[0] ?? "");
   const file = join(dir, `${title.replaceAll(/\W/g, "")}.mts`);
-  const index = join(packageDir, "scripts/lib/index.ts");
+  const index = join(assetsDir, "scripts/lib/index.ts");
   await writeFile(file, blocks("ts", section).join("\n").replace('"cqrs-postgres"', JSON.stringify(index)));
   return file;
 }
 
 async function checkTypes(): Promise<void> {
-  const compilerOptions = { typeRoots: [join(packageDir, "node_modules")] };
-  const project = { extends: join(packageDir, "tsconfig.json"), compilerOptions, include: ["./*.mts"] };
+  const compilerOptions = { typeRoots: [join(assetsDir, "node_modules")] };
+  const project = { extends: join(assetsDir, "tsconfig.json"), compilerOptions, include: ["./*.mts"] };
   await writeFile(join(dir, "tsconfig.json"), JSON.stringify(project));
   const [program = "", ...args] = runtimeCommand("node_modules/typescript/bin/tsc");
   await run(program, [...args, "-p", dir]);

@@ -7,7 +7,7 @@ import process from "node:process";
 import { test } from "node:test";
 import type { BackupResult } from "../../scripts/lib/backup/create.ts";
 import type { RestoreResult } from "../../scripts/lib/backup/restore.ts";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { append, placed } from "../support/append.ts";
 import { withArchives } from "../support/archive.ts";
@@ -22,7 +22,7 @@ test("restore brings back a database that is equal in every row, sequence and ob
   await using project = await copyProject();
   await using stack = await makeTestStack();
   const migration = join(project.dir, "sql/migrations/9000-awkward.sql");
-  await copyFile(join(packageDir, "tests/support/fixtures/awkward.sql"), migration);
+  await copyFile(join(assetsDir, "tests/support/fixtures/awkward.sql"), migration);
   const run = <Data>(words: readonly string[]) => runInProject<Data>(project.dir, stack, words);
   await run(["bootstrap"]);
   await fillWithEvents(stack);

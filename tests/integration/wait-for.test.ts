@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { connectionUrl } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { locateDeno } from "../support/deno.ts";
@@ -190,7 +190,7 @@ describe("wait-for fails at once", () => {
 test("wait-for needs of Deno the network of its targets and the environment, no more", async () => {
   await using http = await openServer(answersHttp(200));
   const permissions = ["--allow-env", "--allow-net=127.0.0.1"];
-  const script = join(packageDir, "scripts/wait-for.ts");
+  const script = join(assetsDir, "scripts/wait-for.ts");
   const targets = [url, `http://127.0.0.1:${http.port}`, `vault://127.0.0.1:${http.port}`];
   const start = (...words: string[]) => promisify(execFile)(locateDeno(), ["run", "-q", ...words]);
   const { stdout } = await start(...permissions, script, ...targets);

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { type Measured, median } from "./benchmark.ts";
 
 /**
@@ -13,7 +13,7 @@ export async function timeProcess(command: readonly string[], env: Readonly<Reco
   const [program, ...args] = command;
   const startedAt = performance.now();
   const child = spawn(program as string, args, {
-    cwd: packageDir,
+    cwd: assetsDir,
     env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
     stdio: "ignore",
   });

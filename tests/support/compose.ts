@@ -4,7 +4,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { type Connection, type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { unusedPort } from "./port.ts";
 import { copyProject } from "./project-copy.ts";
@@ -99,7 +99,7 @@ export function run(
   words: readonly string[],
   options: { readonly cwd?: string; readonly env?: Readonly<Record<string, string>> } = {},
 ): Promise<CommandRun> {
-  const { cwd = packageDir, env = inherited() } = options;
+  const { cwd = assetsDir, env = inherited() } = options;
   return new Promise((resolve) => {
     execFile(program, words, { cwd, env, maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
       resolve({ exitCode: typeof error?.code === "number" ? error.code : error === null ? 0 : 1, stdout, stderr });

@@ -1,7 +1,7 @@
 import { cp, mkdir, mkdtemp, realpath, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 
 /** A copy of what the product consists of, removed when it is disposed of. */
 export interface ProjectCopy extends AsyncDisposable {
@@ -29,10 +29,10 @@ const product = [
  */
 export async function copyProject(options: { readonly packages?: readonly string[] } = {}): Promise<ProjectCopy> {
   const dir = await realpath(await mkdtemp(join(tmpdir(), "cqrs-project-")));
-  for (const name of product) await cp(join(packageDir, name), join(dir, name), { recursive: true });
+  for (const name of product) await cp(join(assetsDir, name), join(dir, name), { recursive: true });
   for (const name of options.packages?.map((name) => join("node_modules", name)) ?? ["node_modules"]) {
     await mkdir(dirname(join(dir, name)), { recursive: true });
-    await symlink(join(packageDir, name), join(dir, name));
+    await symlink(join(assetsDir, name), join(dir, name));
   }
   return { dir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
 }

@@ -8,7 +8,7 @@ import { chmod, glob, mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { destroyTestStack, withCluster } from "./stack.ts";
 import { type FileResult, runTestFile, type TestFile, testRuntimes } from "./test-file.ts";
 
@@ -46,7 +46,7 @@ async function runSuites(words: readonly string[]): Promise<void> {
 async function findTests(): Promise<string[]> {
   const files: string[] = [];
   for (const suite of suites) {
-    for await (const file of glob(`${suite}/**/*.test.ts`, { cwd: packageDir })) files.push(file);
+    for await (const file of glob(`${suite}/**/*.test.ts`, { cwd: assetsDir })) files.push(file);
   }
   return files.toSorted();
 }

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 
 /** The runtime that these tests run on; scripts are started with the same one. */
 export const runtimeName: "bun" | "deno" = "Bun" in globalThis ? "bun" : "deno";
@@ -20,7 +20,7 @@ export const denoPermissions: readonly string[] = [
  * @returns the words that run a file of TypeScript on this runtime
  */
 export function runtimeCommand(file: string): string[] {
-  const path = resolve(packageDir, file);
+  const path = resolve(assetsDir, file);
   return runtimeName === "bun" ? [process.execPath, path] : [process.execPath, "run", "-q", ...denoPermissions, path];
 }
 

@@ -3,7 +3,7 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { vaultSkip } from "./vault.ts";
 
 /** What a program left. */
@@ -25,8 +25,8 @@ export const springSkip: string | false = findReason();
 /** Builds the application beside this file; Maven fetches what it needs into its own cache. */
 export async function buildSpringApplication(): Promise<SpringApplication> {
   const folder = await mkdtemp(join(tmpdir(), "cqrs-spring-"));
-  await cp(join(packageDir, "tests/support/spring"), folder, { recursive: true });
-  const configuration = `-Dcqrs.configuration=${join(packageDir, "infrastructure/spring")}`;
+  await cp(join(assetsDir, "tests/support/spring"), folder, { recursive: true });
+  const configuration = `-Dcqrs.configuration=${join(assetsDir, "infrastructure/spring")}`;
   const built = await runProgram("mvn", ["-q", "-B", configuration, "package"], folder, {});
   if (built.exitCode !== 0) throw new Error(`Maven exited with ${built.exitCode}\n${built.output}`);
   return {

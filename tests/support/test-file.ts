@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { chmod, glob, mkdtemp, open, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { locateDeno } from "./deno.ts";
 import { denoPermissions } from "./runtime.ts";
@@ -78,7 +78,7 @@ async function runProcess(
   // Into a file: a server that outlives its test would keep a pipe open.
   await using output = await open(outputFile, "a");
   const stdio = ["ignore", output.fd, output.fd] as const;
-  const child = spawn(program, args, { cwd: packageDir, env, detached: true, stdio: [...stdio] });
+  const child = spawn(program, args, { cwd: assetsDir, env, detached: true, stdio: [...stdio] });
   const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();
   const end = (problem: string) => {
     if (child.pid !== undefined) killGroup(child.pid);

@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
-import { type Config, type ConfigFlags, loadConfig, packageDir } from "../../scripts/lib/config.ts";
+import { type Config, type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 
 /** Nothing but what is given: no environment, no `.env`. */
 function load(environment: Readonly<Record<string, string>>, flags: ConfigFlags = {}): Config {
-  return loadConfig(flags, { environment, dotEnvFile: join(packageDir, "absent.env") });
+  return loadConfig(flags, { environment, dotEnvFile: join(assetsDir, "absent.env") });
 }
 
 function problemsOf(environment: Readonly<Record<string, string>>, flags: ConfigFlags = {}): string[] {
@@ -23,7 +24,7 @@ function problemsOf(environment: Readonly<Record<string, string>>, flags: Config
 test("loadConfig() has a default for all that needs one", () => {
   assert.deepEqual(load({}), {
     mode: undefined,
-    stackDir: `${packageDir}/infrastructure`,
+    stackDir: `${assetsDir}/infrastructure`,
     port: undefined,
     localPort: undefined,
     applicationSecret: "database-local",
@@ -78,7 +79,7 @@ test("loadConfig() takes an empty variable for an absent one", () => {
 });
 
 test("loadConfig() finds a relative stack directory from the project", () => {
-  assert.equal(load({ CQRS_STACK_DIR: "elsewhere" }).stackDir, `${packageDir}/elsewhere`);
+  assert.equal(load({ CQRS_STACK_DIR: "elsewhere" }).stackDir, `${assetsDir}/elsewhere`);
 });
 
 const wrong: readonly (readonly [variable: string, value: string, problem: string])[] = [

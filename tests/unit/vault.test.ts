@@ -3,7 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { inspect } from "node:util";
-import { packageDir } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { renderSecret } from "../../scripts/lib/secrets/render.ts";
 import { toVaultFailure, VaultFailure } from "../../scripts/lib/secrets/vault/failure.ts";
 import { waitLimitMs, withRetries } from "../../scripts/lib/secrets/vault/retry.ts";
@@ -73,7 +73,7 @@ test("no path leaves the API: the library would send ../ as it stands", async ()
 });
 
 test("one module alone names hashi-vault-js", async () => {
-  const folder = join(packageDir, "scripts");
+  const folder = join(assetsDir, "scripts");
   const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(".ts"));
   const users: string[] = [];
   for (const name of names) {

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { packageDir } from "../config.ts";
 import type { RecordedEvent } from "../event-store/event.ts";
 import type { ProjectionDefinition } from "../event-store/projection/definition.ts";
+import { assetsDir } from "../paths.ts";
 import type { Sql } from "../postgres/connect.ts";
 import type { OrderEvent } from "./orders.ts";
 
@@ -14,7 +14,7 @@ export const orderSummary: ProjectionDefinition<OrderEvent> = {
   relations: {
     names: ["order_summary", "order_day"],
     create: async (tx) =>
-      tx.unsafe(await readFile(join(packageDir, "sql/projections/order_summary.sql"), "utf8")).simple(),
+      tx.unsafe(await readFile(join(assetsDir, "sql/projections/order_summary.sql"), "utf8")).simple(),
   },
   handle: summarize,
   refresh: (tx) => tx`refresh materialized view concurrently order_day`,

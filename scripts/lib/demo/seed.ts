@@ -1,8 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { packageDir } from "../config.ts";
 import type { EventStore } from "../event-store/store.ts";
+import { assetsDir } from "../paths.ts";
 
 /** What there is of demo data. */
 export interface SeedResult {
@@ -25,7 +25,7 @@ interface SeedRow {
  * @throws {ScriptError} `SEED_CONFLICT` (exit 8) when a demo aggregate has other events; nothing was appended then
  */
 export async function seedDemo(store: EventStore): Promise<SeedResult> {
-  const dir = join(packageDir, "sql/seed");
+  const dir = join(assetsDir, "sql/seed");
   const files = (await readdir(dir)).filter((name) => name.endsWith(".sql")).toSorted();
   const texts = await Promise.all(files.map((name) => readFile(join(dir, name), "utf8")));
   const rows = await store.sql.begin(async (tx) => {

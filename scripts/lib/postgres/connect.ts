@@ -1,5 +1,5 @@
 import postgres from "postgres";
-import type { TlsMode } from "../config.ts";
+import type { TlsMode } from "../tls-mode.ts";
 import { ChangingLogin, type Credentials } from "./changing-login.ts";
 
 /** A pool of connections; int8 columns are read as `bigint`. */

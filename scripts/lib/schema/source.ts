@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { packageDir } from "../config.ts";
+import { assetsDir } from "../paths.ts";
 
 /** What a file is: applied once, applied again when it changed, or applied once where it was asked for. */
 export type SchemaFileKind = "migration" | "routine" | "optional";
@@ -22,7 +22,7 @@ export interface SchemaFile {
 }
 
 /** The folder of the product's own schema. */
-export const schemaDir: string = join(packageDir, "sql");
+export const schemaDir: string = join(assetsDir, "sql");
 
 /**
  * Reads the files that make the schema, in the order in which they are applied: the migrations by number, then the

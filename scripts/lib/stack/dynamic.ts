@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { packageDir } from "../config.ts";
+import { assetsDir } from "../paths.ts";
 import { openConnection } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/failure.ts";
 import { ensureIssuer, issuer, sweepLogins } from "../postgres/logins/issuer.ts";
@@ -23,7 +23,7 @@ export interface DynamicLogins {
   readonly policy: string;
 }
 
-const folder = join(packageDir, "infrastructure/vault/dynamic");
+const folder = join(assetsDir, "infrastructure/vault/dynamic");
 const policy = "cqrs-dynamic";
 
 /** Does {@link configureDynamicLogins} as whoever may change how the Vault of the stack is set up. */

@@ -5,7 +5,7 @@ import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { packageDir } from "../config.ts";
+import { assetsDir } from "../paths.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
 import { describeProcess, isAlive } from "../postgres/server/postmaster.ts";
 import { environment } from "../runtime.ts";
@@ -29,7 +29,7 @@ export interface RunningVault {
   readonly rootToken: string | undefined;
 }
 
-const template = join(packageDir, "infrastructure/vault/server.hcl");
+const template = join(assetsDir, "infrastructure/vault/server.hcl");
 const pollIntervalMs = 50;
 const logLines = 12;
 

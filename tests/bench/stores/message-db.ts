@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { packageDir } from "../../../scripts/lib/config.ts";
+import { assetsDir } from "../../../scripts/lib/paths.ts";
 import { openConnection, type Sql } from "../../../scripts/lib/postgres/connect.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent, Stream } from "../events.ts";
@@ -72,7 +72,7 @@ const installFiles = [
 ];
 
 async function installMessageDb(administrator: BenchDatabase["administrator"]): Promise<void> {
-  const folder = join(packageDir, "node_modules/@eventide/message-db/database");
+  const folder = join(assetsDir, "node_modules/@eventide/message-db/database");
   await using connection = openConnection(administrator, { searchPath: "message_store, public" });
   for (const file of installFiles) await connection.sql.unsafe(await readFile(join(folder, `${file}.sql`), "utf8"));
 }

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { packageDir } from "../../../scripts/lib/config.ts";
+import { assetsDir } from "../../../scripts/lib/paths.ts";
 import { openConnection } from "../../../scripts/lib/postgres/connect.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent } from "../events.ts";
@@ -9,7 +9,7 @@ import type { MeasuredStore } from "./store.ts";
 /** The function and indexes of the document that this project began with; it loses updates under concurrency. */
 export async function openSeed({ administrator }: BenchDatabase, maxConnections: number): Promise<MeasuredStore> {
   const connection = openConnection(administrator, { max: maxConnections, searchPath: "event_store, public" });
-  await connection.sql.unsafe(await readFile(join(packageDir, "tests/support/fixtures/seed.sql"), "utf8"));
+  await connection.sql.unsafe(await readFile(join(assetsDir, "tests/support/fixtures/seed.sql"), "utf8"));
   return {
     name: "the seed's function",
     async append(stream, events) {

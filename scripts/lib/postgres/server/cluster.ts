@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
-import { packageDir } from "../../config.ts";
+import { assetsDir } from "../../paths.ts";
 import { scramVerifier } from "../logins/scram.ts";
 import { quoteLiteral } from "../quote.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
@@ -15,7 +15,7 @@ import { type Binaries, majorVersion } from "./binaries.ts";
 export const superuser = "postgres";
 
 /** Where the settings come from: one file for this server and for the container. */
-const settingsFile = join(packageDir, "infrastructure/postgres/config/postgresql.conf");
+const settingsFile = join(assetsDir, "infrastructure/postgres/config/postgresql.conf");
 
 const removalAttempts = 200;
 const removalIntervalMs = 50;

@@ -1,7 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
-import { packageDir } from "../../config.ts";
+import { assetsDir } from "../../paths.ts";
 import { secretPaths } from "../application-secret.ts";
 import { splitSecretPath } from "../store.ts";
 import type { VaultClient } from "./client.ts";
@@ -10,7 +10,7 @@ import { VaultFailure } from "./failure.ts";
 /** An AppRole of ours; its policy has its name. */
 export type AppRoleName = keyof typeof appRoles;
 
-const policyDir = join(packageDir, "infrastructure/vault/policies");
+const policyDir = join(assetsDir, "infrastructure/vault/policies");
 const mount = splitSecretPath(secretPaths.application)[0] as string;
 const secretIdTtlSeconds = 30 * 24 * 3600;
 

@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import process from "node:process";
-import { type Config, packageDir } from "../../config.ts";
+import type { Config } from "../../config.ts";
+import { assetsDir } from "../../paths.ts";
 import { environment } from "../../runtime.ts";
 import type { StackState } from "../state.ts";
 import { explainEngineError } from "./failure.ts";
@@ -44,7 +45,7 @@ export class ComposeClient {
    * @throws {ScriptError} `DOCKER` (exit 9) where there is no docker to run
    */
   docker(...words: string[]): Promise<DockerRun> {
-    const options = { cwd: packageDir, env: this.#env, maxBuffer: 2 ** 26, signal: this.#signal };
+    const options = { cwd: assetsDir, env: this.#env, maxBuffer: 2 ** 26, signal: this.#signal };
     return new Promise((resolve, reject) => {
       execFile("docker", words, options, (error, stdout, stderr) => {
         const { code } = error ?? {};

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { StepResult } from "../../cli/reporter.ts";
-import { packageDir } from "../../config.ts";
+import { assetsDir } from "../../paths.ts";
 import { type ConnectionTarget, openConnection } from "../../postgres/connect.ts";
 import { checkLogin } from "../../postgres/logins/login.ts";
 import { openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
@@ -152,5 +152,5 @@ async function must(client: ComposeClient, ...words: string[]): Promise<void> {
 
 /** @returns folders that stay when the data goes */
 export function keptFolders(): string[] {
-  return [join(packageDir, "infrastructure/postgres/backups")].filter(existsSync);
+  return [join(assetsDir, "infrastructure/postgres/backups")].filter(existsSync);
 }
