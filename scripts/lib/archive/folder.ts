@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/p
 import { join, resolve } from "node:path";
 import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { syncFolder } from "./file.ts";
+import { syncFolder } from "../durable-file.ts";
 import { type Manifest, readManifest } from "./manifest.ts";
 import { type ArchiveSink, FolderSink } from "./sink.ts";
 

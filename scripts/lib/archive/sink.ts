@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { syncFolder, writeDurably } from "./file.ts";
+import { syncFolder, writeDurably } from "../durable-file.ts";
 
 /** Where the files of an archive go, in the order in which they are written; its manifest is the last. */
 export interface ArchiveSink {

@@ -5,7 +5,7 @@ import type { Readable } from "node:stream";
 import { createTarDecoder, createTarPacker, type ParsedTarEntry } from "modern-tar";
 import { explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { syncFolder } from "./file.ts";
+import { syncFolder } from "../durable-file.ts";
 import { corrupt, isStoredPath, manifestName } from "./manifest.ts";
 import { type ArchiveSink, FolderSink } from "./sink.ts";
 

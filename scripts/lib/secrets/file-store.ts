@@ -4,6 +4,7 @@ import { constants, link, lstat, mkdir, open, readdir, unlink } from "node:fs/pr
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { syncFolder, writeDurably } from "../durable-file.ts";
 import {
   ensureSecret,
   SecretConflict,
@@ -113,17 +114,6 @@ async function publish(folder: string, version: number, data: SecretData): Promi
   }
   await syncFolder(folder);
   return true;
-}
-
-async function writeDurably(file: string, content: string): Promise<void> {
-  await using handle = await open(file, "wx", 0o600);
-  await handle.writeFile(content);
-  await handle.sync();
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  await using handle = await open(folder, constants.O_RDONLY);
-  await handle.sync();
 }
 
 async function removeOldVersions(folder: string, last: number): Promise<void> {

@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { replaceDurably } from "../durable-file.ts";
 import { assetsDir } from "../paths.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
 import { describeProcess, isAlive } from "../postgres/server/postmaster.ts";
@@ -109,8 +110,7 @@ async function writeConfig(stackDir: string): Promise<string> {
   const text = (await readFile(template, "utf8")).replaceAll(/:\{([a-z_]+)\}/g, (_, name: keyof typeof values) =>
     JSON.stringify(values[name]).slice(1, -1),
   );
-  await writeFile(`${files.config}.tmp`, text, { mode: 0o600 });
-  await rename(`${files.config}.tmp`, files.config);
+  await replaceDurably(files.config, text);
   return `http://127.0.0.1:${port}`;
 }
 

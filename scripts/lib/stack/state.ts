@@ -1,9 +1,9 @@
-import { randomUUID } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { replaceDurably } from "../durable-file.ts";
 
 const stackState = v.object({
   mode: v.picklist(["embedded", "compose", "external"]),
@@ -41,13 +41,7 @@ export async function readState(stackDir: string): Promise<StackState | undefine
 /** Writes the state: whole, or not at all. */
 export async function writeState(stackDir: string, state: StackState): Promise<void> {
   await mkdir(stackDir, { recursive: true });
-  const temporary = `${stateFile(stackDir)}.${randomUUID()}.tmp`;
-  {
-    await using handle = await open(temporary, "wx", 0o644);
-    await handle.writeFile(`${JSON.stringify(state, undefined, 2)}\n`);
-    await handle.sync();
-  }
-  await rename(temporary, stateFile(stackDir));
+  await replaceDurably(stateFile(stackDir), `${JSON.stringify(state, undefined, 2)}\n`, 0o644);
 }
 
 /** Forgets the state. */

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { syncFolder } from "../../durable-file.ts";
 import { assetsDir } from "../../paths.ts";
 import { scramVerifier } from "../logins/scram.ts";
 import { quoteLiteral } from "../quote.ts";
@@ -212,11 +213,6 @@ async function runProgram(account: ServerAccount, program: string, args: readonl
   child.stdin.end(input);
   const [errors, , code] = await Promise.all([text(child.stderr), text(child.stdout), ended]);
   if (code !== 0) throw programFailed(program, account, code, errors);
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  await using handle = await open(folder);
-  await handle.sync();
 }
 
 function programFailed(program: string, account: ServerAccount, code: number | string, errors: string): ScriptError {

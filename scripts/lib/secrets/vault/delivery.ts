@@ -1,8 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { replaceDurably } from "../../durable-file.ts";
 import type { AppRoleCredentials, SendUnauthenticated } from "./authentication.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
@@ -186,13 +187,7 @@ export async function readSecret(path: string): Promise<string | undefined> {
 /** Writes a file that only its owner can read: whole, or not at all. */
 export async function writeSecret(path: string, text: string): Promise<void> {
   await mkdir(join(path, ".."), { recursive: true, mode: 0o700 });
-  const temporary = `${path}.${randomUUID()}.tmp`;
-  {
-    await using handle = await open(temporary, "wx", 0o600);
-    await handle.writeFile(`${text}\n`);
-    await handle.sync();
-  }
-  await rename(temporary, path);
+  await replaceDurably(path, `${text}\n`);
 }
 
 function nothingDelivered(folder: string, role: AppRoleName): ScriptError {

@@ -1,0 +1,39 @@
+import { randomUUID } from "node:crypto";
+import { open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+
+const ownerOnly = 0o600;
+
+/** Creates a file that is on the disk when this settles; fails with EEXIST if it exists. Readable by its owner only. */
+export async function writeDurably(
+  path: string,
+  content: Uint8Array | string,
+  mode: number = ownerOnly,
+): Promise<void> {
+  await using handle = await open(path, "wx", mode);
+  await handle.writeFile(content);
+  await handle.sync();
+}
+
+/** Creates or replaces a file: after a crash at any point it has the old content or the new one, never a part. */
+export async function replaceDurably(
+  path: string,
+  content: Uint8Array | string,
+  mode: number = ownerOnly,
+): Promise<void> {
+  const temporary = `${path}.${randomUUID()}.tmp`;
+  try {
+    await writeDurably(temporary, content, mode);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** Syncs the entries of a folder: after a power cut, a synced file may still lack its name. */
+export async function syncFolder(path: string): Promise<void> {
+  await using handle = await open(path, "r");
+  await handle.sync();
+}
