@@ -36,6 +36,11 @@ function originalVariables(): Map<string, string> | undefined {
   }
 }
 
+/** Names of the variables that programs started by this process inherit, those that Bun added included. */
+export function variableNames(): string[] {
+  return Object.keys(process.env);
+}
+
 function isBun(): boolean {
   return "Bun" in globalThis;
 }

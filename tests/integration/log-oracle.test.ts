@@ -3,7 +3,8 @@ import { randomUUID } from "node:crypto";
 import process from "node:process";
 import { test } from "node:test";
 import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
-import { findPostmaster, isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
+import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
+import { isAlive } from "../../scripts/lib/process.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
+import { isAlive } from "../../scripts/lib/process.ts";
 import { runtimeName } from "../support/runtime.ts";
 import { runTestFile } from "../support/test-file.ts";
 

@@ -6,7 +6,7 @@ import process from "node:process";
 import { test } from "node:test";
 import type { StackStatus } from "../../scripts/lib/operations/status.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
-import { isAlive } from "../../scripts/lib/postgres/server/postmaster.ts";
+import { isAlive } from "../../scripts/lib/process.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { findLocalVault, localVaultAddress } from "../../scripts/lib/stack/local-vault.ts";
 import { runScript } from "../support/run-script.ts";

@@ -4,7 +4,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { ConnectionTarget, Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/failure.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
-import { isAlive } from "../postgres/server/postmaster.ts";
+import { isAlive } from "../process.ts";
 
 /** The letters of "arch", so that the key is recognised in pg_locks. */
 const lockKey = 0x61_72_63_68;

@@ -8,7 +8,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { replaceDurably } from "../durable-file.ts";
 import { assetsDir } from "../paths.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
-import { describeProcess, isAlive } from "../postgres/server/postmaster.ts";
+import { describeProcess, isAlive } from "../process.ts";
 import { environment } from "../runtime.ts";
 import { noLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";

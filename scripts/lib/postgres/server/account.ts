@@ -1,8 +1,8 @@
-import { spawnSync } from "node:child_process";
 import { readFileSync, statSync } from "node:fs";
 import { chown } from "node:fs/promises";
 import process from "node:process";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { runProcessSync } from "../../process.ts";
 
 /** As whom the server runs: PostgreSQL refuses to be root. */
 export interface ServerAccount {
@@ -77,7 +77,11 @@ function inUserNamespace(account: PasswdEntry): ServerAccount {
 
 function canMapUser(account: PasswdEntry): boolean {
   const [program, ...args] = [...unshare(account), "true"];
-  return spawnSync(program as string, args, { stdio: "ignore", env: serverEnvironment }).status === 0;
+  try {
+    return runProcessSync(program as string, args, { env: serverEnvironment }).exitCode === 0;
+  } catch {
+    return false;
+  }
 }
 
 /** initdb looks its user up, so the mapped one has to be in /etc/passwd. */

@@ -1,4 +1,3 @@
-import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { access, chmod, cp, mkdir, readFile, rename, rm, symlink } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -6,6 +5,7 @@ import { dirname, join, relative } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { runProcessSync } from "../../process.ts";
 import type { Environment } from "../../runtime.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 
@@ -110,15 +110,15 @@ function cacheFolder({ XDG_CACHE_HOME }: Environment): string {
 
 function tryVersion(folder: string, account: ServerAccount): { version?: string; reason: string } {
   const [program, ...args] = account.command(join(folder, "native/bin/postgres"), ["--version"]);
-  const run = spawnSync(program as string, args, {
-    ...account.identity,
-    env: serverEnvironment,
-    cwd: "/",
-    encoding: "utf8",
-  });
-  const version = /^postgres \(PostgreSQL\) (\S+)/.exec(run.stdout ?? "")?.[1];
-  if (version?.startsWith(`${majorVersion}.`)) return { version, reason: "" };
-  return { reason: run.error?.message ?? (run.stderr || run.stdout || "no output").trim() };
+  try {
+    const options = { ...account.identity, env: serverEnvironment, cwd: "/" };
+    const { stdout, stderr } = runProcessSync(program as string, args, options);
+    const version = /^postgres \(PostgreSQL\) (\S+)/.exec(stdout)?.[1];
+    if (version?.startsWith(`${majorVersion}.`)) return { version, reason: "" };
+    return { reason: (stderr || stdout || "no output").trim() };
+  } catch (error) {
+    return { reason: (error as Error).message };
+  }
 }
 
 function unavailable(why: string): ScriptError {

@@ -1,12 +1,11 @@
-import { spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { syncFolder } from "../../durable-file.ts";
 import { assetsDir } from "../../paths.ts";
+import { runProcess, runProcessSync } from "../../process.ts";
 import { scramVerifier } from "../logins/scram.ts";
 import { quoteLiteral } from "../quote.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
@@ -107,8 +106,8 @@ async function removeFolder(folder: string): Promise<void> {
 /** An account that root steps down to has no way into a folder such as root's home. */
 function checkReachable(folder: string, account: ServerAccount): void {
   const [program, ...args] = account.command("test", ["-w", folder]);
-  const { status } = spawnSync(program as string, args, { ...account.identity, env: serverEnvironment, cwd: "/" });
-  if (status === 0) return;
+  const options = { ...account.identity, env: serverEnvironment, cwd: "/" };
+  if (runProcessSync(program as string, args, options).exitCode === 0) return;
   throw new ScriptError({
     code: "FOLDER_UNREACHABLE",
     exitCode: exitCodes.prerequisite,
@@ -204,15 +203,9 @@ export async function resetSuperuserPassword(
 
 async function runProgram(account: ServerAccount, program: string, args: readonly string[], input = ""): Promise<void> {
   const [file, ...words] = account.command(program, args);
-  const child = spawn(file as string, words, { ...account.identity, env: serverEnvironment, cwd: "/", stdio: "pipe" });
-  const ended = new Promise<number | string>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (code, signal) => resolve(code ?? signal ?? "unknown"));
-  });
-  child.stdin.on("error", () => {});
-  child.stdin.end(input);
-  const [errors, , code] = await Promise.all([text(child.stderr), text(child.stdout), ended]);
-  if (code !== 0) throw programFailed(program, account, code, errors);
+  const options = { ...account.identity, env: serverEnvironment, cwd: "/", input };
+  const { exitCode, signal, stderr } = await runProcess(file as string, words, options);
+  if (exitCode !== 0) throw programFailed(program, account, exitCode ?? signal ?? "unknown", stderr);
 }
 
 function programFailed(program: string, account: ServerAccount, code: number | string, errors: string): ScriptError {

@@ -5,13 +5,14 @@ import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { isAlive } from "../../process.ts";
 import { type ConnectionTarget, openConnection } from "../connect.ts";
 import { type ConnectionFailure, connectionFailure } from "../failure.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 import type { Binaries } from "./binaries.ts";
 import { readSystemIdentifier, resetSuperuserPassword, superuser, writeSettings } from "./cluster.ts";
 import { describeListener, isPortFree } from "./port.ts";
-import { findPostmaster, isAlive, type Postmaster } from "./postmaster.ts";
+import { findPostmaster, type Postmaster } from "./postmaster.ts";
 
 /** A cluster and what is needed to run it. */
 export interface EmbeddedServer {

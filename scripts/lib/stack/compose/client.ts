@@ -1,7 +1,7 @@
-import { execFile } from "node:child_process";
 import process from "node:process";
 import type { Config } from "../../config.ts";
 import { assetsDir } from "../../paths.ts";
+import { runProcess } from "../../process.ts";
 import { environment } from "../../runtime.ts";
 import type { StackState } from "../state.ts";
 import { explainEngineError } from "./failure.ts";
@@ -44,16 +44,16 @@ export class ComposeClient {
    *
    * @throws {ScriptError} `DOCKER` (exit 9) where there is no docker to run
    */
-  docker(...words: string[]): Promise<DockerRun> {
-    const options = { cwd: assetsDir, env: this.#env, maxBuffer: 2 ** 26, signal: this.#signal };
-    return new Promise((resolve, reject) => {
-      execFile("docker", words, options, (error, stdout, stderr) => {
-        const { code } = error ?? {};
-        if (this.#signal?.aborted) reject(this.#signal.reason);
-        else if (typeof code === "string") reject(explainEngineError({ exitCode: 1, stdout, stderr: code }));
-        else resolve({ exitCode: error === null ? 0 : (code ?? 1), stdout, stderr });
-      });
-    });
+  async docker(...words: string[]): Promise<DockerRun> {
+    const options = { cwd: assetsDir, env: this.#env, signal: this.#signal };
+    try {
+      const { exitCode = 1, stdout, stderr } = await runProcess("docker", words, options);
+      return { exitCode, stdout, stderr };
+    } catch (error) {
+      this.#signal?.throwIfAborted();
+      const { code } = error as NodeJS.ErrnoException;
+      throw code === undefined ? error : explainEngineError({ exitCode: 1, stdout: "", stderr: code });
+    }
   }
 
   /**

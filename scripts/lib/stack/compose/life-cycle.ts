@@ -1,11 +1,10 @@
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import type { StepResult } from "../../cli/reporter.ts";
 import { assetsDir } from "../../paths.ts";
 import { type ConnectionTarget, openConnection } from "../../postgres/connect.ts";
 import { checkLogin } from "../../postgres/logins/login.ts";
+import { runProcess } from "../../process.ts";
 import { openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer } from "./client.ts";
@@ -120,12 +119,10 @@ async function killedForMemory(client: ComposeClient): Promise<string> {
 async function portHolder(client: ComposeClient, port: number): Promise<string> {
   const { stdout } = await client.docker("ps", "--filter", `publish=${port}`, "--format", "{{.Names}}");
   if (stdout.trim() !== "") return `the container ${stdout.trim().split("\n").join(", ")}`;
-  const found = await promisify(execFile)("lsof", ["-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-Fpc"]).catch(
-    () => undefined,
-  );
+  const found = await runProcess("lsof", ["-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-Fpc"]).catch(() => undefined);
   const [pid, name] = [/^p(\d+)/m, /^c(.+)/m].map((pattern) => pattern.exec(found?.stdout ?? "")?.[1]);
   if (pid !== undefined) return `${name} (pid ${pid})`;
-  const sockets = await promisify(execFile)("ss", ["-Hltnp", `sport = :${port}`]).catch(() => undefined);
+  const sockets = await runProcess("ss", ["-Hltnp", `sport = :${port}`]).catch(() => undefined);
   const [, program, id] = /users:\(\("([^"]+)",pid=(\d+)/.exec(sockets?.stdout ?? "") ?? [];
   return program === undefined ? "another program" : `${program} (pid ${id})`;
 }

@@ -1,0 +1,114 @@
+import process from "node:process";
+import { x, xSync } from "tinyexec";
+import { variableNames } from "./runtime.ts";
+
+/** How to run a program. */
+export interface ProcessOptions {
+  readonly cwd?: string;
+  /** The whole environment of the program; this process's own by default. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly uid?: number;
+  readonly gid?: number;
+  /** Written to its stdin. */
+  readonly input?: string;
+  /** Kills the program. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How a program ended. */
+export interface ProcessResult {
+  /** Undefined if a signal ended it. */
+  readonly exitCode: number | undefined;
+  /** The signal that ended it. */
+  readonly signal: string | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * Runs a program and collects its output, whatever its exit code.
+ *
+ * @throws the system's error if it cannot be started (ENOENT, EACCES), or the reason of the signal
+ */
+export async function runProcess(
+  program: string,
+  args: readonly string[],
+  { input = "", signal, ...options }: ProcessOptions = {},
+): Promise<ProcessResult> {
+  signal?.throwIfAborted();
+  const running = x(program, args, { ...(signal === undefined ? {} : { signal }), ...settings(options), stdin: input });
+  // tinyexec decodes chunk by chunk, which would break a character that two chunks share.
+  running.process?.stdout?.setEncoding("utf8");
+  running.process?.stderr?.setEncoding("utf8");
+  // A program may end without reading its input.
+  running.process?.stdin?.on("error", () => {});
+  const { exitCode, stdout, stderr } = await running;
+  signal?.throwIfAborted();
+  return { exitCode, signal: running.signalCode, stdout, stderr };
+}
+
+/** Does what {@link runProcess} does, and blocks until the program has ended: for programs that take milliseconds. */
+export function runProcessSync(
+  program: string,
+  args: readonly string[],
+  options: Omit<ProcessOptions, "input" | "signal"> = {},
+): ProcessResult {
+  const { exitCode, signalCode, stdout, stderr } = xSync(program, args, settings(options));
+  return { exitCode, signal: signalCode, stdout, stderr };
+}
+
+function settings({ env, ...options }: Omit<ProcessOptions, "input" | "signal">) {
+  return { nodePath: false, nodeOptions: { ...options, ...(env === undefined ? {} : { env: onlyThese(env) }) } };
+}
+
+/** tinyexec adds our own environment, passwords included, to the one it is given; undefined takes a variable out again. */
+function onlyThese(env: NonNullable<ProcessOptions["env"]>): Record<string, string | undefined> {
+  return { ...Object.fromEntries(variableNames().map((name) => [name, undefined])), ...env };
+}
+
+/** What the system knows about a process. */
+export interface ProcessFacts {
+  readonly isZombie: boolean;
+  /** Its working folder: that of a server is its data directory, even after a move. Unknown on macOS. */
+  readonly folder: string;
+  readonly command: string;
+}
+
+/** Looks at a process. Asks programs rather than /proc, which Deno opens only to those with every permission. */
+export function describeProcess(pid: number): ProcessFacts {
+  const isLinux = process.platform === "linux";
+  const [program, ...args] = isLinux ? procReader : ["ps", "-ww", "-o", "stat=,command=", "-p"];
+  const lines = runProcessSync(program as string, [...args, `${pid}`]).stdout.split("\n");
+  if (isLinux) {
+    const [state = "", folder = "", ...words] = lines;
+    return { isZombie: state.startsWith("Z"), folder, command: words.join(" ").trim() };
+  }
+  const [, state = "", command = ""] = /^\s*(\S+)\s+(.*)$/.exec(lines[0] ?? "") ?? [];
+  return { isZombie: state.startsWith("Z"), folder: "", command };
+}
+
+/** Prints the state, the working folder, and the words of the command line, each on a line of its own. */
+const procReader = [
+  "sh",
+  "-c",
+  'sed -n "s/^State:[[:space:]]*//p" "/proc/$1/status"; readlink "/proc/$1/cwd" || echo; tr "\\0" "\\n" <"/proc/$1/cmdline"',
+  "sh",
+] as const;
+
+/**
+ * Checks whether a process is running, ours or not. A zombie is not: where nothing waits for orphans, as in many
+ * containers, a server stays in the process table after it has ended.
+ */
+export function isAlive(pid: number): boolean {
+  return hasProcess(pid) && !describeProcess(pid).isZombie;
+}
+
+/** Checks whether the process table has this pid, zombies included. */
+export function hasProcess(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
