@@ -81,7 +81,7 @@ describe("bootstrap --mode compose says clearly", () => {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(stack.port, "127.0.0.1", resolve));
     try {
-      await assertFails({}, 9, new RegExp(`Port ${stack.port} of 127.0.0.1 is taken by `));
+      await assertFails({}, 9, new RegExp(`Port ${stack.port} of 127.0.0.1 is in use by `));
     } finally {
       server.close();
     }
@@ -103,7 +103,7 @@ describe("bootstrap --mode compose says clearly", () => {
     ];
     mustRun("run", await run("docker", [...words, image, "60"], { env: stack.env }));
     try {
-      await assertFails({}, 9, new RegExp(`is taken by the container ${name}`));
+      await assertFails({}, 9, new RegExp(`is in use by the container ${name}`));
     } finally {
       await run("docker", ["rm", "--force", name], { env: stack.env });
     }

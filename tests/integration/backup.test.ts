@@ -50,7 +50,8 @@ test("of two backups or restores of a database at once, one is refused with the 
   for (const attempt of [() => archives.backUp(), () => archives.restore()]) {
     const error = await failure(attempt());
     assert.deepEqual([error.code, error.exitCode], ["LOCKED", 5]);
-    assert.match(error.why ?? "", new RegExp(`cqrs-postgres restore \\(pid ${process.pid}\\), session ${holder.pid}`));
+    const held = new RegExp(`session ${holder.pid} \\(cqrs-postgres restore \\(pid ${process.pid}\\)`);
+    assert.match(error.why ?? "", held);
   }
 });
 

@@ -100,7 +100,7 @@ test("a port that another program holds is named, and never exchanged for anothe
   try {
     const run = await runScript(["bootstrap"], stack);
     assert.equal(run.exitCode, 9, run.stderr);
-    assert.match(run.stderr, new RegExp(`Port ${port} of 127\\.0\\.0\\.1 is taken by another program`));
+    assert.match(run.stderr, new RegExp(`Port ${port} of 127\\.0\\.0\\.1 is in use by another program`));
     assert.match(run.stderr, /fix: .*bun run bootstrap --port/);
   } finally {
     intruder.close();

@@ -214,7 +214,7 @@ async function startWaiting(args: readonly string[]) {
     onWait: () => assert.fail("the lock of a new stack is free"),
   });
   const started = startScript(["bootstrap", ...args], { stackDir: dir });
-  await started.saw(`waiting for a test (pid ${process.pid}), which is at work on this stack`);
+  await started.saw(`waiting for a test (pid ${process.pid}), which is using this stack`);
   return {
     ...started,
     async [Symbol.asyncDispose]() {
@@ -268,7 +268,7 @@ test("a lock that is held longer than --timeout ends a script with 5, naming the
   await using waiting = await startWaiting(["--timeout", "100ms"]);
   const { exitCode, stdout, stderr } = await waiting.ended;
   assert.deepEqual([exitCode, stdout], [5, ""]);
-  assert.ok(stderr.includes(`error: a test (pid ${process.pid}) is at work on this stack\n`), stderr);
+  assert.ok(stderr.includes(`error: a test (pid ${process.pid}) is using this stack\n`), stderr);
 });
 
 test("an exception that nobody foresaw prints its stack and exits with 1", async () => {

@@ -6,7 +6,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { inspect } from "node:util";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
-import { explainConnectionError } from "../../scripts/lib/postgres/failure.ts";
+import { explainConnectionError } from "../../scripts/lib/postgres/explain.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { readFiles, watchProcesses } from "../support/leaks.ts";
 import { runScript } from "../support/run-script.ts";

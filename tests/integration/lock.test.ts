@@ -68,7 +68,7 @@ test("lockStack() gives up after its timeout and names the holder", async () => 
   await assert.rejects(lockStack(stackDir.path, options({ timeoutMs: 60 })), (error) => {
     assert.ok(error instanceof ScriptError);
     assert.deepEqual([error.code, error.exitCode], ["LOCKED", 5]);
-    assert.equal(error.message, `bootstrap (pid ${process.pid}) is at work on this stack`);
+    assert.equal(error.message, `bootstrap (pid ${process.pid}) is using this stack`);
     assert.equal(error.why, `The lock of ${stackDir.path} was not free for 60 ms.`);
     return true;
   });

@@ -112,7 +112,7 @@ vaultTest("a Vault that is away when the secret is to be written leaves all as i
   assert.deepEqual(await readLogin(stack), before);
   await assertSettled(stack);
   await using admin = openConnection(await stack.administrator());
-  const sessions = await admin.sql`select from pg_locks where locktype = 'advisory' and objid = ${0x74_61_74_65}`;
+  const sessions = await admin.sql`select from pg_locks where locktype = 'advisory' and classid = ${0x72_6f_74_61}`;
   assert.equal(sessions.length, 0, "the lock ended with the run");
 });
 

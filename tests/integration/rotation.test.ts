@@ -110,7 +110,7 @@ test("where there is no lock of a stack, PostgreSQL's own keeps a second rotatio
     await lockRotation(other.sql);
     const run = await runScript(["secrets", "rotate"], options);
     assert.equal(run.exitCode, 5, run.stderr);
-    assert.match(run.stderr, /Another rotation is at work/);
+    assert.match(run.stderr, /Another rotation is running/);
   }
   for (let round = 0; round < testRounds(2); round++) {
     const runs = await Promise.all([1, 2, 3].map(() => runScript(["secrets", "rotate", "--yes"], options)));

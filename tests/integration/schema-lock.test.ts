@@ -11,7 +11,7 @@ import { apply, type Files, failure, readLedger, tablesOf, withFiles } from "../
 import { withCluster } from "../support/stack.ts";
 
 /** The key that the runner locks, as the letters it is made of. */
-const lockKey = `x'${Buffer.from("schema").toString("hex")}'::bigint`;
+const lockKey = `x'${Buffer.from("sche").toString("hex")}'::int, hashtext('')`;
 const ordinary: Files = {
   "migrations/0001-first.sql": "create table public.first (id int);\n",
   "migrations/0002-second.sql": "alter table public.first add column name text;\n",

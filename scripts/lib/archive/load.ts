@@ -1,4 +1,5 @@
 import type { Sql } from "../postgres/connect.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readTables } from "./catalog.ts";
 import { copyIn } from "./copy.ts";
 import { type ArchivedTable, corrupt, type Manifest } from "./manifest.ts";
@@ -36,8 +37,7 @@ const pieceBytes = 256 * 1024;
  * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
  */
 export async function loadArchive(sql: Sql, source: ArchiveSource, options: LoadOptions): Promise<void> {
-  const loaded = await sql.begin(async (transaction) => {
-    const tx = transaction as unknown as Sql;
+  const loaded = await inTransaction(sql, async (tx) => {
     await tx.unsafe(`${copySettings}; set local maintenance_work_mem = '256MB'`).simple();
     const all = await readTables(tx);
     const tables = all.filter((table) => isSelected(table, options));

@@ -1,7 +1,7 @@
-import type { TransactionSql } from "postgres";
 import type { Sql } from "../postgres/connect.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../postgres/quote.ts";
+import { inSavepoint } from "../postgres/transaction.ts";
 import { type CatalogTable, qualified } from "./catalog.ts";
 
 interface SuspendedObject {
@@ -49,7 +49,7 @@ export async function suspendConstraints(tx: Sql, tables: readonly CatalogTable[
 /** A view may depend on a primary key; then the key stays. */
 async function drop(tx: Sql, part: SuspendedObject): Promise<boolean> {
   try {
-    await (tx as unknown as TransactionSql).savepoint((savepoint) => savepoint.unsafe(part.drop));
+    await inSavepoint(tx, async (savepoint) => savepoint.unsafe(part.drop));
     return true;
   } catch (error) {
     if (errorCode(error) === dependentObjects) return false;

@@ -1,5 +1,6 @@
 import manifestOfPackage from "../../../package.json" with { type: "json" };
 import type { Sql } from "../postgres/connect.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readSequences, readTables } from "./catalog.ts";
 import { copyOut } from "./copy.ts";
 import { type ArchivedTable, formatVersion, type Manifest, manifestName, serializeManifest } from "./manifest.ts";
@@ -49,8 +50,7 @@ interface Facts {
  */
 export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Manifest> {
   const startedAt = new Date().toISOString();
-  const content = await sql.begin("isolation level repeatable read read only", async (transaction) => {
-    const tx = transaction as unknown as Sql;
+  const snapshot = async (tx: Sql) => {
     await tx.unsafe(copySettings).simple();
     const facts = await readFacts(tx);
     const all = await readTables(tx);
@@ -59,7 +59,8 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     const tables = await writeTables(tx, all, schema.base, options);
     const sequences = await readSequences(tx);
     return { ...facts, ...schema, tables, sequences, ...(await readLogEnd(tx, options.safePosition)) };
-  });
+  };
+  const content = await inTransaction(sql, snapshot, "isolation level repeatable read read only");
   const { server, database, schema, fingerprint, base, tables, sequences, safeEvent, lastPosition } = content;
   const { sink, id, safePosition, seal } = options;
   const manifest: Manifest = {

@@ -1,4 +1,5 @@
 import type { Sql } from "../postgres/connect.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 
 /** Redacted events that are read and written at once: each may hold what is to stand there, up to some megabytes. */
 const pageLength = 20;
@@ -64,8 +65,7 @@ async function readPage(live: Sql, { streamId, version }: Place): Promise<Page |
 
 /** The last record of an event that was missing gets the number of this transaction, which opens the event to it. */
 async function redactPage(restored: Sql, events: string): Promise<number> {
-  return await restored.begin(async (transaction) => {
-    const tx = transaction as unknown as Sql;
+  return await inTransaction(restored, async (tx) => {
     await tx`
       create temporary table redacted on commit drop as
       select g.*

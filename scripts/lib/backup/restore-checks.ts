@@ -3,6 +3,7 @@ import type { Manifest } from "../archive/manifest.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 import { planSchema } from "../schema/ledger.ts";
 import { readSchema } from "../schema/source.ts";
 import { appliedFiles } from "./archived-schema.ts";
@@ -57,7 +58,7 @@ export async function checkTarget(sql: Sql, target: ConnectionTarget, mustBeEmpt
 async function countEvents(sql: Sql): Promise<number | null> {
   const [row] = await sql`select from pg_catalog.pg_class where oid = to_regclass('event_store.domain_event')`;
   if (row === undefined) return null;
-  return sql.begin(async (tx) => {
+  return inTransaction(sql, async (tx) => {
     await tx.unsafe(`set local role ${groupRoles.owner}`);
     const [count] = await tx<{ events: number }[]>`select count(*)::float8 as events from event_store.domain_event`;
     return count?.events ?? null;

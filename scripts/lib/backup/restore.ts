@@ -9,6 +9,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Connection, type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 import { applySchema } from "../schema/apply.ts";
 import type { CatalogFingerprint } from "../schema/fingerprint.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
@@ -215,7 +216,7 @@ async function restoreInto(
 
 async function withoutApplication(target: ConnectionTarget, run: RunContext): Promise<CatalogFingerprint> {
   await using connection = connectAsOwner(target, run);
-  await connection.sql.begin((tx) => dropApplication(tx as unknown as Sql));
+  await inTransaction(connection.sql, dropApplication);
   return await fingerprintOf(target, run);
 }
 

@@ -5,6 +5,7 @@ import { ensureDatabase } from "../postgres/database.ts";
 import { connectionFailure } from "../postgres/failure.ts";
 import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 import { applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { optionalName, type SchemaFile, schemaDir } from "../schema/source.ts";
@@ -79,7 +80,7 @@ async function makeApplication(target: ConnectionTarget, text: string, { signal 
     signal,
   });
   try {
-    await connection.sql.begin((tx) => tx.unsafe(text).simple());
+    await inTransaction(connection.sql, async (tx) => tx.unsafe(text).simple());
   } catch (error) {
     if (connectionFailure(error) !== undefined) throw error;
     throw new ScriptError({
@@ -99,7 +100,7 @@ export async function fingerprintOf(target: ConnectionTarget, { signal }: RunCon
     role: groupRoles.owner,
     signal,
   });
-  return await connection.sql.begin("read only", (tx) => readFingerprint(tx as unknown as Sql));
+  return await inTransaction(connection.sql, readFingerprint, "read only");
 }
 
 /**

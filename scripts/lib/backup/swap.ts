@@ -4,6 +4,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "../postgres/connect.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 
 /** PostgreSQL's limit for a name, in bytes. */
 const nameBytes = 63;
@@ -67,9 +68,9 @@ export async function swapDatabases(sql: Sql, other: Sql, options: SwapOptions):
   const controller = new AbortController();
   const ending = kept === undefined ? Promise.resolve() : endSessions(other, database, controller.signal);
   try {
-    await sql.begin(async (tx) => {
-      if (kept !== undefined) await rename(tx as unknown as Sql, database, kept);
-      await rename(tx as unknown as Sql, prepared, database);
+    await inTransaction(sql, async (tx) => {
+      if (kept !== undefined) await rename(tx, database, kept);
+      await rename(tx, prepared, database);
     });
   } catch (error) {
     throw errorCode(error) === objectInUse ? await sessionsRemain(other, database) : error;

@@ -3,6 +3,7 @@ import { stripVTControlCharacters } from "node:util";
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 import manifest from "../../../package.json" with { type: "json" };
 import { terminal } from "../runtime.ts";
+import { isExpected } from "../uncaught.ts";
 import type { Invocation, ScriptOutcome } from "./define-script.ts";
 import { explainFileError } from "./file-error.ts";
 import { checkArguments, didYouMean, sharedFlags, usageError } from "./flags.ts";
@@ -31,7 +32,7 @@ export async function runAsProcess(root: CommandDef): Promise<void> {
   const rawArgs = process.argv.slice(2);
   const output = createOutput(rawArgs);
   for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe);
-  process.on("uncaughtException", (error) => passOverLateWrite(error, output));
+  process.on("uncaughtException", (error) => endUncaught(error, output));
   using signals = catchSignals();
   try {
     const resolved = await resolveCommand(root, rawArgs);
@@ -45,15 +46,9 @@ export async function runAsProcess(root: CommandDef): Promise<void> {
   }
 }
 
-/**
- * postgres.js 3.4.9 puts small writes off, and throws where nobody can catch it when the server has closed the connection
- * meanwhile. The statement itself has failed, with CONNECTION_CLOSED, and that is what is reported. Anything else that
- * nobody caught ends the process, as it would without a listener, but with the exit code of a bug.
- */
-function passOverLateWrite(error: unknown, output: Output): void {
-  const stack = error instanceof TypeError ? (error.stack ?? "") : "";
-  if (/nextWrite.*postgres.src.connection\.js/.test(stack)) return;
-  process.exit(report(error, output));
+/** Ends the process with the exit code of a bug: it must not go on as if nothing had happened. */
+function endUncaught(error: unknown, output: Output): void {
+  if (!isExpected(error)) process.exit(report(error, output));
 }
 
 /** Whoever reads may stop early (`| head -1`); the work is done all the same. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { EventStore } from "../event-store/store.ts";
 import { assetsDir } from "../paths.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 
 /** What there is of demo data. */
 export interface SeedResult {
@@ -28,17 +29,17 @@ export async function seedDemo(store: EventStore): Promise<SeedResult> {
   const dir = join(assetsDir, "sql/seed");
   const files = (await readdir(dir)).filter((name) => name.endsWith(".sql")).toSorted();
   const texts = await Promise.all(files.map((name) => readFile(join(dir, name), "utf8")));
-  const rows = await store.sql.begin(async (tx) => {
+  const rows = await inTransaction(store.sql, async (tx) => {
     const all: SeedRow[] = [];
     for (const text of texts) all.push(...((await tx.unsafe(text)) as unknown as SeedRow[]));
     const refused = all.find(({ message }) => message !== null);
     if (refused !== undefined) throw seedConflict(refused.message ?? "");
-    return { all };
+    return all;
   });
   const isNew = (row: SeedRow) => row.deduplicated === false;
   const count = (row: SeedRow) => (row.last_version ?? 0) - (row.first_version ?? 0) + 1;
-  const appended = rows.all.filter(isNew).reduce((sum, row) => sum + count(row), 0);
-  return { streams: rows.all.length, appended };
+  const appended = rows.filter(isNew).reduce((sum, row) => sum + count(row), 0);
+  return { streams: rows.length, appended };
 }
 
 function seedConflict(why: string): ScriptError {

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { uuidv7 } from "uuidv7";
 import type { Sql } from "../postgres/connect.ts";
-import { connectionFailure, errorCode } from "../postgres/failure.ts";
+import { isConflict, isServerAway } from "../postgres/failure.ts";
 import { checkAggregate } from "./check-aggregate.ts";
-import { EventStoreError, explainError, InvalidInput, refusalError } from "./errors.ts";
+import { explainError, InvalidInput, refusalError } from "./errors.ts";
 import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
 import { toJson } from "./json.ts";
 import type { EventStore } from "./store.ts";
@@ -169,9 +169,7 @@ function readResult(row: AppendRow): AppendResult {
   };
 }
 
-/** Serialisation failures, deadlocks, lost connections, a server that restarts or is full: sent again, it may succeed. */
+/** A conflict, or a server that is restarting or full: sent again, the append may succeed. */
 function isTransient(error: unknown): boolean {
-  if (error instanceof EventStoreError) return false;
-  const failure = connectionFailure(error);
-  return ["40001", "40P01"].includes(errorCode(error)) || ["unreachable", "starting", "lost"].includes(failure ?? "");
+  return isConflict(error) || isServerAway(error);
 }

@@ -1,7 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
 import { type ConnectionTarget, connectionUrl, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/failure.ts";
+import { explainConnectionError } from "../postgres/explain.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { readPlan } from "../schema/apply.ts";
 import { findLogin } from "../stack/login-pair.ts";

@@ -1,20 +1,13 @@
 import { once } from "node:events";
 import { Socket } from "node:net";
-import { Duplex } from "node:stream";
+import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type DriverOptions, failingStream } from "./driver.ts";
 
 /** Who logs in. */
 export interface Credentials {
   readonly user: string;
   readonly password: string;
-}
-
-/** What the driver hands to its `socket` function: the options of its pool. */
-interface DriverOptions {
-  readonly host: readonly string[];
-  readonly port: readonly number[];
-  /** Parameters of the start-up message; a user among them comes before the pool's own. */
-  readonly connection: Record<string, unknown>;
 }
 
 /** Connections that log in with the same credentials, counted until each has been asked for its password. */
@@ -99,14 +92,6 @@ async function reach(socket: Socket, options: DriverOptions, timeoutMs: number):
 
 function timedOut(host: string, port: number, timeoutMs: number): Error {
   return Object.assign(new Error(`${host}:${port} did not answer for ${timeoutMs} ms`), { code: "ETIMEDOUT" });
-}
-
-/**
- * Lets the driver's first write fail. Were its `socket` function to reject, or the socket to close before that write,
- * the pool would never use this connection again (porsager/postgres 3.4.9; the last tests of rotation-client.test.ts).
- */
-function failingStream(error: Error): Duplex {
-  return new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done(error) });
 }
 
 /** A connection may be asked and closed: of both counts only the greater one says for sure how many are through. */

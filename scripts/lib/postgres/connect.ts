@@ -1,6 +1,8 @@
 import postgres from "postgres";
 import type { TlsMode } from "../tls-mode.ts";
+import { expectUncaught } from "../uncaught.ts";
 import { ChangingLogin, type Credentials } from "./changing-login.ts";
+import { isLateWrite } from "./driver.ts";
 
 /** A pool of connections; int8 columns are read as `bigint`. */
 export type Sql = postgres.Sql<{ bigint: bigint }>;
@@ -51,6 +53,7 @@ export interface Connection extends AsyncDisposable {
  * the environment of a shell shall not choose the server.
  */
 export function openConnection(target: ConnectionTarget, options: ConnectionOptions = {}): Connection {
+  expectUncaught(isLateWrite);
   const connectTimeoutSeconds = options.connectTimeoutSeconds ?? 10;
   const sql = postgres({
     host: target.host,

@@ -3,6 +3,7 @@ import { errorCode } from "./failure.ts";
 import { retryRace } from "./logins/retry-race.ts";
 import { type Administrator, explainPrivilegeError, groupRoles } from "./logins/roles.ts";
 import { quoteIdentifier } from "./quote.ts";
+import { inTransaction } from "./transaction.ts";
 
 /** The application's search path: what it creates without a schema goes to the first one. */
 export const searchPath = "command_model, read_model, event_store, public";
@@ -88,7 +89,7 @@ async function runAsOwner(
   row: DatabaseRow,
   repairs: readonly string[],
 ): Promise<void> {
-  await sql.begin(async (tx) => {
+  await inTransaction(sql, async (tx) => {
     const mustSwitch = !administrator.isSuperuser && row.owner === groupRoles.owner;
     if (mustSwitch) await tx.unsafe(`set local role ${groupRoles.owner}`);
     for (const repair of repairs) await tx.unsafe(repair);

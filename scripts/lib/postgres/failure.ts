@@ -1,10 +1,10 @@
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, maskedUrl } from "./connect.ts";
-import { errorCode } from "./error-code.ts";
+/** @returns the SQLSTATE or system error code that an error carries, or "" */
+export function errorCode(error: unknown): string {
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  return typeof code === "string" ? code : "";
+}
 
-export { errorCode };
-
-/** Why a connection could not be made; what to do depends on it. */
+/** Why a connection failed; what to do depends on it. */
 export type ConnectionFailure = "unreachable" | "starting" | "wrong-password" | "no-database" | "refused" | "lost";
 
 const failures: Readonly<Record<string, ConnectionFailure>> = {
@@ -29,58 +29,38 @@ const failures: Readonly<Record<string, ConnectionFailure>> = {
   "3D000": "no-database",
 };
 
-/** @returns what kind of failure an error of the driver is; undefined when it is not one of the connection */
+/** @returns how the connection failed; undefined if the error is not about the connection */
 export function connectionFailure(error: unknown): ConnectionFailure | undefined {
   return failures[errorCode(error)] ?? (isFatal(error) ? "refused" : undefined);
 }
 
-/** @returns whether the server is away and may come back; a pool that the caller has closed does not */
+/** Whether the server is away and may come back. A pool that was closed on purpose does not. */
 export function isServerAway(error: unknown): boolean {
   if (errorCode(error) === "CONNECTION_ENDED") return false;
   return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
 }
 
-const diskFull = "53100";
-
-/**
- * Makes an error for people of one that the driver threw while connecting, or that says that the server's disk is full.
- *
- * @returns the error to throw in its place: the same one when it has nothing to do with the connection
- */
-export function explainConnectionError(error: unknown, target: ConnectionTarget): unknown {
-  if (errorCode(error) === diskFull) return serverDiskFull(error as Error);
-  const failure = connectionFailure(error);
-  if (failure === undefined) return error;
-  const why = `${(error as Error).message} (${errorCode(error)})`;
-  if (failure === "wrong-password") {
-    return new ScriptError({
-      code: "AUTHENTICATION",
-      exitCode: exitCodes.authentication,
-      message: `PostgreSQL refuses the login ${maskedUrl(target)}`,
-      why,
-      fix: "bun run bootstrap sets the password again; for a server of your own check PGUSER and PGPASSWORD.",
-    });
-  }
-  return new ScriptError({
-    code: failure === "no-database" ? "NO_DATABASE" : "NOT_READY",
-    exitCode: exitCodes.notReady,
-    message: `Can't use ${maskedUrl(target)}`,
-    why,
-    fix: "bun run bootstrap",
-  });
+/** A race with other sessions: a serialisation failure, a deadlock, a lock timeout. Run again, it may succeed. */
+export function isConflict(error: unknown): boolean {
+  return ["40001", "40P01", "55P03"].includes(errorCode(error));
 }
 
-function serverDiskFull({ message }: Error): ScriptError {
-  return new ScriptError({
-    code: "SERVER_DISK_FULL",
-    exitCode: exitCodes.prerequisite,
-    message: "The disk of the PostgreSQL server is full",
-    why: message,
-    fix: "Free some space there, then run this again.",
-  });
+/** The server lacks resources (53) or somebody intervened (57): the statement is not to blame. */
+export function isServerTrouble(error: unknown): boolean {
+  return /^5[37]...$/.test(errorCode(error));
 }
 
-/** The server ended the session: it refused a start-up setting, such as a role that does not exist. */
+/** The program and the database do not fit together (42): a missing table, column or privilege. */
+export function isMisfit(error: unknown): boolean {
+  return /^42...$/.test(errorCode(error));
+}
+
+/** Whether the error was sent by the server, rather than raised on this side of the wire. */
+export function isFromServer(error: unknown): boolean {
+  return typeof (error as { severity?: unknown } | null | undefined)?.severity === "string";
+}
+
+/** The server ended the session, for example over a start-up setting such as a role that does not exist. */
 function isFatal(error: unknown): boolean {
-  return (error as { severity?: unknown } | null)?.severity === "FATAL";
+  return (error as { severity?: unknown } | null | undefined)?.severity === "FATAL";
 }

@@ -1,5 +1,6 @@
 import { type Connection, type ConnectionOptions, type ConnectionTarget, openConnection } from "./connect.ts";
-import { connectionFailure, explainConnectionError } from "./failure.ts";
+import { explainConnectionError } from "./explain.ts";
+import { connectionFailure } from "./failure.ts";
 
 /** Databases to be in while another one is made, renamed or dropped. */
 const maintenanceDatabases = ["postgres", "template1"];

@@ -1,7 +1,9 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/failure.ts";
+import { explainConnectionError } from "../postgres/explain.ts";
+import { isConflict, isFromServer, isServerTrouble } from "../postgres/failure.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 import { checkStatements } from "./check.ts";
 import { createLedger, type LedgerEntry, planSchema, readLedger, type SchemaPlan } from "./ledger.ts";
 import { lockSchema, type SchemaLockOptions } from "./lock.ts";
@@ -104,7 +106,7 @@ export async function readPlan(
 async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders): Promise<void> {
   const expanded = expandPlaceholders(file, placeholders);
   const startedAt = performance.now();
-  const work = sql.begin(async (tx) => {
+  const work = inTransaction(sql, async (tx) => {
     await tx.unsafe(expanded.text).simple();
     // A file may have changed the session; neither its row in the ledger nor the next file is to notice.
     await tx.unsafe(`reset session authorization; reset all; set role ${groupRoles.owner}`).simple();
@@ -122,11 +124,10 @@ async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders)
 }
 
 function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): unknown {
-  const { severity, code, message, detail, hint, position, where } = error as Record<string, string | undefined>;
-  const isOfServer = severity !== undefined && code !== undefined;
-  if (!isOfServer) return error;
+  if (!isFromServer(error)) return error;
+  const { code, message, detail, hint, position, where } = error as Record<string, string | undefined>;
   const place = position === undefined ? file.path : `${file.path}:${expanded.locate(Number(position))}`;
-  if (isTransient(code)) return migrationStopped(place, `${message} (${code})`);
+  if (isConflict(error) || isServerTrouble(error)) return migrationStopped(place, `${message} (${code})`);
   const reasons = [`${message} (${code})`, detail, hint, position === undefined ? where : undefined];
   return new ScriptError({
     code: "MIGRATION_FAILED",
@@ -138,10 +139,6 @@ function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): un
 }
 
 /** The server's state, not the file, is the cause: no space, no memory, a lock, a cancelled or ended session. */
-function isTransient(code: string): boolean {
-  return code.startsWith("53") || code.startsWith("57") || ["40P01", "40001", "55P03"].includes(code);
-}
-
 function migrationStopped(place: string, why: string): ScriptError {
   return new ScriptError({
     code: "MIGRATION_STOPPED",

@@ -2,6 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "../postgres/connect.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 import { schemaDir } from "./source.ts";
 
 /** An invariant that does not hold. */
@@ -22,7 +23,7 @@ const shownRows = 5;
  */
 export async function readViolations(sql: Sql, dir: string = join(schemaDir, "verify")): Promise<Violation[]> {
   const names = (await readdir(dir)).filter((name) => name.endsWith(".sql")).toSorted();
-  return (await sql.begin("read only", async (tx) => {
+  const ask = async (tx: Sql) => {
     await tx.unsafe("set local work_mem = '256MB'");
     const violations: Violation[] = [];
     for (const name of names) {
@@ -34,7 +35,8 @@ export async function readViolations(sql: Sql, dir: string = join(schemaDir, "ve
       if (rows.length > 0) violations.push({ invariant: basename(name, ".sql"), rows: [...rows] });
     }
     return violations;
-  })) as Violation[];
+  };
+  return await inTransaction(sql, ask, "read only");
 }
 
 /** @throws {ScriptError} `INVARIANT` (exit 11), naming the files and the first rows, when one does not hold */

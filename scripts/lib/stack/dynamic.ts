@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { assetsDir } from "../paths.ts";
 import { openConnection } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/failure.ts";
+import { explainConnectionError } from "../postgres/explain.ts";
 import { ensureIssuer, issuer, sweepLogins } from "../postgres/logins/issuer.ts";
 import { readAdministrator } from "../postgres/logins/roles.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";

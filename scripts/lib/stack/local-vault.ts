@@ -3,22 +3,17 @@ import { existsSync, readFileSync } from "node:fs";
 import { mkdir, open, readFile, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import process from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
+import { portTaken, timedOut } from "../cli/errors.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { replaceDurably } from "../durable-file.ts";
 import { assetsDir } from "../paths.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
 import { describeProcess, isAlive } from "../process.ts";
+import { pollUntil, type WaitLimit } from "../retry.ts";
 import { environment } from "../runtime.ts";
 import { noLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
 import { readSecret, writeSecret } from "../secrets/vault/delivery.ts";
-
-/** Bounds of a wait. */
-interface WaitOptions {
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal;
-}
 
 /** A local Vault that runs and is unsealed. */
 export interface RunningVault {
@@ -61,7 +56,7 @@ export function localVaultAddress(stackDir: string): string | undefined {
  *
  * @throws {ScriptError} `VAULT_BINARY` (exit 9), `VAULT_FAILED` (exit 3) with the end of its log, `TIMEOUT` (exit 124)
  */
-export async function ensureLocalVault(stackDir: string, wait: WaitOptions): Promise<RunningVault> {
+export async function ensureLocalVault(stackDir: string, wait: WaitLimit): Promise<RunningVault> {
   const files = localVaultFiles(stackDir);
   // A run that was killed between initialising and writing the key down has left a Vault that nobody can open.
   if (existsSync(files.initialising) && !existsSync(files.unsealKey)) await discard(stackDir, wait);
@@ -86,7 +81,7 @@ export function findLocalVault(stackDir: string): number | undefined {
 }
 
 /** @returns the pid that was stopped; undefined when none ran */
-export async function stopLocalVault(stackDir: string, wait: WaitOptions): Promise<number | undefined> {
+export async function stopLocalVault(stackDir: string, wait: WaitLimit): Promise<number | undefined> {
   const pid = findLocalVault(stackDir);
   if (pid === undefined) return undefined;
   process.kill(pid, "SIGTERM");
@@ -94,7 +89,7 @@ export async function stopLocalVault(stackDir: string, wait: WaitOptions): Promi
   return pid;
 }
 
-async function discard(stackDir: string, wait: WaitOptions): Promise<void> {
+async function discard(stackDir: string, wait: WaitLimit): Promise<void> {
   await stopLocalVault(stackDir, wait);
   await rm(join(stackDir, "vault/data"), { recursive: true, force: true });
 }
@@ -115,10 +110,10 @@ async function writeConfig(stackDir: string): Promise<string> {
 }
 
 /** Starts it as a process of its own session: it survives this script, the terminal, and Ctrl-C. */
-async function launch(stackDir: string, address: string, wait: WaitOptions): Promise<number> {
+async function launch(stackDir: string, address: string, wait: WaitLimit): Promise<number> {
   const files = localVaultFiles(stackDir);
   const port = Number(new URL(address).port);
-  if (!(await isPortFree(port))) throw portTaken(port, files.config);
+  if (!(await isPortFree(port))) throw vaultPortTaken(port, files.config);
   await rm(files.pid, { force: true });
   await using log = await open(files.log, "w", 0o600);
   const child = spawn(findProgram(), ["server", "-config", files.config], {
@@ -154,7 +149,7 @@ async function initialise(client: VaultClient, stackDir: string): Promise<string
   return rootToken;
 }
 
-async function unseal(client: VaultClient, key: string, wait: WaitOptions): Promise<void> {
+async function unseal(client: VaultClient, key: string, wait: WaitLimit): Promise<void> {
   const { sealed } = await client.anonymously({ method: "GET", path: "sys/seal-status" });
   if (sealed === false) return;
   await client.anonymously({ method: "PUT", path: "sys/unseal", body: { key } });
@@ -165,16 +160,14 @@ async function unseal(client: VaultClient, key: string, wait: WaitOptions): Prom
   });
 }
 
-function patient({ timeoutMs }: WaitOptions) {
+function patient({ timeoutMs }: WaitLimit) {
   return { timeoutMs, unreachableMs: timeoutMs, sealedMs: timeoutMs };
 }
 
-async function pollFor(what: string, { timeoutMs, signal }: WaitOptions, isSo: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!(await isSo())) {
-    if (Date.now() > deadline) throw timedOut(what, timeoutMs);
-    await sleep(pollIntervalMs, undefined, { signal });
-  }
+async function pollFor(what: string, { timeoutMs, signal }: WaitLimit, isSo: () => Promise<boolean>): Promise<void> {
+  const probe = async () => (await isSo()) || undefined;
+  const found = await pollUntil(probe, { timeoutMs, signal, intervalMs: pollIntervalMs });
+  if (found === undefined) throw timedOut(what, timeoutMs);
 }
 
 function findProgram(): string {
@@ -200,13 +193,12 @@ function keyMissing(file: string): ScriptError {
   });
 }
 
-function portTaken(port: number, config: string): ScriptError {
-  return new ScriptError({
-    code: "PORT_TAKEN",
-    exitCode: exitCodes.prerequisite,
-    message: `Port ${port} of 127.0.0.1, on which the local Vault listens, is taken by another program`,
-    why: "The port does not change by itself: applications have it in their settings.",
-    fix: `Stop what listens there (find it with: lsof -i :${port}), or give Vault another one in ${config}`,
+function vaultPortTaken(port: number, config: string): ScriptError {
+  return portTaken({
+    port,
+    holder: "another program",
+    why: "The local Vault listens there, and its port does not change by itself: applications have it in their settings.",
+    move: `set another port in ${config}`,
   });
 }
 
@@ -217,15 +209,5 @@ function serverFailed(file: string, log: string): ScriptError {
     message: "Vault ended while it started",
     why: log.trimEnd().split("\n").slice(-logLines).join("\n") || "It wrote no log.",
     fix: `Mend what its log names (${file}); then run this again.`,
-  });
-}
-
-function timedOut(what: string, timeoutMs: number): ScriptError {
-  return new ScriptError({
-    code: "TIMEOUT",
-    exitCode: exitCodes.timeout,
-    message: what,
-    why: `It had ${timeoutMs} ms.`,
-    fix: "Run this again, with a longer --timeout (CQRS_TIMEOUT) if the machine is slow.",
   });
 }

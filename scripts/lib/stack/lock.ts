@@ -3,8 +3,8 @@ import { join } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
+import { locked } from "../cli/errors.ts";
 import { explainFileError, folderUnusable } from "../cli/file-error.ts";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
 
 /** How to wait for the lock. */
 export interface LockOptions {
@@ -39,7 +39,12 @@ export async function lockStack(stackDir: string, options: LockOptions): Promise
     }
     const holder = readHolder(holderFile);
     if (attempt === 0) options.onWait(holder);
-    if (Date.now() > deadline) throw locked(stackDir, holder, options.timeoutMs);
+    if (Date.now() > deadline) {
+      throw locked(
+        `${holder} is using this stack`,
+        `The lock of ${stackDir} was not free for ${options.timeoutMs} ms.`,
+      );
+    }
     await sleep(pollIntervalMs, undefined, { signal: options.signal });
   }
 }
@@ -94,14 +99,4 @@ function readHolder(file: string): string {
   } catch {
     return "another script";
   }
-}
-
-function locked(stackDir: string, holder: string, timeoutMs: number): ScriptError {
-  return new ScriptError({
-    code: "LOCKED",
-    exitCode: exitCodes.locked,
-    message: `${holder} is at work on this stack`,
-    why: `The lock of ${stackDir} was not free for ${timeoutMs} ms.`,
-    fix: "Wait for it to end, or end it; then run this again.",
-  });
 }

@@ -9,7 +9,8 @@ import type { ProjectionDefinition, ProjectionOutcome } from "../event-store/pro
 import { readProjectionLag } from "../event-store/projection/progress.ts";
 import { project } from "../event-store/projection/project.ts";
 import type { EventStore } from "../event-store/store.ts";
-import { errorCode, explainConnectionError } from "../postgres/failure.ts";
+import { explainConnectionError } from "../postgres/explain.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { openStackStore } from "./connect.ts";
 import { openStack, readApplicationSecret } from "./stack.ts";
 

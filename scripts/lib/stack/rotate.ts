@@ -1,7 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, wrongSettings } from "../config.ts";
 import { type ConnectionTarget, openConnection } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/failure.ts";
+import { explainConnectionError } from "../postgres/explain.ts";
 import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles, prepareLogin, readAdministrator } from "../postgres/logins/roles.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";

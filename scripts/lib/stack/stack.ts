@@ -76,7 +76,7 @@ export function lockForRun(stack: Stack, command: string, { reporter, signal }: 
     command,
     timeoutMs: stack.config.timeoutMs,
     signal,
-    onWait: (holder) => reporter.info(`waiting for ${holder}, which is at work on this stack`),
+    onWait: (holder) => reporter.info(`waiting for ${holder}, which is using this stack`),
   });
 }
 

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { constants } from "node:os";
 import process from "node:process";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { errorCode } from "../postgres/error-code.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { environment, terminal } from "../runtime.ts";
 
 const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;

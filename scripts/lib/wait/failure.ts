@@ -1,5 +1,5 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { errorCode } from "../postgres/error-code.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { type Finding, notYet } from "./target.ts";
 
 const words: Readonly<Record<string, string>> = {

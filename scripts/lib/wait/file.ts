@@ -1,5 +1,5 @@
 import { stat } from "node:fs/promises";
-import { errorCode } from "../postgres/error-code.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
 /** A file or folder that is there. */

@@ -1,6 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
-import { connectionFailure, errorCode, explainConnectionError } from "../postgres/failure.ts";
+import { explainConnectionError } from "../postgres/explain.ts";
+import { connectionFailure, errorCode } from "../postgres/failure.ts";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 import { converse } from "./tcp.ts";

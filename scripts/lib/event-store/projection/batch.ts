@@ -1,10 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/connect.ts";
-import { connectionFailure, errorCode } from "../../postgres/failure.ts";
+import { connectionFailure, errorCode, isConflict, isMisfit } from "../../postgres/failure.ts";
+import { inTransaction } from "../../postgres/transaction.ts";
 import type { RecordedEvent } from "../event.ts";
 import { describeError, findDeadLetteredStreams, writeDeadLetters } from "./dead-letters.ts";
 import { enterVersionSchema, LeaseLost, type ProjectionRun } from "./definition.ts";
 import type { TakenLease } from "./lease.ts";
+
+/** `idle_in_transaction_session_timeout` */
+const idleTimeout = "25P03";
 
 /** A partition's part of a page. */
 export interface PartitionBatch {
@@ -34,7 +38,7 @@ export async function handlePartitionBatch(
   const { events } = share;
   if (events.length === 0) return writeCheckpoint(run.store.sql, run, right, share);
   const isAlone = events.length === 1;
-  const error = await tryRepeatedly(run, isAlone ? () => true : isTransient, () => commitBatch(run, right, share));
+  const error = await tryRepeatedly(run, isAlone ? () => true : isConflict, () => commitBatch(run, right, share));
   if (error === undefined) return;
   if (isAlone) return deadLetter(run, right, share, error);
   const firstHalf = events.slice(0, events.length / 2);
@@ -45,8 +49,7 @@ export async function handlePartitionBatch(
 }
 
 async function deadLetter(run: ProjectionRun, right: WriteRight, share: PartitionBatch, error: unknown): Promise<void> {
-  await run.store.sql.begin(async (transaction) => {
-    const tx = transaction as unknown as Sql;
+  await inTransaction(run.store.sql, async (tx) => {
     await writeDeadLetters(tx, run, share.events, { attempts: run.maxAttempts, error: describeError(error) });
     await writeCheckpoint(tx, run, right, share);
   });
@@ -71,22 +74,11 @@ async function tryRepeatedly(
 
 /** One transaction: the events, and the checkpoint if the lease is still ours. */
 async function commitBatch(run: ProjectionRun, right: WriteRight, share: PartitionBatch): Promise<void> {
-  let isOver = false;
-  const committed = run.store.sql.begin(async (transaction) => {
-    const tx = transaction as unknown as Sql;
-    try {
-      const hasDeadLetters = await enterVersionSchema(tx, run, right.status);
-      const events = hasDeadLetters ? await deadLetterFollowers(tx, run, share.events) : share.events;
-      if (events.length > 0) await run.handle(events, tx);
-      if (!isOver) await writeCheckpoint(tx, run, right, share);
-    } finally {
-      // The server ended the session while the handler did something else: begin() has rejected. postgres.js 3.4.9 would
-      // now send a rollback and throw where nobody can catch it; the test of a former owner that sleeps notices.
-      if (isOver) await new Promise(() => {});
-    }
-  });
-  await committed.finally(() => {
-    isOver = true;
+  await inTransaction(run.store.sql, async (tx, state) => {
+    const hasDeadLetters = await enterVersionSchema(tx, run, right.status);
+    const events = hasDeadLetters ? await deadLetterFollowers(tx, run, share.events) : share.events;
+    if (events.length > 0) await run.handle(events, tx);
+    if (!state.isLost) await writeCheckpoint(tx, run, right, share);
   });
 }
 
@@ -124,8 +116,7 @@ async function writeCheckpoint(
 export async function refreshProjection(run: ProjectionRun, { token, status }: WriteRight): Promise<void> {
   const { name, version, refresh } = run;
   if (refresh === undefined) return;
-  await run.store.sql.begin(async (transaction) => {
-    const tx = transaction as unknown as Sql;
+  await inTransaction(run.store.sql, async (tx) => {
     await enterVersionSchema(tx, run, status);
     await refresh(tx);
     const { count } = await tx`
@@ -134,16 +125,10 @@ export async function refreshProjection(run: ProjectionRun, { token, status }: W
   });
 }
 
-/** Serialisation failures and deadlocks: tried again as it is, it may succeed. */
-function isTransient(error: unknown): boolean {
-  return ["40001", "40P01", "55P03"].includes(errorCode(error));
-}
-
 /**
  * The connection, a table or column that isn't there, a missing right: all events would be set aside. But a session that the
  * server ended since the handler did nothing in its transaction for too long (25P03) is the handler's doing.
  */
 function isSystemic(error: unknown): boolean {
-  const code = errorCode(error);
-  return code.startsWith("42") || (connectionFailure(error) !== undefined && code !== "25P03");
+  return isMisfit(error) || (connectionFailure(error) !== undefined && errorCode(error) !== idleTimeout);
 }

@@ -1,4 +1,5 @@
 import type { Sql } from "../../postgres/connect.ts";
+import { inTransaction } from "../../postgres/transaction.ts";
 import type { Aggregate, DomainEvent, RecordedEvent } from "../event.ts";
 import { readStream } from "../read.ts";
 import type { EventStore } from "../store.ts";
@@ -80,8 +81,7 @@ async function replayNext(store: EventStore, definition: ProjectionDefinition, a
   const { name, version } = definition;
   const next: { aggregateVersion?: number } = {};
   try {
-    return (await store.sql.begin(async (transaction) => {
-      const tx = transaction as unknown as Sql;
+    return await inTransaction(store.sql, async (tx) => {
       const status = await lockStatus(tx, definition);
       const [letter] = await tx<{ aggregateVersion: number }[]>`
         select aggregate_version as "aggregateVersion" from read_model.dead_letter
@@ -99,7 +99,7 @@ async function replayNext(store: EventStore, definition: ProjectionDefinition, a
           and stream_id = event_store.stream_id_of(${aggregate.type}, ${aggregate.id})
           and aggregate_version = ${letter.aggregateVersion}`;
       return true;
-    })) as boolean;
+    });
   } catch (error) {
     if (next.aggregateVersion === undefined) throw error;
     await store.sql`

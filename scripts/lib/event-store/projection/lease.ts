@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/connect.ts";
+import { inTransaction } from "../../postgres/transaction.ts";
 import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 
 /** The right to write the checkpoints of a version, until it is disposed of or lost. */
@@ -50,7 +51,7 @@ export function takeLease(
   force = false,
 ): Promise<TakenLease | undefined> {
   const { name, version, owner, leaseMs } = run;
-  return sql.begin(async (tx) => {
+  return inTransaction(sql, async (tx) => {
     const [lease] = await tx<LeaseRow[]>`
       update read_model.projection_version
       set
@@ -70,7 +71,7 @@ export function takeLease(
       returning partition, checkpoint`;
     const positions = rows.toSorted((one, other) => one.partition - other.partition).map((row) => row.checkpoint);
     return { ...lease, positions };
-  }) as Promise<TakenLease | undefined>;
+  });
 }
 
 function holdLease(run: ProjectionRun, taken: TakenLease): Lease {

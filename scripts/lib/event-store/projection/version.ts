@@ -1,4 +1,5 @@
 import type { Sql } from "../../postgres/connect.ts";
+import { inTransaction } from "../../postgres/transaction.ts";
 import { InvalidInput } from "../errors.ts";
 import { enterVersionSchema, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 
@@ -23,7 +24,7 @@ export interface ReplacedVersion {
  */
 export async function registerVersion(run: ProjectionRun): Promise<ProjectionStatus> {
   for (;;) {
-    const status = (await run.store.sql.begin((tx) => tryRegister(tx as unknown as Sql, run))) as ProjectionStatus;
+    const status = await inTransaction(run.store.sql, (tx) => tryRegister(tx, run));
     if (status !== undefined) return status;
   }
 }
@@ -68,8 +69,7 @@ async function insertPartitions(tx: Sql, run: ProjectionRun, position: bigint, t
  */
 export function changePartitions(run: ProjectionRun, position: bigint, token: bigint): Promise<boolean> {
   const { name, version } = run;
-  return run.store.sql.begin(async (transaction) => {
-    const tx = transaction as unknown as Sql;
+  return inTransaction(run.store.sql, async (tx) => {
     const { count } = await tx`
       update read_model.projection_version set partition_count = ${run.partitions}
       where name = ${name} and version = ${version} and token = ${token}`;
@@ -77,7 +77,7 @@ export function changePartitions(run: ProjectionRun, position: bigint, token: bi
     await tx`delete from read_model.projection where name = ${name} and version = ${version}`;
     await insertPartitions(tx, run, position, token);
     return true;
-  }) as Promise<boolean>;
+  });
 }
 
 async function createRelations(tx: Sql, run: ProjectionRun, status: ProjectionStatus): Promise<void> {
@@ -164,29 +164,27 @@ export async function swapVersions(
   replaced: ReplacedVersion | undefined,
 ): Promise<boolean> {
   const { name, version } = run;
-  return (await run.store.sql
-    .begin(async (transaction) => {
-      const tx = transaction as unknown as Sql;
-      // Readers that come while it waits for a lock wait behind it.
-      await tx`select set_config('lock_timeout', '2s', true)`;
-      if (replaced !== undefined) {
-        const relations = await retireVersion(tx, name, replaced.version, replaced.token);
-        if (relations === undefined) return false;
-        await dropRelations(tx, "read_model", relations);
-      }
-      for (const relation of await findRelations(tx, "read_model_next", run.relations?.names ?? [])) {
-        await tx`alter ${tx.unsafe(relation.kind)} read_model_next.${tx(relation.name)} set schema read_model`;
-      }
-      const { count } = await tx`
+  const swap = inTransaction(run.store.sql, async (tx) => {
+    // Readers that come while it waits for a lock wait behind it.
+    await tx`select set_config('lock_timeout', '2s', true)`;
+    if (replaced !== undefined) {
+      const relations = await retireVersion(tx, name, replaced.version, replaced.token);
+      if (relations === undefined) return false;
+      await dropRelations(tx, "read_model", relations);
+    }
+    for (const relation of await findRelations(tx, "read_model_next", run.relations?.names ?? [])) {
+      await tx`alter ${tx.unsafe(relation.kind)} read_model_next.${tx(relation.name)} set schema read_model`;
+    }
+    const { count } = await tx`
       update read_model.projection_version set status = 'serving', served_at = clock_timestamp()
       where name = ${name} and version = ${version} and token = ${token}`;
-      if (count === 0) throw new SwapUndone();
-      return true;
-    })
-    .catch((error: unknown) => {
-      if (error instanceof SwapUndone) return false;
-      throw error;
-    })) as boolean;
+    if (count === 0) throw new SwapUndone();
+    return true;
+  });
+  return await swap.catch((error: unknown) => {
+    if (error instanceof SwapUndone) return false;
+    throw error;
+  });
 }
 
 class SwapUndone extends Error {}

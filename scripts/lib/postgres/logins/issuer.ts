@@ -1,7 +1,7 @@
-import type { TransactionSql } from "postgres";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { Sql } from "../connect.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
+import { inTransaction } from "../transaction.ts";
 import { retryRace } from "./retry-race.ts";
 import { type Administrator, explainPrivilegeError, groupRoles } from "./roles.ts";
 
@@ -21,7 +21,7 @@ const sweepable = "^[A-Za-z0-9_.-]+$";
  */
 export async function ensureIssuer(sql: Sql, administrator: Administrator, verifier: string): Promise<void> {
   try {
-    await retryRace(() => sql.begin((tx) => makeIssuer(tx, administrator, verifier)));
+    await retryRace(() => inTransaction(sql, (tx) => makeIssuer(tx, administrator, verifier)));
   } catch (error) {
     throw explainPrivilegeError(error, administrator);
   }
@@ -46,7 +46,7 @@ export async function sweepLogins(sql: Sql, revocation: string): Promise<string[
       and issued.rolvaliduntil < now() - make_interval(secs => ${leewaySeconds})`;
   const names = [...new Set(forgotten.map(({ name }) => name))];
   for (const name of names) {
-    await sql.begin(async (tx) => {
+    await inTransaction(sql, async (tx) => {
       await tx.unsafe(`set local role ${issuer}`);
       await tx.unsafe(revocation.replaceAll("{{name}}", name));
     });
@@ -54,7 +54,7 @@ export async function sweepLogins(sql: Sql, revocation: string): Promise<string[
   return names;
 }
 
-async function makeIssuer(tx: TransactionSql, administrator: Administrator, verifier: string): Promise<void> {
+async function makeIssuer(tx: Sql, administrator: Administrator, verifier: string): Promise<void> {
   const [existing] = await tx`select from pg_catalog.pg_roles where rolname = ${issuer}`;
   if (existing === undefined) await tx.unsafe(`create role ${issuer}`);
   await tx.unsafe(`alter role ${issuer} with login createrole password ${quoteLiteral(verifier)}`);

@@ -1,5 +1,6 @@
 import { type Connection, type ConnectionTarget, openConnection, type Sql } from "../connect.ts";
-import { connectionFailure, explainConnectionError } from "../failure.ts";
+import { explainConnectionError } from "../explain.ts";
+import { connectionFailure } from "../failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 import { retryRace } from "./retry-race.ts";
 import type { Administrator } from "./roles.ts";

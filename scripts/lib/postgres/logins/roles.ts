@@ -1,8 +1,8 @@
-import type { TransactionSql } from "postgres";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { Sql } from "../connect.ts";
 import { errorCode } from "../failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
+import { inTransaction } from "../transaction.ts";
 import { retryRace } from "./retry-race.ts";
 import { expireTwin, preparedUntil, type Twin } from "./twin.ts";
 
@@ -101,12 +101,12 @@ async function changeRoles(
   sql: Sql,
   administrator: Administrator,
   login: string,
-  work: (tx: TransactionSql) => Promise<string[]>,
+  work: (tx: Sql) => Promise<string[]>,
 ): Promise<string[]> {
   const isOfApplication = administrator.name === groupRoles.app || administrator.name === groupRoles.owner;
   if (administrator.login === login || isOfApplication) throw sameLogin(administrator.login);
   try {
-    return await retryRace(() => sql.begin(work) as Promise<string[]>);
+    return await retryRace(() => inTransaction(sql, work));
   } catch (error) {
     throw explainPrivilegeError(error, administrator);
   }
@@ -131,7 +131,7 @@ export function explainPrivilegeError(error: unknown, { name }: Administrator): 
 }
 
 async function reconcileRoles(
-  tx: TransactionSql,
+  tx: Sql,
   administrator: Administrator,
   login: string,
   validUntil: string,
@@ -148,7 +148,7 @@ async function reconcileRoles(
 }
 
 /** @param loginUntil until when it is a login; none when left out */
-async function ensureRole(tx: TransactionSql, name: string, loginUntil?: string): Promise<string[]> {
+async function ensureRole(tx: Sql, name: string, loginUntil?: string): Promise<string[]> {
   const isLogin = loginUntil !== undefined;
   const validUntil = loginUntil ?? "infinity";
   const [existing] = await tx<RoleRow[]>`
@@ -191,7 +191,7 @@ function loginClause(isLogin: boolean): string {
  * A CREATEROLE login holds ADMIN on the owner but may not act as it until it says so. It inherits too: the database is
  * closed to all but the owner and the application, and so would be to the one who made it.
  */
-async function ensureOwnerAccess(tx: TransactionSql, administrator: string): Promise<string[]> {
+async function ensureOwnerAccess(tx: Sql, administrator: string): Promise<string[]> {
   const [row] = await tx<{ canAct: boolean }[]>`
     select pg_catalog.pg_has_role(${administrator}::name, ${groupRoles.owner}::name, 'SET')
       and pg_catalog.pg_has_role(${administrator}::name, ${groupRoles.owner}::name, 'USAGE') as "canAct"`;
@@ -200,7 +200,7 @@ async function ensureOwnerAccess(tx: TransactionSql, administrator: string): Pro
   return [`let ${administrator} act as ${groupRoles.owner}`];
 }
 
-async function ensureMembership(tx: TransactionSql, login: string): Promise<string[]> {
+async function ensureMembership(tx: Sql, login: string): Promise<string[]> {
   const [row] = await tx<{ isMember: boolean }[]>`
     select exists (
       select from pg_catalog.pg_auth_members
@@ -216,7 +216,7 @@ async function ensureMembership(tx: TransactionSql, login: string): Promise<stri
  * Lets the owner's functions name the session that holds readers back (`event_store.horizon_holder`). A managed server
  * may not let us; then they name less.
  */
-async function ensureStatisticsAccess(tx: TransactionSql): Promise<string[]> {
+async function ensureStatisticsAccess(tx: Sql): Promise<string[]> {
   const [row] = await tx<{ canGrant: boolean; isMember: boolean }[]>`
     select
       pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER WITH ADMIN OPTION') as "canGrant",
@@ -230,7 +230,7 @@ async function ensureStatisticsAccess(tx: TransactionSql): Promise<string[]> {
  * A member of the owner could disable the trigger that keeps events as they are. Each grant is revoked by the name of
  * its grantor: without it, PostgreSQL looks for our own grant only and leaves another's with a warning.
  */
-async function revokeOwner(tx: TransactionSql, roles: readonly string[]): Promise<string[]> {
+async function revokeOwner(tx: Sql, roles: readonly string[]): Promise<string[]> {
   const grants = await tx<{ name: string; grantor: string }[]>`
     select member.rolname as name, pg_catalog.pg_get_userbyid(membership.grantor)::text as grantor
     from pg_catalog.pg_auth_members as membership

@@ -1,5 +1,5 @@
-import type { TransactionSql } from "postgres";
-import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { locked } from "../../cli/errors.ts";
+import { takeAdvisoryLock } from "../advisory-lock.ts";
 import type { Sql } from "../connect.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 
@@ -47,7 +47,7 @@ export async function readTurn(sql: Sql, login: string): Promise<{ readonly turn
  *
  * @returns what was changed, a phrase each
  */
-export async function expireTwin(tx: TransactionSql, { name, graceMs }: Twin): Promise<string[]> {
+export async function expireTwin(tx: Sql, { name, graceMs }: Twin): Promise<string[]> {
   const [row] = await tx<{ until: string }[]>`
     select (now() + make_interval(secs => ${graceMs / 1000}))::text as until
     from pg_catalog.pg_roles where rolname = ${name} and coalesce(rolvaliduntil, 'infinity') = 'infinity'`;
@@ -56,23 +56,18 @@ export async function expireTwin(tx: TransactionSql, { name, graceMs }: Twin): P
   return [`retired ${name}`];
 }
 
-/** The letters of "rotate", so that the key is recognised in pg_locks. */
-const lockKey = 0x72_6f_74_61_74_65n;
-
 /**
- * Takes the lock under which logins take turns; it ends with the connection.
+ * Takes the lock under which logins take turns; the session holds it until it ends.
  *
  * @param sql a single connection
- * @throws {ScriptError} `LOCKED` (exit 5) when another session has it
+ * @throws {ScriptError} `LOCKED` (exit 5) if another session holds it
  */
 export async function lockRotation(sql: Sql): Promise<void> {
-  const [row] = await sql<{ isMine: boolean }[]>`select pg_catalog.pg_try_advisory_lock(${lockKey}) as "isMine"`;
-  if (row?.isMine === true) return;
-  throw new ScriptError({
-    code: "LOCKED",
-    exitCode: exitCodes.locked,
-    message: "Another rotation is at work",
-    why: "Of two at once, one would change the password that the other one has just handed out.",
-    fix: "Wait for it to end; it leaves new credentials.",
-  });
+  const { isTaken } = await takeAdvisoryLock(sql, { tag: "rota", name: "" }, { timeoutMs: 0 });
+  if (isTaken) return;
+  throw locked(
+    "Another rotation is running",
+    "Two at once would each change the password that the other has just published.",
+    "Wait for it to finish; it leaves new credentials.",
+  );
 }

@@ -4,6 +4,7 @@ import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
+import { portTaken, timedOut } from "../../cli/errors.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { isAlive } from "../../process.ts";
 import { type ConnectionTarget, openConnection } from "../connect.ts";
@@ -73,7 +74,7 @@ export async function stopServer(dataDir: string, wait: WaitOptions): Promise<nu
 }
 
 async function start(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<Postmaster> {
-  if (!(await isPortFree(port))) throw portTaken(port, await describeListener(port));
+  if (!(await isPortFree(port))) throw serverPortTaken(port, await describeListener(port));
   const restoreSettings = await writeSettings(server.dataDir, server.account, port);
   try {
     return await startOn(server, port, wait);
@@ -171,7 +172,7 @@ async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<C
     if (failure === undefined) throw error;
     return failure;
   }
-  throw portTaken(port, "another PostgreSQL server");
+  throw serverPortTaken(port, "another PostgreSQL server");
 }
 
 /** The server's log is written by a process of its own, which may end a moment after it. */
@@ -205,14 +206,13 @@ function serverFailed(server: EmbeddedServer, log: string): ScriptError {
   });
 }
 
-/** @returns the error of a port that somebody else holds (exit 9) */
-export function portTaken(port: number, by: string): ScriptError {
-  return new ScriptError({
-    code: "PORT_TAKEN",
-    exitCode: exitCodes.prerequisite,
-    message: `Port ${port} of 127.0.0.1 is taken by ${by}`,
+/** @returns the error of a stack's port that another program listens on (exit 9) */
+export function serverPortTaken(port: number, holder: string): ScriptError {
+  return portTaken({
+    port,
+    holder,
     why: "The port of a stack does not change by itself: applications have it in their settings.",
-    fix: `Stop what listens there (find it with: lsof -i :${port}), or move for good: bun run bootstrap --port <number>`,
+    move: "move the stack for good: bun run bootstrap --port <number>",
   });
 }
 
@@ -233,15 +233,5 @@ function loginRefused(port: number): ScriptError {
     message: `The server on port ${port} refuses its superuser, whose password was just set anew`,
     why: "Something other than the password is in the way: pg_hba.conf, or the role postgres itself.",
     fix: "Look at pg_hba.conf in the data directory and at the server's log.",
-  });
-}
-
-function timedOut(what: string, timeoutMs: number): ScriptError {
-  return new ScriptError({
-    code: "TIMEOUT",
-    exitCode: exitCodes.timeout,
-    message: what,
-    why: `It had ${timeoutMs} ms.`,
-    fix: "Run this again, with a longer --timeout (CQRS_TIMEOUT) if the machine is slow.",
   });
 }

@@ -1,3 +1,4 @@
+import { portTaken } from "../../cli/errors.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { DockerRun } from "./client.ts";
 
@@ -103,14 +104,13 @@ export function takenPort({ stderr }: DockerRun): number | undefined {
   return port === undefined ? undefined : Number(port);
 }
 
-/** @returns the error of a port that somebody else has (exit 9) */
-export function portTaken(port: number, holder: string): ScriptError {
-  return new ScriptError({
-    code: "PORT_TAKEN",
-    exitCode: exitCodes.prerequisite,
-    message: `Port ${port} of 127.0.0.1 is taken by ${holder}`,
+/** @returns the error of a published port that another program listens on (exit 9) */
+export function publishedPortTaken(port: number, holder: string): ScriptError {
+  return portTaken({
+    port,
+    holder,
     why: "The stack publishes PostgreSQL and Vault on fixed ports.",
-    fix: `End that, or choose another port: POSTGRES_PORT=${port + 1} (for Vault VAULT_PORT), in the environment or in .env`,
+    move: `choose another port: POSTGRES_PORT=${port + 1} (for Vault VAULT_PORT), in the environment or in .env`,
   });
 }
 

@@ -8,7 +8,7 @@ import { runProcess } from "../../process.ts";
 import { openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer } from "./client.ts";
-import { explainEngineError, explainStartError, failedService, portTaken, takenPort } from "./failure.ts";
+import { explainEngineError, explainStartError, failedService, publishedPortTaken, takenPort } from "./failure.ts";
 
 type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<void>;
 
@@ -96,7 +96,7 @@ function identities(containers: readonly ComposeContainer[]): string {
 
 async function explainUp(client: ComposeClient, up: Awaited<ReturnType<ComposeClient["compose"]>>): Promise<Error> {
   const port = takenPort(up);
-  if (port !== undefined) return portTaken(port, await portHolder(client, port));
+  if (port !== undefined) return publishedPortTaken(port, await portHolder(client, port));
   const ended = failedService(up);
   const services = ended === undefined ? ["keys", "vault", "postgres"] : [ended.name];
   const logs = await client.compose("logs", "--no-log-prefix", "--tail=15", ...services);

@@ -1,0 +1,43 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { type ConnectionTarget, maskedUrl } from "./connect.ts";
+import { connectionFailure, errorCode } from "./failure.ts";
+
+const diskFull = "53100";
+
+/**
+ * Explains an error that the driver raised while connecting, or a full disk of the server.
+ *
+ * @returns the error to throw in its place; the same error if it is about something else
+ */
+export function explainConnectionError(error: unknown, target: ConnectionTarget): unknown {
+  if (errorCode(error) === diskFull) return serverDiskFull(error as Error);
+  const failure = connectionFailure(error);
+  if (failure === undefined) return error;
+  const why = `${(error as Error).message} (${errorCode(error)})`;
+  if (failure === "wrong-password") {
+    return new ScriptError({
+      code: "AUTHENTICATION",
+      exitCode: exitCodes.authentication,
+      message: `PostgreSQL refuses the login ${maskedUrl(target)}`,
+      why,
+      fix: "Run bun run bootstrap, which sets the password again; for a server of your own, check PGUSER and PGPASSWORD.",
+    });
+  }
+  return new ScriptError({
+    code: failure === "no-database" ? "NO_DATABASE" : "NOT_READY",
+    exitCode: exitCodes.notReady,
+    message: `Cannot use ${maskedUrl(target)}`,
+    why,
+    fix: "bun run bootstrap",
+  });
+}
+
+function serverDiskFull({ message }: Error): ScriptError {
+  return new ScriptError({
+    code: "SERVER_DISK_FULL",
+    exitCode: exitCodes.prerequisite,
+    message: "The disk of the PostgreSQL server is full",
+    why: message,
+    fix: "Free some space there, then run this again.",
+  });
+}

@@ -1,0 +1,75 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** How long to wait, and what ends the wait early. */
+export interface WaitLimit {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How to poll. */
+export interface PollOptions extends WaitLimit {
+  /** The pause after a probe; `attempt` counts from 0. */
+  readonly intervalMs: number | ((attempt: number) => number);
+}
+
+/**
+ * Probes until something is found, at least once.
+ *
+ * @param probe returns undefined to be asked again; what it throws ends the wait
+ * @returns undefined if nothing was found within `timeoutMs`
+ * @throws the reason of the signal
+ */
+export async function pollUntil<Found>(
+  probe: () => Promise<Found | undefined> | Found | undefined,
+  { timeoutMs, intervalMs, signal }: PollOptions,
+): Promise<Found | undefined> {
+  const deadline = performance.now() + timeoutMs;
+  for (let attempt = 0; ; attempt++) {
+    const found = await probe();
+    if (found !== undefined) return found;
+    if (performance.now() >= deadline) return undefined;
+    await sleep(typeof intervalMs === "number" ? intervalMs : intervalMs(attempt), undefined, { signal });
+  }
+}
+
+/** When to try again. */
+export interface RetryOptions {
+  /**
+   * @param attempt how often the work has failed, from 1
+   * @returns the pause before the next attempt; undefined to give up and throw the error
+   */
+  readonly pauseMs: (error: unknown, attempt: number) => number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Does work again while its error is worth another attempt.
+ *
+ * @throws the last error, or the reason of the signal
+ */
+export async function retry<Result>(
+  work: (attempt: number) => Promise<Result>,
+  { pauseMs, signal }: RetryOptions,
+): Promise<Result> {
+  for (let attempt = 1; ; attempt++) {
+    signal?.throwIfAborted();
+    try {
+      return await work(attempt);
+    } catch (error) {
+      const pause = pauseMs(error, attempt);
+      if (pause === undefined) throw error;
+      await sleep(pause, undefined, { signal });
+    }
+  }
+}
+
+/** Bounds of a growing pause. */
+export interface Backoff {
+  readonly firstMs: number;
+  readonly longestMs: number;
+}
+
+/** Exponential backoff with jitter: between half of the pause and all of it, so that clients do not return together. */
+export function backoffMs(attempt: number, { firstMs, longestMs }: Backoff): number {
+  return Math.min(longestMs, firstMs * 2 ** Math.min(attempt - 1, 30)) * (0.5 + Math.random() / 2);
+}
