@@ -3,13 +3,13 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadConfig } from "../../scripts/lib/config.ts";
 import { connectionUrl, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
-import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { reconcilePassword } from "../../scripts/lib/postgres/logins/login.ts";
 import { ensureRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
 import { type BootstrapResult, bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
+import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import {
   assertAppends,
   assertNoSecrets,

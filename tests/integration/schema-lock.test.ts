@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
-import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import type { ApplyResult } from "../../scripts/lib/schema/apply.ts";
+import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { withDatabase } from "../support/database.ts";
 import { runForData } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";

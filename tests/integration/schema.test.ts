@@ -3,10 +3,10 @@ import { createHash, randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
-import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { schemaDir } from "../../scripts/lib/schema/source.ts";
+import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { withDatabase, withTransaction } from "../support/database.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import {

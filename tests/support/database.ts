@@ -5,9 +5,9 @@ import {
   openConnection,
   type Sql,
 } from "../../scripts/lib/postgres/connect.ts";
-import { ensureDatabase } from "../../scripts/lib/postgres/database.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
+import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { sharedStack } from "./stack.ts";
 
 /** A database of a test file's own; dropped when it is disposed of. */

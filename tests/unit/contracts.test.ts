@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { exitCodes } from "../../scripts/lib/cli/script-error.ts";
-import { searchPath } from "../../scripts/lib/postgres/database.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { ensureApplicationSecret, secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { ensureSecret, SecretConflict, type SecretStore, type SecretVersion } from "../../scripts/lib/secrets/store.ts";
+import { searchPath } from "../../scripts/lib/stack/database.ts";
 import { defaultContract, exitCodeContract, roleContract, secretContract } from "./contracts.ts";
 
 const endpoint = { host: "127.0.0.1", port: 5432, database: "cqrs_db", username: "cqrs_user" };

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
-import { ensureDatabase } from "../postgres/database.ts";
 import { connectionFailure } from "../postgres/failure.ts";
 import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
@@ -9,6 +8,7 @@ import { inTransaction } from "../postgres/transaction.ts";
 import { applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { optionalName, type SchemaFile, schemaDir } from "../schema/source.ts";
+import { ensureDatabase } from "../stack/database.ts";
 import type { RunContext, Stack } from "../stack/stack.ts";
 import type { ArchivedSchema } from "./archived-schema.ts";
 import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "./swap.ts";

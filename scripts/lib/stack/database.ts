@@ -1,9 +1,9 @@
-import type { Sql } from "./connect.ts";
-import { errorCode } from "./failure.ts";
-import { retryRace } from "./logins/retry-race.ts";
-import { type Administrator, explainPrivilegeError, groupRoles } from "./logins/roles.ts";
-import { quoteIdentifier } from "./quote.ts";
-import { inTransaction } from "./transaction.ts";
+import type { Sql } from "../postgres/connect.ts";
+import { errorCode } from "../postgres/failure.ts";
+import { retryRace } from "../postgres/logins/retry-race.ts";
+import { type Administrator, explainPrivilegeError, groupRoles } from "../postgres/logins/roles.ts";
+import { quoteIdentifier } from "../postgres/quote.ts";
+import { inTransaction } from "../postgres/transaction.ts";
 
 /** The application's search path: what it creates without a schema goes to the first one. */
 export const searchPath = "command_model, read_model, event_store, public";
