@@ -11,7 +11,7 @@ export const command = defineScript({
   async run({ args, reporter, signal }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { stopStack } = await import("./lib/operations/destroy.ts");
+    const { stopStack } = await import("./lib/operations/stop.ts");
     return stopStack(await openStack(loadConfig(args)), { reporter, signal });
   },
   print({ pid, vaultPid, containers }, output) {

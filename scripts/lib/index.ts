@@ -1,4 +1,4 @@
-// What applications import: the event store, and the connection with the credentials of the stack.
+// "cqrs-postgres": the event store. It needs neither the command line nor the configuration.
 export {
   type AggregateDefinition,
   type DecideOptions,
@@ -39,4 +39,3 @@ export { type EventStore, type EventStoreOptions, openEventStore } from "./event
 export { streamIdOf } from "./event-store/stream-id.ts";
 export { type EventBatch, type SubscribeOptions, subscribe } from "./event-store/subscribe.ts";
 export type { Upcaster, Upcasters } from "./event-store/upcast.ts";
-export { type ConnectOptions, connect } from "./stack/connect.ts";

@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { accessSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
-import { stopStack } from "../../scripts/lib/operations/destroy.ts";
+import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { type ConnectionTarget, connectionUrl, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { alternate, type Variant } from "../support/benchmark.ts";

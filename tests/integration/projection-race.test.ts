@@ -6,7 +6,7 @@ import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
 import { readProjectionLag, waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
-import { stopStack } from "../../scripts/lib/operations/destroy.ts";
+import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
