@@ -172,6 +172,32 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
   return { ...config, externalServerProblems: foreign.problems };
 }
 
+/**
+ * Reads the URL of a server as DATABASE_URL is read; what it leaves out comes from the PG* variables.
+ *
+ * @param variables none by default: the URL alone counts
+ * @throws {ScriptError} `CONFIGURATION` (exit 2)
+ */
+export function parseServerUrl(url: string, variables: Environment = {}): ExternalServer {
+  const environment = { ...variables, DATABASE_URL: url, DATABASE_URL_FILE: undefined };
+  const read = new SettingsReader({}, { environment, dotEnvFile: null });
+  const server = readExternalServer(read);
+  const problems = read.problems.map((problem) => problem.replace("DATABASE_URL", "It"));
+  if (server === undefined || problems.length > 0) throw unusableUrl(problems.join("\n"));
+  return server;
+}
+
+/** @returns the error of a server's URL that cannot be used (exit 2) */
+export function unusableUrl(why: string): ScriptError {
+  return new ScriptError({
+    code: "CONFIGURATION",
+    exitCode: exitCodes.usage,
+    message: "The URL of the server cannot be used",
+    why,
+    fix: "Pass postgres://user:password@host:port/database, with each part percent-encoded.",
+  });
+}
+
 /** @returns the error of settings that are wrong (exit 2), a problem each */
 export function wrongSettings(problems: readonly string[]): ScriptError {
   return new ScriptError({

@@ -164,7 +164,7 @@ describe("wait-for fails at once", () => {
 
   test("for what can't be understood", async () => {
     assertRun(await run("redis://:secret@host"), 2, /no way to wait for "redis:\/\/:\*\*\*\*@host"/);
-    assertRun(await run("postgres://%zz@host/db"), 2, /DATABASE_URL must be a URL/);
+    assertRun(await run("postgres://%zz@host/db"), 2, /It must be a URL/);
     assertRun(await run("tcp://host"), 2, /names no port/);
     assertRun(await run(), 2, /nothing to wait for/);
     assertRun(await run("vault"), 2, /No Vault is configured/);

@@ -1,5 +1,4 @@
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { loadConfig } from "../config.ts";
+import { loadConfig, parseServerUrl, unusableUrl } from "../config.ts";
 import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
 import type { Credentials } from "../postgres/changing-login.ts";
 import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
@@ -35,16 +34,7 @@ async function readCredentials(stack: Stack): Promise<Credentials> {
 }
 
 function serverOfUrl(url: string): Omit<EventStoreOptions, "password"> & { readonly password: string } {
-  const config = loadConfig({}, { environment: { DATABASE_URL: url }, dotEnvFile: "/dev/null" });
-  const server = config.externalServer;
-  if (config.externalServerProblems.length > 0 || server?.database === undefined) {
-    throw new ScriptError({
-      code: "CONFIGURATION",
-      exitCode: exitCodes.usage,
-      message: "The url given to connect() can't be used",
-      why: config.externalServerProblems.join("\n") || "It names no database.",
-      fix: "Give postgres://user:password@host:port/database, each part percent-encoded.",
-    });
-  }
-  return { ...server, database: server.database, password: server.password ?? "" };
+  const { database, password = "", ...server } = parseServerUrl(url);
+  if (database === undefined) throw unusableUrl("It names no database.");
+  return { ...server, database, password };
 }

@@ -49,13 +49,10 @@ async function tcpTargetOf(url: URL): Promise<WaitTarget> {
 
 /** The URL is read as DATABASE_URL is; a password that it lacks comes from PGPASSWORD or PGPASSWORD_FILE. */
 async function postgresTargetOf(url: URL, query: string | undefined): Promise<WaitTarget> {
-  const { loadConfig, wrongSettings } = await import("../config.ts");
+  const { parseServerUrl } = await import("../config.ts");
   const { environment } = await import("../runtime.ts");
   const { postgresTarget } = await import("../wait/postgres.ts");
-  const variables = { ...environment(), DATABASE_URL: url.href, DATABASE_URL_FILE: undefined };
-  const { externalServer, externalServerProblems } = loadConfig({}, { environment: variables, dotEnvFile: null });
-  if (externalServerProblems.length > 0) throw wrongSettings(externalServerProblems);
-  return postgresTarget(withDatabase(externalServer as ExternalServer), await sessionCheck(query));
+  return postgresTarget(withDatabase(parseServerUrl(url.href, environment())), await sessionCheck(query));
 }
 
 /** As libpq does: a database that is not named has the login's name. */
