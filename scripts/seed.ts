@@ -1,5 +1,5 @@
 // Appends demo data through the event store, and runs the example projection over it.
-// Reads: configuration, sql/seed, sql/projections, the database. Writes: the database.
+// Reads: configuration, sql/demo, the database. Writes: the database.
 // Exits: 0 · 2 configuration · 3 not running · 6 login refused · 8 other events are in the way
 import { defineScript } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";

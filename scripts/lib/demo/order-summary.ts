@@ -13,8 +13,7 @@ export const orderSummary: ProjectionDefinition<OrderEvent> = {
   events: ["OrderPlaced", "OrderPaid", "OrderShipped", "OrderCancelled"],
   relations: {
     names: ["order_summary", "order_day"],
-    create: async (tx) =>
-      tx.unsafe(await readFile(join(assetsDir, "sql/projections/order_summary.sql"), "utf8")).simple(),
+    create: async (tx) => tx.unsafe(await readFile(join(assetsDir, "sql/demo/order_summary.sql"), "utf8")).simple(),
   },
   handle: summarize,
   refresh: (tx) => tx`refresh materialized view concurrently order_day`,

@@ -1,6 +1,6 @@
 import type { DomainEvent } from "../event-store/event.ts";
 
-/** What happens to an order of the demo data (sql/seed/orders.sql). */
+/** What happens to an order of the demo data (sql/demo/orders.sql). */
 export type OrderEvent =
   | DomainEvent<"OrderPlaced", { readonly customerId: string; readonly totalCents: number }>
   | DomainEvent<"OrderPaid", { readonly amountCents: number }>

@@ -1,4 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { EventStore } from "../event-store/store.ts";
@@ -21,17 +21,14 @@ interface SeedRow {
 }
 
 /**
- * Appends the demo data of `sql/seed`, each file in one statement. Events that are there already stay as they are.
+ * Appends the demo data of `sql/demo/orders.sql` in one statement. Events that are there already stay as they are.
  *
  * @throws {ScriptError} `SEED_CONFLICT` (exit 8) when a demo aggregate has other events; nothing was appended then
  */
 export async function seedDemo(store: EventStore): Promise<SeedResult> {
-  const dir = join(assetsDir, "sql/seed");
-  const files = (await readdir(dir)).filter((name) => name.endsWith(".sql")).toSorted();
-  const texts = await Promise.all(files.map((name) => readFile(join(dir, name), "utf8")));
+  const text = await readFile(join(assetsDir, "sql/demo/orders.sql"), "utf8");
   const rows = await inTransaction(store.sql, async (tx) => {
-    const all: SeedRow[] = [];
-    for (const text of texts) all.push(...((await tx.unsafe(text)) as unknown as SeedRow[]));
+    const all = [...((await tx.unsafe(text)) as unknown as SeedRow[])];
     const refused = all.find(({ message }) => message !== null);
     if (refused !== undefined) throw seedConflict(refused.message ?? "");
     return all;
