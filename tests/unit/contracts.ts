@@ -231,7 +231,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     event_type: "character varying(255)",
     attempts: "integer",
     error: "text?",
-    parked_at: "timestamp with time zone",
+    updated_at: "timestamp with time zone",
   },
   "public.schema_migration": {
     name: "text",

@@ -38,7 +38,7 @@ export async function writeDeadLetters(
     event_type: event.type,
     attempts,
     error,
-    parked_at: new Date(),
+    updated_at: new Date(),
   }));
   await sql`
     insert into read_model.dead_letter
@@ -104,7 +104,7 @@ async function replayNext(store: EventStore, definition: ProjectionDefinition, a
     if (next.aggregateVersion === undefined) throw error;
     await store.sql`
       update read_model.dead_letter
-      set attempts = attempts + 1, error = ${describeError(error)}, parked_at = clock_timestamp()
+      set attempts = attempts + 1, error = ${describeError(error)}, updated_at = clock_timestamp()
       where name = ${name} and version = ${version}
         and stream_id = event_store.stream_id_of(${aggregate.type}, ${aggregate.id})
         and aggregate_version = ${next.aggregateVersion}`;
