@@ -22,32 +22,37 @@ after(() => database[Symbol.asyncDispose]());
 
 const good = JSON.stringify(placed);
 
-const versionProblem = "event 2 has an event_version that is not a positive integer";
+const versionProblem = "the event_version of event 2 is not an integer from 1 to 999999999:";
+const typeProblem = "event 2 has no event_type that is a non-empty string";
 const expectedProblem =
-  "is not an expected version: give a version, 0 for no stream, -4 for any stream, or null for either";
+  "is not an expected version: pass a version, 0 for a new stream, -4 for an existing one, or null for any";
 /** What is wrong, how the arguments differ from good ones, and the sentence that says so. */
 const cases: readonly (readonly [string, Partial<Given>, string])[] = [
   ["an empty batch", { events: "[]" }, "there are no events to append"],
   ["a JSON null for the events", { events: "null" }, "there are no events to append"],
-  ["one event that is in no array", { events: good }, "the events must be a JSON array"],
-  ["a text for the events", { events: '"nonsense"' }, "the events must be a JSON array"],
-  ["a null among the events", { events: `[${good},null]` }, "event 2 is not a JSON object"],
-  ["a number among the events", { events: `[${good},5]` }, "event 2 is not a JSON object"],
-  ["an array among the events", { events: `[${good},[${good}]]` }, "event 2 is not a JSON object"],
+  ["one event that is in no array", { events: good }, "the events are a JSON object, not a JSON array"],
+  ["a text for the events", { events: '"nonsense"' }, "the events are a JSON string, not a JSON array"],
+  ["a null among the events", { events: `[${good},null]` }, "event 2 is a JSON null, not a JSON object"],
+  ["a number among the events", { events: `[${good},5]` }, "event 2 is a JSON number, not a JSON object"],
+  ["an array among the events", { events: `[${good},[${good}]]` }, "event 2 is a JSON array, not a JSON object"],
   ["an unknown key", secondEvent({ eventData: {} }), 'event 2 has the unknown key "eventData"'],
-  ["no event_type", secondEvent({ event_type: undefined }), "event 2 has no event_type"],
-  ["an empty event_type", secondEvent({ event_type: "" }), "event 2 has no event_type"],
+  ["no event_type", secondEvent({ event_type: undefined }), typeProblem],
+  ["an empty event_type", secondEvent({ event_type: "" }), typeProblem],
   [
     "a type of 300 characters",
     secondEvent({ event_type: "ü".repeat(300) }),
-    "event 2 has an event_type of more than 255 characters",
+    "the event_type of event 2 has 300 characters; at most 255 are allowed",
   ],
   ["event_data that is null", secondEvent({ event_data: null }), "event 2 has no event_data"],
-  ["the event_version 0", secondEvent({ event_version: 0 }), versionProblem],
-  ["the event_version -1", secondEvent({ event_version: -1 }), versionProblem],
-  ["the event_version NaN", secondEvent({ event_version: "NaN" }), versionProblem],
-  ["the event_version 1e400", { events: `[${good},${good.replace('version":1', 'version":1e400')}]` }, versionProblem],
-  ["an event_id that is no UUID", secondEvent({ event_id: "17" }), "event 2 has a event_id that is not a UUID"],
+  ["the event_version 0", secondEvent({ event_version: 0 }), `${versionProblem} 0`],
+  ["the event_version -1", secondEvent({ event_version: -1 }), `${versionProblem} -1`],
+  ["the event_version NaN", secondEvent({ event_version: "NaN" }), `${versionProblem} "NaN"`],
+  [
+    "the event_version 1e400",
+    { events: `[${good},${good.replace('version":1', 'version":1e400')}]` },
+    `${versionProblem} 1${"0".repeat(99)}`,
+  ],
+  ["an event_id that is no UUID", secondEvent({ event_id: "17" }), 'the event_id of event 2 is not a UUID: "17"'],
   ["the expected version -3", { expected: -3 }, `-3 ${expectedProblem}`],
   ["the expected version -5", { expected: -5 }, `-5 ${expectedProblem}`],
   ["no aggregate type", { type: null }, "the aggregate type is missing"],
@@ -102,26 +107,34 @@ test("append() refuses SQL's null for the events, and an id that is of another s
 });
 
 test("append_batch() refuses what is no array, and has no rows for none", async () => {
-  for (const appends of ["null", "5", element(given()), null]) {
+  for (const [appends, type] of [
+    ["null", "null"],
+    ["5", "number"],
+    [element(given()), "object"],
+    [null, "null"],
+  ] as const) {
     const error = await refusal(database.sql`select event_store.append_batch(${appends}::text::jsonb)`);
-    assert.deepEqual([error.code, error.message], ["UE007", "the appends must be a JSON array"]);
+    assert.deepEqual([error.code, error.message], ["UE007", `the appends are a JSON ${type}, not a JSON array`]);
   }
   assert.equal((await appendBatch(database.sql, [])).length, 0);
 });
 
 const elementCases: readonly (readonly [string, string])[] = [
-  ["null", "an append of the batch is not a JSON object"],
-  ["5", "an append of the batch is not a JSON object"],
-  ["[]", "an append of the batch is not a JSON object"],
+  ["null", "the element of the batch is a JSON null, not a JSON object"],
+  ["5", "the element of the batch is a JSON number, not a JSON object"],
+  ["[]", "the element of the batch is a JSON array, not a JSON object"],
   ["{}", "the aggregate type is missing"],
-  [element(given()).replace("events", "event"), "an append of the batch has an unknown key; it may have"],
-  [element(given()).replace("{", '{"extra":1,'), "an append of the batch has an unknown key; it may have"],
-  [element(given({ id: "17" })), "the aggregate id is not a UUID"],
-  [element(given()).replace("{", '{"stream_id":"17",'), "the stream id is not a UUID"],
+  [element(given()).replace("events", "event"), "the element of the batch has an unknown key; allowed are stream_id, "],
+  [
+    element(given()).replace("{", '{"extra":1,'),
+    "the element of the batch has an unknown key; allowed are stream_id, ",
+  ],
+  [element(given({ id: "17" })), 'the aggregate id is not a UUID: "17"'],
+  [element(given()).replace("{", '{"stream_id":"17",'), 'the stream id is not a UUID: "17"'],
   [element(given()).replace("{", `{"stream_id":"${randomUUID()}",`), "is not the id of the stream of Order"],
-  [element(given()).replace('version":0', 'version":1.5'), "the expected version is not an integer"],
-  [element(given()).replace('version":0', 'version":1e400'), "the expected version is not an integer"],
-  [element(given()).replace('version":0', 'version":"NaN"'), "the expected version is not an integer"],
+  [element(given()).replace('version":0', 'version":1.5'), "the expected version is not an integer: 1.5"],
+  [element(given()).replace('version":0', 'version":1e400'), "the expected version is not an integer: 1000"],
+  [element(given()).replace('version":0', 'version":"NaN"'), 'the expected version is not an integer: "NaN"'],
 ];
 
 test("append_batch() says of each element why it can't be used, and appends the others", async () => {

@@ -125,10 +125,13 @@ test("appendEvents() refuses what can't be stored before anything is sent, and n
       /data of event 1 \(A\) holds NaN at \.a/,
     ],
     [() => appendEvents(store, order, [{ type: "A", data: {}, version: 0 }]), /event_version/],
-    [() => appendEvents(store, order, [{ type: "x".repeat(300), data: {} }]), /event_type of more than 255/],
+    [
+      () => appendEvents(store, order, [{ type: "x".repeat(300), data: {} }]),
+      /event_type of event 1 has 300 characters/,
+    ],
     [() => appendEvents(store, order, [orderPlaced], { expectedVersion: -3 }), /-3 is no version/],
     [() => appendEvents(store, order, [orderPlaced], { expectedVersion: 1.5 }), /1.5 is no version/],
-    [() => appendEvents(store, order, [{ ...orderPlaced, id: "17" }]), /event_id that is not a UUID/],
+    [() => appendEvents(store, order, [{ ...orderPlaced, id: "17" }]), /event_id of event 1 is not a UUID: "17"/],
     [() => appendEvents(store, order, [orderPlaced], { expectedVersion: "some" as "any" }), /"some" is no expected/],
   ];
   for (const [call, message] of cases) {

@@ -145,7 +145,7 @@ for (const expected of [0, -1]) {
     const stream = await append(database.sql, { id, expected, events: [placed, placed] });
     const error = await refusal(append(database.sql, { id, expected }));
     assert.equal(error.code, "UE002");
-    assert.equal(error.message, `the stream of Order ${id} is at version 2`);
+    assert.equal(error.message, `the stream of Order ${id} already exists, at version 2`);
     assert.match(error.hint, /^Nothing was appended\. Load the aggregate again/);
     assert.deepEqual(JSON.parse(error.detail), { expected, actual: 2, aggregate_type: "Order", aggregate_id: id });
     assert.deepEqual(await versions(stream), [1, 2]);
@@ -159,6 +159,7 @@ test("append_events() takes exactly the version that is expected, else UE001", a
   for (const expected of [1, 3, 2_147_483_647]) {
     const error = await refusal(append(database.sql, { id, expected }));
     assert.equal(error.code, "UE001");
+    assert.equal(error.message, `the stream of Order ${id} is at version 2, not at version ${expected}`);
     assert.deepEqual(JSON.parse(error.detail), { expected, actual: 2, aggregate_type: "Order", aggregate_id: id });
   }
   assert.deepEqual(await versions(stream), [1, 2]);
@@ -176,6 +177,7 @@ test("append_events() takes only an existing stream when -4 is expected, else UE
   const id = randomUUID();
   const error = await refusal(append(database.sql, { id, expected: -4 }));
   assert.equal(error.code, "UE003");
+  assert.equal(error.message, `the stream of Order ${id} does not exist`);
   assert.deepEqual(JSON.parse(error.detail), { expected: -4, actual: 0, aggregate_type: "Order", aggregate_id: id });
   assert.equal(await countStreams(id), 0);
   const stream = await append(database.sql, { id });
@@ -189,32 +191,45 @@ const without = (key: keyof typeof placed) => event({ [key]: undefined });
 const id = "gen_random_uuid()";
 /** What is wrong, the arguments, and the sentence that says so. */
 const notExpected =
-  "is not an expected version: give a version, 0 for no stream, -4 for any stream, or null for either";
+  "is not an expected version: pass a version, 0 for a new stream, -4 for an existing one, or null for any";
+const noType = "event 1 has no event_type that is a non-empty string";
 
 const cases: readonly (readonly [string, string, string])[] = [
   ["an empty batch", `'Order', ${id}, 0, '{}'`, "there are no events to append"],
   ["null for the batch", `'Order', ${id}, 0, null`, "there are no events to append"],
-  ["a null among the events", `'Order', ${id}, 0, array[${good}, null]`, "event 2 is not a JSON object"],
-  ["a JSON null among the events", `'Order', ${id}, 0, array['null'::jsonb]`, "event 1 is not a JSON object"],
-  ["an event that is a number", `'Order', ${id}, 0, array['5'::jsonb]`, "event 1 is not a JSON object"],
-  ["an event that is an array", `'Order', ${id}, 0, array['[{}]'::jsonb]`, "event 1 is not a JSON object"],
-  ["an array of two dimensions", `'Order', ${id}, 0, array[[${good}], [${good}]]`, "event 1 is not a JSON object"],
+  ["a null among the events", `'Order', ${id}, 0, array[${good}, null]`, "event 2 is a JSON null, not a JSON object"],
+  [
+    "a JSON null among the events",
+    `'Order', ${id}, 0, array['null'::jsonb]`,
+    "event 1 is a JSON null, not a JSON object",
+  ],
+  ["an event that is a number", `'Order', ${id}, 0, array['5'::jsonb]`, "event 1 is a JSON number, not a JSON object"],
+  [
+    "an event that is an array",
+    `'Order', ${id}, 0, array['[{}]'::jsonb]`,
+    "event 1 is a JSON array, not a JSON object",
+  ],
+  [
+    "an array of two dimensions",
+    `'Order', ${id}, 0, array[[${good}], [${good}]]`,
+    "event 1 is a JSON array, not a JSON object",
+  ],
   ["an unknown key", `'Order', ${id}, 0, ${event({ evnt_id: 1 })}`, 'event 1 has the unknown key "evnt_id"'],
-  ["no event_type", `'Order', ${id}, 0, ${without("event_type")}`, "event 1 has no event_type"],
-  ["an event_type that is null", `'Order', ${id}, 0, ${event({ event_type: null })}`, "event 1 has no event_type"],
-  ["an event_type that is a number", `'Order', ${id}, 0, ${event({ event_type: 5 })}`, "event 1 has no event_type"],
-  ["an empty event_type", `'Order', ${id}, 0, ${event({ event_type: "" })}`, "event 1 has no event_type"],
+  ["no event_type", `'Order', ${id}, 0, ${without("event_type")}`, noType],
+  ["an event_type that is null", `'Order', ${id}, 0, ${event({ event_type: null })}`, noType],
+  ["an event_type that is a number", `'Order', ${id}, 0, ${event({ event_type: 5 })}`, noType],
+  ["an empty event_type", `'Order', ${id}, 0, ${event({ event_type: "" })}`, noType],
   [
     "an event_type of 300 characters",
     `'Order', ${id}, 0, ${event({ event_type: "x".repeat(300) })}`,
-    "event 1 has an event_type of more than 255 characters",
+    "the event_type of event 1 has 300 characters; at most 255 are allowed",
   ],
   ...[0, -1, 1.5, "x", null, 1e12, true, {}].map(
     (version) =>
       [
         `the event_version ${JSON.stringify(version)}`,
         `'Order', ${id}, 0, ${event({ event_version: version })}`,
-        "event 1 has an event_version that is not a positive integer",
+        `the event_version of event 1 is not an integer from 1 to 999999999: ${JSON.stringify(version)}`,
       ] as const,
   ),
   ["no event_data", `'Order', ${id}, 0, ${without("event_data")}`, "event 1 has no event_data"],
@@ -225,7 +240,7 @@ const cases: readonly (readonly [string, string, string])[] = [
         [
           `the ${key} ${JSON.stringify(value)}`,
           `'Order', ${id}, 0, ${event({ [key]: value })}`,
-          `event 1 has a ${key} that is not a UUID`,
+          `the ${key} of event 1 is not a UUID: ${JSON.stringify(value)}`,
         ] as const,
     ),
   ),
@@ -256,7 +271,7 @@ test("append_events() stores nothing of a batch with a bad event in its middle",
   const id = randomUUID();
   const stream = await append(database.sql, { id });
   const error = await refusal(append(database.sql, { id, events: [placed, { event_type: "" }, placed] }));
-  assert.deepEqual([error.code, error.message], ["UE007", "event 2 has no event_type"]);
+  assert.deepEqual([error.code, error.message], ["UE007", "event 2 has no event_type that is a non-empty string"]);
   assert.deepEqual(await versions(stream), [1]);
 });
 

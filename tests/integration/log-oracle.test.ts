@@ -227,7 +227,7 @@ test("safe_position() and read_all() refuse isolation levels whose snapshot is o
       const work = database.sql.begin(`isolation level ${level}`, (tx) => tx.unsafe(`select event_store.${call}`));
       await assert.rejects(work, (error: { code: string; message: string; hint: string }) => {
         assert.equal(error.code, "25001");
-        assert.equal(error.message, `the log can't be read in a ${level} transaction`);
+        assert.equal(error.message, `the log cannot be read in a ${level} transaction`);
         assert.match(error.hint, /READ COMMITTED/);
         return true;
       });

@@ -218,7 +218,7 @@ test("a REPEATABLE READ client is refused by the readers of the log, and gets 40
         await assert.rejects(client.query(statement), (error: pg.DatabaseError) => {
           assert.deepEqual(
             [error.code, error.message],
-            ["25001", `the log can't be read in a ${isolation} transaction`],
+            ["25001", `the log cannot be read in a ${isolation} transaction`],
           );
           return /READ COMMITTED/.test(error.hint ?? "");
         });

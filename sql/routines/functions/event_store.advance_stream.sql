@@ -1,11 +1,12 @@
--- Takes the row of a stream and advances its version by the number of events that are to follow, or makes the row.
--- Returns the new version; null when the stream is not as expected, is archived, or the arguments do not fit together.
+-- Locks the row of a stream and advances its version by the number of events to append, or creates the row.
 --
--- One statement locks and checks: a guarded update, or an insert where there may be no stream. Only the insert compares
--- the id with the aggregate, since a row that exists was compared when it was made.
--- expected_version: as event_store.append has it, but not null.
--- Volatile. Runs as its callers, event_store.append and event_store.append_batch, and with their settings; nobody is
--- granted it.
+-- One statement both locks and checks: a guarded update, or an insert if the stream may not exist yet. Only the insert
+-- compares the id with the aggregate; an existing row was compared when it was created.
+-- p_expected_version: as for event_store.append, but never null.
+-- Returns the new version; null if the stream is not at the expected version or is archived, or if the arguments do not
+-- fit together.
+-- Volatile. Runs with the privileges and settings of its callers; granted to nobody.
+-- Callers: event_store.append and event_store.append_batch.
 create or replace function event_store.advance_stream(
   p_stream_id uuid,
   p_aggregate_type varchar,
@@ -53,4 +54,4 @@ end
 $$;
 
 comment on function event_store.advance_stream is
-  'Locks a stream, checks its version and advances it, or makes it; null when it is not as expected';
+  'Locks a stream, checks its version and advances it, or creates it; null if the stream is not as expected';

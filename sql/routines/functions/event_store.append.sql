@@ -1,19 +1,22 @@
 -- Appends events to the stream of an aggregate: all of them at the next versions, or none.
 --
--- stream_id: event_store.stream_id_of(aggregate_type, aggregate_id). expected_version: the version the stream must be
--- at; 0 or -1, there must be none yet; -4, there must be one; null or -2, whatever it is. events: a JSON array of objects
--- with event_type and event_data, and as they please event_id, event_version (1 when missing), metadata, causation_id,
--- correlation_id. Returns the versions of the first and last event and the position of the last one.
--- A batch whose event ids are all stored already, in this stream and this order, is not stored again: its first result
--- is returned once more, with deduplicated = true, whatever version was expected and were the stream archived.
+-- stream_id: event_store.stream_id_of(aggregate_type, aggregate_id).
+-- expected_version: the version the stream must be at; 0 or -1: the stream must not exist; -4: it must exist; null or
+-- -2: any version.
+-- events: a JSON array of objects with event_type and event_data, and optionally event_id, event_version (default 1),
+-- metadata, causation_id, correlation_id.
+-- Returns the versions of the first and the last event, and the position of the last.
+-- Idempotent: if all event ids are already stored, in this stream and in this order, nothing is appended. The first
+-- result is returned again with deduplicated = true, whatever the expected version, even if the stream is archived.
 --
--- Locks: the stream's row, until the transaction ends. The one statement that takes it also checks the version, so of
--- two callers with the same expectation the second waits, finds another version, and stores nothing. In READ COMMITTED
--- an append to any version never fails because of another one.
--- Raises what event_store.append_refusal raises: UE001 the stream is at another version; UE002 it exists; UE003 it does
--- not exist; UE004 an event_id is taken; UE005 the stream is archived; UE007 the arguments can't be used.
--- Volatile; security definer, since the application may not write to the tables. enable_seqscan: a plan made while a
--- table was small is kept by the session, and would scan the table when it has grown.
+-- Locks: the stream's row, until the transaction ends. The statement that takes the lock also checks the version, so of
+-- two concurrent callers that expect the same version the second waits, finds another version, and stores nothing. In
+-- READ COMMITTED an append to any version never fails because of a concurrent one.
+-- Errors (from event_store.append_refusal): UE001 the stream is at another version; UE002 it exists; UE003 it does not
+-- exist; UE004 an event_id is taken; UE005 the stream is archived; UE007 invalid arguments.
+-- Volatile. Security definer, because the application may not write to the tables. enable_seqscan is off because a
+-- session keeps a plan made while a table was small, and that plan would scan the table after it has grown.
+-- Callers: applications; event_store.append_events and event_store.append_element.
 create or replace function event_store.append(
   inout stream_id uuid,
   aggregate_type varchar,
@@ -48,7 +51,14 @@ begin
   if last_version is not null then
     with stored as (
       insert into event_store.domain_event (
-        event_id, stream_id, aggregate_version, event_version, event_type, event_data, metadata, causation_id,
+        event_id,
+        stream_id,
+        aggregate_version,
+        event_version,
+        event_type,
+        event_data,
+        metadata,
+        causation_id,
         correlation_id
       )
       select
@@ -76,7 +86,8 @@ begin
     end if;
   end if;
 
-  -- Not stored: either it had been before, or this raises, or what refused it holds no more.
+  -- Nothing was stored. Either this is a retry of a stored batch, or append_refusal raises the reason, or the reason is
+  -- gone and we try once more.
   select refusal.* into first_version, last_version, last_position
   from event_store.append_refusal(
     v_stream_id, v_type, v_id, expected_version, events, last_version - v_count
@@ -94,6 +105,6 @@ end
 $$;
 
 comment on function event_store.append is
-  'Appends events to a stream, atomically, with optimistic locking, and only once for the same event ids';
+  'Appends events to a stream atomically, with optimistic locking, and idempotently by event id';
 
 grant execute on function event_store.append to :{app};

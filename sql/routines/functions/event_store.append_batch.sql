@@ -1,15 +1,21 @@
--- Appends to many streams at once: event_store.append for each element, in the order given, but in one statement and
--- one transaction. An element that is refused fails no other one.
+-- Appends to many streams in one statement and one transaction, as event_store.append does for each element, in the
+-- given order. A refused element does not fail the others.
 --
--- appends: a JSON array of objects with aggregate_type, aggregate_id, events, and as they please stream_id (computed
--- when missing) and expected_version. Returns a row an element, in their order: what event_store.append returns, or the
--- sqlstate, detail and message of its refusal and nulls before.
+-- appends: a JSON array of objects with aggregate_type, aggregate_id, events, and optionally stream_id (default:
+-- computed) and expected_version.
+-- Returns one row per element, in the given order: the result of event_store.append; or, if the element was refused,
+-- the sqlstate, detail and message of its error and nulls in the other columns.
 --
--- Streams are locked in the order of their ids, so that two batches never wait for each other. Elements that are not
--- accepted at once are appended one by one, which finds out why. All of them are when the one insert fails, because of an
--- event or id that can't be used or is taken, and when one that was not accepted has another for the same stream behind it.
--- Raises UE007 when appends is not a JSON array; otherwise only what concerns the whole transaction.
--- Volatile; security definer and enable_seqscan: see event_store.append.
+-- Outline
+-- 1. Advance the streams in the order of their ids, so that two batches never deadlock.
+-- 2. Insert the events of the accepted elements in one statement.
+-- 3. Append each element that was not accepted by itself (event_store.append_element), which finds out why.
+-- Steps 1 and 2 are undone, and all elements take step 3, if the insert fails (an event or id is invalid, or an id is
+-- taken), or if an element that was not accepted is followed by another one for the same stream.
+--
+-- Errors: UE007 if appends is not a JSON array; otherwise only those that concern the whole transaction.
+-- Volatile. Security definer, enable_seqscan: see event_store.append.
+-- Callers: applications.
 create or replace function event_store.append_batch(appends jsonb)
 returns setof event_store.append_result
 language plpgsql
@@ -23,7 +29,7 @@ as $$
 declare
   v_append_count integer;
   v_stream_ids uuid[];
-  -- By place, the version of the stream before its events; null while an append is not stored.
+  -- Per element: the version of its stream before its events; null if the element is not stored.
   v_versions integer[];
   v_counts integer[];
   v_positions bigint[];
@@ -38,8 +44,8 @@ begin
   if coalesce(jsonb_typeof(appends), 'null') <> 'array' then
     raise exception using
       errcode = 'UE007',
-      message = 'the appends must be a JSON array',
-      hint = 'Nothing was appended. See the comment of event_store.append_batch.';
+      message = format('the appends are a JSON %s, not a JSON array', coalesce(jsonb_typeof(appends), 'null')),
+      hint = 'Nothing was appended. Pass a JSON array of objects, as sql/README.md describes them.';
   end if;
   v_append_count := jsonb_array_length(appends);
   v_versions := array_fill(null::integer, array[v_append_count]);
@@ -63,14 +69,18 @@ begin
       order by stream_id, place
     loop
       if v_row.stream_id = v_refused_stream_id then
-        -- To lock this stream after the ones above it would let two batches wait for each other.
+        -- Both would have to wait for step 3, which would lock their stream after later ones: batches could deadlock.
         raise exception using errcode = 'UE000';
       end if;
       v_place := v_row.place;
       v_version := null;
       if v_row.is_usable and v_row.event_count > 0 then
         v_version := event_store.advance_stream(
-          v_row.stream_id, v_row.aggregate_type, v_row.aggregate_id, v_row.expected_version, v_row.event_count
+          v_row.stream_id,
+          v_row.aggregate_type,
+          v_row.aggregate_id,
+          v_row.expected_version,
+          v_row.event_count
         );
       end if;
       if v_version is null then
@@ -84,7 +94,14 @@ begin
 
     with stored as (
       insert into event_store.domain_event (
-        event_id, stream_id, aggregate_version, event_version, event_type, event_data, metadata, causation_id,
+        event_id,
+        stream_id,
+        aggregate_version,
+        event_version,
+        event_type,
+        event_data,
+        metadata,
+        causation_id,
         correlation_id
       )
       select
@@ -105,7 +122,9 @@ begin
     )
     select array_agg(global_position order by global_position) into v_positions from stored;
 
-    if coalesce(cardinality(v_positions), 0) <> coalesce((select sum(event_count) from unnest(v_counts) as event_count), 0) then
+    if coalesce(cardinality(v_positions), 0)
+      <> coalesce((select sum(event_count) from unnest(v_counts) as event_count), 0)
+    then
       raise exception using errcode = 'UE000';
     end if;
   exception
@@ -134,8 +153,14 @@ begin
     else
       v_end := v_end + v_counts[v_place];
       v_result := row(
-        v_stream_ids[v_place], v_versions[v_place] + 1, v_versions[v_place] + v_counts[v_place], v_positions[v_end],
-        false, null, null, null
+        v_stream_ids[v_place],
+        v_versions[v_place] + 1,
+        v_versions[v_place] + v_counts[v_place],
+        v_positions[v_end],
+        false,
+        null,
+        null,
+        null
       );
     end if;
     return next v_result;
@@ -144,6 +169,6 @@ end
 $$;
 
 comment on function event_store.append_batch is
-  'Appends to many streams in one statement; an element that is refused fails no other one';
+  'Appends to many streams in one statement; a refused element does not fail the others';
 
 grant execute on function event_store.append_batch to :{app};

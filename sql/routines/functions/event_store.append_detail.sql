@@ -1,6 +1,7 @@
--- The detail of every error of an append, for programs: what was expected of which stream, and what is.
+-- Builds the JSON detail of errors about a stream, for programs: expected and actual version, and the aggregate.
 --
--- Immutable; reads nothing. Called by the functions that refuse something about a stream, so nobody is granted it.
+-- Immutable; reads nothing. Granted to nobody.
+-- Callers: event_store.append_refusal, archive_stream, redact_event, save_snapshot.
 create or replace function event_store.append_detail(
   expected integer,
   actual integer,
@@ -20,4 +21,4 @@ begin atomic
   )::text;
 end;
 
-comment on function event_store.append_detail is 'Makes the JSON detail of an append''s errors';
+comment on function event_store.append_detail is 'Builds the JSON detail of errors about a stream';

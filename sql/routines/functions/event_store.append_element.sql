@@ -1,7 +1,9 @@
--- Appends one element of a batch, and returns its refusal instead of raising it.
+-- Appends one element of a batch; returns the error of a refused one instead of raising it.
 --
--- Costs a subtransaction. Raises only what concerns the whole transaction, such as 40P01. Called by event_store.append_batch
--- alone, so nobody is granted it.
+-- Costs a subtransaction.
+-- Errors: only those that concern the whole transaction, such as 40P01.
+-- Volatile. Granted to nobody.
+-- Callers: event_store.append_batch.
 create or replace function event_store.append_element(append jsonb)
 returns event_store.append_result
 language plpgsql
@@ -14,12 +16,17 @@ declare
   v_problem text;
 begin
   v_problem := case
-    when jsonb_typeof(append) <> 'object' then 'an append of the batch is not a JSON object'
+    when jsonb_typeof(append) <> 'object'
+      then format('the element of the batch is a JSON %s, not a JSON object', jsonb_typeof(append))
     when append - '{stream_id,aggregate_type,aggregate_id,expected_version,events}'::text[] <> '{}'
-      then 'an append of the batch has an unknown key; it may have stream_id, aggregate_type, aggregate_id, expected_version and events'
-    when not pg_input_is_valid(append ->> 'stream_id', 'uuid') then 'the stream id is not a UUID'
-    when not pg_input_is_valid(append ->> 'aggregate_id', 'uuid') then 'the aggregate id is not a UUID'
-    when not pg_input_is_valid(append ->> 'expected_version', 'integer') then 'the expected version is not an integer'
+      then 'the element of the batch has an unknown key; '
+        'allowed are stream_id, aggregate_type, aggregate_id, expected_version and events'
+    when not pg_input_is_valid(append ->> 'stream_id', 'uuid')
+      then format('the stream id is not a UUID: %s', left((append -> 'stream_id')::text, 100))
+    when not pg_input_is_valid(append ->> 'aggregate_id', 'uuid')
+      then format('the aggregate id is not a UUID: %s', left((append -> 'aggregate_id')::text, 100))
+    when not pg_input_is_valid(append ->> 'expected_version', 'integer')
+      then format('the expected version is not an integer: %s', left((append -> 'expected_version')::text, 100))
   end;
   if v_problem is not null then
     v_result.sqlstate := 'UE007';
@@ -56,4 +63,5 @@ exception
 end
 $$;
 
-comment on function event_store.append_element is 'Appends one element of a batch; returns its refusal instead of raising it';
+comment on function event_store.append_element is
+  'Appends one element of a batch; returns the error of a refused one instead of raising it';

@@ -1,6 +1,8 @@
--- Appends events to the stream of an aggregate: event_store.append, for callers with an array of events.
+-- Appends events to the stream of an aggregate: event_store.append for callers that have an array of events.
 --
--- Takes, locks and raises what that does; returns the stream's id. Security definer is not needed for it.
+-- Arguments, locks and errors are those of event_store.append. Returns the stream's id.
+-- Volatile. Not security definer: event_store.append is.
+-- Callers: applications.
 create or replace function event_store.append_events(
   p_aggregate_type varchar,
   p_aggregate_id uuid,
@@ -26,6 +28,6 @@ end
 $$;
 
 comment on function event_store.append_events is
-  'Atomically append events to an aggregate stream with optimistic locking';
+  'Appends an array of events to a stream atomically, with optimistic locking';
 
 grant execute on function event_store.append_events to :{app};

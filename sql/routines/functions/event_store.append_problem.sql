@@ -1,7 +1,9 @@
--- Says in one sentence why an append's arguments can't be used; null when they can.
+-- Returns one sentence that says why the arguments of an append are invalid; null if they are valid.
 --
--- Immutable; reads nothing. Called by event_store.append_refusal alone, so nobody is granted it. What it refuses event
--- by event, event_store.append and event_store.append_batch leave out of their inserts by event_store.is_event.
+-- Refuses the same events as event_store.is_event, which filters the inserts of event_store.append and
+-- event_store.append_batch.
+-- Immutable; reads nothing. Granted to nobody.
+-- Callers: event_store.append_refusal.
 create or replace function event_store.append_problem(
   aggregate_type varchar,
   aggregate_id uuid,
@@ -31,35 +33,41 @@ begin
     return 'the aggregate id is missing';
   elsif expected_version < -2 and expected_version <> -4 then
     return format(
-      '%s is not an expected version: give a version, 0 for no stream, -4 for any stream, or null for either',
+      '%s is not an expected version: pass a version, 0 for a new stream, -4 for an existing one, or null for any',
       expected_version
     );
   elsif coalesce(jsonb_typeof(events), 'null') = 'null' or events = '[]' then
     return 'there are no events to append';
   elsif jsonb_typeof(events) <> 'array' then
-    return 'the events must be a JSON array';
+    return format('the events are a JSON %s, not a JSON array', jsonb_typeof(events));
   end if;
 
   for event in select jsonb_array_elements(events) loop
     place := place + 1;
     if jsonb_typeof(event) <> 'object' then
-      return format('event %s is not a JSON object', place);
+      return format('event %s is a JSON %s, not a JSON object', place, jsonb_typeof(event));
     end if;
     select name into key from jsonb_object_keys(event) as name where name <> all (known_keys) limit 1;
     if key is not null then
       return format('event %s has the unknown key %s', place, to_jsonb(key));
     elsif jsonb_typeof(event -> 'event_type') is distinct from 'string' or event ->> 'event_type' = '' then
-      return format('event %s has no event_type', place);
+      return format('event %s has no event_type that is a non-empty string', place);
     elsif length(event ->> 'event_type') > 255 then
-      return format('event %s has an event_type of more than 255 characters', place);
+      return format(
+        'the event_type of event %s has %s characters; at most 255 are allowed',
+        place, length(event ->> 'event_type')
+      );
     elsif coalesce(event -> 'event_data', 'null') = 'null' then
       return format('event %s has no event_data', place);
     elsif event ? 'event_version' and coalesce(event ->> 'event_version', '') !~ '^[1-9][0-9]{0,8}$' then
-      return format('event %s has an event_version that is not a positive integer', place);
+      return format(
+        'the event_version of event %s is not an integer from 1 to 999999999: %s',
+        place, left((event -> 'event_version')::text, 100)
+      );
     end if;
     foreach key in array uuid_keys loop
       if event ->> key is not null and not pg_input_is_valid(event ->> key, 'uuid') then
-        return format('event %s has a %s that is not a UUID', place, key);
+        return format('the %s of event %s is not a UUID: %s', key, place, left((event -> key)::text, 100));
       end if;
     end loop;
   end loop;
@@ -67,4 +75,4 @@ begin
 end
 $$;
 
-comment on function event_store.append_problem is 'Says why the arguments of an append can''t be used';
+comment on function event_store.append_problem is 'Says why the arguments of an append are invalid';

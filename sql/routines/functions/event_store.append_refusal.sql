@@ -1,14 +1,15 @@
--- Finds out why an append stored nothing. Returns where its events are when all of them had been stored before, in this
--- stream and this order; otherwise raises, with the detail {"expected","actual","aggregate_type","aggregate_id"}.
+-- Finds out why an append stored nothing, and raises it.
 --
--- Returns nulls when nothing is to be said against the append any more: the stream was advanced, made or opened between
--- the statement that refused it and this one, so it is to be tried again.
---
--- p_advanced_from: the version the stream was at when the append has advanced it already and may have inserted some of
--- its events; null when it did neither.
--- Raises UE001 to UE005 and UE007; event_store.append says which is which. Sees what was committed while the caller
--- waited for the stream's row, as every statement of a volatile function takes a snapshot of its own.
--- Called by event_store.append alone, so nobody is granted it.
+-- p_advanced_from: the version of the stream before the append advanced it, if it did (it may then also have inserted
+-- some of its events); otherwise null.
+-- Returns where the events are if the append is a retry: all of them are already stored, in this stream and this order.
+-- Returns nulls if the reason is gone (the stream was advanced, created or reopened in the meantime); the caller then
+-- retries.
+-- Errors: UE001 to UE005 and UE007, as event_store.append lists them, with the JSON detail
+-- {"expected","actual","aggregate_type","aggregate_id"}.
+-- Volatile, so that each statement takes a new snapshot and sees what was committed while the caller waited for the
+-- stream's row. Granted to nobody.
+-- Callers: event_store.append.
 create or replace function event_store.append_refusal(
   p_stream_id uuid,
   p_aggregate_type varchar,
@@ -36,7 +37,7 @@ declare
   v_is_in_order boolean;
   v_code text;
   v_message text;
-  v_hint text := 'Nothing was appended. Load the aggregate again, decide again, and append with its version.';
+  v_hint text := 'Nothing was appended. Load the aggregate again, decide again, and append with its new version.';
 begin
   v_problem := event_store.append_problem(p_aggregate_type, p_aggregate_id, v_expected, p_events);
   if v_problem is null and p_stream_id is distinct from event_store.stream_id_of(p_aggregate_type, p_aggregate_id) then
@@ -47,7 +48,7 @@ begin
       errcode = 'UE007',
       message = v_problem,
       detail = event_store.append_detail(p_expected_version, null, p_aggregate_type, p_aggregate_id),
-      hint = 'Nothing was appended. See the comment of event_store.append.';
+      hint = 'Nothing was appended. Fix the arguments; sql/README.md describes them.';
   end if;
 
   select archived_at, version into v_archived_at, v_actual from event_store.event_stream where stream_id = p_stream_id;
@@ -71,34 +72,38 @@ begin
   elsif v_known > 0 then
     v_code := 'UE004';
     v_message := format(
-      '%s of %s event ids are stored in %s already, or all in another order',
-      v_known, jsonb_array_length(p_events), v_name
+      '%s of %s event ids are already stored in %s%s',
+      v_known, jsonb_array_length(p_events), v_name,
+      case when v_known = jsonb_array_length(p_events) then ', but in another order' end
     );
-    v_hint := 'Nothing was appended. Retry a batch as it was sent, or give new events new ids.';
+    v_hint := 'Nothing was appended. Retry a batch unchanged, or give new events new ids.';
   elsif v_archived_at is not null then
     v_code := 'UE005';
     v_message := format('%s is archived', v_name);
-    v_hint := 'Nothing was appended. An archived stream can be read, but takes no new events.';
+    v_hint := 'Nothing was appended. Use another stream: an archived one can be read but not appended to.';
   elsif v_expected > 0 and v_expected <> v_actual then
     v_code := 'UE001';
+    v_message := format('%s is at version %s, not at version %s', v_name, v_actual, v_expected);
   elsif v_expected in (-1, 0) and v_actual > 0 then
     v_code := 'UE002';
+    v_message := format('%s already exists, at version %s', v_name, v_actual);
   elsif v_expected = -4 and v_actual = 0 then
     v_code := 'UE003';
+    v_message := format('%s does not exist', v_name);
   elsif p_advanced_from is null then
     return;
   else
     v_code := 'UE004';
-    v_message := format('an event id of the append to %s is taken, or given twice', v_name);
-    v_hint := 'Nothing was appended. Give each event an id of its own.';
+    v_message := format('an event id of the append to %s is already taken, or is given twice', v_name);
+    v_hint := 'Nothing was appended. Give each event its own id.';
   end if;
   raise exception using
     errcode = v_code,
-    message = coalesce(v_message, format('%s is at version %s', v_name, v_actual)),
+    message = v_message,
     detail = event_store.append_detail(p_expected_version, v_actual, p_aggregate_type, p_aggregate_id),
     hint = v_hint;
 end
 $$;
 
 comment on function event_store.append_refusal is
-  'Raises why an append stored nothing, unless all of its events had been stored before';
+  'Raises the reason why an append stored nothing, unless it is a retry';

@@ -1,11 +1,12 @@
--- Closes the stream of an aggregate to new events. It can still be read, and an append that was stored before is still
--- answered when it is retried.
+-- Closes the stream of an aggregate to new events. The stream can still be read, and a retry of a stored append still
+-- returns its first result.
 --
--- Returns the version the stream ended at; archiving it again changes nothing. The owner opens it again by setting
--- archived_at to null.
--- Locks: the stream's row, until the transaction ends: an append that came first is complete, a later one is refused.
--- Raises UE001 when the stream is at another version than expected_version (null: whatever it is), UE003 when there is none.
--- Volatile; security definer, since the application may not write to the table.
+-- expected_version: the version the stream must be at; null: any.
+-- Returns the version of the last event. Idempotent. The owner reopens a stream by setting archived_at to null.
+-- Locks: the stream's row, until the transaction ends; an earlier append is complete, a later one is refused.
+-- Errors: UE001 the stream is at another version; UE003 it does not exist.
+-- Volatile. Security definer, because the application may not write to the table.
+-- Callers: applications.
 create or replace function event_store.archive_stream(
   aggregate_type varchar,
   aggregate_id uuid,
@@ -32,8 +33,11 @@ begin
     raise exception using
       errcode = case when v_version is null then 'UE003' else 'UE001' end,
       message = format(
-        'the stream of %s %s is at version %s',
-        archive_stream.aggregate_type, archive_stream.aggregate_id, coalesce(v_version, 0)
+        case
+          when v_version is null then 'the stream of %s %s does not exist'
+          else 'the stream of %s %s is at version %s, not at version %s'
+        end,
+        archive_stream.aggregate_type, archive_stream.aggregate_id, v_version, expected_version
       ),
       detail = event_store.append_detail(
         expected_version, coalesce(v_version, 0), archive_stream.aggregate_type, archive_stream.aggregate_id

@@ -1,8 +1,9 @@
--- Lets an update of events pass only where event_store.redaction says, in this very transaction, that this event is
--- redacted, and only for its data and metadata. A setting could be set by anyone; a row of that table stays as evidence.
+-- Permits an update of an event only if event_store.redaction has a row for it from this very transaction, and only of
+-- its data and metadata. Not a setting, which anyone could set: a row stays as evidence.
 --
--- Raises UE006. Called by the triggers domain_event_is_redacted_openly (for a statement: no row of this transaction, no
--- update) and domain_event_keeps_its_place (for each row).
+-- Errors: UE006.
+-- Callers: the triggers domain_event_is_redacted_openly (per statement: without a row of this transaction, no update)
+-- and domain_event_keeps_its_place (per row).
 create or replace function event_store.check_redaction()
 returns trigger
 language plpgsql
@@ -28,10 +29,11 @@ begin
       errcode = 'UE006',
       message = format('events are immutable: %s of %I.%I is refused', lower(tg_op), tg_table_schema, tg_table_name),
       detail = json_build_object('operation', lower(tg_op), 'schema', tg_table_schema, 'table', tg_table_name)::text,
-      hint = 'Append an event that corrects the earlier one; where the law wants data erased, see event_store.redact_event.';
+      hint = 'Append an event that corrects the earlier one; to erase data, see event_store.redact_event.';
   end if;
   return new;
 end
 $$;
 
-comment on function event_store.check_redaction is 'Refuses to update an event, but for a recorded redaction of its data';
+comment on function event_store.check_redaction is
+  'Refuses to update an event, except for a recorded redaction of its data';

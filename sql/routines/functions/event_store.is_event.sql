@@ -1,9 +1,9 @@
--- Whether a JSON value can be stored as an event: what event_store.append_problem has nothing to say against.
+-- Whether a JSON value is a valid event: one that event_store.append_problem accepts.
 --
--- Reads nothing, but is stable as pg_input_is_valid is: PostgreSQL does not inline a function that claims to be more
--- than its parts. One expression, so that the inserts that filter by it have it inlined; called instead, it cost a
--- statement 50 microseconds and 7 an event. Called by event_store.append and event_store.append_batch alone, so nobody is
--- granted it.
+-- Stable, though it reads nothing, because pg_input_is_valid is stable: PostgreSQL does not inline a SQL function
+-- declared less volatile than its body. A single expression, so that the inserts that filter by it inline it; a call
+-- would cost 50 microseconds per statement and 7 per event. Granted to nobody.
+-- Callers: event_store.append and event_store.append_batch.
 create or replace function event_store.is_event(event jsonb)
 returns boolean
 language sql
@@ -22,4 +22,4 @@ begin atomic
   else false end;
 end;
 
-comment on function event_store.is_event is 'Whether a JSON value can be stored as an event';
+comment on function event_store.is_event is 'Whether a JSON value is a valid event';

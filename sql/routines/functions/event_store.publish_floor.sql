@@ -1,11 +1,12 @@
--- Publishes a lower bound of the positions that this transaction will draw, as a shared advisory lock that readers see
--- in pg_locks (event_store.safe_position). It is released after the commit has become visible, by PostgreSQL itself.
+-- Publishes a lower bound (the floor) of the positions that this transaction will draw, as a shared advisory lock that
+-- readers see in pg_locks (event_store.safe_position). PostgreSQL releases it after the commit has become visible.
 --
--- The key is the tag 0xE5 in the upper 16 bits, which keeps it apart from an application's own advisory locks, and the
--- last position drawn so far in the lower 48. One lock a transaction keeps the lock table small; the setting that
--- remembers it is rolled back together with the lock.
--- Raises 54000 when positions have used up their 48 bits. Called by the trigger domain_event_publishes_floor.
--- Security definer: an application may not read the sequence.
+-- The key has the tag 0xE5 in its upper 16 bits, which keeps it apart from an application's own advisory locks, and the
+-- last position drawn so far in the lower 48. One lock per transaction keeps the lock table small; the setting that
+-- remembers the lock is rolled back together with it.
+-- Errors: 54000 if the 48 bits are used up.
+-- Security definer, because the application may not read the sequence.
+-- Callers: the trigger domain_event_publishes_floor.
 create or replace function event_store.publish_floor()
 returns trigger
 language plpgsql
@@ -18,12 +19,15 @@ declare
   v_floor bigint;
 begin
   if current_setting('cqrs.floor_xid', true) is distinct from v_transaction then
-    -- Null when it was never used.
+    -- Null if no position was ever drawn.
     v_floor := coalesce(pg_sequence_last_value('event_store.domain_event_global_position'), 0);
     if v_floor >= 1::bigint << 48 then
       raise exception using
         errcode = 'program_limit_exceeded',
-        message = format('the event store has used up its positions: the last one is %s', v_floor);
+        message = format(
+          'the event store has run out of positions: the last one is %s, the limit is %s',
+          v_floor, (1::bigint << 48) - 1
+        );
     end if;
     perform pg_advisory_xact_lock_shared((229::bigint << 48) | v_floor);
     perform set_config('cqrs.floor_xid', v_transaction, true);
@@ -32,4 +36,5 @@ begin
 end
 $$;
 
-comment on function event_store.publish_floor is 'Publishes below which position this transaction will draw none';
+comment on function event_store.publish_floor is
+  'Publishes the position below which this transaction will draw none';

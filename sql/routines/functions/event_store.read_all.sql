@@ -1,18 +1,20 @@
--- Reads the log of all streams, in the order of positions, from above after_position as far as it is complete.
+-- Reads the log of all streams in the order of positions, from above after_position up to where the log is complete.
 --
--- Filters: event_types and aggregate_types, null for all. max_count null is all. up_to_position: an answer of
--- event_store.safe_position(); whoever gets fewer rows than it asked for has read everything up to there, and goes on from
--- there, so that a filter that matches nothing does not scan the end of the log again and again.
--- In the transaction that appended them, events are not seen yet: its own positions are not complete.
+-- event_types, aggregate_types: filters; null for all. max_count: null for all.
+-- up_to_position: an answer of event_store.safe_position(). A reader that gets fewer than max_count rows has read
+-- everything up to there and continues from there, so that a filter that matches nothing does not scan the end of the
+-- log again and again.
+-- A transaction does not see the events that it has appended itself: its own positions are not complete yet.
 --
--- Reads in a statement after the one that asks how far the log is complete, for the reason given in
--- event_store.safe_position; hence volatile, and no SQL function. Event types are served by (event_type,
--- global_position) in windows that grow, so that no more entries are read than a few times those returned; aggregate types are
--- compared row by row.
--- Raises what event_store.safe_position raises; UE007 when up_to_position is beyond what is known to be complete.
--- The settings keep a plan that was made while the tables were small from being used when they have grown. Page costs of 0
--- make the planner count entries alone: positions lie together on few pages, for which it would read all of a range
--- through the index on positions, for the sake of a rare type.
+-- The statement that reads follows the one that asks how far the log is complete (event_store.safe_position says why);
+-- hence volatile and not a SQL function. The index on (event_type, global_position) serves event types, in growing
+-- windows, so that it reads at most a few times as many entries as it returns. Aggregate types are compared row by row.
+-- Errors: those of event_store.safe_position; UE007 if the log is not known to be complete up to up_to_position, or if
+-- max_count is negative.
+-- The settings prevent plans that were made while the tables were small from being used after they have grown. With
+-- page costs of 0 the planner counts entries only: because neighbouring positions share few pages, it would otherwise
+-- read a whole range through the index on positions to find a rare type.
+-- Callers: applications.
 create or replace function event_store.read_all(
   after_position bigint,
   max_count integer default 1000,
@@ -61,17 +63,30 @@ begin
     raise exception using
       errcode = 'UE007',
       message = format('the log is not known to be complete up to position %s, only up to %s', v_end, v_safe),
-      hint = 'Pass an answer that event_store.safe_position() gave to this session, or nothing.';
+      hint = 'Pass a position that event_store.safe_position() returned to this session, or leave it out.';
   elsif max_count < 0 then
-    raise exception using errcode = 'UE007', message = format('max_count is %s; it can''t be negative', max_count);
+    raise exception using
+      errcode = 'UE007',
+      message = format('max_count is %s; it must not be negative', max_count),
+      hint = 'Pass 0 or more, or null for all events.';
   end if;
 
   if event_types is null then
     return query
       select
-        event.global_position, event.stream_id, stream.aggregate_type, stream.aggregate_id, event.aggregate_version,
-        event.event_id, event.event_type, event.event_version, event.event_data, event.metadata, event.causation_id,
-        event.correlation_id, event.occurred_at
+        event.global_position,
+        event.stream_id,
+        stream.aggregate_type,
+        stream.aggregate_id,
+        event.aggregate_version,
+        event.event_id,
+        event.event_type,
+        event.event_version,
+        event.event_data,
+        event.metadata,
+        event.causation_id,
+        event.correlation_id,
+        event.occurred_at
       from event_store.domain_event as event
       join event_store.event_stream as stream on stream.stream_id = event.stream_id
       where event.global_position > v_after
@@ -89,9 +104,19 @@ begin
       from unnest(v_types) as wanted (event_type)
       cross join lateral (
         select
-          event.global_position, event.stream_id, stream.aggregate_type, stream.aggregate_id, event.aggregate_version,
-          event.event_id, event.event_type, event.event_version, event.event_data, event.metadata, event.causation_id,
-          event.correlation_id, event.occurred_at
+          event.global_position,
+          event.stream_id,
+          stream.aggregate_type,
+          stream.aggregate_id,
+          event.aggregate_version,
+          event.event_id,
+          event.event_type,
+          event.event_version,
+          event.event_data,
+          event.metadata,
+          event.causation_id,
+          event.correlation_id,
+          event.occurred_at
         from event_store.domain_event as event
         join event_store.event_stream as stream on stream.stream_id = event.stream_id
         where event.event_type = wanted.event_type
@@ -111,6 +136,6 @@ begin
 end
 $$;
 
-comment on function event_store.read_all is 'Reads the log of all streams as far as it is complete, without losing an event';
+comment on function event_store.read_all is 'Reads the log of all streams as far as it is complete';
 
 grant execute on function event_store.read_all to :{app};

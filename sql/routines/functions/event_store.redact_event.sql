@@ -1,11 +1,12 @@
--- Replaces the data and metadata of one event, which has to be erased or redacted (GDPR, articles 16 and 17). Its position, version, type,
--- ids and time stay; who, when and why are recorded in event_store.redaction. What the data was is recorded nowhere.
+-- Replaces the data and metadata of one event that has to be erased or rectified (GDPR, articles 16 and 17).
 --
--- event_data: what is to stand there; an empty object erases it. metadata: likewise, null for none. Snapshots that were
--- folded from the event are removed. Read models are the application's: rebuild those that hold its data.
--- The old row goes with the next vacuum, what WAL and backups hold of it when these expire.
--- Raises UE003 when there is no such event, UE007 when reason or data are missing.
--- Volatile; security definer. Granted to nobody: grant it to the role that answers for erasure.
+-- Position, version, type, ids and time stay. event_store.redaction records who, when and why; the old data is recorded
+-- nowhere.
+-- event_data: the replacement; {} erases the data. metadata: the replacement; null erases it.
+-- Deletes snapshots that include the event. Read models belong to the application: rebuild those that hold the data.
+-- The old row disappears with the next vacuum; copies in the WAL and in backups disappear when these expire.
+-- Errors: UE003 the event does not exist; UE007 reason or data is missing.
+-- Volatile. Security definer. Granted to nobody: grant it to the role that is responsible for erasure.
 create or replace function event_store.redact_event(
   aggregate_type varchar,
   aggregate_id uuid,
@@ -29,8 +30,8 @@ begin
   if coalesce(btrim(reason), '') = '' or coalesce(redact_event.event_data, 'null') = 'null' then
     raise exception using
       errcode = 'UE007',
-      message = 'a redaction needs a reason, and data to stand in place of the event''s own',
-      hint = 'Nothing was changed. An empty object, {}, erases the data.';
+      message = 'a redaction needs a reason and replacement data',
+      hint = 'Nothing was changed. Pass {} to erase the data.';
   end if;
 
   insert into event_store.redaction (stream_id, aggregate_version, reason)
@@ -43,13 +44,14 @@ begin
   if not found then
     raise exception using
       errcode = 'UE003',
-      message = format('there is no event %s of %s %s', v_version, aggregate_type, aggregate_id),
+      message = format('%s %s has no event %s', aggregate_type, aggregate_id, v_version),
       detail = event_store.append_detail(v_version, null, aggregate_type, aggregate_id),
-      hint = 'Nothing was changed.';
+      hint = 'Nothing was changed. Pass the version of a stored event.';
   end if;
 
   delete from event_store.snapshot where stream_id = v_stream_id and aggregate_version >= v_version;
 end
 $$;
 
-comment on function event_store.redact_event is 'Replaces the data of one event that has to be erased, and records it';
+comment on function event_store.redact_event is
+  'Replaces the data of one event that has to be erased, and records the redaction';

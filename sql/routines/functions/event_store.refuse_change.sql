@@ -1,6 +1,7 @@
--- Refuses to change or remove a row of the log, or of the record of redactions, whoever asks.
+-- Refuses to change or remove rows of the log and of the record of redactions, for every role.
 --
--- Raises UE006. Called by the triggers domain_event_is_immutable and redaction_is_immutable.
+-- Errors: UE006.
+-- Callers: the triggers domain_event_is_immutable and redaction_is_immutable.
 create or replace function event_store.refuse_change()
 returns trigger
 language plpgsql
@@ -12,8 +13,8 @@ begin
     errcode = 'UE006',
     message = format('events are immutable: %s of %I.%I is refused', lower(tg_op), tg_table_schema, tg_table_name),
     detail = json_build_object('operation', lower(tg_op), 'schema', tg_table_schema, 'table', tg_table_name)::text,
-    hint = 'Append an event that corrects the earlier one; where the law wants data erased, see event_store.redact_event.';
+    hint = 'Append an event that corrects the earlier one; to erase data, see event_store.redact_event.';
 end
 $$;
 
-comment on function event_store.refuse_change is 'Refuses to change or remove an event';
+comment on function event_store.refuse_change is 'Refuses to change or remove events and redactions';

@@ -1,13 +1,15 @@
--- The greatest position below or at which no event can appear any more: what a reader may take as read.
+-- Returns the safe position: the position up to which the log is complete. No event can appear at or below it any more.
 --
--- The order matters. First the last position drawn, then the floors of the transactions that are still at work; an event
--- at or below both was drawn before the first step, so its floor was published before it, so its transaction had ended
--- by the second, and a *new* snapshot sees it. Therefore it must not stand in the statement that reads: `where
--- global_position <= event_store.safe_position()` loses events. Use event_store.read_all.
--- A later answer may be lower, when a writer paused between reading its floor and publishing it; the higher one stays true.
--- The greatest answer of a session is remembered, so that event_store.read_all can tell it from a guess.
--- Raises 25001 in another isolation level than READ COMMITTED, 25006 on a standby, 55000 when the sequence was altered.
--- Volatile. Security definer: an application may not read the sequence.
+-- The order of the steps matters: first the last position drawn, then the floors of the transactions in flight. An
+-- event at or below both was drawn before the first step, and its floor, which is lower, was published before that. Had
+-- its transaction not ended by the second step, that floor would have been found. So a *new* snapshot sees the event.
+-- The snapshot of the calling statement is older, which is why the statement that reads must not call this function:
+-- `where global_position <= event_store.safe_position()` loses events. Use event_store.read_all.
+-- A later answer may be lower, if a writer paused between reading its floor and publishing it. The higher one stays
+-- true. The session remembers its greatest answer, so that event_store.read_all can tell it from a guess.
+-- Errors: 25001 if the isolation level is not READ COMMITTED; 25006 on a standby; 55000 if the sequence was altered.
+-- Volatile. Security definer, because the application may not read the sequence.
+-- Callers: applications; event_store.read_all.
 create or replace function event_store.safe_position()
 returns bigint
 language plpgsql
@@ -24,15 +26,15 @@ begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception using
       errcode = 'active_sql_transaction',
-      message = format('the log can''t be read in a %s transaction', current_setting('transaction_isolation')),
-      detail = 'Its snapshot is older than the question which events are complete; events would be lost.',
-      hint = 'Read it in a READ COMMITTED transaction, or outside of one.';
+      message = format('the log cannot be read in a %s transaction', current_setting('transaction_isolation')),
+      detail = 'Its snapshot is older than the safe position, so the reader would skip events.',
+      hint = 'Read the log in a READ COMMITTED transaction, or outside a transaction.';
   elsif pg_is_in_recovery() then
     raise exception using
       errcode = 'read_only_sql_transaction',
-      message = 'the log can''t be read on a standby',
-      detail = 'A standby does not know which transactions of the primary are still at work.',
-      hint = 'Read it on the primary.';
+      message = 'the log cannot be read on a standby',
+      detail = 'A standby does not know which transactions are in flight on the primary.',
+      hint = 'Read the log on the primary.';
   elsif (
     select seqcache <> 1 or seqincrement <> 1 or seqcycle
     from pg_sequence where seqrelid = 'event_store.domain_event_global_position'::regclass
@@ -40,7 +42,7 @@ begin
     raise exception using
       errcode = 'object_not_in_prerequisite_state',
       message = 'the sequence event_store.domain_event_global_position was altered; readers could lose events',
-      hint = 'alter sequence event_store.domain_event_global_position increment 1 cache 1 no cycle';
+      hint = 'Run "alter sequence event_store.domain_event_global_position increment 1 cache 1 no cycle".';
   end if;
 
   select case when is_called then last_value else last_value - 1 end into v_last
@@ -64,6 +66,6 @@ end
 $$;
 
 comment on function event_store.safe_position is
-  'The position up to which the log is complete; to be passed to event_store.read_all, never to stand in a condition';
+  'Position up to which the log is complete; pass it to event_store.read_all, never use it in a condition';
 
 grant execute on function event_store.safe_position to :{app};

@@ -1,9 +1,10 @@
--- Saves the state of an aggregate at a version, in place of an earlier one of the same form (state_version).
+-- Saves the state of an aggregate at a version; replaces an older snapshot with the same state_version.
 --
--- Returns whether it was saved; false when a snapshot of this or a later version is there already.
--- Locks: the snapshot's row, until the transaction ends; the stream's row not, so it delays no append.
--- Raises UE003 when there is no stream at that version, UE007 when the arguments can't be used.
--- Volatile; security definer, since the application may not write to the table.
+-- Returns whether it was saved: false if a snapshot of this or a later version already exists.
+-- Locks: the snapshot's row, until the transaction ends; not the stream's row, so it delays no append.
+-- Errors: UE003 the stream does not exist or has not reached that version; UE007 invalid arguments.
+-- Volatile. Security definer, because the application may not write to the table.
+-- Callers: applications.
 create or replace function event_store.save_snapshot(
   aggregate_type varchar,
   aggregate_id uuid,
@@ -26,22 +27,26 @@ declare
   v_state constant jsonb := state;
   v_actual integer;
 begin
-  if v_stream_id is null or coalesce(v_state_version, 0) < 1 or coalesce(v_aggregate_version, 0) < 1 or v_state is null then
+  if v_stream_id is null
+    or coalesce(v_state_version, 0) < 1
+    or coalesce(v_aggregate_version, 0) < 1
+    or v_state is null
+  then
     raise exception using
       errcode = 'UE007',
-      message = 'a snapshot needs the type and id of its aggregate, versions of 1 or more, and a state',
-      hint = 'Nothing was saved. See the comment of event_store.save_snapshot.';
+      message = 'a snapshot needs an aggregate type, an aggregate id, versions of at least 1, and a state',
+      hint = 'Nothing was saved. Fix the arguments; sql/README.md describes them.';
   end if;
   select version into v_actual from event_store.event_stream where stream_id = v_stream_id;
   if v_actual is null or v_actual < v_aggregate_version then
     raise exception using
       errcode = 'UE003',
       message = format(
-        'the stream of %s %s is at version %s, so there is no state of version %s',
+        'the stream of %s %s is at version %s, so it has no state at version %s',
         aggregate_type, aggregate_id, coalesce(v_actual, 0), v_aggregate_version
       ),
       detail = event_store.append_detail(v_aggregate_version, coalesce(v_actual, 0), aggregate_type, aggregate_id),
-      hint = 'Nothing was saved. Save a snapshot after its events were committed.';
+      hint = 'Nothing was saved. Save a snapshot after its events have been committed.';
   end if;
   insert into event_store.snapshot as stored (stream_id, state_version, aggregate_version, state)
   values (v_stream_id, v_state_version, v_aggregate_version, v_state)

@@ -1,10 +1,10 @@
--- The id of an aggregate's stream: a UUIDv5 (RFC 9562) of "<aggregate_type>:<aggregate_id>", so that every client can
--- compute it. The id comes last and has a fixed length: no two aggregates share a name.
+-- Returns the id of an aggregate's stream: a UUIDv5 (RFC 9562) of "<aggregate_type>:<aggregate_id>", which every client
+-- can compute itself. The aggregate_id comes last and has a fixed length, so no two aggregates share a name.
 --
--- Immutable: the namespace and the form of the name never change, since stored ids depend on them.
--- plpgsql rather than SQL: the hash is used three times, and a SQL function of that kind is planned at each call.
--- No pinned search_path: it runs with its caller's rights, and the setting would cost each call some microseconds.
--- Called by event_store.append, by the other functions that take an aggregate, and by every client that appends.
+-- Immutable: the namespace and the form of the name never change, because stored ids depend on them.
+-- plpgsql, because the hash is used three times, and a SQL function of that kind is planned at each call. Pins no
+-- search_path: it runs with its caller's privileges, and the setting would cost some microseconds per call.
+-- Callers: event_store.append and the other functions that take an aggregate; every client that appends.
 create or replace function event_store.stream_id_of(aggregate_type varchar, aggregate_id uuid)
 returns uuid
 language plpgsql

@@ -1,9 +1,10 @@
--- Who holds the end of the readable log back: every transaction that has published a floor and not ended yet, the one
--- that holds it back furthest first. A prepared transaction has a gid and no pid.
+-- Lists the transactions that hold back the end of the readable log: those that have published a floor and have not
+-- ended yet, the one with the lowest floor first. A prepared transaction has a gid and no pid.
 --
 -- held_position: the position up to which the log is complete as far as this transaction is concerned.
--- Stable. Security definer: of other logins' sessions only members of pg_read_all_stats see application_name, state and
--- since; bootstrap makes the owner one where it may, elsewhere these are null. Called by read_model.projection_lag.
+-- Stable. Security definer: application_name, state and since of other logins' sessions are visible only to members of
+-- pg_read_all_stats. Bootstrap makes the owner a member if it may; otherwise these columns are null.
+-- Callers: applications; read_model.projection_lag.
 create or replace function event_store.horizon_holder()
 returns table (
   held_position bigint,
@@ -44,6 +45,7 @@ begin atomic
   order by 1, 7;
 end;
 
-comment on function event_store.horizon_holder is 'Who holds the end of the readable log back, and since when';
+comment on function event_store.horizon_holder is
+  'Transactions that hold back the end of the readable log, and since when';
 
 grant execute on function event_store.horizon_holder to :{app};

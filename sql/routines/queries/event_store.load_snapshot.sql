@@ -1,5 +1,8 @@
--- Reads the snapshot of an aggregate, if there is one of this form of state; the events after it are read by
--- event_store.read_stream with after_version.
+-- Returns the snapshot of an aggregate with this state_version, or no row. To load the aggregate, read the later events
+-- with event_store.read_stream and after_version.
+--
+-- Stable. The primary key of event_store.snapshot serves it.
+-- Callers: applications.
 create or replace function event_store.load_snapshot(
   aggregate_type varchar,
   aggregate_id uuid,
@@ -20,6 +23,6 @@ begin atomic
     and snapshot.state_version = load_snapshot.state_version;
 end;
 
-comment on function event_store.load_snapshot is 'Reads the snapshot of an aggregate';
+comment on function event_store.load_snapshot is 'Returns the snapshot of an aggregate';
 
 grant execute on function event_store.load_snapshot to :{app};

@@ -1,9 +1,10 @@
--- Reads the events of one aggregate, in the order of their versions.
+-- Reads the events of one aggregate in the order of their versions; none if the aggregate is unknown.
 --
--- Forwards: from above after_version. Backwards: from strictly below after_version, or from the end when it is null.
--- up_to_version and up_to_time are inclusive; max_count null is all.
--- An unknown aggregate has no events. Served by the primary key, of which no other entries are read than those returned
--- (with up_to_time, also those that it leaves out). One expression, so that the caller's statement has it inlined.
+-- Forwards: from above after_version. Backwards: from strictly below after_version, or from the end if it is null.
+-- up_to_version and up_to_time are inclusive. max_count: null for all.
+-- Stable. The primary key of event_store.domain_event serves it and reads only the entries that are returned (with
+-- up_to_time also those that it filters out). A single expression, so that it is inlined into the caller's statement.
+-- Callers: applications.
 create or replace function event_store.read_stream(
   aggregate_type varchar,
   aggregate_id uuid,
@@ -34,9 +35,19 @@ parallel safe
 begin atomic
   (
     select
-      event.global_position, event.stream_id, read_stream.aggregate_type, read_stream.aggregate_id,
-      event.aggregate_version, event.event_id, event.event_type, event.event_version, event.event_data, event.metadata,
-      event.causation_id, event.correlation_id, event.occurred_at
+      event.global_position,
+      event.stream_id,
+      read_stream.aggregate_type,
+      read_stream.aggregate_id,
+      event.aggregate_version,
+      event.event_id,
+      event.event_type,
+      event.event_version,
+      event.event_data,
+      event.metadata,
+      event.causation_id,
+      event.correlation_id,
+      event.occurred_at
     from event_store.domain_event as event
     where not backwards
       and event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)
@@ -49,9 +60,19 @@ begin atomic
   union all
   (
     select
-      event.global_position, event.stream_id, read_stream.aggregate_type, read_stream.aggregate_id,
-      event.aggregate_version, event.event_id, event.event_type, event.event_version, event.event_data, event.metadata,
-      event.causation_id, event.correlation_id, event.occurred_at
+      event.global_position,
+      event.stream_id,
+      read_stream.aggregate_type,
+      read_stream.aggregate_id,
+      event.aggregate_version,
+      event.event_id,
+      event.event_type,
+      event.event_version,
+      event.event_data,
+      event.metadata,
+      event.causation_id,
+      event.correlation_id,
+      event.occurred_at
     from event_store.domain_event as event
     where backwards
       and event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)

@@ -1,6 +1,6 @@
--- Keeps events where they are, for the owner too and in every session_replication_role.
+-- Refuses to delete events, for the owner too and in every session_replication_role.
 --
--- A statement trigger: it fires even for a statement that finds no row, and costs an append nothing.
+-- A statement trigger: it fires even if the statement finds no row, and adds no cost to appends.
 create or replace trigger domain_event_is_immutable
 before delete or truncate on event_store.domain_event
 for each statement

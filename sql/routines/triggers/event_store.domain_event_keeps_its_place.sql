@@ -1,4 +1,4 @@
--- Holds a redaction to the one event it names, and to its data and metadata.
+-- Limits a redaction to the event that it names, and to that event's data and metadata.
 create or replace trigger domain_event_keeps_its_place
 before update on event_store.domain_event
 for each row
@@ -7,4 +7,4 @@ execute function event_store.check_redaction();
 alter table event_store.domain_event enable always trigger domain_event_keeps_its_place;
 
 comment on trigger domain_event_keeps_its_place on event_store.domain_event is
-  'Refuses to update more of an event than the data of the one that is redacted';
+  'Refuses to update anything but the data and metadata of the event that is redacted';

@@ -1,10 +1,12 @@
--- How far each projection is behind the log, who works on it, and who holds the end of the readable log back.
+-- Shows how far each projection is behind the log, who holds its lease, and who holds back the end of the log.
 --
--- lag_events counts what is stored after the checkpoint, events that the projection doesn't want included, by the index
--- on global_position: as long as it takes to read that many entries. lag_seconds is the age of the first of them.
--- The holder is the transaction that holds the log back furthest, where anything is stored beyond what it allows to read;
--- a prepared transaction has a gid and no pid. event_store.horizon_holder() is the security definer function that sees
--- other logins' sessions. Nothing here is a bound to read the log by: that is event_store.safe_position().
+-- lag_events counts the events stored after the checkpoint, including those that the projection does not handle. The
+-- index on global_position serves it, in time proportional to the count. lag_seconds is the age of the first of them.
+-- The holder is the transaction that holds the log back furthest; shown only if events are stored beyond its position.
+-- A prepared transaction has a gid and no pid. event_store.horizon_holder() is security definer, so it sees the
+-- sessions of other logins.
+-- Nothing here is a bound for reading the log: use event_store.safe_position().
+-- Callers: applications; `projections list`.
 create or replace view read_model.projection_lag as
 select
   version.name,
@@ -54,21 +56,22 @@ left join lateral (
 where version.status <> 'retired';
 
 comment on view read_model.projection_lag is
-  'How far each projection is behind the log, who works on it, and who holds the end of the log back';
+  'How far each projection is behind the log, who holds its lease, and who holds back the end of the log';
 comment on column read_model.projection_lag.name is 'Name of the projection';
-comment on column read_model.projection_lag.version is 'Version of its code';
+comment on column read_model.projection_lag.version is 'Version of the projection''s code';
 comment on column read_model.projection_lag.status is 'building or serving';
-comment on column read_model.projection_lag.partition_count is 'Into how many shares the streams are divided';
-comment on column read_model.projection_lag.checkpoint is 'Position up to which all shares are projected';
-comment on column read_model.projection_lag.lag_events is 'How many events are stored after the checkpoint';
+comment on column read_model.projection_lag.partition_count is 'Number of partitions of the streams';
+comment on column read_model.projection_lag.checkpoint is 'Position up to which all partitions are projected';
+comment on column read_model.projection_lag.lag_events is 'Number of events stored after the checkpoint';
 comment on column read_model.projection_lag.lag_seconds is 'Age of the first event after the checkpoint, in seconds';
-comment on column read_model.projection_lag.owner is 'Who holds the lease';
-comment on column read_model.projection_lag.heartbeat_at is 'When the owner last showed that it lives';
-comment on column read_model.projection_lag.expires_at is 'From when on another may take the lease over';
-comment on column read_model.projection_lag.dead_letters is 'How many events were set aside';
-comment on column read_model.projection_lag.held_position is 'Position beyond which the holder lets nobody read';
-comment on column read_model.projection_lag.holder_pid is 'Process of the holder''s session';
-comment on column read_model.projection_lag.holder_gid is 'Name of the holder''s prepared transaction';
+comment on column read_model.projection_lag.owner is 'Holder of the lease';
+comment on column read_model.projection_lag.heartbeat_at is 'Last heartbeat of the owner';
+comment on column read_model.projection_lag.expires_at is
+  'When the lease expires and another process may take over';
+comment on column read_model.projection_lag.dead_letters is 'Number of dead letters';
+comment on column read_model.projection_lag.held_position is 'Position beyond which the holder prevents reading';
+comment on column read_model.projection_lag.holder_pid is 'Process ID of the holder''s session';
+comment on column read_model.projection_lag.holder_gid is 'Global identifier of the holder''s prepared transaction';
 comment on column read_model.projection_lag.holder_login is 'Login of the holder';
 comment on column read_model.projection_lag.holder_application_name is 'Application of the holder';
 comment on column read_model.projection_lag.holder_state is 'State of the holder''s session, or prepared';
