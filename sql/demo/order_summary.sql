@@ -1,6 +1,7 @@
--- The read model of the example projection: what a list of orders shows, and what a day brought.
+-- Creates the read model of the example projection: orders for a list, and a summary per day.
 --
--- Run by the projection itself when a version of it starts, in the schema it is to fill, so nothing here names a schema.
+-- Callers: the projection, when a version of it starts (scripts/lib/demo/order-summary.ts). It sets the search path to
+-- the schema it fills, so nothing here names a schema.
 
 create table order_summary (
   order_id uuid not null,
@@ -15,14 +16,14 @@ create table order_summary (
   constraint order_summary_status_is_known check (status in ('placed', 'paid', 'shipped', 'cancelled'))
 );
 
-comment on table order_summary is 'A row an order, as a list shows it; filled by the projection order_summary';
+comment on table order_summary is 'One row per order, filled by the projection order_summary';
 comment on column order_summary.order_id is 'ID of the order';
-comment on column order_summary.customer_id is 'Who placed it';
-comment on column order_summary.placed_at is 'When it was placed';
-comment on column order_summary.changed_at is 'When its last event was stored';
-comment on column order_summary.total_cents is 'What it costs, in cents';
-comment on column order_summary.paid_cents is 'What was paid, in cents';
-comment on column order_summary.version is 'Version of the order after the last event it includes';
+comment on column order_summary.customer_id is 'ID of the customer who placed the order';
+comment on column order_summary.placed_at is 'When the order was placed';
+comment on column order_summary.changed_at is 'When the last event of the order was appended';
+comment on column order_summary.total_cents is 'Price of the order, in cents';
+comment on column order_summary.paid_cents is 'Amount paid, in cents';
+comment on column order_summary.version is 'Version of the order after the last event included';
 comment on column order_summary.status is 'placed, paid, shipped or cancelled';
 
 create index order_summary_customer_id_placed_at_idx on order_summary (customer_id, placed_at);
@@ -37,12 +38,12 @@ select
 from order_summary
 group by day;
 
-comment on materialized view order_day is 'What a day brought; made anew when the projection has caught up';
-comment on column order_day.day is 'Day in UTC';
-comment on column order_day.order_count is 'How many orders were placed';
-comment on column order_day.cancelled_count is 'How many of them were cancelled';
-comment on column order_day.total_cents is 'What they cost, in cents';
-comment on column order_day.paid_cents is 'What was paid for them, in cents';
+comment on materialized view order_day is 'Orders per day; refreshed when the projection has caught up';
+comment on column order_day.day is 'Day (UTC) on which the orders were placed';
+comment on column order_day.order_count is 'Number of orders placed';
+comment on column order_day.cancelled_count is 'Number of these orders that were cancelled';
+comment on column order_day.total_cents is 'Price of these orders, in cents';
+comment on column order_day.paid_cents is 'Amount paid for these orders, in cents';
 
--- Refreshing it beside its readers needs a unique index.
+-- refresh materialized view concurrently requires a unique index.
 create unique index order_day_key on order_day (day);

@@ -1,7 +1,8 @@
--- Demo data: 60 orders of 12 customers, appended through the event store.
+-- Appends demo data to the event store: 60 orders of 12 customers.
 --
--- Ids are derived from numbers, so that running it again finds the events stored already and changes nothing.
--- Returns a row an order, as event_store.append_batch does.
+-- Idempotent: all ids are derived from numbers, so a second run finds the events stored and changes nothing.
+-- Returns one row per order, as event_store.append_batch does.
+-- Callers: `seed` (scripts/lib/demo/seed.ts).
 with demo_order as (
   select number, md5(format('demo order %s', number))::uuid as order_id
   from generate_series(1, 60) as number

@@ -1,4 +1,5 @@
--- Positions are drawn once each, and in the order of the versions of a stream, which have no gap.
+-- Within a stream, positions increase with the versions. Comparing neighbours is enough: versions have no gap
+-- (event_store.stream_ends_with_its_version).
 select e.stream_id, e.aggregate_version, e.global_position
 from event_store.domain_event as e
 join event_store.domain_event as previous

@@ -1,4 +1,4 @@
--- A redaction is about an event that is there.
+-- Every redaction refers to an event that exists.
 select r.stream_id, r.aggregate_version
 from event_store.redaction as r
 where not exists (

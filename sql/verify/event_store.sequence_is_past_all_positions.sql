@@ -1,4 +1,4 @@
--- The next append draws a higher position than every event has.
+-- The next append draws a higher position than that of any event.
 select max(e.global_position) as last_position, s.last_value, s.is_called
 from event_store.domain_event as e, event_store.domain_event_global_position as s
 group by s.last_value, s.is_called
