@@ -42,7 +42,7 @@ comment on column read_model.projection_version.expires_at is
 comment on column read_model.projection_version.created_at is 'When this version first ran';
 comment on column read_model.projection_version.served_at is 'When this version began to serve readers';
 
--- At most one version serves, whatever concurrent processes do.
+-- At most one version serves, even if processes race.
 create unique index projection_version_serving_idx on read_model.projection_version (name) where status = 'serving';
 
 -- token is on the checkpoint's own row, so that a takeover and the update of a batch in flight exclude each other.

@@ -7,7 +7,8 @@
 -- metadata, causation_id, correlation_id.
 -- Returns the versions of the first and the last event, and the position of the last.
 -- Idempotent: if all event ids are already stored, in this stream and in this order, nothing is appended. The first
--- result is returned again with deduplicated = true, whatever the expected version, even if the stream is archived.
+-- result is returned again with deduplicated = true, regardless of the expected version and even if the stream is
+-- archived.
 --
 -- Locks: the stream's row, until the transaction ends. The statement that takes the lock also checks the version, so of
 -- two concurrent callers that expect the same version the second waits, finds another version, and stores nothing. In

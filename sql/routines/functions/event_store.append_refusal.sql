@@ -2,9 +2,9 @@
 --
 -- p_advanced_from: the version of the stream before the append advanced it, if it did (it may then also have inserted
 -- some of its events); otherwise null.
--- Returns where the events are if the append is a retry: all of them are already stored, in this stream and this order.
--- Returns nulls if the reason is gone (the stream was advanced, created or reopened in the meantime); the caller then
--- retries.
+-- If the append is a retry, that is, all its events are already stored, in this stream and this order, returns where
+-- they are. Returns nulls if the reason is gone (the stream was advanced, created or reopened in the meantime); the
+-- caller then retries.
 -- Errors: UE001 to UE005 and UE007, as event_store.append lists them, with the JSON detail
 -- {"expected","actual","aggregate_type","aggregate_id"}.
 -- Volatile, so that each statement takes a new snapshot and sees what was committed while the caller waited for the

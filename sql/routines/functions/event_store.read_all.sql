@@ -1,4 +1,4 @@
--- Reads the log of all streams in the order of positions, from above after_position up to where the log is complete.
+-- Reads the log of all streams in the order of positions, above after_position and as far as the log is complete.
 --
 -- event_types, aggregate_types: filters; null for all. max_count: null for all.
 -- up_to_position: an answer of event_store.safe_position(). A reader that gets fewer than max_count rows has read

@@ -1,6 +1,6 @@
 -- Reads the events of one aggregate in the order of their versions; none if the aggregate is unknown.
 --
--- Forwards: from above after_version. Backwards: from strictly below after_version, or from the end if it is null.
+-- Forwards: above after_version. Backwards: strictly below after_version, or from the end if it is null.
 -- up_to_version and up_to_time are inclusive. max_count: null for all.
 -- Stable. The primary key of event_store.domain_event serves it and reads only the entries that are returned (with
 -- up_to_time also those that it filters out). A single expression, so that it is inlined into the caller's statement.
