@@ -1,7 +1,7 @@
-// Runs what the README shows of the event store, so that it stays true.
+// Runs what the READMEs show, so that it stays true.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
@@ -10,46 +10,47 @@ import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { openPlainPool } from "../support/plain-client.ts";
+import { blocksOf, firstCellsOf, readReadmes } from "../support/readme.ts";
 import { runForData } from "../support/run-script.ts";
 import { runtimeCommand } from "../support/runtime.ts";
-import { withCluster } from "../support/stack.ts";
+import { type TestStack, withCluster } from "../support/stack.ts";
 
 const run = promisify(execFile);
-const readme = await readFile(join(assetsDir, "README.md"), "utf8");
-let database: TestDatabase;
+const readmes = await readReadmes();
+const events = "scripts/lib/event-store/README.md";
+/** The files that an application imports by a name. */
+const packageFiles = { "cqrs-postgres": "scripts/lib/index.ts", "cqrs-postgres/stack": "scripts/lib/stack/index.ts" };
 let dir: string;
 before(async () => {
-  database = await withDatabase();
   // In the project: elsewhere, Deno finds no dependencies.
   dir = await mkdtemp(join(assetsDir, "tests/.readme-"));
+  await writeExamples();
 });
-after(async () => {
-  await rm(dir, { recursive: true, force: true });
-  await database[Symbol.asyncDispose]();
+after(() => rm(dir, { recursive: true, force: true }));
+
+test("the README's SQL appends, reads and projects as the application", async () => {
+  await using database = await withDatabase();
+  assert.deepEqual(await runSql(database, "README.md"), ["OrderPlaced"]);
+  await using application = openConnection(database.application);
+  const rows = await application.sql`select total::integer from read_model.order_total`;
+  assert.deepEqual([...rows], [{ total: 42 }]);
 });
 
-function blocks(language: string, section = readme): string[] {
-  return [...section.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, "gm"))].map(
-    ([, text = ""]) => text,
+test("the SQL of sql/README.md runs as the application, and reads what it appended", async () => {
+  await using database = await withDatabase();
+  assert.deepEqual(await runSql(database, "sql/README.md"), ["OrderPlaced", "OrderPlaced"]);
+});
+
+test("no other README has SQL that is not run", () => {
+  const withSql = [...readmes.values()].filter((readme) => blocksOf(readme, "sql").length > 0);
+  assert.deepEqual(
+    withSql.map(({ file }) => file),
+    ["README.md", "sql/README.md"],
   );
-}
-
-test("the README's SQL runs as the application, and reads what it appended", async () => {
-  const pool = openPlainPool(database);
-  try {
-    const rows: Record<string, unknown>[] = [];
-    for (const block of blocks("sql")) {
-      const results = await pool.query(block);
-      rows.push(...(results as unknown as { rows: Record<string, unknown>[] }[]).flatMap((result) => result.rows));
-    }
-    const types = rows.map((row) => row["event_type"]).filter(Boolean);
-    assert.deepEqual(types, ["OrderPlaced", "OrderPlaced", "OrderPlaced"]);
-  } finally {
-    await pool.end();
-  }
 });
 
-test("the README lists every function that the application may call, with its parameters in their order", async () => {
+test("the READMEs list every function that the application may call, with its parameters in their order", async () => {
+  await using database = await withDatabase();
   const functions = await database.sql<{ call: string }[]>`
     select format('%s(%s)', proname, array_to_string(
       array(select name from unnest(proargnames, coalesce(proargmodes, array_fill('i'::"char", array[pronargs::int])))
@@ -58,53 +59,104 @@ test("the README lists every function that the application may call, with its pa
     where pronamespace = 'event_store'::regnamespace and prorettype <> 'trigger'::regtype
       and (has_function_privilege(oid, 'execute') or proname = 'redact_event')
       and proname <> 'is_event'`;
-  const listed = [...readme.matchAll(/^\| `([a-z_]+\([a-z_, ]*\))` +\|/gm)].map(([, call]) => call);
+  const cells = [...readmes.values()].flatMap(firstCellsOf);
+  const listed = cells.flatMap((cell) => /^`([a-z_]+\([a-z_, ]*\))`$/.exec(cell)?.[1] ?? []);
   assert.deepEqual(listed.toSorted(), functions.map(({ call }) => call).toSorted());
 });
 
-test("the README names every column of an event that is read, in their order", async () => {
+test("sql/README.md names every column of an event that is read, in their order", async () => {
+  await using database = await withDatabase();
   const [row] = await database.sql<{ columns: string }[]>`
     select array_to_string(proargnames[array_position(proargmodes, 't'):], ',') as columns from pg_proc
     where oid = 'event_store.read_all'::regproc`;
-  const sentence = /that are read have the columns ([^;.]*)\./.exec(readme)?.[1] ?? "";
-  assert.deepEqual([...sentence.matchAll(/`(\w+)`/g)].map(([, name]) => name).join(","), row?.columns);
+  const text = readmes.get("sql/README.md")?.text ?? "";
+  const [sentence = ""] = /`global_position`[^.;|]*`occurred_at`/.exec(text) ?? [];
+  const names = [...sentence.matchAll(/`(\w+)`/g)].map(([, name]) => name);
+  assert.equal(names.join(","), row?.columns);
 });
 
-test("the README's TypeScript passes the type check, prints what it says, and projects", async () => {
-  const example = await writeExample("The event store, in TypeScript");
-  const projection = await writeExample("Projections");
-  await checkTypes();
+test("the TypeScript of every README passes the type check", async () => {
+  const compilerOptions = { typeRoots: [join(assetsDir, "node_modules")] };
+  const project = { extends: join(assetsDir, "tsconfig.json"), compilerOptions, include: ["./*.mts"] };
+  await writeFile(join(dir, "tsconfig.json"), JSON.stringify(project));
+  const [program = "", ...args] = runtimeCommand("node_modules/typescript/bin/tsc");
+  await run(program, [...args, "-p", dir]);
+});
+
+test("the README's TypeScript appends, reads and projects", async () => {
   await using stack = await withCluster();
-  const env = { ...process.env, CQRS_STACK_DIR: stack.stackDir };
-  const [program = "", ...args] = runtimeCommand(example);
-  const { stdout } = await run(program, args, { env });
-  const lines = stdout.trimEnd().split("\n");
-  assert.match(lines[1] ?? "", /^1 OrderPlaced \{ ?\n?/);
+  const output = await runExample(stack, "README.md");
+  assert.match(output, /^1 42\n\{\s*total: "42",?\s*\}\n$/);
+});
+
+test("the TypeScript of the event store's README prints what it says, and projects", async () => {
+  await using stack = await withCluster();
+  const lines = (await runExample(stack, events)).trimEnd().split("\n");
   assert.equal(lines[0], "UE002 -1 1");
+  assert.match(lines[1] ?? "", /^1 OrderPlaced \{ ?\n?/);
   assert.equal(lines.at(-1), "0 2 1");
-  const projected = await runForData(["projections", "run", "--once", "--module", projection], stack);
+  const projected = await runForData(["projections", "run", "--once", "--module", moduleFile(events)], stack);
   assert.deepEqual(projected, { projections: [{ name: "order_total", version: 1, outcome: "caught-up" }] });
   await using application = openConnection(await stack.application());
   const rows = await application.sql`select total::integer from order_total`;
   assert.deepEqual([...rows], [{ total: 42 }, { total: 42 }]);
 });
 
-/** Writes the TypeScript of a section into a file of its own. @returns its path */
-async function writeExample(title: string): Promise<string> {
-  const [section = ""] = readme
-    .split(`\n## ${title}\n`)
-    .slice(1)
-    .map((rest) => rest.split("\n## ")[0] ?? "");
-  const file = join(dir, `${title.replaceAll(/\W/g, "")}.mts`);
-  const index = join(assetsDir, "scripts/lib/index.ts");
-  await writeFile(file, blocks("ts", section).join("\n").replace('"cqrs-postgres"', JSON.stringify(index)));
-  return file;
+/** @returns the types of the events that the SQL of a README reads */
+async function runSql(database: TestDatabase, file: string): Promise<unknown[]> {
+  const readme = readmes.get(file);
+  assert.ok(readme, `${file} exists`);
+  const pool = openPlainPool(database);
+  try {
+    const rows: Record<string, unknown>[] = [];
+    for (const block of blocksOf(readme, "sql")) {
+      // One result for one statement, a list for more.
+      const results = [await pool.query(block)].flat() as { readonly rows: Record<string, unknown>[] }[];
+      rows.push(...results.flatMap((result) => result.rows));
+    }
+    return rows.map((row) => row["event_type"]).filter(Boolean);
+  } finally {
+    await pool.end();
+  }
 }
 
-async function checkTypes(): Promise<void> {
-  const compilerOptions = { typeRoots: [join(assetsDir, "node_modules")] };
-  const project = { extends: join(assetsDir, "tsconfig.json"), compilerOptions, include: ["./*.mts"] };
-  await writeFile(join(dir, "tsconfig.json"), JSON.stringify(project));
-  const [program = "", ...args] = runtimeCommand("node_modules/typescript/bin/tsc");
-  await run(program, [...args, "-p", dir]);
+/**
+ * Writes the TypeScript of each README: the blocks are one program, but a block that exports something is a module of its
+ * own, as `projections run --module` takes it.
+ */
+async function writeExamples(): Promise<void> {
+  for (const readme of readmes.values()) {
+    const blocks = blocksOf(readme, "ts");
+    const isModule = (block: string) => /^export /m.test(block);
+    await writeExample(
+      programFile(readme.file),
+      blocks.filter((block) => !isModule(block)),
+    );
+    await writeExample(moduleFile(readme.file), blocks.filter(isModule));
+  }
+}
+
+async function writeExample(file: string, blocks: readonly string[]): Promise<void> {
+  if (blocks.length === 0) return;
+  let text = blocks.join("\n");
+  for (const [name, path] of Object.entries(packageFiles)) {
+    text = text.replaceAll(`"${name}"`, JSON.stringify(join(assetsDir, path)));
+  }
+  await writeFile(file, text);
+}
+
+function programFile(readme: string): string {
+  return join(dir, `${readme.replaceAll(/\W/g, "-")}.mts`);
+}
+
+function moduleFile(readme: string): string {
+  return join(dir, `${readme.replaceAll(/\W/g, "-")}-module.mts`);
+}
+
+/** @returns what the program of a README prints */
+async function runExample(stack: TestStack, readme: string): Promise<string> {
+  const env = { ...process.env, CQRS_STACK_DIR: stack.stackDir };
+  const [program = "", ...args] = runtimeCommand(programFile(readme));
+  const { stdout } = await run(program, args, { env });
+  return stdout;
 }
