@@ -1,20 +1,19 @@
 #!/bin/sh
-# Makes what the other containers must find when they start: the superuser's password, and folders that only those who
-# need them can read; and refuses a data volume of another version. Safe to run again: what is there is left. Runs as
-# root, without network.
+# Creates what the other containers need at their start: the superuser's password, and folders that only their users can
+# read. Refuses a data volume of another major version. Idempotent. Runs as root, without network.
 set -eu
 umask 077
 
-# The image is PostgreSQL's own: a volume that it can't read is told now, not by a server that ends again and again.
+# This is the server's image, so it can report a volume it cannot read now, instead of a server that keeps restarting.
 image=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 volume=$(cat /var/lib/postgresql/data/PG_VERSION 2>/dev/null || echo "$image")
 if [ "$volume" != "$image" ]; then
   echo "error: the data volume was made by PostgreSQL $volume, and the image is PostgreSQL $image" >&2
-  echo "  fix: name that version's image (POSTGRES_IMAGE=postgres:$volume-alpine); to move on: back up, destroy, restore" >&2
+  echo "  fix: Set POSTGRES_IMAGE=postgres:$volume-alpine. To upgrade, back up, destroy, then restore with 16." >&2
   exit 9
 fi
 
-# Folder, owner, mode; named again each time, so that changed ids are followed.
+# Arguments: folder, owner, mode. Applied at every start, so that changed ids take effect.
 folder() {
   mkdir -p "$1"
   chown "$2" "$1"
@@ -25,7 +24,7 @@ vault_user=100
 folder /keys root:root 0755
 folder /keys/postgres "$CQRS_UID:$CQRS_GID" 0500
 folder /keys/vault "$vault_user:$vault_user" 0700
-# Vault writes, init reads: new files get the folder's group.
+# Vault writes, init reads: setgid gives new files the folder's group.
 folder /keys/init "$vault_user:$CQRS_GID" 2750
 folder /vault "$vault_user:$vault_user" 0700
 folder /credentials "$CQRS_UID:$CQRS_GID" 0700
@@ -34,21 +33,21 @@ chown -R "$vault_user:$CQRS_GID" /keys/init
 
 password=/keys/postgres/password
 if [ ! -s "$password" ]; then
-  # 32 letters and digits; 256 random bytes have enough of them but once in 10^13 times.
+  # 32 letters and digits. 512 random bytes contain fewer with a probability below 10^-27.
   characters=$(head -c 512 /dev/urandom | LC_ALL=C tr -dc A-Za-z0-9 | cut -c 1-32)
   [ "${#characters}" = 32 ]
   printf %s "$characters" >"$password.tmp"
   mv "$password.tmp" "$password"
-  echo "made the superuser's password"
+  echo "created the superuser's password"
 fi
 chown "$CQRS_UID:$CQRS_GID" "$password"
 chmod 0400 "$password"
 
-# Docker makes the folder of a bind mount as root where there is none.
+# Docker creates a missing folder of a bind mount as root.
 if [ "$(stat -c %u /backups)" = 0 ]; then chown "$CQRS_UID:$CQRS_GID" /backups; fi
 writable="( -perm -0002 -o -user $CQRS_UID -perm -0200 -o -group $CQRS_GID -perm -0020 )"
 if [ -z "$(find /backups -maxdepth 0 $writable)" ]; then
   echo "error: permission denied: uid $CQRS_UID can't write to infrastructure/postgres/backups ($(stat -c 'uid %u, mode %a' /backups))" >&2
-  echo "  fix: chown or chmod that folder, or set CQRS_UID and CQRS_GID to its owner's" >&2
+  echo "  fix: Run chown or chmod on that folder, or set CQRS_UID and CQRS_GID to its owner" >&2
   exit 9
 fi

@@ -1,10 +1,9 @@
 #!/bin/sh
-# Runs Vault (or OpenBao) and has it usable at every start: initialised, unsealed, set up for the stack.
+# Runs Vault (or OpenBao) and makes it usable at every start: initialised, unsealed, set up for the stack.
 #
 # Reads and writes /keys: vault/unseal-key, and for the init container init/cqrs-init.role-id and .secret-id.
-# A root token exists only while the set-up is compared: the first one, later one made from the unseal key; each is
-# revoked. No secret is
-# given as a word of a command line or printed.
+# A root token exists only during the set-up: the one of the initialisation, later one created from the unseal key. It is
+# revoked afterwards. No secret is printed or passed as a command line argument.
 set -eu
 umask 027
 
@@ -16,10 +15,10 @@ export VAULT_ADDR=http://127.0.0.1:8200 BAO_ADDR=http://127.0.0.1:8200
 
 say() { echo "cqrs: $*" >&2; }
 
-# Takes a text's value out of JSON on stdin: the first one of that name.
+# Prints the first string value with this name in the JSON on stdin.
 field() { tr -d ' \n' | sed -n "s/.*\"$1\":\[\{0,1\}\"\([^\"]*\)\".*/\1/p"; }
 
-# Whole, or not at all; without a line's end, as Vault takes a file's content literally.
+# Writes stdin to a file atomically, without a trailing newline: Vault takes a file's content literally.
 store() { printf %s "$(cat)" >"$1.tmp" && sync && mv "$1.tmp" "$1"; }
 
 await_server() {
@@ -27,7 +26,7 @@ await_server() {
     status=0
     "$vault" status >/dev/null 2>&1 || status=$?
     [ "$status" = 1 ] || return 0
-    kill -0 "$server" 2>/dev/null || { say "the server has ended; its last lines tell why"; return 1; }
+    kill -0 "$server" 2>/dev/null || { say "the server has exited; see its last lines above"; return 1; }
     sleep 0.1
   done
 }
@@ -43,14 +42,14 @@ initialise() {
     rm -f "$begun"
     say "initialised Vault"
   elif [ -e "$begun" ]; then
-    # Cut off before the key was stored: nobody could ever read what is in there, so there is nothing to lose.
+    # Interrupted before the key was stored: nobody can ever read this data, so nothing is lost.
     rm -rf /vault/file/* && rm -f "$begun"
-    say "an initialisation was cut off; starting it again"
+    say "an initialisation was interrupted; starting again"
     return 1
   elif [ ! -s "$key" ]; then
-    say "error: Vault's volume is sealed with a key that the keys volume does not have"
+    say "error: the keys volume does not contain the key that unseals Vault's volume"
     say "  why: the keys volume was removed, and Vault's volume was kept"
-    say "  fix: restore the keys volume, or give up Vault's content: docker compose down, docker volume rm <project>-vault-data"
+    say "  fix: Restore the keys volume, or discard Vault's content: docker compose down; docker volume rm <project>-vault-data"
     return 1
   fi
 }
@@ -58,7 +57,7 @@ initialise() {
 unseal() {
   [ -s "$key" ] || return 1
   "$vault" write sys/unseal key=@"$key" >/dev/null
-  # A server with raft storage is unsealed first, and becomes active a moment later.
+  # With raft storage, a server becomes active shortly after it is unsealed.
   until "$vault" read sys/health >/dev/null 2>&1 && [ "$("$vault" read -field=standby sys/health 2>/dev/null)" = false ]; do
     kill -0 "$server" 2>/dev/null || return 1
     sleep 0.1
@@ -75,7 +74,7 @@ generate_root() {
   "$vault" operator generate-root -decode="$encoded" -otp="$otp"
 }
 
-# The same as `secrets init` has it: scripts/lib/secrets/vault/setup.ts.
+# Must match scripts/lib/secrets/vault/setup.ts, which `secrets init` uses.
 set_up() {
   "$vault" read sys/mounts/secret >/dev/null 2>&1 || "$vault" secrets enable -path=secret -version=2 kv >/dev/null
   "$vault" read sys/auth/approle >/dev/null 2>&1 || "$vault" auth enable approle >/dev/null
@@ -116,7 +115,7 @@ else
   say "Vault could not be made usable"
   kill -TERM "$server" 2>/dev/null || true
 fi
-# A signal ends the first wait, not the server.
+# A signal interrupts `wait` before the server has exited, so wait again.
 status=0
 while kill -0 "$server" 2>/dev/null; do
   status=0

@@ -1,12 +1,12 @@
-# Vault of the compose stack: one server, its data in a volume. OpenBao reads the same file.
+# Vault of the containers: one server, its data in a volume. Also valid for OpenBao.
 storage "raft" {
   path    = "/vault/file"
   node_id = "cqrs-vault"
-  # Elections among one server need no patience.
+  # A single server need not wait for an election.
   performance_multiplier = 1
 }
 
-# The network of the stack and the loopback of the host are all that gets here.
+# Reachable only from the stack's network and the host's loopback.
 listener "tcp" {
   address         = "0.0.0.0:8200"
   cluster_address = "127.0.0.1:8201"

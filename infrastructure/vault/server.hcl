@@ -1,11 +1,11 @@
-# The local Vault of one developer's machine; bootstrap --secrets vault fills in the :{…} and starts it.
+# The local Vault of a developer's machine. `bootstrap --secrets vault` fills in the :{…} and starts it.
 #
-# It is a real server whose data survive a restart, but not one to protect production secrets: the key that unseals it
-# lies in a file beside the data (mode 0600), it listens without TLS (on the loopback alone), and memory is not locked.
+# It is a real server, and its data survive a restart, but it must not protect production secrets: its unseal key is in a
+# file next to the data (mode 0600), it listens without TLS (on the loopback only), and memory is not locked.
 storage "raft" {
   path    = ":{data}"
   node_id = "local"
-  # A node that is alone has nobody to wait for when it becomes the leader.
+  # A single server need not wait for an election.
   performance_multiplier = 1
 }
 

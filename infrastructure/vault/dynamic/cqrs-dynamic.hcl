@@ -1,4 +1,4 @@
-# An application that gets logins of its own: issues one, renews it, gives it back. Nothing else.
+# An application that uses its own short-lived logins: issue one, renew it, revoke it. Nothing else.
 path "database/creds/cqrs-app" {
   capabilities = ["read"]
 }

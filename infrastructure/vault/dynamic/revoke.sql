@@ -1,5 +1,5 @@
--- What Vault's database engine runs to take a login back, and `secrets sweep` for one that Vault has forgotten.
--- One transaction. Sessions are ended twice: first so that they hold no locks, last as one may have begun meanwhile.
+-- Vault's database engine runs this to revoke a login, and `secrets sweep` for one that Vault has forgotten.
+-- One transaction. Sessions are terminated twice: first to release their locks, then for one that started in between.
 do $$
 declare
   login constant oid := to_regrole('"{{name}}"');
@@ -8,7 +8,7 @@ begin
     return;
   end if;
   perform pg_catalog.pg_terminate_backend(pid, 5000) from pg_catalog.pg_stat_activity where usesysid = login;
-  -- Only who said `set role none` can own something. It stays, as the application's.
+  -- Only a session that ran `set role none` can own something. The application keeps it.
   grant "{{name}}" to current_user with inherit true, set true;
   reassign owned by "{{name}}" to cqrs_app;
   drop owned by "{{name}}";

@@ -1,5 +1,5 @@
-# An application: reads its own credentials, and nothing else. Both paths hold the same login; they differ in the
-# address, as programs beside the server and programs on the host reach it by different names.
+# An application: reads its own credentials and nothing else. Both paths hold the same login. They differ in the
+# address: one for programs next to the server, one for programs on the host.
 path "secret/data/cqrs-spike/database" {
   capabilities = ["read"]
 }
@@ -7,7 +7,7 @@ path "secret/data/cqrs-spike/database-local" {
   capabilities = ["read"]
 }
 
-# What clients do with their own token: look when it ends, renew it, give it back.
+# A client's own token: look up its expiry, renew it, revoke it.
 path "auth/token/lookup-self" {
   capabilities = ["read"]
 }

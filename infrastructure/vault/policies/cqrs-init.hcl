@@ -1,6 +1,6 @@
-# Later runs of bootstrap and of the secrets scripts: write our secrets, deliver secret ids, see whether all is set up.
-# It can write neither policies nor AppRoles: whoever can, can give himself everything. A set-up that has to change
-# needs an administrator's token, which the local Vault's own scripts make for the moment from the unseal key.
+# Later runs of bootstrap and of the secrets commands: write our secrets, deliver secret ids, check the set-up.
+# It cannot write policies or AppRoles, since with those it could grant itself everything (decision 0007). Changing the
+# set-up needs an administrator's token; for the local Vault, a temporary one is created from the unseal key.
 path "secret/data/cqrs-spike/*" {
   capabilities = ["create", "read", "update"]
 }
@@ -11,7 +11,7 @@ path "secret/metadata/cqrs-spike/*" {
 path "sys/mounts/secret" {
   capabilities = ["read"]
 }
-# Vault asks for sudo to read how a login method is mounted.
+# Vault requires sudo to read the mount of an auth method.
 path "sys/auth/approle" {
   capabilities = ["read", "sudo"]
 }
@@ -53,7 +53,7 @@ path "auth/approle/role/cqrs-app/secret-id/lookup" {
 path "auth/approle/role/cqrs-app/secret-id/destroy" {
   capabilities = ["create", "update"]
 }
-# Takes back a secret id that was delivered and never arrived.
+# Revokes a secret id that was delivered but never received.
 path "auth/approle/role/cqrs-app/secret-id-accessor/lookup" {
   capabilities = ["create", "update"]
 }
