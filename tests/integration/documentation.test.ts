@@ -86,6 +86,21 @@ test("each variable that is read is in a README and in .env.example", async () =
   }
 });
 
+test("each decision record has a date and a status, and infrastructure/README.md lists it", async () => {
+  const folder = "infrastructure/decisions";
+  const records = (await readdir(join(assetsDir, folder))).toSorted();
+  for (const record of records) {
+    const text = await readFile(join(assetsDir, folder, record), "utf8");
+    assert.match(text, /^# (\d{4}) .+\n\nDate: \d{4}-\d{2}-\d{2}\. Status: (accepted|superseded)/, record);
+    assert.equal(text.slice(2, 6), record.slice(0, 4));
+  }
+  const listed = linksOf(readme("infrastructure/README.md")).filter((target) => /^decisions\/\d/.test(target));
+  assert.deepEqual(
+    [...new Set(listed)].toSorted(),
+    records.map((record) => `decisions/${record}`),
+  );
+});
+
 test("no line of a README is longer than 120 characters outside tables, and no cell longer than 60", () => {
   const tooLong: string[] = [];
   for (const one of readmes.values()) {
