@@ -6,7 +6,7 @@ import { type ArchivedTable, corrupt, type Manifest } from "./manifest.ts";
 import { countRowEnds } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
-import { suspendConstraints } from "./set-aside.ts";
+import { suspendConstraints } from "./suspend-constraints.ts";
 import type { OnProgress } from "./write.ts";
 
 /** An archive that is about to be loaded, and how to read it. */
@@ -41,13 +41,13 @@ export async function loadArchive(sql: Sql, source: ArchiveSource, options: Load
     await tx.unsafe(`${copySettings}; set local maintenance_work_mem = '256MB'`).simple();
     const all = await readTables(tx);
     const tables = all.filter((table) => isSelected(table, options));
-    const putBack = await suspendConstraints(tx, all);
+    const restoreConstraints = await suspendConstraints(tx, all);
     if (tables.length > 0) await tx.unsafe(`truncate only ${tables.map(qualified).join(", only ")}`);
     await loadTables(tx, tables, source, options);
     if (options.until !== undefined) await cutLog(tx, options.until);
     await renumberRedactions(tx);
     await setSequences(tx, source.manifest);
-    await putBack();
+    await restoreConstraints();
     await refreshViews(tx);
     return tables;
   });

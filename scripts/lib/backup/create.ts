@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { describeApplication } from "../archive/application.ts";
+import { dumpApplicationObjects } from "../archive/application-objects.ts";
 import { archiveBytes, archiveId, listArchives, publishArchive } from "../archive/folder.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import type { Seal } from "../archive/seal.ts";
@@ -141,7 +141,7 @@ async function writeFromSnapshot(
     seal,
     safePosition: position?.safe ?? "0",
     putSchema: async (tx) => {
-      const made = { files: await readAppliedFiles(tx), application: await describeApplication(tx) };
+      const made = { files: await readAppliedFiles(tx), application: await dumpApplicationObjects(tx) };
       const fingerprint = await readFingerprint(tx);
       checkNoDrift(await fingerprintOfSchema(stack, maintenance, target, made, run), fingerprint, strangeSchema);
       const base = candidates === undefined ? null : await chooseBase(tx, candidates, fingerprint);

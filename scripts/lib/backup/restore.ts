@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { dropApplication } from "../archive/application.ts";
+import { dropApplicationObjects } from "../archive/application-objects.ts";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
 import { corrupt, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
@@ -216,7 +216,7 @@ async function restoreInto(
 
 async function withoutApplication(target: ConnectionTarget, run: RunContext): Promise<CatalogFingerprint> {
   await using connection = connectAsOwner(target, run);
-  await inTransaction(connection.sql, dropApplication);
+  await inTransaction(connection.sql, dropApplicationObjects);
   return await fingerprintOf(target, run);
 }
 
