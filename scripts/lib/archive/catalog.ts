@@ -2,10 +2,14 @@ import type { Sql } from "../postgres/connect.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 import type { ArchivedSequence } from "./manifest.ts";
 
-/** A table whose rows are archived. */
-export interface CatalogTable {
+/** The name of a table, view or sequence. */
+export interface QualifiedName {
   readonly schema: string;
   readonly name: string;
+}
+
+/** A table whose rows are archived. */
+export interface CatalogTable extends QualifiedName {
   /** Columns that rows are made of: those that are computed from others are left out. */
   readonly columns: readonly string[];
   /** Size on disk, for those who wait. */
@@ -35,7 +39,7 @@ export async function readTables(sql: Sql): Promise<CatalogTable[]> {
  * every number in it.
  */
 export async function readSequences(sql: Sql): Promise<ArchivedSequence[]> {
-  const names = await sql.unsafe<{ schema: string; name: string }[]>(`
+  const names = await sql.unsafe<QualifiedName[]>(`
     select n.nspname::text as schema, c.relname::text as name
     from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
     where c.relkind = 'S' and c.relpersistence <> 't' and ${isOurs}
@@ -51,7 +55,7 @@ export async function readSequences(sql: Sql): Promise<ArchivedSequence[]> {
 }
 
 /** @returns `"schema"."name"` */
-export function qualified({ schema, name }: { readonly schema: string; readonly name: string }): string {
+export function qualified({ schema, name }: QualifiedName): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
 }
 

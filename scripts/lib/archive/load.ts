@@ -1,13 +1,12 @@
 import type { Sql } from "../postgres/connect.ts";
 import { inTransaction } from "../postgres/transaction.ts";
-import { type CatalogTable, columnList, copySettings, qualified, readTables } from "./catalog.ts";
+import { type CatalogTable, columnList, copySettings, type QualifiedName, qualified, readTables } from "./catalog.ts";
 import { copyIn } from "./copy.ts";
 import { type ArchivedTable, corrupt, type Manifest } from "./manifest.ts";
-import { countRowEnds } from "./rows.ts";
+import { type OnPiece, type OnProgress, trackProgress } from "./progress.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
 import { suspendConstraints } from "./suspend-constraints.ts";
-import type { OnProgress } from "./write.ts";
 
 /** An archive that is about to be loaded, and how to read it. */
 export interface ArchiveSource {
@@ -68,13 +67,7 @@ async function loadTables(
 ): Promise<void> {
   const all = [...(options.base?.manifest.tables ?? []), ...source.manifest.tables];
   const bytesTotal = all.flatMap(({ segments }) => segments).reduce((sum, { rawBytes }) => sum + rawBytes, 0);
-  let [rowsDone, bytesDone] = [0, 0];
-  const onPiece = (table: string, piece: Buffer) => {
-    if (options.onProgress === undefined) return;
-    rowsDone += countRowEnds(piece);
-    bytesDone += piece.length;
-    options.onProgress({ table, rowsDone, bytesDone, bytesTotal });
-  };
+  const onPiece = trackProgress(bytesTotal, options.onProgress);
   // What a redaction replaced is known from the record of redactions: that has to be there before the log.
   for (const table of tables.toSorted((a, b) => Number(isLog(a)) - Number(isLog(b)))) {
     if (isLog(table) && options.base !== undefined) await loadBase(tx, options.base, onPiece);
@@ -83,7 +76,7 @@ async function loadTables(
 }
 
 /** Of the full archive all events count that the other one does not bring again. */
-async function loadBase(tx: Sql, base: ArchiveSource, onPiece: (table: string, piece: Buffer) => void): Promise<void> {
+async function loadBase(tx: Sql, base: ArchiveSource, onPiece: OnPiece): Promise<void> {
   await loadTable(tx, log, base, onPiece);
   await tx`
     delete from event_store.domain_event as event
@@ -94,13 +87,13 @@ async function loadBase(tx: Sql, base: ArchiveSource, onPiece: (table: string, p
 
 async function loadTable(
   tx: Sql,
-  { schema, name }: { readonly schema: string; readonly name: string },
+  { schema, name }: QualifiedName,
   source: ArchiveSource,
-  onPiece: (table: string, piece: Buffer) => void,
+  onPiece: OnPiece,
 ): Promise<void> {
   const table = source.manifest.tables.find((candidate) => candidate.schema === schema && candidate.name === name);
   if (table === undefined) throw corrupt(source.dir, `It has no rows of ${schema}.${name}.`);
-  const pieces = readPieces(source, table, (piece) => onPiece(`${schema}.${name}`, piece));
+  const pieces = readPieces(source, table, onPiece);
   const rows = await copyIn(
     tx,
     `copy ${qualified(table)} ${columnList(table.columns)} from stdin with (freeze)`,
@@ -112,11 +105,11 @@ async function loadTable(
 /** The next segment is read and checked while the server takes the one before. */
 async function* readPieces(
   { dir, seal }: ArchiveSource,
-  { segments }: ArchivedTable,
-  onPiece: (piece: Buffer) => void,
+  table: ArchivedTable,
+  onPiece: OnPiece,
 ): AsyncGenerator<Buffer> {
   const read = (index: number) => {
-    const segment = segments[index];
+    const segment = table.segments[index];
     const raw = segment === undefined ? undefined : readSegment(dir, segment, seal);
     raw?.catch(() => {});
     return raw;
@@ -126,7 +119,7 @@ async function* readPieces(
     const raw: Buffer = await next;
     next = read(index + 1);
     for (let at = 0; at < raw.length; at += pieceBytes) yield raw.subarray(at, at + pieceBytes);
-    onPiece(raw);
+    onPiece(table, raw);
   }
 }
 
@@ -180,13 +173,13 @@ async function setSequences(tx: Sql, { sequences }: Manifest): Promise<void> {
 
 /** In the order in which they were made: one may read another. */
 async function refreshViews(tx: Sql): Promise<void> {
-  const views = await tx<{ schema: string; name: string }[]>`
+  const views = await tx<QualifiedName[]>`
     select n.nspname::text as schema, c.relname::text as name
     from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
     where c.relkind = 'm' and c.relispopulated order by c.oid`;
   for (const view of views) await tx.unsafe(`refresh materialized view ${qualified(view)}`);
 }
 
-function isLog({ schema, name }: CatalogTable): boolean {
+function isLog({ schema, name }: QualifiedName): boolean {
   return schema === log.schema && name === log.name;
 }

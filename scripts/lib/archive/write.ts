@@ -4,23 +4,10 @@ import { inTransaction } from "../postgres/transaction.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readSequences, readTables } from "./catalog.ts";
 import { copyOut } from "./copy.ts";
 import { type ArchivedTable, formatVersion, type Manifest, manifestName, serializeManifest } from "./manifest.ts";
-import { countRowEnds } from "./rows.ts";
+import { type OnPiece, type OnProgress, trackProgress } from "./progress.ts";
 import type { Seal } from "./seal.ts";
-import { compressionLevel, SegmentWriter } from "./segment.ts";
+import { compressionLevel, type SegmentTarget, SegmentWriter } from "./segment.ts";
 import type { ArchiveSink } from "./sink.ts";
-
-/** How far a long transfer has come. */
-export interface Progress {
-  readonly table: string;
-  /** Of all tables so far. */
-  readonly rowsDone: number;
-  readonly bytesDone: number;
-  /** An estimate. */
-  readonly bytesTotal: number;
-}
-
-/** Gets to know how far a transfer has come; undefined where nobody looks, as counting rows takes time. */
-export type OnProgress = ((progress: Progress) => void) | undefined;
 
 /** What an archive is made of, beside the rows. */
 export interface WriteOptions {
@@ -127,32 +114,26 @@ async function writeTables(
   options: WriteOptions,
 ): Promise<ArchivedTable[]> {
   const bytesTotal = tables.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const onPiece = trackProgress(bytesTotal, options.onProgress);
+  const { sink, seal } = options;
   const written: ArchivedTable[] = [];
-  let [rowsDone, bytesDone] = [0, 0];
   for (const [index, table] of tables.entries()) {
-    const onPiece = (piece: Buffer) => {
-      if (options.onProgress === undefined) return;
-      rowsDone += countRowEnds(piece);
-      bytesDone += piece.length;
-      options.onProgress({ table: `${table.schema}.${table.name}`, rowsDone, bytesDone, bytesTotal });
-    };
-    written.push(await writeTable(tx, table, index + 1, { base, ...options }, onPiece));
+    const prefix = `data/${String(index + 1).padStart(4, "0")}`;
+    written.push(await writeTable(tx, table, { sink, seal, prefix, base, onPiece }));
   }
   return written;
 }
 
-async function writeTable(
-  tx: Sql,
-  table: CatalogTable,
-  number: number,
-  { sink, seal, base }: WriteOptions & Pick<Manifest, "base">,
-  onPiece: (piece: Buffer) => void,
-): Promise<ArchivedTable> {
-  const prefix = `data/${String(number).padStart(4, "0")}`;
-  await using writer = new SegmentWriter({ sink, prefix, seal });
-  const rows = await copyOut(tx, copyStatement(table, base), async (piece) => {
+interface TableTarget extends SegmentTarget {
+  readonly base: Manifest["base"];
+  readonly onPiece: OnPiece;
+}
+
+async function writeTable(tx: Sql, table: CatalogTable, target: TableTarget): Promise<ArchivedTable> {
+  await using writer = new SegmentWriter(target);
+  const rows = await copyOut(tx, copyStatement(table, target.base), async (piece) => {
     await writer.write(piece);
-    onPiece(piece);
+    target.onPiece(table, piece);
   });
   const { schema, name, columns } = table;
   return { schema, name, columns: [...columns], rows, segments: await writer.end() };

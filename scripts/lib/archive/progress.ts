@@ -1,0 +1,20 @@
+import type { Transfer } from "../cli/reporter.ts";
+import type { QualifiedName } from "./catalog.ts";
+import { countRowEnds } from "./rows.ts";
+
+/** Receives the state of a transfer; undefined if nobody watches, because counting rows takes time. */
+export type OnProgress = Transfer["show"];
+
+/** Takes a piece of a table's COPY stream that has been transferred. */
+export type OnPiece = (table: QualifiedName, piece: Buffer) => void;
+
+/** Adds up the pieces of a transfer, and reports the sums after each of them. */
+export function trackProgress(bytesTotal: number, onProgress: OnProgress): OnPiece {
+  let [rowsDone, bytesDone] = [0, 0];
+  return ({ schema, name }, piece) => {
+    if (onProgress === undefined) return;
+    rowsDone += countRowEnds(piece);
+    bytesDone += piece.length;
+    onProgress({ table: `${schema}.${name}`, rowsDone, bytesDone, bytesTotal });
+  };
+}
