@@ -3,7 +3,8 @@ import { join, resolve } from "node:path";
 import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "../durable-file.ts";
-import { type Manifest, readManifest } from "./manifest.ts";
+import { countBytes, type Manifest, readManifest } from "./manifest.ts";
+import { partialSuffix, removePartials } from "./partial.ts";
 import { type ArchiveSink, FolderSink } from "./sink.ts";
 
 /** An archive as a list shows it. */
@@ -18,9 +19,6 @@ export interface ListedArchive {
 
 /** Stands beside the manifest, and is no part of the archive. */
 const verifiedName = "verified-at";
-
-/** What a name ends with while the archive is not whole. */
-const partialEnd = ".partial";
 
 /** @returns a name that sorts by time: `cqrs_db-20261125T031500123Z` */
 export function archiveId(database: string, now: Date): string {
@@ -42,9 +40,9 @@ export async function publishArchive(
 ): Promise<string> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await removePartials(folder, id.slice(0, id.lastIndexOf("-")));
+    await removePartials(folder, id.slice(0, id.lastIndexOf("-") + 1));
     const dir = join(folder, id);
-    const partial = `${dir}${partialEnd}`;
+    const partial = `${dir}${partialSuffix}`;
     await mkdir(partial, { mode: 0o700 });
     try {
       await write(new FolderSink(partial));
@@ -60,13 +58,6 @@ export async function publishArchive(
   }
 }
 
-async function removePartials(folder: string, prefix: string): Promise<void> {
-  for (const name of await readdir(folder)) {
-    if (!name.startsWith(`${prefix}-`) || !name.endsWith(partialEnd)) continue;
-    await rm(join(folder, name), { recursive: true, force: true });
-  }
-}
-
 /**
  * Lists the archives of a folder, the oldest first; what is not a whole archive of this version's is left out.
  */
@@ -78,10 +69,10 @@ export async function listArchives(folder: string): Promise<ListedArchive[]> {
   const archives: ListedArchive[] = [];
   for (const name of names) {
     const dir = join(folder, name);
-    const manifest = name.endsWith(partialEnd) ? undefined : await readManifest(dir).catch(() => undefined);
+    const manifest = name.endsWith(partialSuffix) ? undefined : await readManifest(dir).catch(() => undefined);
     if (manifest === undefined) continue;
     const verifiedAt = await readFile(join(dir, verifiedName), "utf8").catch(() => null);
-    archives.push({ dir, manifest, sizeBytes: archiveBytes(manifest), verifiedAt });
+    archives.push({ dir, manifest, sizeBytes: countBytes(manifest), verifiedAt });
   }
   return archives.toSorted((a, b) => (a.manifest.startedAt < b.manifest.startedAt ? -1 : 1));
 }
@@ -89,12 +80,6 @@ export async function listArchives(folder: string): Promise<ListedArchive[]> {
 /** Remembers that an archive was found to be whole; one that can't be written to is verified all the same. */
 export async function markVerified(dir: string, now: Date): Promise<void> {
   await writeFile(join(dir, verifiedName), now.toISOString(), { mode: 0o600 }).catch(() => {});
-}
-
-/** @returns bytes of all files but the manifest */
-export function archiveBytes(manifest: Manifest): number {
-  const segments = manifest.tables.flatMap((table) => table.segments);
-  return [...manifest.schema, ...segments].reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /**

@@ -69,6 +69,16 @@ export function isStoredPath(text: string): boolean {
   return v.is(path, text);
 }
 
+/** @returns the number of rows in an archive */
+export function countRows({ tables }: Manifest): number {
+  return tables.reduce((sum, { rows }) => sum + rows, 0);
+}
+
+/** @returns the size of all files but the manifest */
+export function countBytes({ schema, tables }: Manifest): number {
+  return [...schema, ...tables.flatMap(({ segments }) => segments)].reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
 /** @returns the manifest as it is stored, with a digest of its own */
 export function serializeManifest(content: Manifest): string {
   return `${JSON.stringify({ manifest: content, sha256: digest(content) })}\n`;

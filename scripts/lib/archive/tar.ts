@@ -1,5 +1,5 @@
-import { type FileHandle, link, mkdir, open, readdir, rm, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { type FileHandle, link, mkdir, open, rm, stat } from "node:fs/promises";
+import { basename, dirname, resolve } from "node:path";
 import process from "node:process";
 import type { Readable } from "node:stream";
 import { createTarDecoder, createTarPacker, type ParsedTarEntry } from "modern-tar";
@@ -7,6 +7,7 @@ import { explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "../durable-file.ts";
 import { corrupt, isStoredPath, manifestName } from "./manifest.ts";
+import { partialSuffix, removePartials } from "./partial.ts";
 import { type ArchiveSink, FolderSink } from "./sink.ts";
 
 /** What stands for stdin or stdout in place of a name. */
@@ -90,10 +91,10 @@ export async function publishTar(
 ): Promise<string> {
   const file = resolve(path);
   const folder = dirname(file);
-  const partial = `${file}.${id}.partial`;
+  const partial = `${file}.${id}${partialSuffix}`;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    await removePartials(folder, basename(file));
+    await removePartials(folder, `${basename(file)}.`);
     if ((await stat(file).catch(() => undefined)) !== undefined) throw exists(file);
     try {
       await using handle = await open(partial, "wx", 0o600);
@@ -115,12 +116,6 @@ async function writeTo(handle: FileHandle, write: (sink: ArchiveSink) => Promise
   await write(sink);
   await sink.close();
   await handle.sync();
-}
-
-async function removePartials(folder: string, name: string): Promise<void> {
-  for (const entry of await readdir(folder)) {
-    if (entry.startsWith(`${name}.`) && entry.endsWith(".partial")) await rm(join(folder, entry), { force: true });
-  }
 }
 
 function exists(file: string): ScriptError {

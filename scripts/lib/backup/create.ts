@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { dumpApplicationObjects } from "../archive/application-objects.ts";
-import { archiveBytes, archiveId, listArchives, publishArchive } from "../archive/folder.ts";
-import type { Manifest } from "../archive/manifest.ts";
+import { archiveId, listArchives, publishArchive } from "../archive/folder.ts";
+import { countBytes, countRows, type Manifest } from "../archive/manifest.ts";
 import type { OnProgress } from "../archive/progress.ts";
 import type { Seal } from "../archive/seal.ts";
 import type { ArchiveSink } from "../archive/sink.ts";
@@ -188,6 +188,6 @@ async function readAppliedFiles(sql: Sql): Promise<SchemaFile[]> {
 
 function describeBackup(archive: string, manifest: Manifest): BackupResult {
   const { id, database, tables, lastPosition } = manifest;
-  const rows = tables.reduce((sum, table) => sum + table.rows, 0);
-  return { archive, id, database, tables: tables.length, rows, lastPosition, sizeBytes: archiveBytes(manifest) };
+  const rows = countRows(manifest);
+  return { archive, id, database, tables: tables.length, rows, lastPosition, sizeBytes: countBytes(manifest) };
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { dropApplicationObjects } from "../archive/application-objects.ts";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
-import { corrupt, type Manifest } from "../archive/manifest.ts";
+import { corrupt, countRows, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import type { OnProgress } from "../archive/progress.ts";
 import { verifyArchive } from "../archive/verify.ts";
@@ -167,7 +167,7 @@ function planOf(
   state: TargetState,
   { dropOld }: RestoreOptions,
 ): RestorePlan {
-  const rows = manifest.tables.reduce((sum, table) => sum + table.rows, 0);
+  const rows = countRows(manifest);
   const kept = state.exists && !dropOld && !state.isEmpty ? keptDatabase(database, new Date()) : null;
   return { archive: name, endedAt: manifest.endedAt, rows, database, eventsNow: state.events, kept };
 }

@@ -1,5 +1,5 @@
 import { type ListedArchive, listArchives, markVerified } from "../archive/folder.ts";
-import type { Manifest } from "../archive/manifest.ts";
+import { countRows, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import { verifyArchive, verifyDeeply } from "../archive/verify.ts";
 import type { RunContext, Stack } from "../stack/stack.ts";
@@ -53,7 +53,7 @@ export async function verifyBackup(stack: Stack, options: VerifyOptions, run: Ru
   await using opened = await openArchive(options.from ?? backupsDir(stack), options.archive, run.signal);
   const manifest = await verifyTo(stack, opened, options, run);
   if (!opened.isUnpacked) await markVerified(opened.dir, new Date());
-  return { archive: opened.name, id: manifest.id, rows: countArchivedRows(manifest), depth: options.depth };
+  return { archive: opened.name, id: manifest.id, rows: countRows(manifest), depth: options.depth };
 }
 
 async function verifyTo(
@@ -71,7 +71,7 @@ async function verifyTo(
 function describeArchive({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive): BackupEntry {
   const { id, base, database, endedAt, lastPosition, encryption } = manifest;
   const kind = base === null ? "full" : "incremental";
-  const rows = countArchivedRows(manifest);
+  const rows = countRows(manifest);
   const isEncrypted = encryption !== null;
   return {
     id,
@@ -86,9 +86,4 @@ function describeArchive({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive
     isEncrypted,
     verifiedAt,
   };
-}
-
-/** @returns how many rows an archive holds */
-export function countArchivedRows({ tables }: Manifest): number {
-  return tables.reduce((sum, { rows }) => sum + rows, 0);
 }
