@@ -53,7 +53,7 @@ const list = defineScript({
   async run({ args }) {
     const { loadConfig } = await import("./lib/config.ts");
     const { openStack } = await import("./lib/stack/stack.ts");
-    const { listBackups } = await import("./lib/backup/verify.ts");
+    const { listBackups } = await import("./lib/backup/list.ts");
     return { archives: await listBackups(await openStack(loadConfig()), args.from) };
   },
   print({ archives }, output) {

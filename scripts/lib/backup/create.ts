@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { dumpApplicationObjects } from "../archive/application-objects.ts";
 import { archiveId, listArchives, publishArchive } from "../archive/folder.ts";
 import { countBytes, countRows, type Manifest } from "../archive/manifest.ts";
@@ -15,6 +14,7 @@ import { planSchema, readLedger } from "../schema/ledger.ts";
 import { readSchema, type SchemaFile } from "../schema/source.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { type ArchivedSchema, putSchema } from "./archived-schema.ts";
+import { backupsDir } from "./backups-dir.ts";
 import { type EncryptionOptions, sealForWriting } from "./key.ts";
 import { lockHolderName, withArchivesLocked } from "./lock.ts";
 import { checkNoDrift, createScratchDatabase } from "./scratch-database.ts";
@@ -42,11 +42,6 @@ export interface BackupResult {
   /** Position of the last event in it. */
   readonly lastPosition: string;
   readonly sizeBytes: number;
-}
-
-/** @returns the folder of a stack's archives */
-export function backupsDir(stack: Stack): string {
-  return join(stack.stackDir, "postgres/backups");
 }
 
 /**

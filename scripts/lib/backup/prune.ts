@@ -3,7 +3,7 @@ import { type ListedArchive, listArchives } from "../archive/folder.ts";
 import { openConnection } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { administratorTarget, type Stack } from "../stack/stack.ts";
-import { backupsDir } from "./create.ts";
+import { backupsDir } from "./backups-dir.ts";
 
 /** Which archives stay. */
 export interface PruneOptions {

@@ -15,7 +15,7 @@ import type { CatalogFingerprint } from "../schema/fingerprint.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { readArchivedSchema } from "./archived-schema.ts";
-import { backupsDir } from "./create.ts";
+import { backupsDir } from "./backups-dir.ts";
 import { sealForReading } from "./key.ts";
 import { lockHolderName, withArchivesLocked } from "./lock.ts";
 import { redactRestored } from "./redact-restored.ts";
