@@ -100,7 +100,8 @@ const comments = `
 const sequenceOwners = `
   select format('alter sequence %s owned by %s.%I', name, refobjid::regclass, attname)
   from relation
-  join pg_depend on classid = 'pg_class'::regclass and objid = oid and deptype = 'a' and refclassid = 'pg_class'::regclass
+  join pg_depend on classid = 'pg_class'::regclass and objid = oid and deptype = 'a'
+    and refclassid = 'pg_class'::regclass
   join pg_attribute on attrelid = refobjid and attnum = refobjsubid
   where relkind = 'S' order by oid`;
 

@@ -10,18 +10,18 @@ export interface QualifiedName {
 
 /** A table whose rows are archived. */
 export interface CatalogTable extends QualifiedName {
-  /** Columns that rows are made of: those that are computed from others are left out. */
+  /** Its columns, except generated ones. */
   readonly columns: readonly string[];
-  /** Size on disk, for those who wait. */
+  /** Size on disk, to estimate the progress. */
   readonly sizeBytes: number;
 }
 
-/** Schemas of the user's; what extensions made in them comes with the extension. */
-const isOurs = `n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (
+/** Relations outside the system schemas, except those that belong to an extension and are created with it. */
+const isUserRelation = `n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and not exists (
   select from pg_catalog.pg_depend
   where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e')`;
 
-/** Lists all tables that hold rows of their own, whatever schema they are in and whoever made them. */
+/** Lists all tables that store rows, in any schema and of any owner. */
 export async function readTables(sql: Sql): Promise<CatalogTable[]> {
   return sql.unsafe<CatalogTable[]>(`
     select n.nspname::text as schema, c.relname::text as name, pg_catalog.pg_table_size(c.oid)::float8 as "sizeBytes",
@@ -30,19 +30,19 @@ export async function readTables(sql: Sql): Promise<CatalogTable[]> {
         where attrelid = c.oid and attnum > 0 and not attisdropped and attgenerated = ''
       ) as columns
     from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-    where c.relkind = 'r' and c.relpersistence <> 't' and ${isOurs}
+    where c.relkind = 'r' and c.relpersistence <> 't' and ${isUserRelation}
     order by n.nspname, c.relname`);
 }
 
 /**
- * Reads where all sequences are. A sequence is not part of a snapshot: read after it was taken, each is at or past
- * every number in it.
+ * Reads the state of all sequences. Sequences are not part of a snapshot: read after the snapshot was taken, each is at
+ * or past every number that the snapshot contains.
  */
 export async function readSequences(sql: Sql): Promise<ArchivedSequence[]> {
   const names = await sql.unsafe<QualifiedName[]>(`
     select n.nspname::text as schema, c.relname::text as name
     from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-    where c.relkind = 'S' and c.relpersistence <> 't' and ${isOurs}
+    where c.relkind = 'S' and c.relpersistence <> 't' and ${isUserRelation}
     order by n.nspname, c.relname`);
   const sequences: ArchivedSequence[] = [];
   for (const { schema, name } of names) {
@@ -59,12 +59,12 @@ export function qualified({ schema, name }: QualifiedName): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
 }
 
-/** @returns the columns as a list for COPY, or "" where there are none */
+/** @returns the columns as a list for COPY; "" if there are none */
 export function columnList(columns: readonly string[]): string {
   return columns.length === 0 ? "" : `(${columns.map(quoteIdentifier).join(", ")})`;
 }
 
-/** Settings under which rows are written as text, and read again: the same on every server. */
+/** Settings for writing rows as text and reading them back, independent of the server's defaults. */
 export const copySettings = `
   set local datestyle = 'ISO, YMD';
   set local intervalstyle = 'postgres';

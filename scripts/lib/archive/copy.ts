@@ -4,14 +4,14 @@ import { abandonCopy, copyEnd, resumeSocket } from "../postgres/driver.ts";
 import { isFromServer } from "../postgres/failure.ts";
 
 /**
- * Sends the rows of a `COPY … TO STDOUT` on, in pieces of any length.
+ * Reads the rows of a `COPY … TO STDOUT`, in pieces of any length.
  *
- * When `write` fails, the statement is cancelled and what the server has sent already is dropped, so that the connection
- * can be used again: a stream that is merely destroyed leaves it waiting for ever.
+ * If `write` fails, cancels the statement and discards what the server has already sent, so that the connection can be
+ * reused. Merely destroying the stream would make the connection hang.
  *
  * @param sql a transaction or a single connection
- * @param write gets each piece; the next one is not read before it is done
- * @returns how many rows the server says it sent
+ * @param write receives each piece; the next one is not read until it settles
+ * @returns the number of rows, as reported by the server
  */
 export async function copyOut(
   sql: Sql,
@@ -21,7 +21,7 @@ export async function copyOut(
   const query = sql.unsafe(statement);
   const ended = copyEnd(query);
   const readable = await query.readable();
-  // A session that is ended in the middle destroys the stream with an error that nobody else listens to.
+  // If the session ends midway, the driver destroys the stream with an error that would otherwise be uncaught.
   readable.on("error", ignore);
   readable.on("end", () => resumeSocket(readable));
   try {
@@ -37,9 +37,9 @@ export async function copyOut(
  * Feeds a `COPY … FROM STDIN`.
  *
  * @param sql a transaction or a single connection
- * @param pieces text in the format of COPY, cut anywhere
- * @returns how many rows the server says it stored
- * @throws what the server says of a bad row; the driver alone would wait for ever (its issue 1173)
+ * @param pieces text in COPY's format, split anywhere
+ * @returns the number of rows, as reported by the server
+ * @throws the server's error for a bad row; with the driver alone, a bad row hangs (its issue 1173)
  */
 export async function copyIn(sql: Sql, statement: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
   const query = sql.unsafe(statement);
@@ -53,7 +53,7 @@ export async function copyIn(sql: Sql, statement: string, pieces: AsyncIterable<
     }
   } catch (error) {
     writable.destroy(error as Error);
-    // What the server said comes first: a stream that it closed only fails in turn.
+    // The server's error takes precedence: it closed the stream, and the stream's own error only follows from that.
     throw await ended.then(
       () => error,
       (reason: unknown) => (isFromServer(reason) && !isCopyFail(reason) ? reason : error),
@@ -63,7 +63,7 @@ export async function copyIn(sql: Sql, statement: string, pieces: AsyncIterable<
   return ended;
 }
 
-/** 57014 with this text is the server's answer to our own giving up. */
+/** 57014 is the server's answer if we abort the COPY ourselves. */
 function isCopyFail(error: unknown): boolean {
   return (error as { code?: unknown }).code === "57014";
 }

@@ -8,20 +8,20 @@ import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
 import { suspendConstraints } from "./suspend-constraints.ts";
 
-/** An archive that is about to be loaded, and how to read it. */
+/** An archive, and how to read it. */
 export interface ArchiveSource {
   readonly dir: string;
   readonly manifest: Manifest;
   readonly seal: Seal;
 }
 
-/** What of an archive is loaded. */
+/** Which parts of an archive to load. */
 export interface LoadOptions {
-  /** The full archive that the other one continues. */
+  /** The full archive that the source continues; undefined if the source is full itself. */
   readonly base: ArchiveSource | undefined;
-  /** Leaves the tables of all other schemas empty, but for the ledger of migrations. */
+  /** Leaves the tables of all other schemas empty, except the ledger of migrations. */
   readonly onlyEventStore: boolean;
-  /** The last event to keep; all of them when left out. */
+  /** The last event to keep; all events if undefined. */
   readonly until: { readonly position: bigint } | { readonly time: string } | undefined;
   readonly onProgress: OnProgress;
 }
@@ -30,7 +30,7 @@ const log = { schema: "event_store", name: "domain_event" } as const;
 const pieceBytes = 256 * 1024;
 
 /**
- * Loads the rows of an archive into a database that its migrations have just made, in one transaction.
+ * Loads the rows of an archive, in one transaction, into a database that the archive's migrations have just created.
  *
  * @param sql a single connection, as the owner of all tables
  * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
@@ -50,7 +50,7 @@ export async function loadArchive(sql: Sql, source: ArchiveSource, options: Load
     await refreshViews(tx);
     return tables;
   });
-  // Without statistics the first queries would be planned for empty tables.
+  // Without statistics, the planner would take the tables for empty.
   if (loaded.length > 0) await sql.unsafe(`analyze ${loaded.map(qualified).join(", ")}`);
 }
 
@@ -68,14 +68,14 @@ async function loadTables(
   const all = [...(options.base?.manifest.tables ?? []), ...source.manifest.tables];
   const bytesTotal = all.flatMap(({ segments }) => segments).reduce((sum, { rawBytes }) => sum + rawBytes, 0);
   const onPiece = trackProgress(bytesTotal, options.onProgress);
-  // What a redaction replaced is known from the record of redactions: that has to be there before the log.
+  // The log comes last: loading the base needs the records of redactions.
   for (const table of tables.toSorted((a, b) => Number(isLog(a)) - Number(isLog(b)))) {
     if (isLog(table) && options.base !== undefined) await loadBase(tx, options.base, onPiece);
     await loadTable(tx, table, source, onPiece);
   }
 }
 
-/** Of the full archive all events count that the other one does not bring again. */
+/** Takes from the full archive the events that the increment does not contain. */
 async function loadBase(tx: Sql, base: ArchiveSource, onPiece: OnPiece): Promise<void> {
   await loadTable(tx, log, base, onPiece);
   await tx`
@@ -92,7 +92,7 @@ async function loadTable(
   onPiece: OnPiece,
 ): Promise<void> {
   const table = source.manifest.tables.find((candidate) => candidate.schema === schema && candidate.name === name);
-  if (table === undefined) throw corrupt(source.dir, `It has no rows of ${schema}.${name}.`);
+  if (table === undefined) throw corrupt(source.dir, `It does not contain the table ${schema}.${name}.`);
   const pieces = readPieces(source, table, onPiece);
   const rows = await copyIn(
     tx,
@@ -102,7 +102,7 @@ async function loadTable(
   if (rows !== table.rows) throw corrupt(source.dir, `${schema}.${name} has ${rows} rows, not ${table.rows}.`);
 }
 
-/** The next segment is read and checked while the server takes the one before. */
+/** Reads and checks each segment while the server stores the previous one. */
 async function* readPieces(
   { dir, seal }: ArchiveSource,
   table: ArchivedTable,
@@ -123,7 +123,7 @@ async function* readPieces(
   }
 }
 
-/** Forgets what was appended later, and makes streams and what refers to events agree with what is left. */
+/** Deletes later events, and makes streams, snapshots and redactions agree with the remaining log. */
 async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promise<void> {
   const position = "position" in until ? until.position : await lastPositionAt(tx, until.time);
   await tx`delete from event_store.domain_event where global_position > ${position}`;
@@ -131,7 +131,8 @@ async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promis
     .unsafe(`
     create temporary table kept on commit drop as
       select stream_id, max(aggregate_version) as version from event_store.domain_event group by stream_id;
-    delete from event_store.event_stream as s where not exists (select from pg_temp.kept as k where k.stream_id = s.stream_id);
+    delete from event_store.event_stream as s where not exists (
+      select from pg_temp.kept as k where k.stream_id = s.stream_id);
     update event_store.event_stream as s set version = k.version, archived_at = null
       from pg_temp.kept as k where k.stream_id = s.stream_id and k.version <> s.version;
     delete from event_store.snapshot as s where not exists (
@@ -141,7 +142,7 @@ async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promis
     .simple();
 }
 
-/** The greatest position up to which every event is from that time or earlier. */
+/** The greatest position up to which no event is later than the given time. */
 async function lastPositionAt(tx: Sql, time: string): Promise<bigint> {
   const [row] = await tx<{ position: bigint }[]>`
     select coalesce(min(global_position) - 1, ${2n ** 63n - 1n}::bigint) as position
@@ -150,8 +151,8 @@ async function lastPositionAt(tx: Sql, time: string): Promise<bigint> {
 }
 
 /**
- * A record of a redaction opens the event to the transaction with its number. Another server has not come to that
- * number yet, and one day some transaction would find the door open; so there the numbers are exchanged for old ones.
+ * Replaces the transaction ids of redaction records if this server has yet to assign one of them. A record permits the
+ * transaction with its id to change the event; a later transaction of this server must not get that permission.
  */
 async function renumberRedactions(tx: Sql): Promise<void> {
   await tx`
@@ -164,14 +165,14 @@ async function renumberRedactions(tx: Sql): Promise<void> {
     from renumbered where renumbered.ctid = r.ctid`;
 }
 
-/** A sequence does not follow from the rows that drew from it. One of the application's may have been left out. */
+/** The rows do not determine the state of a sequence. Skips sequences of the application that were not restored. */
 async function setSequences(tx: Sql, { sequences }: Manifest): Promise<void> {
   for (const { schema, name, lastValue, isCalled } of sequences) {
     await tx`select pg_catalog.setval(to_regclass(${qualified({ schema, name })}), ${lastValue}::bigint, ${isCalled})`;
   }
 }
 
-/** In the order in which they were made: one may read another. */
+/** Refreshes the views in the order of their creation, because one may read another. */
 async function refreshViews(tx: Sql): Promise<void> {
   const views = await tx<QualifiedName[]>`
     select n.nspname::text as schema, c.relname::text as name

@@ -4,14 +4,14 @@ import { join } from "node:path";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 
-/** The form of archives that this version writes; it reads this one and those before. */
+/** The format that this version writes; it reads this format and older ones. */
 export const formatVersion = 1;
 export const manifestName = "manifest.json";
 
 const size = v.pipe(v.number(), v.integer(), v.minValue(0));
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const bigint = v.pipe(v.string(), v.regex(/^-?\d+$/));
-/** Nothing that a manifest names lies outside its archive. */
+/** Paths in a manifest never lead out of the archive. */
 const path = v.pipe(v.string(), v.regex(/^(sql|data)\/[\w.\-/]+$/), v.excludes(".."));
 
 const storedFile = v.object({ path, bytes: size, sha256 });
@@ -36,35 +36,35 @@ const manifest = v.object({
   database: v.string(),
   startedAt: v.pipe(v.string(), v.isoTimestamp()),
   endedAt: v.pipe(v.string(), v.isoTimestamp()),
-  /** Digests of all objects of the schema, and of them together. */
+  /** A digest of the schema, and one of each object in it. */
   fingerprint: v.object({ hash: sha256, objects: v.record(v.string(), sha256) }),
-  /** The log was complete up to here before the snapshot was taken. */
+  /** Up to here, the log was complete before the snapshot was taken. */
   safePosition: bigint,
-  /** Id of the last event up to there: whether a database still has this history is told by it. */
+  /** Id of the last event up to `safePosition`; identifies the history that an incremental archive continues. */
   safeEvent: v.nullable(v.string()),
   /** The greatest position in the archive. */
   lastPosition: bigint,
-  /** Files of `sql/` that made the schema, in the order in which they are applied. */
+  /** Files of `sql/` that created the schema, in the order in which they are applied. */
   schema: v.array(storedFile),
   tables: v.array(table),
   sequences: v.array(sequence),
   compression: v.object({ codec: v.literal("zstd"), level: size }),
-  /** How segments are encrypted after compression; `keyId` tells keys apart without telling the key. */
+  /** How compressed segments are encrypted; `keyId` distinguishes keys without revealing them. */
   encryption: v.nullable(v.object({ cipher: v.literal("AES-256-GCM"), keyId: v.string() })),
 });
 
 /** A file of an archive. */
 export type StoredFile = v.InferOutput<typeof storedFile>;
-/** A piece of a table's COPY stream: compressed by itself, so that each can be checked before it is used. */
+/** A piece of a table's COPY stream, compressed on its own so that it can be checked before it is used. */
 export type Segment = v.InferOutput<typeof segment>;
 /** A table of an archive. */
 export type ArchivedTable = v.InferOutput<typeof table>;
 /** A sequence of an archive. */
 export type ArchivedSequence = v.InferOutput<typeof sequence>;
-/** What an archive says of itself; written last, so an archive with it is whole. */
+/** Describes an archive. It is written last, so an archive that has one is complete. */
 export type Manifest = v.InferOutput<typeof manifest>;
 
-/** Tells whether a path is one that a file of an archive, other than its manifest, may have. */
+/** Whether a file of an archive, other than its manifest, may have this path. */
 export function isStoredPath(text: string): boolean {
   return v.is(path, text);
 }
@@ -79,7 +79,7 @@ export function countBytes({ schema, tables }: Manifest): number {
   return [...schema, ...tables.flatMap(({ segments }) => segments)].reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-/** @returns the manifest as it is stored, with a digest of its own */
+/** @returns the manifest as it is stored, with its digest */
 export function serializeManifest(content: Manifest): string {
   return `${JSON.stringify({ manifest: content, sha256: digest(content) })}\n`;
 }
@@ -128,22 +128,22 @@ function incomplete(dir: string): ScriptError {
     exitCode: exitCodes.verification,
     message: `${dir} is not a complete archive`,
     why: `It has no ${manifestName}, which is written last.`,
-    fix: "Choose another: bun run backup list",
+    fix: "Choose another archive of: bun run backup list",
   });
 }
 
 function corruptManifest(dir: string): ScriptError {
-  return corrupt(dir, `${manifestName} is not as it was written.`);
+  return corrupt(dir, `${manifestName} has changed since it was written.`);
 }
 
-/** @returns the error of an archive that is not as it was written (exit 11) */
+/** @returns the error of an archive that has changed since it was written (exit 11) */
 export function corrupt(dir: string, why: string): ScriptError {
   return new ScriptError({
     code: "ARCHIVE_CORRUPT",
     exitCode: exitCodes.verification,
     message: `The archive ${dir} is damaged`,
     why,
-    fix: "Get an undamaged copy of it, or choose another: bun run backup list",
+    fix: "Restore an undamaged copy of it, or choose another archive of: bun run backup list",
   });
 }
 
@@ -153,6 +153,6 @@ function newer(dir: string): ScriptError {
     exitCode: exitCodes.refused,
     message: `The archive ${dir} was written by a newer version`,
     why: `This version reads archives up to format ${formatVersion}.`,
-    fix: "Use the version of the project that wrote it, or a newer one.",
+    fix: "Use the version of this project that wrote it, or a newer one.",
   });
 }

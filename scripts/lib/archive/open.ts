@@ -14,34 +14,34 @@ export interface OpenArchive extends AsyncDisposable {
   readonly name: string;
   /** The folder with its files. */
   readonly dir: string;
-  /** Where the archive that it continues has to be. */
+  /** Where the archive that it continues is expected. */
   readonly folder: string;
-  /** A tar file is unpacked into a folder that is removed when this is disposed of. */
+  /** Whether `dir` is temporary: a tar stream was unpacked into it. Disposal removes it. */
   readonly isUnpacked: boolean;
 }
 
 /**
- * Opens an archive: a folder as it is; a tar file, or what stdin brings, unpacked into a temporary folder that only its
- * owner may enter.
+ * Opens an archive. A folder is used as it is; a tar stream is unpacked into a temporary folder that only its owner may
+ * enter.
  *
  * @param folder where archives are kept
- * @param asked `latest`, a name in the folder, a path, or `-` for stdin
+ * @param requested `latest`, a name in the folder, a path, or `-` for stdin
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_CORRUPT` (exit 11)
  */
-export async function openArchive(folder: string, asked: string, signal: AbortSignal): Promise<OpenArchive> {
-  if (asked === standardStream) return unpackTo({ name: asked, folder, label: "stdin" }, process.stdin, signal);
-  const name = await findArchive(folder, asked);
-  const beside = dirname(name);
+export async function openArchive(folder: string, requested: string, signal: AbortSignal): Promise<OpenArchive> {
+  if (requested === standardStream) return unpackTo({ name: requested, folder, label: "stdin" }, process.stdin, signal);
+  const name = await findArchive(folder, requested);
+  const parent = dirname(name);
   if ((await stat(name)).isDirectory()) {
-    return { name, dir: name, folder: beside, isUnpacked: false, [Symbol.asyncDispose]: async () => {} };
+    return { name, dir: name, folder: parent, isUnpacked: false, [Symbol.asyncDispose]: async () => {} };
   }
-  return unpackTo({ name, folder: beside, label: basename(name) }, createReadStream(name), signal);
+  return unpackTo({ name, folder: parent, label: basename(name) }, createReadStream(name), signal);
 }
 
 interface UnpackTarget {
   readonly name: string;
   readonly folder: string;
-  /** What the folder is called, as errors name it. */
+  /** The name of the folder, which errors mention. */
   readonly label: string;
 }
 

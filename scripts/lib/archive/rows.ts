@@ -1,13 +1,13 @@
-/** The ends of a row, and of a column within it, in the text format of COPY; neither occurs in a value. */
+/** The ends of a row and of a column in COPY's text format; values contain neither. */
 const rowEnd = 0x0a;
 const columnEnd = 0x09;
 
-/** @returns how many rows end in a piece of a COPY stream */
+/** @returns the number of rows that end in a piece of a COPY stream */
 export function countRowEnds(piece: Buffer): number {
   return count(piece, rowEnd);
 }
 
-/** @returns how many columns but the last of each row end in a piece of a COPY stream */
+/** @returns the number of columns that end in a piece of a COPY stream, not counting the last of each row */
 export function countColumnEnds(piece: Buffer): number {
   return count(piece, columnEnd);
 }

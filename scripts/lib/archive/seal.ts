@@ -1,19 +1,17 @@
 import { createHash } from "node:crypto";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 
-/** What segments go through on their way to the disk and back. */
+/** Encrypts segments before they are written, and decrypts them after they are read. */
 export interface Seal {
-  /** What the manifest tells of it; null when segments are stored as they are. */
+  /** What the manifest records; null if segments are stored unencrypted. */
   readonly encryption: { readonly cipher: "AES-256-GCM"; readonly keyId: string } | null;
-  /**
-   * @param path the file's place in the archive: part of what is authenticated, so files can't be exchanged
-   */
+  /** @param path the file's path in the archive, which is authenticated so that files can't be swapped */
   close(content: Uint8Array, path: string): Promise<Uint8Array>;
-  /** @throws {ScriptError} `ARCHIVE_KEY` (exit 11) when the key is another one, or the content was tampered with */
+  /** @throws {ScriptError} `ARCHIVE_KEY` (exit 11) if the key is wrong or the content was tampered with */
   open(content: Uint8Array, path: string): Promise<Uint8Array>;
 }
 
-/** Stores segments as they are. */
+/** Stores segments unencrypted. */
 export const noSeal: Seal = {
   encryption: null,
   close: async (content) => content,
@@ -24,14 +22,14 @@ const keyBytes = 32;
 const nonceBytes = 12;
 
 /**
- * Makes a seal of a key: AES-256-GCM, a fresh nonce for each segment, the archive's id and the file's place
- * authenticated with it.
+ * Creates a seal from a key. It uses AES-256-GCM with a fresh nonce for each segment. The archive's id and the file's
+ * path are authenticated along with the content.
  *
  * @param key 64 hexadecimal digits
- * @param archiveId so that a segment of another archive is refused
- * @throws {ScriptError} `ARCHIVE_KEY` (exit 2) for a key that can't be used; never is an archive written without it
+ * @param archiveId makes the seal refuse segments of other archives
+ * @throws {ScriptError} `ARCHIVE_KEY` (exit 2) if the key is malformed
  */
-export async function makeSeal(key: string, archiveId: string): Promise<Seal> {
+export async function createSeal(key: string, archiveId: string): Promise<Seal> {
   if (!/^[0-9a-f]{64}$/i.test(key.trim())) throw unusableKey();
   const bytes = Buffer.from(key.trim(), "hex");
   const imported = await crypto.subtle.importKey("raw", bytes, "AES-GCM", false, ["encrypt", "decrypt"]);
@@ -59,14 +57,14 @@ export async function makeSeal(key: string, archiveId: string): Promise<Seal> {
   };
 }
 
-/** @returns the error of an archive that this key does not open (exit 11) */
+/** @returns the error of an archive that this key does not decrypt (exit 11) */
 export function wrongKey(): ScriptError {
   return new ScriptError({
     code: "ARCHIVE_KEY",
     exitCode: exitCodes.verification,
-    message: "The archive can't be decrypted with this key",
-    why: "It was encrypted with another key, or was tampered with.",
-    fix: "Give the key it was encrypted with: --key-file <file>",
+    message: "This key does not decrypt the archive",
+    why: "The archive was encrypted with another key, or it was tampered with.",
+    fix: "Pass the key it was encrypted with: --key-file <file>",
   });
 }
 
@@ -74,8 +72,8 @@ function unusableKey(): ScriptError {
   return new ScriptError({
     code: "ARCHIVE_KEY",
     exitCode: exitCodes.usage,
-    message: "The key for archives can't be used; nothing was written",
-    why: `It has to be ${keyBytes * 2} hexadecimal digits: ${keyBytes} bytes.`,
-    fix: "Make one: openssl rand -hex 32 > archive.key",
+    message: "The archive key is malformed; nothing was written",
+    why: `A key is ${keyBytes} bytes, written as ${keyBytes * 2} hexadecimal digits.`,
+    fix: "Create one: openssl rand -hex 32 > archive.key",
   });
 }

@@ -7,26 +7,26 @@ import { corrupt, type Segment } from "./manifest.ts";
 import type { Seal } from "./seal.ts";
 import type { ArchiveSink } from "./sink.ts";
 
-/** Fixed, so that archives of the same data are the same. */
+/** Fixed, so that the same data gives the same archive. */
 export const compressionLevel = 3;
-/** So much of a table is in memory at once, about twice over: once as text, once compressed. */
+/** About twice this much of a table is in memory at once: one segment as text, one compressed. */
 const segmentBytes = 4 * 1024 * 1024;
 
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
 
-/** Where segments go and how. */
+/** Where segments are written, and how. */
 export interface SegmentTarget {
   readonly sink: ArchiveSink;
-  /** What the files' names begin with: `data/0001`. */
+  /** The beginning of the files' names: `data/0001`. */
   readonly prefix: string;
   readonly seal: Seal;
 }
 
 /**
- * Cuts a stream into segments; one is compressed and written while the next is gathered.
+ * Splits a stream into segments. One is compressed and written while the next is gathered.
  *
- * Once it is disposed of nothing is being written any more, also when the stream broke off.
+ * Disposal waits for pending writes, also if the stream broke off.
  */
 export class SegmentWriter implements AsyncDisposable {
   readonly #target: SegmentTarget;
@@ -40,14 +40,14 @@ export class SegmentWriter implements AsyncDisposable {
     this.#target = target;
   }
 
-  /** Takes a piece of the stream; settles when there is room for another. */
+  /** Takes a piece of the stream; settles once there is room for another. */
   async write(piece: Buffer): Promise<void> {
     this.#pieces.push(piece);
     this.#gathered += piece.length;
     if (this.#gathered >= segmentBytes) await this.#flush();
   }
 
-  /** Writes what is left; settles when everything is on the disk. */
+  /** Writes the rest; settles once everything is on disk. */
   async end(): Promise<Segment[]> {
     if (this.#gathered > 0) await this.#flush();
     await this.#writing;
@@ -64,7 +64,7 @@ export class SegmentWriter implements AsyncDisposable {
     this.#gathered = 0;
     await this.#writing;
     this.#writing = this.#store(raw);
-    // It is awaited with the next segment; until then a failure must not count as one that nobody handles.
+    // Awaited with the next segment; until then, a failure must not count as an unhandled rejection.
     this.#writing.catch(() => {});
   }
 
@@ -79,8 +79,8 @@ export class SegmentWriter implements AsyncDisposable {
 }
 
 /**
- * Reads a segment and checks it: what was stored before anything is made of it, as both runtimes take a truncated stream
- * for a whole one and Deno ends the process over a damaged one; then what came out.
+ * Reads a segment, and checks it before and after decompression. The first check matters: both runtimes accept a
+ * truncated stream, and Deno aborts the process on a damaged one.
  *
  * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
  */
@@ -88,17 +88,16 @@ export async function readSegment(dir: string, segment: Segment, seal: Seal): Pr
   const stored = await readFile(join(dir, segment.path)).catch(() => undefined);
   if (stored === undefined) throw corrupt(dir, `${segment.path} is missing.`);
   if (stored.length !== segment.bytes || sha256(stored) !== segment.sha256) {
-    throw corrupt(dir, `${segment.path} is not as it was written.`);
+    throw corrupt(dir, `${segment.path} has changed since it was written.`);
   }
   const compressed = await seal.open(stored, segment.path);
   const raw = await decompress(compressed, { maxOutputLength: Math.max(segment.rawBytes, 1) });
   if (raw.length !== segment.rawBytes || sha256(raw) !== segment.rawSha256) {
-    throw corrupt(dir, `${segment.path} does not hold what was written.`);
+    throw corrupt(dir, `${segment.path} does not contain what was written.`);
   }
   return raw;
 }
 
-/** @returns the digest in hexadecimal */
 export function sha256(content: Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
 }

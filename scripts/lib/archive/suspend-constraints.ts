@@ -20,22 +20,22 @@ const enable = { O: "enable", A: "enable always", R: "enable replica" } as const
 const dependentObjects = "2BP01";
 
 /**
- * Takes away what only slows a load down or would refuse rows that come in any order: keys, indexes and foreign keys,
- * which are made again over all rows at once, and the tables' own triggers. Check constraints stay.
+ * Drops keys, indexes and foreign keys, and disables the tables' own triggers. They slow a load down or refuse rows
+ * that arrive in the wrong order; creating them again over all rows at once is faster. Check constraints stay.
  *
- * @param tx the transaction of the load: what is away is away for nobody else
- * @returns puts everything back; foreign keys are validated by that
+ * @param tx the transaction of the load: no other session sees the tables without their constraints
+ * @returns creates everything again, which validates the foreign keys
  */
 export async function suspendConstraints(tx: Sql, tables: readonly CatalogTable[]): Promise<() => Promise<void>> {
   const relations = tables.map(qualified);
-  const parts: SuspendedObject[] = [];
-  for (const part of [...(await readConstraints(tx, relations)), ...(await readIndexes(tx, relations))]) {
-    if (await drop(tx, part)) parts.unshift(part);
+  const dropped: SuspendedObject[] = [];
+  for (const object of [...(await readConstraints(tx, relations)), ...(await readIndexes(tx, relations))]) {
+    if (await tryToDrop(tx, object)) dropped.unshift(object);
   }
   const triggers = await readTriggers(tx, relations);
   for (const relation of relations) await tx.unsafe(`alter table ${relation} disable trigger user`);
   return async () => {
-    for (const { create, comment } of parts) {
+    for (const { create, comment } of dropped) {
       await tx.unsafe(create);
       if (comment !== null) await tx.unsafe(comment);
     }
@@ -46,10 +46,10 @@ export async function suspendConstraints(tx: Sql, tables: readonly CatalogTable[
   };
 }
 
-/** A view may depend on a primary key; then the key stays. */
-async function drop(tx: Sql, part: SuspendedObject): Promise<boolean> {
+/** Skips a primary key that a view depends on. */
+async function tryToDrop(tx: Sql, object: SuspendedObject): Promise<boolean> {
   try {
-    await inSavepoint(tx, async (savepoint) => savepoint.unsafe(part.drop));
+    await inSavepoint(tx, async (savepoint) => savepoint.unsafe(object.drop));
     return true;
   } catch (error) {
     if (errorCode(error) === dependentObjects) return false;
@@ -57,7 +57,7 @@ async function drop(tx: Sql, part: SuspendedObject): Promise<boolean> {
   }
 }
 
-/** Foreign keys first, as they depend on the other keys; a partition has those of its parent. */
+/** Foreign keys come first, because they depend on the other keys. Skips what a partition inherits from its parent. */
 async function readConstraints(tx: Sql, relations: readonly string[]): Promise<SuspendedObject[]> {
   const rows = await tx<{ relation: string; name: string; definition: string; text: string | null }[]>`
     select format('%I.%I', n.nspname, c.relname) as relation, k.conname::text as name,
@@ -106,7 +106,7 @@ async function readTriggers(tx: Sql, relations: readonly string[]): Promise<Trig
     where not t.tgisinternal and t.tgrelid in (${oids(tx, relations)})`;
 }
 
-/** The driver knows no array types here; JSON it does. */
+/** Passes the names as JSON, because the driver does not know the array type. */
 function oids(tx: Sql, relations: readonly string[]) {
   return tx`select value::regclass from jsonb_array_elements_text(${JSON.stringify(relations)}::text::jsonb)`;
 }

@@ -8,7 +8,7 @@ import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
 
 /**
- * Checks that an archive is whole and each file as it was written: sizes and digests, nothing is decompressed.
+ * Checks that an archive is complete and that the size and digest of each file are right. Decompresses nothing.
  *
  * @throws {ScriptError} `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11) naming the file, `ARCHIVE_NEWER` (exit 8)
  */
@@ -20,7 +20,7 @@ export async function verifyArchive(dir: string): Promise<Manifest> {
 }
 
 /**
- * Checks what {@link verifyArchive} checks, then decompresses all segments, and counts rows and columns.
+ * Does the checks of {@link verifyArchive}, then decompresses all segments and counts their rows and columns.
  *
  * @throws {ScriptError} `ARCHIVE_CORRUPT`, `ARCHIVE_KEY` (exit 11)
  */
@@ -37,7 +37,7 @@ async function verifyFile(dir: string, file: StoredFile): Promise<void> {
   if (stats.size !== file.bytes) throw corrupt(dir, `${file.path} has ${stats.size} bytes, not ${file.bytes}.`);
   const hash = createHash("sha256");
   for await (const piece of createReadStream(path)) hash.update(piece as Buffer);
-  if (hash.digest("hex") !== file.sha256) throw corrupt(dir, `${file.path} is not as it was written.`);
+  if (hash.digest("hex") !== file.sha256) throw corrupt(dir, `${file.path} has changed since it was written.`);
 }
 
 async function verifyRows(dir: string, table: ArchivedTable, seal: Seal): Promise<void> {
@@ -50,5 +50,8 @@ async function verifyRows(dir: string, table: ArchivedTable, seal: Seal): Promis
   }
   const expected = rows * Math.max(table.columns.length - 1, 0);
   if (rows === table.rows && columns === expected) return;
-  throw corrupt(dir, `${table.schema}.${table.name} has ${rows} rows, not ${table.rows}, or rows of another width.`);
+  throw corrupt(
+    dir,
+    `${table.schema}.${table.name} has ${rows} rows, not ${table.rows}, or the wrong number of columns.`,
+  );
 }

@@ -9,31 +9,31 @@ import type { Seal } from "./seal.ts";
 import { compressionLevel, type SegmentTarget, SegmentWriter } from "./segment.ts";
 import type { ArchiveSink } from "./sink.ts";
 
-/** What an archive is made of, beside the rows. */
+/** How to write an archive. */
 export interface WriteOptions {
   readonly sink: ArchiveSink;
   readonly id: string;
   readonly seal: Seal;
-  /** Puts the files that made the schema into the sink, and checks that the schema is what they make. */
+  /** Puts the files that created the schema into the sink, and checks that they create exactly this schema. */
   readonly putSchema: (tx: Sql) => Promise<SchemaFacts>;
   /** Taken before the snapshot: see `event_store.safe_position`. */
   readonly safePosition: string;
   readonly onProgress: OnProgress;
 }
 
-/** What is known of a schema once it is in an archive. */
+/** What the manifest records of the schema. */
 export type SchemaFacts = Pick<Manifest, "schema" | "fingerprint" | "base">;
 
-interface Facts {
+interface ServerFacts {
   readonly server: number;
   readonly database: string;
 }
 
 /**
- * Writes an archive of everything a database holds, from one snapshot, whatever is written to it meanwhile.
+ * Writes an archive of everything a database contains, from one snapshot. Concurrent writes go on and are not in it.
  *
  * @param sql a single connection, as a role that may read all tables
- * @returns the manifest, which is in the archive as the last file
+ * @returns the manifest, which is the last file of the archive
  */
 export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Manifest> {
   const startedAt = new Date().toISOString();
@@ -76,8 +76,8 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
 }
 
 /**
- * Nobody drops, changes or rewrites a table before its turn has come. One that this role may not read is somebody's that
- * the check of the schema is going to name.
+ * Keeps tables from being dropped, altered or rewritten before they are read. Skips tables that this role may not read:
+ * the check of the schema reports those.
  */
 async function lockTables(tx: Sql, tables: readonly CatalogTable[]): Promise<void> {
   const readable = await tx<{ name: string }[]>`
@@ -86,10 +86,10 @@ async function lockTables(tx: Sql, tables: readonly CatalogTable[]): Promise<voi
   for (const { name } of readable) await tx.unsafe(`lock table only ${name} in access share mode`);
 }
 
-async function readFacts(tx: Sql): Promise<Facts> {
-  const [facts] = await tx<Facts[]>`
+async function readFacts(tx: Sql): Promise<ServerFacts> {
+  const [facts] = await tx<ServerFacts[]>`
     select current_setting('server_version_num')::int as server, current_database()::text as database`;
-  if (facts === undefined) throw new Error("the server told nothing of itself");
+  if (facts === undefined) throw new Error("unreachable: a query without FROM returns one row");
   return facts;
 }
 
@@ -99,7 +99,7 @@ async function readLogEnd(tx: Sql, safePosition: string): Promise<Pick<Manifest,
   return { safeEvent: await readEventAt(tx, safePosition), lastPosition: row?.last ?? "0" };
 }
 
-/** @returns id of the last event up to a position; null when there is none */
+/** @returns the id of the last event up to a position; null if there is none */
 export async function readEventAt(sql: Sql, position: string): Promise<string | null> {
   const [row] = await sql<{ id: string }[]>`
     select event_id::text as id from event_store.domain_event
@@ -139,7 +139,7 @@ async function writeTable(tx: Sql, table: CatalogTable, target: TableTarget): Pr
   return { schema, name, columns: [...columns], rows, segments: await writer.end() };
 }
 
-/** An archive that continues another one has only the events that are new since, and those that were redacted. */
+/** An incremental archive contains only the events since its base, and those that were redacted. */
 function copyStatement(table: CatalogTable, base: Manifest["base"]): string {
   const columns = columnList(table.columns);
   const isLog = table.schema === "event_store" && table.name === "domain_event";

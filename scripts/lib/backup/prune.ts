@@ -5,37 +5,37 @@ import { groupRoles } from "../postgres/logins/roles.ts";
 import { administratorTarget, type Stack } from "../stack/stack.ts";
 import { backupsDir } from "./backups-dir.ts";
 
-/** Which archives stay. */
+/** Which archives to keep. */
 export interface PruneOptions {
   readonly from: string | undefined;
-  /** So many of the newest of each database. */
+  /** The number of newest archives to keep of each database. */
   readonly keep: number;
-  /** All that are not older than so many days. */
+  /** Also keeps all archives that are at most this many days old. */
   readonly keepDays: number | undefined;
   readonly dryRun: boolean;
   readonly now: Date;
 }
 
-/** What was removed, and what was not. */
+/** What was removed and what was kept. */
 export interface PruneResult {
   readonly isDryRun: boolean;
   readonly removed: readonly string[];
   readonly kept: readonly string[];
-  /** Kept archives that were written before the last redaction, so they hold what was erased; null when nobody knows. */
+  /** Kept archives from before the last redaction, which contain erased data; null if the database is unreachable. */
   readonly holdingErasedData: readonly string[] | null;
 }
 
 const dayMs = 86_400_000;
 
 /**
- * Removes archives that are not to be kept. The newest one that was verified stays always, and so does a full archive
- * that one which stays continues.
+ * Removes old archives. Always keeps the newest verified archive of each database, and the full archives that kept
+ * incremental ones need.
  */
 export async function pruneArchives(stack: Stack, options: PruneOptions): Promise<PruneResult> {
   const archives = await listArchives(options.from ?? backupsDir(stack));
   const kept = chooseKept(archives, options);
   const removed = archives.filter((archive) => !kept.has(archive));
-  // Those that continue another one go first, so that none is left without it.
+  // Incremental archives first, so that none is ever left without its base.
   for (const { dir } of removed.toSorted((a, b) => Number(isFull(a)) - Number(isFull(b)))) {
     if (!options.dryRun) await rm(dir, { recursive: true });
   }
@@ -69,7 +69,7 @@ function isFull({ manifest }: ListedArchive): boolean {
   return manifest.base === null;
 }
 
-/** @returns "" when nothing was ever redacted, undefined when the database can't be asked */
+/** @returns "" if nothing was ever redacted; undefined if the database is unreachable */
 async function readLastRedaction(stack: Stack): Promise<string | undefined> {
   try {
     await using connection = openConnection(await administratorTarget(stack), { role: groupRoles.owner });
