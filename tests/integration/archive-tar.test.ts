@@ -94,7 +94,7 @@ for (const [what, header] of Object.entries(strangers)) {
     await writeFile(path, await packTar([{ header, ...(header.size === 0 ? {} : { body: "x" }) }]));
     const error = await failure(archives.restore({ archive: path }));
     assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_CORRUPT", 11]);
-    assert.match(error.why ?? "", /is no file of an archive/);
+    assert.match(error.why ?? "", /is not a file of an archive/);
     assert.deepEqual(await leftOver(), []);
     assert.deepEqual(await readdir(archives.folder), ["strange.tar"]);
   });

@@ -5,19 +5,19 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "../durable-file.ts";
 import { countBytes, type Manifest, readManifest } from "./manifest.ts";
 import { partialSuffix, removePartials } from "./partial.ts";
-import { type ArchiveSink, FolderSink } from "./sink.ts";
+import { FolderSink, type PublishedArchive, type WriteFiles } from "./sink.ts";
 
-/** An archive as a list shows it. */
+/** An archive in a folder of archives. */
 export interface ListedArchive {
   readonly dir: string;
   readonly manifest: Manifest;
-  /** Bytes on the disk. */
+  /** Size on disk. */
   readonly sizeBytes: number;
-  /** When it was last found to be whole; null when nobody has looked. */
+  /** When it last passed a verification; null if it never did. */
   readonly verifiedAt: string | null;
 }
 
-/** Stands beside the manifest, and is no part of the archive. */
+/** A file next to the manifest that is not part of the archive. */
 const verifiedName = "verified-at";
 
 /** @returns a name that sorts by time: `cqrs_db-20261125T031500123Z` */
@@ -26,41 +26,39 @@ export function archiveId(database: string, now: Date): string {
 }
 
 /**
- * Has an archive written under a temporary name, and gives it its own when all of it is on the disk.
+ * Writes an archive under a temporary name, and renames it once all of it is on disk.
  *
- * What earlier runs left under temporary names is removed first; the caller holds the archives' lock.
+ * First removes the incomplete archives of interrupted runs; the caller must hold the lock of the archives.
  *
- * @param folder where archives are kept; made when it is not there
- * @returns the archive's folder
+ * @param folder where archives are kept; created if it does not exist
  */
-export async function publishArchive(
-  folder: string,
-  id: string,
-  write: (sink: ArchiveSink) => Promise<void>,
-): Promise<string> {
+export async function publishArchive(folder: string, id: string, write: WriteFiles): Promise<PublishedArchive> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await removePartials(folder, id.slice(0, id.lastIndexOf("-") + 1));
-    const dir = join(folder, id);
-    const partial = `${dir}${partialSuffix}`;
-    await mkdir(partial, { mode: 0o700 });
-    try {
-      await write(new FolderSink(partial));
-      await rename(partial, dir);
-    } catch (error) {
-      await rm(partial, { recursive: true, force: true });
-      throw error;
-    }
+    const path = join(folder, id);
+    const manifest = await writeFolder(path, write);
     await syncFolder(folder);
-    return dir;
+    return { path, manifest };
   } catch (error) {
     throw explainFileError(error, folder);
   }
 }
 
-/**
- * Lists the archives of a folder, the oldest first; what is not a whole archive of this version's is left out.
- */
+async function writeFolder(dir: string, write: WriteFiles): Promise<Manifest> {
+  const partial = `${dir}${partialSuffix}`;
+  await mkdir(partial, { mode: 0o700 });
+  try {
+    const manifest = await write(new FolderSink(partial));
+    await rename(partial, dir);
+    return manifest;
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** Lists the archives of a folder, the oldest first; skips everything that this version cannot read as an archive. */
 export async function listArchives(folder: string): Promise<ListedArchive[]> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
@@ -77,28 +75,31 @@ export async function listArchives(folder: string): Promise<ListedArchive[]> {
   return archives.toSorted((a, b) => (a.manifest.startedAt < b.manifest.startedAt ? -1 : 1));
 }
 
-/** Remembers that an archive was found to be whole; one that can't be written to is verified all the same. */
+/** Records that an archive passed a verification; does nothing if the archive is read-only. */
 export async function markVerified(dir: string, now: Date): Promise<void> {
   await writeFile(join(dir, verifiedName), now.toISOString(), { mode: 0o600 }).catch(() => {});
 }
 
 /**
- * Finds an archive by what somebody typed: `latest`, its name in the folder, or a path.
+ * Finds an archive by `latest`, its name in the folder, or a path.
  *
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2)
  */
-export async function findArchive(folder: string, asked: string): Promise<string> {
-  if (asked === "latest") {
+export async function findArchive(folder: string, requested: string): Promise<string> {
+  if (requested === "latest") {
     const latest = (await listArchives(folder)).at(-1);
-    if (latest === undefined) throw noArchive(`There is no archive in ${folder}`);
+    if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, "Run: bun run backup");
     return latest.dir;
   }
-  for (const dir of [join(folder, asked), resolve(asked)]) {
-    if ((await stat(dir).catch(() => undefined)) !== undefined) return dir;
+  for (const path of [join(folder, requested), resolve(requested)]) {
+    if ((await stat(path).catch(() => undefined)) !== undefined) return path;
   }
-  throw noArchive(`There is no archive ${asked}, neither in ${folder} nor as a path`);
+  throw noArchive(
+    `There is no archive ${requested}, neither in ${folder} nor at that path`,
+    "Choose one of: bun run backup list",
+  );
 }
 
-function noArchive(message: string): ScriptError {
-  return new ScriptError({ code: "NO_ARCHIVE", exitCode: exitCodes.usage, message, fix: "bun run backup list" });
+function noArchive(message: string, fix: string): ScriptError {
+  return new ScriptError({ code: "NO_ARCHIVE", exitCode: exitCodes.usage, message, fix });
 }

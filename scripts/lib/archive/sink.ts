@@ -1,20 +1,31 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { syncFolder, writeDurably } from "../durable-file.ts";
+import type { Manifest } from "./manifest.ts";
 
-/** Where the files of an archive go, in the order in which they are written; its manifest is the last. */
+/** Takes the files of an archive in the order in which they are written; the manifest comes last. */
 export interface ArchiveSink {
   /**
-   * Takes a file; settles when there is room for another.
+   * Writes a file; settles once the sink can take another.
    *
    * @param path its path within the archive, such as `data/0001-000001.zst`
    */
   put(path: string, content: Uint8Array): Promise<void>;
-  /** Settles when what was put is there to stay. */
+  /** Settles once all files so far are durable. */
   flush(): Promise<void>;
 }
 
-/** Puts files into a folder that is there already. */
+/** Writes the files of an archive into a sink. */
+export type WriteFiles = (sink: ArchiveSink) => Promise<Manifest>;
+
+/** A complete archive. */
+export interface PublishedArchive {
+  /** Its folder or tar file; `-` for stdout. */
+  readonly path: string;
+  readonly manifest: Manifest;
+}
+
+/** Writes files into an existing folder. */
 export class FolderSink implements ArchiveSink {
   readonly #dir: string;
   readonly #folders = new Set<string>();
@@ -24,19 +35,19 @@ export class FolderSink implements ArchiveSink {
   }
 
   async put(path: string, content: Uint8Array): Promise<void> {
-    await this.#makeFolder(dirname(path));
+    await this.#ensureFolder(dirname(path));
     await writeDurably(join(this.#dir, path), content);
   }
 
-  /** A file that was synced may still have no name after a power cut. */
+  /** The files are synced already, but after a power cut a synced file may still lack its name. */
   async flush(): Promise<void> {
     for (const folder of this.#folders) await syncFolder(join(this.#dir, folder));
     await syncFolder(this.#dir);
   }
 
-  async #makeFolder(folder: string): Promise<void> {
+  async #ensureFolder(folder: string): Promise<void> {
     if (folder === "." || this.#folders.has(folder)) return;
-    await this.#makeFolder(dirname(folder));
+    await this.#ensureFolder(dirname(folder));
     await mkdir(join(this.#dir, folder), { mode: 0o700 });
     this.#folders.add(folder);
   }

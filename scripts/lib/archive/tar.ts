@@ -1,4 +1,4 @@
-import { type FileHandle, link, mkdir, open, rm, stat } from "node:fs/promises";
+import { link, mkdir, open, rm, stat } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import process from "node:process";
 import type { Readable } from "node:stream";
@@ -6,22 +6,22 @@ import { createTarDecoder, createTarPacker, type ParsedTarEntry } from "modern-t
 import { explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "../durable-file.ts";
-import { corrupt, isStoredPath, manifestName } from "./manifest.ts";
+import { corrupt, isStoredPath, type Manifest, manifestName } from "./manifest.ts";
 import { partialSuffix, removePartials } from "./partial.ts";
-import { type ArchiveSink, FolderSink } from "./sink.ts";
+import { type ArchiveSink, FolderSink, type PublishedArchive, type WriteFiles } from "./sink.ts";
 
-/** What stands for stdin or stdout in place of a name. */
+/** The name that stands for stdin or stdout. */
 export const standardStream = "-";
 
-/** No file of an archive is larger: a segment has 4 MB before compression, but for a row that is longer. */
+/** No file of an archive is larger: a segment has 4 MB before compression, unless a single row is longer. */
 const largestFileBytes = 2 ** 31;
 
-/** Sends the files of an archive on as one tar stream. */
+/** Sends the files of an archive as one tar stream. */
 class TarSink implements ArchiveSink {
   readonly #packer = createTarPacker();
   readonly #sent: Promise<void>;
 
-  /** @param send settles when there is room for more; what it throws fails whoever puts next */
+  /** @param send settles once there is room for more; its error makes the next `put` or `close` reject */
   constructor(send: (piece: Uint8Array) => Promise<void>) {
     this.#sent = (async () => {
       for await (const piece of this.#packer.readable) await send(piece);
@@ -35,13 +35,13 @@ class TarSink implements ArchiveSink {
       await writer.write(content);
       await writer.close();
     } catch (error) {
-      // The sender's own error tells more.
+      // If sending failed, that error is the cause.
       await this.#sent;
       throw error;
     }
   }
 
-  /** What has left is the receiver's; all of it has when the sink is closed. */
+  /** Nothing to do: only the receiver can make it durable, and `close` waits until everything is sent. */
   async flush(): Promise<void> {}
 
   async close(): Promise<void> {
@@ -51,14 +51,15 @@ class TarSink implements ArchiveSink {
 }
 
 /**
- * Has an archive written to stdout, as a tar stream.
+ * Writes an archive to stdout, as a tar stream.
  *
- * @throws {ScriptError} `FOLDER_UNUSABLE` (exit 9) when nobody reads it any more, or the disk behind it is full
+ * @throws {ScriptError} `FOLDER_UNUSABLE` (exit 9) if the reader has exited or its disk is full
  */
-export async function sendTar(write: (sink: ArchiveSink) => Promise<void>): Promise<void> {
+export async function sendTar(write: WriteFiles): Promise<PublishedArchive> {
   const sink = new TarSink(writeToStdout);
-  await write(sink);
+  const manifest = await write(sink);
   await sink.close();
+  return { path: standardStream, manifest };
 }
 
 function writeToStdout(piece: Uint8Array): Promise<void> {
@@ -72,66 +73,63 @@ function writeToStdout(piece: Uint8Array): Promise<void> {
 
 function explainStdoutError(error: NodeJS.ErrnoException): unknown {
   if (error.code !== "EPIPE") return explainFileError(error, "stdout");
-  return folderUnusable("stdout", "Whoever read it has ended. (EPIPE)", "See what that one says, then run both again.");
+  const why = "The program that reads it exited before the end. (EPIPE)";
+  return folderUnusable("stdout", why, "Fix what that program reports, then run both again.");
 }
 
 /**
- * Has an archive written as a tar file: under a temporary name, until all of it is on the disk.
+ * Writes an archive as a tar file, under a temporary name until all of it is on disk.
  *
- * What earlier runs left under temporary names beside it is removed first.
+ * First removes the incomplete files that interrupted runs left next to it.
  *
- * @param id of the archive: makes the temporary name this run's own
- * @returns the file's whole path
+ * @param id the archive's id, which makes the temporary name unique
  * @throws {ScriptError} `ARCHIVE_EXISTS` (exit 2)
  */
-export async function publishTar(
-  path: string,
-  id: string,
-  write: (sink: ArchiveSink) => Promise<void>,
-): Promise<string> {
+export async function publishTar(path: string, id: string, write: WriteFiles): Promise<PublishedArchive> {
   const file = resolve(path);
   const folder = dirname(file);
-  const partial = `${file}.${id}${partialSuffix}`;
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await removePartials(folder, `${basename(file)}.`);
-    if ((await stat(file).catch(() => undefined)) !== undefined) throw exists(file);
-    try {
-      await using handle = await open(partial, "wx", 0o600);
-      await writeTo(handle, write);
-      // Unlike a rename it replaces nothing.
-      await link(partial, file);
-    } finally {
-      await rm(partial, { force: true });
-    }
+    if ((await stat(file).catch(() => undefined)) !== undefined) throw archiveExists(file);
+    const manifest = await writeTarFile(file, id, write);
     await syncFolder(folder);
-    return file;
+    return { path: file, manifest };
   } catch (error) {
     throw explainFileError(error, folder);
   }
 }
 
-async function writeTo(handle: FileHandle, write: (sink: ArchiveSink) => Promise<void>): Promise<void> {
-  const sink = new TarSink((piece) => handle.writeFile(piece));
-  await write(sink);
-  await sink.close();
-  await handle.sync();
+async function writeTarFile(file: string, id: string, write: WriteFiles): Promise<Manifest> {
+  const partial = `${file}.${id}${partialSuffix}`;
+  try {
+    await using handle = await open(partial, "wx", 0o600);
+    const sink = new TarSink((piece) => handle.writeFile(piece));
+    const manifest = await write(sink);
+    await sink.close();
+    await handle.sync();
+    // A rename would replace a file created in the meantime.
+    await link(partial, file);
+    return manifest;
+  } finally {
+    await rm(partial, { force: true });
+  }
 }
 
-function exists(file: string): ScriptError {
+function archiveExists(file: string): ScriptError {
   return new ScriptError({
     code: "ARCHIVE_EXISTS",
     exitCode: exitCodes.usage,
-    message: `${file} is there already`,
-    fix: "Choose another name, or remove it.",
+    message: `${file} already exists`,
+    fix: "Choose another name, or remove the file.",
   });
 }
 
 /**
- * Unpacks a tar stream into a folder: an archive has to be checked as a whole before anything of it is used, and its
- * manifest comes last.
+ * Unpacks a tar stream into a folder, because the manifest comes last and no file may be used before the whole archive
+ * has been checked.
  *
- * @param input a tar file, or stdin
+ * @param input a tar file or stdin
  * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
  */
 export async function unpackTar(input: Readable, dir: string): Promise<void> {
@@ -145,7 +143,7 @@ export async function unpackTar(input: Readable, dir: string): Promise<void> {
     input.destroy();
     const explained = explainFileError(error, dir);
     if (explained instanceof ScriptError) throw explained;
-    throw corrupt(dir, `It is no tar file, or not as it was written: ${(error as Error).message}`);
+    throw corrupt(dir, `It is not a tar file, or it has changed since it was written: ${(error as Error).message}`);
   }
   await fed;
 }
@@ -164,7 +162,7 @@ async function feed(writable: WritableStream<Uint8Array>, input: Readable): Prom
 async function putEntry({ header, body }: ParsedTarEntry, sink: ArchiveSink, dir: string): Promise<void> {
   const { name, size, type } = header;
   const isOurs = type === "file" && (name === manifestName || isStoredPath(name)) && size <= largestFileBytes;
-  if (!isOurs) throw corrupt(dir, `It holds ${JSON.stringify(name)}, which is no file of an archive.`);
+  if (!isOurs) throw corrupt(dir, `It contains ${JSON.stringify(name)}, which is not a file of an archive.`);
   const pieces: Uint8Array[] = [];
   for await (const piece of body) pieces.push(piece);
   await sink.put(name, Buffer.concat(pieces));

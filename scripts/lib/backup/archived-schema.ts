@@ -5,19 +5,18 @@ import { sha256 } from "../archive/segment.ts";
 import type { ArchiveSink } from "../archive/sink.ts";
 import { readSchema, type SchemaFile } from "../schema/source.ts";
 
-/** What an archive carries to make its schema again. */
+/** What an archive contains to create its schema again. */
 export interface ArchivedSchema {
-  /** Migrations, routines and optional files that were applied, in their order. */
+  /** The migrations, routines and optional files that were applied, in order. */
   readonly files: readonly SchemaFile[];
-  /** Makes what the application made; "" when that is nothing. */
-  readonly application: string;
+  /** Creates what the application created; "" if it created nothing. */
+  readonly applicationSql: string;
 }
 
-/** Where an archive has what the application made. */
 const applicationPath = "sql/application.sql";
 
-/** Puts the files of a schema into an archive. */
-export async function putSchema(sink: ArchiveSink, { files, application }: ArchivedSchema): Promise<StoredFile[]> {
+/** Puts a schema into an archive. */
+export async function putSchema(sink: ArchiveSink, { files, applicationSql }: ArchivedSchema): Promise<StoredFile[]> {
   const stored: StoredFile[] = [];
   const put = async (path: string, text: string) => {
     const content = Buffer.from(text);
@@ -25,20 +24,20 @@ export async function putSchema(sink: ArchiveSink, { files, application }: Archi
     stored.push({ path, bytes: content.length, sha256: sha256(content) });
   };
   for (const { name, text } of files) await put(`sql/${name}`, text);
-  if (application !== "") await put(applicationPath, application);
+  if (applicationSql !== "") await put(applicationPath, applicationSql);
   return stored;
 }
 
-/** Reads what {@link putSchema} has put into an archive's folder. */
+/** Reads the schema from an archive's folder. */
 export async function readArchivedSchema(dir: string): Promise<ArchivedSchema> {
-  const application = await readFile(join(dir, applicationPath), "utf8").catch((error: NodeJS.ErrnoException) => {
+  const applicationSql = await readFile(join(dir, applicationPath), "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return "";
     throw error;
   });
-  return { files: await readSchema(join(dir, "sql")), application };
+  return { files: await readSchema(join(dir, "sql")), applicationSql };
 }
 
-/** @returns names in the ledger, and checksums, of the files that an archive's schema was made by */
+/** @returns the names (as in the ledger) and checksums of the files that created an archive's schema */
 export function appliedFiles(schema: readonly StoredFile[]): { readonly name: string; readonly checksum: string }[] {
   return schema
     .filter(({ path }) => path !== applicationPath)

@@ -3,11 +3,11 @@ import { archiveId, listArchives, publishArchive } from "../archive/folder.ts";
 import { countBytes, countRows, type Manifest } from "../archive/manifest.ts";
 import type { OnProgress } from "../archive/progress.ts";
 import type { Seal } from "../archive/seal.ts";
-import type { ArchiveSink } from "../archive/sink.ts";
+import type { ArchiveSink, PublishedArchive } from "../archive/sink.ts";
 import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
 import { readEventAt, writeArchive } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { openConnection, type Sql } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
 import { planSchema, readLedger } from "../schema/ledger.ts";
@@ -16,22 +16,22 @@ import { administratorTarget, type RunContext, type Stack } from "../stack/stack
 import { type ArchivedSchema, putSchema } from "./archived-schema.ts";
 import { backupsDir } from "./backups-dir.ts";
 import { type EncryptionOptions, sealForWriting } from "./key.ts";
-import { lockHolderName, withArchivesLocked } from "./lock.ts";
+import { type ArchiveContext, lockHolderName, withArchivesLocked } from "./lock.ts";
 import { checkNoDrift, createScratchDatabase } from "./scratch-database.ts";
 
 /** What to back up, and where to. */
 export interface BackupOptions {
-  /** The folder of archives; the stack's own when left out. */
+  /** The folder of archives; the stack's own if undefined. */
   readonly to?: string | undefined;
-  /** A tar file in place of a folder; `-` for stdout. */
+  /** Writes a tar file instead of a folder; `-` for stdout. */
   readonly output?: string | undefined;
-  /** Only what is new since the last full archive in the folder. */
+  /** Archives only what is new since the last full archive in the folder. */
   readonly incremental?: boolean;
   readonly encryption?: EncryptionOptions;
   readonly onProgress: OnProgress;
 }
 
-/** An archive that was written. */
+/** The archive that was written. */
 export interface BackupResult {
   /** Its folder or tar file; `-` for stdout. */
   readonly archive: string;
@@ -45,89 +45,62 @@ export interface BackupResult {
 }
 
 /**
- * Writes an archive of the stack's database: from one snapshot, under its name only when it is whole.
+ * Writes an archive of the stack's database. It gets its final name only once it is complete.
  *
- * @throws {ScriptError} `LOCKED` (exit 5) with the holder, `CATALOG_DRIFT` or `SCHEMA_DRIFT` (exit 4) when the schema is
- * not what the migrations make, since an archive carries these
+ * It is taken from one snapshot, which is not a prefix of the log: of two events in flight it may contain only the
+ * later. Guaranteed: each stream is a prefix without gaps, no checkpoint is ahead of the log, and the next append gets
+ * a higher position.
+ *
+ * An archive contains the migrations of its schema, so the schema must be exactly what they create.
+ *
+ * @throws {ScriptError} `LOCKED` (exit 5) with the holder; `CATALOG_DRIFT`, `SCHEMA_DRIFT` or `SCHEMA_PENDING` (exit 4)
+ * if the migrations do not create this schema; `NO_BASE` (exit 8); `ARCHIVE_KEY` or `ARCHIVE_EXISTS` (exit 2)
  */
 export async function createBackup(stack: Stack, options: BackupOptions, run: RunContext): Promise<BackupResult> {
   const target = await administratorTarget(stack);
-  return withArchivesLocked(target, "backup", run.signal, async (maintenance) => {
-    const id = archiveId(target.database, new Date());
-    const folder = options.to ?? backupsDir(stack);
-    const { output, onProgress } = options;
-    const seal = await sealForWriting(stack, options.encryption ?? { encrypt: false, keyFile: undefined }, id);
-    const candidates = options.incremental === true ? await listBases(folder, target.database) : undefined;
-    let manifest: Manifest | undefined;
-    const write = async (sink: ArchiveSink) => {
-      const to = { sink, id, seal, candidates, onProgress };
-      manifest = await writeFromSnapshot(stack, target, maintenance, to, run);
-    };
-    const archive = output === undefined ? await publishArchive(folder, id, write) : await writeTar(output, id, write);
-    return describeBackup(archive, manifest as unknown as Manifest);
+  return withArchivesLocked({ stack, target, run, command: "backup" }, async (context) => {
+    const { path, manifest } = await writeBackup(context, options);
+    const { id, database, tables, lastPosition } = manifest;
+    const totals = { tables: tables.length, rows: countRows(manifest), lastPosition, sizeBytes: countBytes(manifest) };
+    return { archive: path, id, database, ...totals };
   });
 }
 
-async function writeTar(output: string, id: string, write: (sink: ArchiveSink) => Promise<void>): Promise<string> {
-  if (output !== standardStream) return publishTar(output, id, write);
-  await sendTar(write);
-  return output;
+async function writeBackup(context: ArchiveContext, options: BackupOptions): Promise<PublishedArchive> {
+  const { database } = context.target;
+  const { output, onProgress, encryption = { encrypt: false, keyFile: undefined } } = options;
+  const folder = options.to ?? backupsDir(context.stack);
+  const id = archiveId(database, new Date());
+  const seal = await sealForWriting(context.stack, encryption, id);
+  const bases = options.incremental === true ? await listBases(folder, database) : undefined;
+  const write = (sink: ArchiveSink) => writeSnapshot(context, { sink, id, seal, bases, onProgress });
+  if (output === undefined) return publishArchive(folder, id, write);
+  return output === standardStream ? sendTar(write) : publishTar(output, id, write);
 }
 
-/** Full archives of the database, the newest first. */
+/** Lists the full archives of a database, the newest first. */
 async function listBases(folder: string, database: string): Promise<Manifest[]> {
   const manifests = (await listArchives(folder)).map(({ manifest }) => manifest);
   return manifests.filter((manifest) => manifest.base === null && manifest.database === database).toReversed();
 }
 
-/**
- * Finds the archive that the database's log continues. A restore may have turned the log back in between, and the same
- * positions were drawn again; then the event at the end of that archive is another one, or none.
- *
- * @throws {ScriptError} `NO_BASE` (exit 8)
- */
-async function chooseBase(
-  sql: Sql,
-  candidates: readonly Manifest[],
-  fingerprint: CatalogFingerprint,
-): Promise<Manifest["base"]> {
-  for (const { id, safePosition, safeEvent, fingerprint: theirs } of candidates) {
-    const isContinued = isSameLog(theirs, fingerprint) && (await readEventAt(sql, safePosition)) === safeEvent;
-    if (isContinued) return { id, safePosition };
-  }
-  throw new ScriptError({
-    code: "NO_BASE",
-    exitCode: exitCodes.refused,
-    message: "There is no full archive that an incremental one could continue",
-    why: `Of ${candidates.length} in this folder none has this schema and this log.`,
-    fix: "bun run backup",
-  });
-}
-
-/** Of a base only the log is read: what the application made beside it may have changed. */
-function isSameLog(theirs: CatalogFingerprint, ours: CatalogFingerprint): boolean {
-  return !compareFingerprints(theirs, ours).some((difference) => / event_store\./.test(difference));
-}
-
-interface WriteTarget {
-  readonly candidates: readonly Manifest[] | undefined;
-  readonly onProgress: BackupOptions["onProgress"];
+interface SnapshotOptions {
   readonly sink: ArchiveSink;
   readonly id: string;
   readonly seal: Seal;
+  /** Full archives that an incremental one may continue, the newest first; undefined for a full one. */
+  readonly bases: readonly Manifest[] | undefined;
+  readonly onProgress: OnProgress;
 }
 
-async function writeFromSnapshot(
-  stack: Stack,
-  target: ConnectionTarget,
-  maintenance: Sql,
-  { sink, id, seal, candidates, onProgress }: WriteTarget,
-  run: RunContext,
+async function writeSnapshot(
+  context: ArchiveContext,
+  { sink, id, seal, bases, onProgress }: SnapshotOptions,
 ): Promise<Manifest> {
-  await using connection = openConnection(target, {
+  await using connection = openConnection(context.target, {
     applicationName: lockHolderName("backup"),
     role: groupRoles.owner,
-    signal: run.signal,
+    signal: context.run.signal,
   });
   const { sql } = connection;
   const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
@@ -137,34 +110,57 @@ async function writeFromSnapshot(
     seal,
     safePosition: position?.safe ?? "0",
     putSchema: async (tx) => {
-      const made = { files: await readAppliedFiles(tx), application: await dumpApplicationObjects(tx) };
+      const schema = { files: await readAppliedFiles(tx), applicationSql: await dumpApplicationObjects(tx) };
       const fingerprint = await readFingerprint(tx);
-      checkNoDrift(await fingerprintOfSchema(stack, maintenance, target, made, run), fingerprint, strangeSchema);
-      const base = candidates === undefined ? null : await chooseBase(tx, candidates, fingerprint);
-      return { schema: await putSchema(sink, made), fingerprint, base };
+      checkNoDrift(await fingerprintOfSchema(context, schema), fingerprint, incompleteMigrations);
+      const base = bases === undefined ? null : await chooseBase(tx, bases, fingerprint);
+      return { schema: await putSchema(sink, schema), fingerprint, base };
     },
     onProgress,
   });
 }
 
-const strangeSchema = "The schema is not what its migrations make, and an archive would lose the rest";
+const incompleteMigrations = "The migrations do not create this schema, so an archive would be incomplete";
 
-/** A database made for this alone tells what the files make. */
-async function fingerprintOfSchema(
-  stack: Stack,
-  maintenance: Sql,
-  target: ConnectionTarget,
-  schema: ArchivedSchema,
-  run: RunContext,
-): Promise<CatalogFingerprint> {
-  await using scratch = await createScratchDatabase(stack, maintenance, target, "scratch", schema, run);
+/** Creates a temporary database from the files and reads its fingerprint. */
+async function fingerprintOfSchema(context: ArchiveContext, schema: ArchivedSchema): Promise<CatalogFingerprint> {
+  await using scratch = await createScratchDatabase(context, "scratch", schema);
   return scratch.fingerprint;
 }
 
 /**
- * Finds the files that made the schema.
+ * Finds the newest full archive that the database's log continues. After a restore of an older archive, positions are
+ * assigned again; the log then has another event, or none, at the end of an archive from before that restore.
  *
- * @throws {ScriptError} `SCHEMA_DRIFT`, `SCHEMA_PENDING` (exit 4) when they are not here any more as they were applied
+ * @throws {ScriptError} `NO_BASE` (exit 8)
+ */
+async function chooseBase(
+  sql: Sql,
+  bases: readonly Manifest[],
+  fingerprint: CatalogFingerprint,
+): Promise<Manifest["base"]> {
+  for (const { id, safePosition, safeEvent, fingerprint: archived } of bases) {
+    const isContinued = isSameLog(archived, fingerprint) && (await readEventAt(sql, safePosition)) === safeEvent;
+    if (isContinued) return { id, safePosition };
+  }
+  throw new ScriptError({
+    code: "NO_BASE",
+    exitCode: exitCodes.refused,
+    message: "There is no full archive for an incremental one to continue",
+    why: `None of the ${bases.length} full archives in this folder has this schema and this log.`,
+    fix: "Create a full archive first: bun run backup",
+  });
+}
+
+/** Only the log is read from a base, so objects outside the event store may differ. */
+function isSameLog(archived: CatalogFingerprint, current: CatalogFingerprint): boolean {
+  return !compareFingerprints(archived, current).some((difference) => / event_store\./.test(difference));
+}
+
+/**
+ * Finds the files that created the schema.
+ *
+ * @throws {ScriptError} `SCHEMA_DRIFT` or `SCHEMA_PENDING` (exit 4) if they have changed since they were applied
  */
 async function readAppliedFiles(sql: Sql): Promise<SchemaFile[]> {
   const files = await readSchema();
@@ -175,14 +171,8 @@ async function readAppliedFiles(sql: Sql): Promise<SchemaFile[]> {
   throw new ScriptError({
     code: "SCHEMA_PENDING",
     exitCode: exitCodes.drift,
-    message: "The files that made this schema have changed since, and an archive carries them",
+    message: "Files of this schema, which the archive would contain, have changed since they were applied",
     why: changed.join(", "),
-    fix: "bun run schema apply",
+    fix: "Apply them: bun run schema apply",
   });
-}
-
-function describeBackup(archive: string, manifest: Manifest): BackupResult {
-  const { id, database, tables, lastPosition } = manifest;
-  const rows = countRows(manifest);
-  return { archive, id, database, tables: tables.length, rows, lastPosition, sizeBytes: countBytes(manifest) };
 }

@@ -5,20 +5,37 @@ import type { ConnectionTarget, Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { isAlive } from "../process.ts";
+import type { RunContext, Stack } from "../stack/stack.ts";
 
-/** @returns the name by which a session that holds the lock is known to others */
+/** What to lock, and for which command. */
+export interface ArchiveLock {
+  readonly stack: Stack;
+  /** The database whose archives are locked. */
+  readonly target: ConnectionTarget;
+  readonly run: RunContext;
+  /** The command that holds the lock, as shown to others: `backup`. */
+  readonly command: string;
+}
+
+/** What a backup or restore works with while it holds the lock. */
+export interface ArchiveContext extends ArchiveLock {
+  /** The session that holds the lock, in another database of the same server. */
+  readonly maintenance: Sql;
+}
+
+/** @returns the application name of a session that holds the lock */
 export function lockHolderName(command: string): string {
   return `cqrs-postgres ${command} (pid ${process.pid})`;
 }
 
-/** How long the server may take to notice that the holder was killed: it first ends what it is doing for it. */
+/** How long the server may take to end the session of a killed process: it first finishes the current statement. */
 const noticeMs = 30_000;
 
 /**
- * Takes the lock of a database's archives: one backup or restore at a time. It ends with the connection.
+ * Takes the lock of a database's archives, which allows one backup or restore at a time. It ends with the session.
  *
- * It is held in another database, as the one it is about may be renamed meanwhile. Whoever holds it is not waited for,
- * unless its process is gone already.
+ * The lock is held in another database, because the target may be renamed. If another process holds it, this fails at
+ * once, unless that process no longer exists.
  *
  * @param sql a single connection to the server's maintenance database, named by {@link lockHolderName}
  * @throws {ScriptError} `LOCKED` (exit 5) with the holder
@@ -39,23 +56,20 @@ function isGone(holder: LockHolder | undefined): boolean {
 }
 
 /**
- * Does work under the lock of a database's archives.
+ * Does work while holding the lock of a database's archives.
  *
- * @param holder what is at work, as others are told: `backup`
- * @param work gets the session that holds the lock, in another database of the server
- * @throws {ScriptError} `LOCKED` (exit 5), `NOT_READY` (exit 3), also when the server goes away meanwhile
+ * @throws {ScriptError} `LOCKED` (exit 5); `NOT_READY` (exit 3), also if the server becomes unreachable during the work
  */
 export async function withArchivesLocked<Result>(
-  target: ConnectionTarget,
-  holder: string,
-  signal: AbortSignal,
-  work: (maintenance: Sql) => Promise<Result>,
+  lock: ArchiveLock,
+  work: (context: ArchiveContext) => Promise<Result>,
 ): Promise<Result> {
+  const { target, command, run } = lock;
   try {
-    const options = { applicationName: lockHolderName(holder), signal };
+    const options = { applicationName: lockHolderName(command), signal: run.signal };
     await using maintenance = await connectForMaintenance(target, options);
-    await lockArchives(maintenance.sql, target.database, signal);
-    return await work(maintenance.sql);
+    await lockArchives(maintenance.sql, target.database, run.signal);
+    return await work({ ...lock, maintenance: maintenance.sql });
   } catch (error) {
     throw explainConnectionError(error, target);
   }

@@ -1,31 +1,44 @@
-import type { Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
 import { inTransaction } from "../postgres/transaction.ts";
+import type { ArchiveContext } from "./lock.ts";
 
-/** Redacted events that are read and written at once: each may hold what is to stand there, up to some megabytes. */
+/** Events read and written at once; few, because the replacement of an event may have some megabytes. */
 const pageLength = 20;
 
-/** Where the next page begins. */
+/** Where the previous page ended. */
 interface Place {
   readonly streamId: string;
   readonly version: number;
 }
 
 interface Page {
-  /** The redacted events with the records of their redaction, as a JSON array. */
+  /** A JSON array of redacted events, each with the records of its redactions. */
   readonly events: string;
   readonly last: Place;
 }
 
 /**
- * Redacts in a restored database the events that were redacted in another one since: their data, and the record of it.
+ * Redacts in a restored database the events that were redacted in the live one after the archive was written: copies
+ * the replaced data and the records. Idempotent. Events are the same if stream, version and event id are equal.
  *
- * An event is the same one when stream, version and event id are. What was done already is not done again.
- *
- * @param live the database in which events were redacted, as a role that may read its event store
- * @param restored a single connection, as the owner of all tables
+ * @param live does nothing if this database does not exist or has no event store
  * @returns the number of events that were redacted
  */
-export async function redactAgain(live: Sql, restored: Sql): Promise<number> {
+export async function redactRestored(
+  { maintenance, run }: ArchiveContext,
+  live: ConnectionTarget,
+  restored: ConnectionTarget,
+): Promise<number> {
+  const [row] = await maintenance`select from pg_catalog.pg_database where datname = ${live.database}`;
+  if (row === undefined) return 0;
+  const options = { applicationName: "cqrs-postgres restore", role: groupRoles.owner, signal: run.signal };
+  await using from = openConnection(live, options);
+  await using to = openConnection(restored, options);
+  return await copyRedactions(from.sql, to.sql);
+}
+
+async function copyRedactions(live: Sql, restored: Sql): Promise<number> {
   if (!(await hasRedactions(live))) return 0;
   let redacted = 0;
   let page = await readPage(live, { streamId: "00000000-0000-0000-0000-000000000000", version: 0 });
@@ -63,7 +76,7 @@ async function readPage(live: Sql, { streamId, version }: Place): Promise<Page |
   return { events: `[${rows.map(({ event }) => event).join(",")}]`, last };
 }
 
-/** The last record of an event that was missing gets the number of this transaction, which opens the event to it. */
+/** The newest of an event's missing records gets the id of this transaction, which permits it to change the event. */
 async function redactPage(restored: Sql, events: string): Promise<number> {
   return await inTransaction(restored, async (tx) => {
     await tx`
@@ -90,7 +103,7 @@ async function redactPage(restored: Sql, events: string): Promise<number> {
         select from event_store.redaction as r
         where r.stream_id = g.stream_id and r.aggregate_version = g.aggregate_version
           and r.transaction_id = pg_current_xact_id())`;
-    // The statement trigger refuses an update in a transaction that has recorded nothing.
+    // Without a record of this transaction, the statement trigger refuses even an update of no rows.
     const [count] = await tx<{ events: number }[]>`select count(*)::int as events from pg_temp.redacted`;
     if (count === undefined || count.events === 0) return 0;
     await tx`

@@ -8,17 +8,17 @@ import { planSchema } from "../schema/ledger.ts";
 import { readSchema } from "../schema/source.ts";
 import { appliedFiles } from "./archived-schema.ts";
 
-/** What is there under the name that a restored database is to get. */
+/** The database that a restore would replace. */
 export interface TargetState {
   readonly exists: boolean;
-  /** Whether it has no tables. */
+  /** Whether it has no tables, or does not exist. */
   readonly isEmpty: boolean;
-  /** How many events it has; null when it has no event store. */
+  /** The number of its events; null if it has no event store. */
   readonly events: number | null;
 }
 
 /**
- * Checks that this version of the project and this server can take an archive.
+ * Checks that this version of the project and this server can restore an archive.
  *
  * @throws {ScriptError} `ARCHIVE_NEWER` (exit 8), `SCHEMA_DRIFT` (exit 4)
  */
@@ -26,14 +26,14 @@ export async function checkRestorable(sql: Sql, manifest: Manifest): Promise<voi
   const [row] = await sql<{ server: number }[]>`select current_setting('server_version_num')::int as server`;
   const server = row?.server ?? 0;
   if (Math.floor(manifest.server / 10_000) > Math.floor(server / 10_000)) {
-    throw newer(`It was made on PostgreSQL ${manifest.server}, this server is ${server} (server_version_num).`);
+    throw newer(`It was written on PostgreSQL ${manifest.server}, this server is ${server} (server_version_num).`);
   }
   const files = await readSchema();
   const known = new Set(files.map(({ name }) => name));
   const archived = appliedFiles(manifest.schema);
   const unknown = archived.filter(({ name }) => !name.startsWith("routines/") && !known.has(name));
-  if (unknown.length > 0) throw newer(`These are not here: ${unknown.map(({ name }) => name).join(", ")}.`);
-  // Throws for a migration that was edited since.
+  if (unknown.length > 0) throw newer(`This project lacks these files: ${unknown.map(({ name }) => name).join(", ")}.`);
+  // Throws if a migration was edited after it was archived.
   planSchema(
     files,
     archived.map((entry) => ({ ...entry, appliedAt: new Date(manifest.endedAt) })),
@@ -41,9 +41,9 @@ export async function checkRestorable(sql: Sql, manifest: Manifest): Promise<voi
 }
 
 /**
- * Looks at the database that is to be replaced.
+ * Reads the state of the database that would be replaced.
  *
- * @param mustBeEmpty for a database that was named for this restore
+ * @param mustBeEmpty whether a database with tables is refused
  * @throws {ScriptError} `NOT_EMPTY` (exit 8)
  */
 export async function checkTarget(sql: Sql, target: ConnectionTarget, mustBeEmpty: boolean): Promise<TargetState> {
@@ -69,9 +69,9 @@ function newer(why: string): ScriptError {
   return new ScriptError({
     code: "ARCHIVE_NEWER",
     exitCode: exitCodes.refused,
-    message: "The archive is newer than what it would be restored to",
+    message: "The archive is newer than this project or this server",
     why,
-    fix: "Use the version of the project that made it, or a newer one.",
+    fix: "Use the versions that wrote it, or newer ones.",
   });
 }
 
@@ -80,7 +80,7 @@ function notEmpty(database: string): ScriptError {
     code: "NOT_EMPTY",
     exitCode: exitCodes.refused,
     message: `The database ${database} is not empty`,
-    why: "A restore into a database of another name needs a new or an empty one; this one has tables.",
-    fix: "Choose another name for --into.",
+    why: "A restore with --into needs a new or empty database; this one has tables.",
+    fix: "Pass another name: --into <name>",
   });
 }

@@ -1,47 +1,49 @@
-import { join } from "node:path";
 import { dropApplicationObjects } from "../archive/application-objects.ts";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
-import { corrupt, countRows, type Manifest } from "../archive/manifest.ts";
+import { countRows, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import type { OnProgress } from "../archive/progress.ts";
-import { verifyArchive } from "../archive/verify.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type Connection, type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { type Connection, type ConnectionTarget, openConnection } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { inTransaction } from "../postgres/transaction.ts";
-import { applySchema } from "../schema/apply.ts";
-import type { CatalogFingerprint } from "../schema/fingerprint.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { readArchivedSchema } from "./archived-schema.ts";
 import { backupsDir } from "./backups-dir.ts";
-import { sealForReading } from "./key.ts";
-import { lockHolderName, withArchivesLocked } from "./lock.ts";
-import { redactRestored } from "./redact-restored.ts";
-import { checkRestorable, checkTarget, type TargetState } from "./restore-checks.ts";
-import { checkNoDrift, createScratchDatabase, fingerprintOf } from "./scratch-database.ts";
+import { type ArchiveContext, lockHolderName, withArchivesLocked } from "./lock.ts";
+import { redactRestored } from "./redactions.ts";
+import { checkRestorable, checkTarget } from "./restore-checks.ts";
+import {
+  applyFiles,
+  checkNoDrift,
+  createScratchDatabase,
+  readFingerprintOf,
+  type ScratchDatabase,
+} from "./scratch-database.ts";
+import { openSources, type Sources } from "./sources.ts";
 import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "./swap.ts";
 
 /** What to restore, and where to. */
 export interface RestoreOptions {
   /** `latest`, a name in the folder of archives, a path, or `-` for a tar stream from stdin. */
   readonly archive: string;
-  /** The folder of archives; the stack's own when left out. */
+  /** The folder of archives; the stack's own if undefined. */
   readonly from?: string | undefined;
-  /** A file with the key of an encrypted archive; the secret store's own when left out. */
+  /** A file with the key of an encrypted archive; the key of the secret store if undefined. */
   readonly keyFile?: string | undefined;
   /** Another database than the stack's; it must be new or empty. */
   readonly into?: string | undefined;
-  /** Drops the database that is replaced, in place of keeping it. */
+  /** Drops the replaced database instead of keeping it. */
   readonly dropOld: boolean;
   /** Applies migrations that are newer than the archive. */
   readonly migrate: boolean;
   readonly onlyEventStore: boolean;
   readonly until: LoadOptions["until"];
-  /** Checks everything that can be checked without writing, and stops there. */
+  /** Does every check that needs no writing, and stops there. */
   readonly dryRun: boolean;
-  /** Asked before anything is written; throws to stop. */
+  /** Called before anything is written; throws to cancel. */
   readonly confirm: (plan: RestorePlan) => Promise<void>;
   readonly onProgress: OnProgress;
 }
@@ -52,48 +54,56 @@ export interface RestorePlan {
   readonly endedAt: string;
   readonly rows: number;
   readonly database: string;
-  /** The events that the database has now; null when there is no such database, or none of ours. */
+  /** The number of events in the database now; null if it does not exist or has no event store. */
   readonly eventsNow: number | null;
-  /** The name under which the replaced database stays; null when there is none, or it is dropped. */
+  /** The name under which the replaced database is kept; null if there is none or it is dropped. */
   readonly kept: string | null;
 }
 
-/** What a restore has done. */
+/** What a restore did. */
 export interface RestoreResult extends RestorePlan {
   readonly isRestored: boolean;
-  /** Names of files applied beyond those of the archive. */
+  /** Names of the files applied in addition to those of the archive. */
   readonly migrated: readonly string[];
-  /** Events that were redacted again, as they had been in the stack's database since the archive was written. */
+  /** Events redacted again: they were redacted in the stack's database after the archive was written. */
   readonly redacted: number;
 }
 
 /**
- * Restores an archive: into a new database, which takes the place of the one there is when everything has been checked.
- * Until then nothing of that one is touched; a run that ends early, however it ends, leaves it as it was.
+ * Restores an archive into a new database, which replaces the target once everything has been checked. Until then the
+ * target is unchanged, also if the run is killed.
  *
  * @throws {ScriptError} before anything is written: `ARCHIVE_CORRUPT`, `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`,
- * `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5); before the swap: `INVARIANT` (exit 11)
+ * `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5); before the target is replaced:
+ * `INVARIANT` (exit 11)
  */
 export async function restoreArchive(stack: Stack, options: RestoreOptions, run: RunContext): Promise<RestoreResult> {
   await using opened = await openArchive(options.from ?? backupsDir(stack), options.archive, run.signal);
   const sources = await openSources(stack, opened, options.keyFile);
-  const server = await administratorTarget(stack);
-  const target = { ...server, database: options.into ?? server.database };
-  // Awaited: what was unpacked is removed when this function returns.
-  return await withArchivesLocked(target, "restore", run.signal, async (maintenance) => {
-    await checkRestorable(maintenance, sources.archive.manifest);
-    const state = await checkTarget(maintenance, target, options.into !== undefined);
-    const plan = planOf(opened.name, sources.archive, target, state, options);
+  const { manifest } = sources.archive;
+  const live = await administratorTarget(stack);
+  const target = { ...live, database: options.into ?? live.database };
+  return await withArchivesLocked({ stack, target, run, command: "restore" }, async (context) => {
+    await checkRestorable(context.maintenance, manifest);
+    const state = await checkTarget(context.maintenance, target, options.into !== undefined);
+    const plan: RestorePlan = {
+      archive: opened.name,
+      endedAt: manifest.endedAt,
+      rows: countRows(manifest),
+      database: target.database,
+      eventsNow: state.events,
+      kept: state.isEmpty || options.dropOld ? null : keptDatabase(target.database, new Date()),
+    };
     if (options.dryRun) return { ...plan, isRestored: false, migrated: [], redacted: 0 };
     await options.confirm(plan);
-    return restoreInto(stack, sources, { maintenance, live: server, target, state, plan }, options, run);
+    return await replaceTarget(context, { sources, live, exists: state.exists, plan }, options);
   });
 }
 
 /**
- * Restores an archive into a database that is dropped again: what a restore would do, but for the swap.
+ * Restores an archive into a temporary database, with all checks of a restore.
  *
- * @throws {ScriptError} what {@link restoreArchive} throws
+ * @throws {ScriptError} as {@link restoreArchive}
  */
 export async function rehearseRestore(
   stack: Stack,
@@ -103,20 +113,18 @@ export async function rehearseRestore(
 ): Promise<Manifest> {
   const { archive, base } = await openSources(stack, opened, keyFile);
   const target = await administratorTarget(stack);
-  return withArchivesLocked(target, "backup verify", run.signal, async (maintenance) => {
-    const schema = await readArchivedSchema(archive.dir);
-    await using scratch = await createScratchDatabase(stack, maintenance, target, "scratch", schema, run);
-    checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, strangeCatalog);
+  return withArchivesLocked({ stack, target, run, command: "backup verify" }, async (context) => {
+    await using scratch = await createScratchDatabase(context, "scratch", await readArchivedSchema(archive.dir));
+    checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, schemaMismatch);
     const everything = { base, onlyEventStore: false, until: undefined, onProgress: undefined };
-    await load(scratch.target, archive, everything, run);
-    await checkUnchanged(scratch.target, scratch.fingerprint, run);
+    await load(scratch, archive, everything, run);
     await checkInvariants(scratch.target, run);
     return archive.manifest;
   });
 }
 
 /**
- * Drops the databases that restores have replaced and kept.
+ * Drops the databases that earlier restores have replaced and kept.
  *
  * @returns their names
  */
@@ -128,145 +136,96 @@ export async function dropKeptDatabases(stack: Stack, run: RunContext): Promise<
   return names;
 }
 
-interface Sources {
-  readonly archive: ArchiveSource;
-  /** The full archive that it continues. */
-  readonly base: ArchiveSource | undefined;
-}
+const schemaMismatch = "The archive's migrations do not create the schema of its rows";
 
-/** An archive that continues another one needs that beside it. */
-async function openSources(stack: Stack, opened: OpenArchive, keyFile: string | undefined): Promise<Sources> {
-  const archive = await openSource(stack, opened.dir, keyFile);
-  const { base } = archive.manifest;
-  return {
-    archive,
-    base: base === null ? undefined : await openBase(stack, join(opened.folder, base.id), base, keyFile),
-  };
-}
-
-async function openSource(stack: Stack, dir: string, keyFile: string | undefined): Promise<ArchiveSource> {
-  const manifest = await verifyArchive(dir);
-  return { dir, manifest, seal: await sealForReading(stack, manifest, keyFile) };
-}
-
-async function openBase(
-  stack: Stack,
-  dir: string,
-  { id }: { readonly id: string },
-  keyFile: string | undefined,
-): Promise<ArchiveSource> {
-  const source = await openSource(stack, dir, keyFile);
-  if (source.manifest.id === id) return source;
-  throw corrupt(dir, `It is ${source.manifest.id}, not ${id}.`);
-}
-
-function planOf(
-  name: string,
-  { manifest }: ArchiveSource,
-  { database }: ConnectionTarget,
-  state: TargetState,
-  { dropOld }: RestoreOptions,
-): RestorePlan {
-  const rows = countRows(manifest);
-  const kept = state.exists && !dropOld && !state.isEmpty ? keptDatabase(database, new Date()) : null;
-  return { archive: name, endedAt: manifest.endedAt, rows, database, eventsNow: state.events, kept };
-}
-
-const strangeCatalog = "The archive's migrations do not make the schema that its rows are of";
-
-interface RestoreContext {
-  readonly maintenance: Sql;
+interface Replacement {
+  readonly sources: Sources;
   /** The stack's own database, which may be the target. */
   readonly live: ConnectionTarget;
-  readonly target: ConnectionTarget;
-  readonly state: TargetState;
+  /** Whether the target exists. */
+  readonly exists: boolean;
   readonly plan: RestorePlan;
 }
 
-async function restoreInto(
-  stack: Stack,
-  { archive, base }: Sources,
-  { maintenance, live, target, state, plan }: RestoreContext,
+async function replaceTarget(
+  context: ArchiveContext,
+  replacement: Replacement,
   options: RestoreOptions,
-  run: RunContext,
 ): Promise<RestoreResult> {
-  const schema = await readArchivedSchema(archive.dir);
-  await using prepared = await createScratchDatabase(stack, maintenance, target, "restoring", schema, run);
-  checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, strangeCatalog);
+  const { run } = context;
+  const { live, plan } = replacement;
+  const { archive, base } = replacement.sources;
   const { onlyEventStore, until, onProgress } = options;
-  // Tables of projections would be in the way of those that begin anew.
-  const fingerprint = onlyEventStore ? await withoutApplication(prepared.target, run) : prepared.fingerprint;
-  await load(prepared.target, archive, { base, onlyEventStore, until, onProgress }, run);
-  await checkUnchanged(prepared.target, fingerprint, run);
-  const migrated = options.migrate ? await migrate(prepared.target, stack, run) : [];
-  let redacted = await redactRestored(maintenance, live, prepared.target, run);
+  await using prepared = await createScratchDatabase(context, "restoring", await readArchivedSchema(archive.dir));
+  checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, schemaMismatch);
+  // Projections start over, and would find their tables in the way.
+  const empty = onlyEventStore ? await dropApplication(prepared.target, run) : prepared;
+  await load(empty, archive, { base, onlyEventStore, until, onProgress }, run);
+  const migrated = options.migrate ? await applyFiles(context, prepared.target) : [];
+  const redacted = await redactRestored(context, live, prepared.target);
   await checkInvariants(prepared.target, run);
-  const old = state.exists ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
+  const redactedSince = await cutOver(context, prepared.target, replacement);
+  return { ...plan, isRestored: true, migrated, redacted: redacted + redactedSince };
+}
+
+/** @returns the number of events that were redacted in the old database just before it was replaced */
+async function cutOver(
+  context: ArchiveContext,
+  prepared: ConnectionTarget,
+  { exists, plan }: Replacement,
+): Promise<number> {
+  const { maintenance, target, run } = context;
+  const old = exists ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
   await using other = await connectForMaintenance(target, {
     applicationName: "cqrs-postgres restore",
     signal: run.signal,
   });
-  const swap = { prepared: prepared.target.database, database: target.database, kept: old };
+  const swap = { prepared: prepared.database, database: target.database, kept: old };
   await swapDatabases(maintenance, other.sql, swap);
-  // Until the swap more may have been redacted.
-  if (old !== undefined) redacted += await redactRestored(maintenance, { ...target, database: old }, target, run);
-  if (old !== undefined && plan.kept === null) await dropDatabase(maintenance, old);
-  return { ...plan, isRestored: true, migrated, redacted };
+  if (old === undefined) return 0;
+  const redacted = await redactRestored(context, { ...target, database: old }, target);
+  if (plan.kept === null) await dropDatabase(maintenance, old);
+  return redacted;
 }
 
-async function withoutApplication(target: ConnectionTarget, run: RunContext): Promise<CatalogFingerprint> {
+type EmptyDatabase = Pick<ScratchDatabase, "target" | "fingerprint">;
+
+async function dropApplication(target: ConnectionTarget, run: RunContext): Promise<EmptyDatabase> {
   await using connection = connectAsOwner(target, run);
   await inTransaction(connection.sql, dropApplicationObjects);
-  return await fingerprintOf(target, run);
+  return { target, fingerprint: await readFingerprintOf(target, run) };
 }
 
-function connectAsOwner(target: ConnectionTarget, { signal }: RunContext): Connection {
-  return openConnection(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
-}
-
-/** Every trigger is on again, every key is there. */
-async function checkUnchanged(
-  target: ConnectionTarget,
-  fingerprint: CatalogFingerprint,
-  run: RunContext,
-): Promise<void> {
-  checkNoDrift(fingerprint, await fingerprintOf(target, run), "The load has changed the schema");
-}
-
+/** Loads the rows, then checks that all triggers, keys and indexes exist again. */
 async function load(
-  target: ConnectionTarget,
+  { target, fingerprint }: EmptyDatabase,
   source: ArchiveSource,
   options: LoadOptions,
   run: RunContext,
 ): Promise<void> {
   await using connection = connectAsOwner(target, run);
   await loadArchive(connection.sql, source, options);
-}
-
-async function migrate(target: ConnectionTarget, stack: Stack, run: RunContext): Promise<readonly string[]> {
-  const { applied } = await applySchema(target, {
-    timeoutMs: stack.config.timeoutMs,
-    signal: run.signal,
-    onWait: () => {},
-    onNotice: (text) => run.reporter.verbose(text),
-  });
-  return applied;
+  checkNoDrift(fingerprint, await readFingerprintOf(target, run), "Loading the rows changed the schema");
 }
 
 async function checkInvariants(target: ConnectionTarget, run: RunContext): Promise<void> {
   await using connection = connectAsOwner(target, run);
   const violations = await readViolations(connection.sql);
-  checkNoViolations(violations, "What was restored is not consistent; the database is as it was");
+  checkNoViolations(violations, "The restored data is inconsistent; the database is unchanged");
 }
 
-/** @returns the error of a restore that nobody has agreed to (exit 8) */
+function connectAsOwner(target: ConnectionTarget, { signal }: RunContext): Connection {
+  return openConnection(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
+}
+
+/** @returns the error of a restore that was not confirmed (exit 8) */
 export function restoreRefused(plan: RestorePlan, why: string): ScriptError {
   return new ScriptError({
     code: "REFUSED",
     exitCode: exitCodes.refused,
     message: "Nothing was restored",
     why,
-    fix: "bun run restore <archive> --yes",
+    fix: "Confirm it: bun run restore <archive> --yes",
     data: { ...plan, isRestored: false },
   });
 }

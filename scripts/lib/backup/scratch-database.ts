@@ -1,77 +1,80 @@
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, openConnection } from "../postgres/connect.ts";
 import { connectionFailure } from "../postgres/failure.ts";
 import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { inTransaction } from "../postgres/transaction.ts";
-import { applySchema } from "../schema/apply.ts";
+import { type ApplyOptions, applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
-import { optionalName, type SchemaFile, schemaDir } from "../schema/source.ts";
+import { optionalName, schemaDir } from "../schema/source.ts";
 import { ensureDatabase } from "../stack/database.ts";
-import type { RunContext, Stack } from "../stack/stack.ts";
+import type { RunContext } from "../stack/stack.ts";
 import type { ArchivedSchema } from "./archived-schema.ts";
+import type { ArchiveContext } from "./lock.ts";
 import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "./swap.ts";
 
-/** A database made from the migrations of a folder; it is dropped when it is disposed of, unless it was renamed. */
+/** A database created from the files of a schema. Disposal drops it, unless it has been renamed. */
 export interface ScratchDatabase extends AsyncDisposable {
   readonly target: ConnectionTarget;
   readonly fingerprint: CatalogFingerprint;
 }
 
 /**
- * Makes a database from files of SQL alone; what an earlier run left under its name goes first.
+ * Creates a database from SQL files alone. First drops the one that an interrupted run left behind under the same name.
  *
- * @param maintenance a session in another database of the server, which holds the archives' lock
- * @param schema all of its files are applied, optional ones too
+ * @param schema all of its files are applied, including optional ones
  */
 export async function createScratchDatabase(
-  stack: Stack,
-  maintenance: Sql,
-  target: ConnectionTarget,
+  context: ArchiveContext,
   purpose: TemporaryPurpose,
   schema: ArchivedSchema,
-  run: RunContext,
 ): Promise<ScratchDatabase> {
-  const name = temporaryDatabase(target.database, purpose);
-  const prepared = { ...target, database: name };
-  const drop = async () => {
-    // A connection of its own: the others may have been ended by a signal.
-    await using connection = await connectForMaintenance(target, { applicationName: "cqrs-postgres clean up" });
-    await dropDatabase(connection.sql, name);
-  };
-  // What can't be dropped now, as the server is gone, the next run drops.
-  const tryToDrop = () => drop().catch(() => {});
-  await dropDatabase(maintenance, name);
+  const { maintenance, run } = context;
+  const target = { ...context.target, database: temporaryDatabase(context.target.database, purpose) };
+  // If the server is unreachable, the next run drops it.
+  const tryToDrop = () => dropScratchDatabase(target).catch(() => {});
+  await dropDatabase(maintenance, target.database);
   try {
-    await ensureDatabase(maintenance, await readAdministrator(maintenance), name);
-    await applyAll(prepared, schema.files, stack, run);
-    await makeApplication(prepared, schema.application, run);
-    return { target: prepared, fingerprint: await fingerprintOf(prepared, run), [Symbol.asyncDispose]: tryToDrop };
+    await ensureDatabase(maintenance, await readAdministrator(maintenance), target.database);
+    const optional = schema.files.filter(({ kind }) => kind === "optional").map(optionalName);
+    await applyFiles(context, target, { files: schema.files, optional });
+    await createApplicationObjects(target, schema.applicationSql, run);
+    return { target, fingerprint: await readFingerprintOf(target, run), [Symbol.asyncDispose]: tryToDrop };
   } catch (error) {
     await tryToDrop();
     throw error;
   }
 }
 
-async function applyAll(
+/** Uses a connection of its own, because a signal may have closed the others. */
+async function dropScratchDatabase(target: ConnectionTarget): Promise<void> {
+  await using connection = await connectForMaintenance(target, { applicationName: "cqrs-postgres clean up" });
+  await dropDatabase(connection.sql, target.database);
+}
+
+/**
+ * Applies files to a scratch database; the project's own if none are given.
+ *
+ * @returns the names of the files that were applied
+ */
+export async function applyFiles(
+  { stack, run }: ArchiveContext,
   target: ConnectionTarget,
-  files: readonly SchemaFile[],
-  stack: Stack,
-  run: RunContext,
-): Promise<void> {
-  await applySchema(target, {
-    files,
-    optional: files.filter(({ kind }) => kind === "optional").map(optionalName),
+  files: Pick<ApplyOptions, "files" | "optional"> = {},
+): Promise<readonly string[]> {
+  const { applied } = await applySchema(target, {
+    ...files,
     timeoutMs: stack.config.timeoutMs,
     signal: run.signal,
     onWait: () => {},
     onNotice: (text) => run.reporter.verbose(text),
   });
+  return applied;
 }
 
-/** What it can't make, such as a view that calls a function of the application's, is drift like what it does not describe. */
-async function makeApplication(target: ConnectionTarget, text: string, { signal }: RunContext): Promise<void> {
+/** Fails on what the dump does not contain, such as a function that a view calls: that is drift. */
+async function createApplicationObjects(target: ConnectionTarget, text: string, { signal }: RunContext): Promise<void> {
   if (text === "") return;
   await using connection = openConnection(target, {
     applicationName: "cqrs-postgres schema of the application",
@@ -86,15 +89,15 @@ async function makeApplication(target: ConnectionTarget, text: string, { signal 
     throw new ScriptError({
       code: "CATALOG_DRIFT",
       exitCode: exitCodes.drift,
-      message: "What the application made can't be made again",
+      message: "Objects that the application created cannot be created again",
       why: (error as Error).message,
-      fix: `Write a migration into ${join(schemaDir, "migrations")} that makes it.`,
+      fix: `Create them in a migration in ${join(schemaDir, "migrations")}.`,
     });
   }
 }
 
 /** Reads the fingerprint of a database. */
-export async function fingerprintOf(target: ConnectionTarget, { signal }: RunContext): Promise<CatalogFingerprint> {
+export async function readFingerprintOf(target: ConnectionTarget, { signal }: RunContext): Promise<CatalogFingerprint> {
   await using connection = openConnection(target, {
     applicationName: "cqrs-postgres fingerprint",
     role: groupRoles.owner,
@@ -103,20 +106,23 @@ export async function fingerprintOf(target: ConnectionTarget, { signal }: RunCon
   return await inTransaction(connection.sql, readFingerprint, "read only");
 }
 
+const shownDifferences = 10;
+
 /**
- * Tells whether a schema is what its migrations make.
+ * Checks that a schema is what its migrations create.
  *
  * @throws {ScriptError} `CATALOG_DRIFT` (exit 4), naming the objects
  */
 export function checkNoDrift(expected: CatalogFingerprint, actual: CatalogFingerprint, message: string): void {
   if (expected.hash === actual.hash) return;
   const differences = compareFingerprints(expected, actual);
-  const more = differences.length > 10 ? [`and ${differences.length - 10} more`] : [];
+  const hidden = differences.length - shownDifferences;
+  const rest = hidden > 0 ? [`and ${hidden} more`] : [];
   throw new ScriptError({
     code: "CATALOG_DRIFT",
     exitCode: exitCodes.drift,
     message,
-    why: [...differences.slice(0, 10), ...more].join("\n"),
-    fix: `Write a migration into ${join(schemaDir, "migrations")} that makes it so, or undo the change.`,
+    why: [...differences.slice(0, shownDifferences), ...rest].join("\n"),
+    fix: `Write a migration in ${join(schemaDir, "migrations")} that makes these changes, or undo them.`,
   });
 }

@@ -1,21 +1,21 @@
 import { createHash } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "../postgres/connect.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 import { inTransaction } from "../postgres/transaction.ts";
+import { pollUntil } from "../retry.ts";
 
-/** PostgreSQL's limit for a name, in bytes. */
+/** PostgreSQL's limit for a name. */
 const nameBytes = 63;
 const objectInUse = "55006";
 
-/** What a database of our own is for; it is never an application's. */
+/** What a temporary database is for. */
 export type TemporaryPurpose = "restoring" | "scratch";
 
 /**
- * Names the database in which a restore or a check of a database is prepared: always the same one, so that what a killed
- * run left is found, and with a digest, so that it is no application's.
+ * Names a temporary database. The name is the same in every run, so that the next run finds what a killed one left
+ * behind, and contains a digest, so that no application has a database of that name.
  */
 export function temporaryDatabase(database: string, purpose: TemporaryPurpose): string {
   const mark = createHash("sha256").update(`${purpose} ${database}`).digest("hex").slice(0, 12);
@@ -27,7 +27,7 @@ export function keptDatabase(database: string, now: Date): string {
   return shorten(database, `_before_${now.toISOString().replaceAll(/[-:.]/g, "")}`);
 }
 
-/** Lists the databases that restores have replaced, the oldest first. */
+/** Lists the databases that restores have replaced and kept, the oldest first. */
 export async function readKeptDatabases(sql: Sql, database: string): Promise<string[]> {
   const example = keptDatabase(database, new Date(0));
   const prefix = example.slice(0, example.lastIndexOf("_") + 1);
@@ -38,30 +38,31 @@ export async function readKeptDatabases(sql: Sql, database: string): Promise<str
   return rows.map(({ name }) => name);
 }
 
-/** Drops a database, whoever is connected to it; nothing happens when there is none. */
+/** Drops a database if it exists, and ends all sessions in it. */
 export async function dropDatabase(sql: Sql, name: string): Promise<void> {
   await sql.unsafe(`drop database if exists ${quoteIdentifier(name)} with (force)`);
 }
 
-/** What a swap is about. */
+/** Which databases to rename. */
 export interface SwapOptions {
-  /** The database that was prepared. */
+  /** The database that replaces another. */
   readonly prepared: string;
-  /** The name it gets. */
+  /** The name it gets, and that of the database it replaces. */
   readonly database: string;
-  /** The name that the database of that name gets, where there is one. */
+  /** The new name of the replaced database; undefined if there is none. */
   readonly kept: string | undefined;
 }
 
 /**
- * Puts a prepared database in the place of another: both are renamed in one transaction.
+ * Replaces a database by a prepared one. Both are renamed in one transaction, so there is nothing to undo if this
+ * process is killed.
  *
- * The rename locks its database before it looks for sessions, so that no new one comes in: whoever connects waits, and
- * then is in the new database. Those that are there are ended meanwhile. Nothing has to be undone when this is killed.
+ * The rename locks its database before it looks for sessions. New connections wait, and then get the new database;
+ * existing sessions are ended in the meantime.
  *
  * @param sql a single connection to another database, as a role that may rename both
- * @param other another such connection, that ends sessions while the first one waits
- * @throws {ScriptError} `SESSIONS` (exit 3) when sessions can't be ended
+ * @param other another such connection, which ends sessions while the first one waits
+ * @throws {ScriptError} `SESSIONS` (exit 3) if sessions cannot be ended
  */
 export async function swapDatabases(sql: Sql, other: Sql, options: SwapOptions): Promise<void> {
   const { prepared, database, kept } = options;
@@ -86,14 +87,16 @@ async function rename(tx: Sql, from: string, to: string): Promise<void> {
 
 const pollIntervalMs = 20;
 
-/** A session that may not be ended by this role stays; the rename then fails, and says so. */
+/** Ends sessions until the signal is aborted. Ignores failures: the rename reports the sessions that remain. */
 async function endSessions(sql: Sql, database: string, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
+  const endOnce = async () => {
     await sql`
       select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_stat_activity
       where datname = ${database} and backend_type = 'client backend'`.catch(() => {});
-    await sleep(pollIntervalMs, undefined, { signal }).catch(() => {});
-  }
+    return undefined;
+  };
+  const poll = { timeoutMs: Number.POSITIVE_INFINITY, intervalMs: pollIntervalMs, signal };
+  await pollUntil(endOnce, poll).catch(() => {});
 }
 
 async function sessionsRemain(sql: Sql, database: string): Promise<ScriptError> {
@@ -104,9 +107,9 @@ async function sessionsRemain(sql: Sql, database: string): Promise<ScriptError> 
   return new ScriptError({
     code: "SESSIONS",
     exitCode: exitCodes.notReady,
-    message: `Sessions of ${database} could not be ended; it is as it was`,
-    why: `These are connected: ${named.join(", ") || "none any more"}.`,
-    fix: "Stop the applications, then run this again; this login may lack pg_signal_backend.",
+    message: `Sessions in ${database} could not be ended; the database is unchanged`,
+    why: `Connected sessions: ${named.join(", ") || "none any more"}.`,
+    fix: "Stop these applications, or grant this login pg_signal_backend; then run this again.",
   });
 }
 
