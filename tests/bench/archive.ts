@@ -1,10 +1,10 @@
-// What an archive costs: `bun run bench archive [rounds]`, with CQRS_BENCH_EVENTS events (1,000,000 when not set).
+// Measures the cost of archives: `bun run bench archive [rounds]`, with CQRS_BENCH_EVENTS events (default 1,000,000).
 //
-// Each variant is a whole process: our backup and restore on both runtimes, pg_dump and pg_restore of the same codec and
-// level where they are of version 16 or newer, and a bare COPY of the largest table as the limit. Then incremental
-// archives, as more and more events are new.
-// Aims: wall time of backup and restore ≤ 1.0 × theirs, peak memory ≤ 200 MB, flat from 1,000,000 to 5,000,000 events, cost
-// of an incremental archive in proportion to what is new.
+// Each variant is a whole process: backup and restore on both runtimes; pg_dump and pg_restore with the same codec and
+// level, if version 16 or newer is installed; and a bare COPY of the largest table as the lower bound. Then incremental
+// archives with a growing share of new events.
+// Targets: backup and restore take at most as long as pg_dump and pg_restore; peak memory is at most 200 MB and does not
+// grow from 1,000,000 to 5,000,000 events; an incremental archive costs in proportion to what is new.
 import { spawnSync } from "node:child_process";
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ import { bootstrapTestStack, makeTestStack, type TestStack } from "../support/st
 
 interface ProcessCost {
   readonly seconds: number;
-  /** Processor time of the process and its children; the server's is not in it. */
+  /** Processor time of the process and its children, without the server's. */
   readonly cpuSeconds: number;
   readonly peakMegabytes: number;
   readonly archiveMegabytes: number;
@@ -30,7 +30,7 @@ const runtimes: Readonly<Record<string, readonly string[]>> = {
   deno: [locateDeno(), "run", "-q", ...denoPermissions],
 };
 const events = Number(process.env["CQRS_BENCH_EVENTS"] || 1_000_000);
-/** GNU time: nothing else tells the peak memory of a process that has ended. */
+/** GNU time, because nothing else reports the peak memory of a process that has exited. */
 const time = "/usr/bin/time";
 
 /** Prints time, memory and size of backups and restores. */
@@ -43,14 +43,14 @@ export async function benchmarkArchive(rounds: number): Promise<void> {
     await fillStore(administrator.sql, events);
     await administrator.sql`checkpoint`;
   }
-  const dumpFile = join(stack.stackDir, "theirs.dump");
+  const dumpFile = join(stack.stackDir, "pg_dump.dump");
   console.log(`${events} events`);
   report("backup", await alternate(backupVariants(stack, target, dumpFile), rounds));
   report("restore", await alternate(restoreVariants(stack, target, dumpFile), rounds));
   await reportIncrements(stack, target, rounds);
 }
 
-/** Percent of the full archive's events that are new. */
+/** New events, in percent of those in the full archive. */
 const newPercents = [0, 1, 5, 20];
 
 async function reportIncrements(stack: TestStack, target: ConnectionTarget, rounds: number): Promise<void> {
@@ -65,14 +65,14 @@ async function reportIncrements(stack: TestStack, target: ConnectionTarget, roun
     }
     stored = wanted;
     const measure = () => measureBackup(stack, target, folder, "--incremental");
-    report(`incremental, ${percent} % are new`, [
-      { name: "the full archive", measures: [full] },
-      ...(await alternate([{ name: "the incremental one", measure }], rounds)),
+    report(`incremental, ${percent} % new`, [
+      { name: "full archive", measures: [full] },
+      ...(await alternate([{ name: "incremental archive", measure }], rounds)),
     ]);
   }
 }
 
-/** Backs up on Bun; the archive's size is that of what was added to the folder. */
+/** Backs up on Bun; the archive's size is the growth of the folder. */
 async function measureBackup(stack: TestStack, target: ConnectionTarget, folder: string, ...flags: string[]) {
   const before = await megabytes(folder).catch(() => 0);
   const cost = run([...script("bun", "backup"), "--to", folder, ...flags], stack, target);
@@ -90,18 +90,18 @@ function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: st
   const copy = ["psql", "-qXc", "copy event_store.domain_event to stdout", "-o", "/dev/null", target.database];
   return [
     ...Object.keys(runtimes).map((runtime) => ({ name: `backup on ${runtime}`, measure: () => ours(runtime) })),
-    ...theirs("pg_dump -Fc", dump[0], async () => {
+    ...postgresVariant("pg_dump -Fc", dump[0], async () => {
       const cost = run(dump, stack, target);
       return { ...cost, archiveMegabytes: await megabytes(dumpFile) };
     }),
-    ...theirs("bare COPY, to nowhere", copy[0], async () => run(copy, stack, target)),
+    ...postgresVariant("bare COPY to /dev/null", copy[0], async () => run(copy, stack, target)),
   ];
 }
 
 function restoreVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {
   const from = ["latest", "--from", join(stack.stackDir, "ours"), "--into", "restored"];
   const measure = async (command: readonly string[]) => {
-    await dropAndMake(target, "restored");
+    await recreate(target, "restored");
     return run(command, stack, target);
   };
   return [
@@ -109,12 +109,12 @@ function restoreVariants(stack: TestStack, target: ConnectionTarget, dumpFile: s
       name: `restore on ${runtime}`,
       measure: () => measure([...script(runtime, "restore"), ...from]),
     })),
-    ...theirs("pg_restore", "pg_restore", () => measure(["pg_restore", "-d", "restored", dumpFile])),
+    ...postgresVariant("pg_restore", "pg_restore", () => measure(["pg_restore", "-d", "restored", dumpFile])),
   ];
 }
 
-/** A variant that needs one of PostgreSQL's own programs, where it is here and not older than the server. */
-function theirs(
+/** A variant that needs one of PostgreSQL's programs; none if that is missing or older than the server. */
+function postgresVariant(
   name: string,
   program: string | undefined,
   measure: () => Promise<ProcessCost>,
@@ -143,7 +143,7 @@ function run(command: readonly string[], stack: TestStack, target: ConnectionTar
       PGPASSWORD: target.password,
     },
   });
-  // A pg_restore that is newer than the server sets something that the server does not know, and goes on.
+  // A newer pg_restore sets a parameter that the server does not know, reports that and continues.
   const isDone = status === 0 || /errors ignored on restore: 1$/m.test(stderr);
   if (!isDone) throw new Error(`${command.join(" ")} exited with ${status}\n${stderr}`);
   const [seconds = 0, user = 0, system = 0, peakKilobytes = 0] = (stderr.trim().split("\n").at(-1) ?? "")
@@ -152,7 +152,7 @@ function run(command: readonly string[], stack: TestStack, target: ConnectionTar
   return { seconds, cpuSeconds: user + system, peakMegabytes: peakKilobytes / 1024, archiveMegabytes: 0 };
 }
 
-async function dropAndMake(target: ConnectionTarget, database: string): Promise<void> {
+async function recreate(target: ConnectionTarget, database: string): Promise<void> {
   await using administrator = openConnection({ ...target, database: "postgres" });
   await administrator.sql.unsafe(`drop database if exists ${database} with (force)`);
   await administrator.sql.unsafe(`create database ${database} template template0`);

@@ -13,7 +13,7 @@ import { readContent } from "../support/oracle.ts";
 import { runInBackground } from "../support/projection.ts";
 import { failure } from "../support/schema-folder.ts";
 
-/** What an application makes at its start, in the schemas where it may. */
+/** Objects that an application creates at its start, in the schemas where it may. */
 const applicationTables = `
   create sequence command_model."order ""numbers""" as integer start 7 increment -3 minvalue -100 maxvalue 10 cache 2 cycle;
   create table command_model.customer (
@@ -38,7 +38,7 @@ const applicationTables = `
   alter table command_model.customer drop column parent;
   create index "by code" on command_model.customer (lower(code) desc) where code <> '';
   comment on table command_model.customer is E'It''s a \\\\ "table"\\nwith lines';
-  comment on column command_model."Order ""lines"""."the id" is 'Which one';
+  comment on column command_model."Order ""lines"""."the id" is 'Identifies it';
   comment on constraint customer_code_key on command_model.customer is 'Unique';
   comment on index command_model."by code" is 'Of an expression';
   create unlogged table read_model.cache (key text primary key, value jsonb);
@@ -57,7 +57,7 @@ const applicationTables = `
   insert into read_model.cache values ('a', '{"b": 1}');
   refresh materialized view read_model.totals_again`;
 
-test("an archive carries the tables, views and sequences that the application made", async () => {
+test("an archive contains the tables, views and sequences that the application created", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   await database.sql.unsafe(applicationTables).simple();
@@ -70,7 +70,7 @@ test("an archive carries the tables, views and sequences that the application ma
   await database.sql`alter table command_model.customer add more text`;
 });
 
-test("what a projection built is in an archive, and the projection goes on from there", async () => {
+test("an archive contains the tables of a projection, and after a restore the projection resumes", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   await projectSome(database, 20);
@@ -83,7 +83,7 @@ test("what a projection built is in an archive, and the projection goes on from 
   assert.equal(await countOrders(database.sql), 23);
 });
 
-test("an incremental archive continues a full one although the read models were built anew since", async () => {
+test("an incremental archive continues a full one even if the read models were rebuilt in between", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   await archives.backUp();
@@ -95,7 +95,7 @@ test("an incremental archive continues a full one although the read models were 
   assert.deepEqual(await readContent(database.admin), before);
 });
 
-test("restore --only event_store brings no tables of projections, which begin anew", async () => {
+test("restore --only event_store restores no tables of projections, and the projections start over", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   await database.sql.unsafe(applicationTables).simple();
@@ -108,7 +108,7 @@ test("restore --only event_store brings no tables of projections, which begin an
   assert.equal(await countOrders(database.sql), 11);
 });
 
-const undescribed = {
+const notDumped = {
   "a trigger": [
     "create function command_model.f() returns trigger language plpgsql as 'begin return new; end';" +
       "create trigger t before insert on command_model.plain for each row execute function command_model.f()",
@@ -118,7 +118,7 @@ const undescribed = {
     "create policy p on command_model.plain using (id > 1)",
     /policy p on command_model\.plain was made by no migration/,
   ],
-  "a privilege of a column": [
+  "a column privilege": [
     "grant update (id) on command_model.plain to public",
     /column command_model\.plain\.id is not as its migration made it/,
   ],
@@ -129,8 +129,8 @@ const undescribed = {
   ],
   "a type": ["create type command_model.mood as enum ('ok')", /type command_model\.mood was made by no migration/],
 } as const;
-for (const [what, [sql, why]] of Object.entries(undescribed)) {
-  test(`backup refuses ${what} that the application made, and names it`, async () => {
+for (const [what, [sql, why]] of Object.entries(notDumped)) {
+  test(`backup refuses ${what} that the application created, and names it`, async () => {
     await using archives = await withArchives();
     await archives.database.sql.unsafe(`create table command_model.plain (id integer); ${sql}`).simple();
     const error = await failure(archives.backUp());
@@ -139,7 +139,7 @@ for (const [what, [sql, why]] of Object.entries(undescribed)) {
   });
 }
 
-/** Appends orders and has the example projection catch up with them. */
+/** Appends orders and runs the example projection until it has caught up. */
 async function projectSome(database: TestDatabase, orders: number): Promise<void> {
   await using store = openTestStore(database);
   await using run = runInBackground(store, orderSummary);

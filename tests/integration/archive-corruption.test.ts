@@ -10,11 +10,11 @@ import { readContent } from "../support/oracle.ts";
 import { testRounds } from "../support/runtime.ts";
 import { failure } from "../support/schema-folder.ts";
 
-/** In a soak of 20 rounds: 500 flips and 100 truncations. */
+/** A soak of 20 rounds makes 500 flips and 100 truncations. */
 const [flipsPerRound, truncationsPerRound] = [25, 5];
 const damaged = ["ARCHIVE_CORRUPT", "ARCHIVE_INCOMPLETE"];
 
-test("a flipped bit anywhere in an archive is found by verify and by restore, before anything is touched", async () => {
+test("verify and restore find a flipped bit anywhere in an archive, before anything is changed", async () => {
   await using archives = await withArchives();
   const { archive, before } = await makeArchive(archives);
   for (let flip = 0; flip < testRounds(2) * flipsPerRound; flip++) {
@@ -26,7 +26,7 @@ test("a flipped bit anywhere in an archive is found by verify and by restore, be
   assert.deepEqual(await readContent(archives.database.admin), before);
 });
 
-test("a file that was cut off anywhere, or is missing, is found by verify and by restore, before anything is touched", async () => {
+test("verify and restore find a truncated or missing file, before anything is changed", async () => {
   await using archives = await withArchives();
   const { archive, before } = await makeArchive(archives);
   for (let cut = 0; cut < testRounds(2) * truncationsPerRound; cut++) {
@@ -37,7 +37,7 @@ test("a file that was cut off anywhere, or is missing, is found by verify and by
   assert.deepEqual(await readContent(archives.database.admin), before);
 });
 
-test("an archive without a manifest, and one of a newer form, are refused", async () => {
+test("an archive without a manifest and one of a newer format are refused", async () => {
   await using archives = await withArchives();
   const { archive } = await makeArchive(archives);
   const file = join(archive, "manifest.json");
@@ -64,7 +64,7 @@ async function makeArchive(archives: ArchiveTest) {
   return { archive, before: await readContent(archives.database.admin) };
 }
 
-/** A byte of all bytes: large files are hit more often. */
+/** Chooses any byte of the archive with equal probability, so that large files are hit more often. */
 async function choosePlace(archive: string) {
   const files: { readonly file: string; readonly size: number }[] = [];
   for (const name of await readdir(archive, { recursive: true })) {
@@ -76,7 +76,7 @@ async function choosePlace(archive: string) {
     if (place < size) return { file, position: place, size };
     place -= size;
   }
-  return assert.fail("an archive has bytes");
+  return assert.fail("the archive has no bytes");
 }
 
 async function damage(

@@ -16,10 +16,10 @@ import { runForData, runScript, startScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
 
-/** A backup or a restore takes about this long; a kill falls anywhere into it. */
+/** About the duration of a backup or a restore; a kill can happen anywhere in it. */
 const runMs = 2000;
 
-test("a backup that is killed at any moment leaves no archive that is not whole, and the next one succeeds", async () => {
+test("a backup killed at any moment leaves no incomplete archive, and the next one succeeds", async () => {
   await using stack = await bootstrapped();
   for (let round = 0; round < testRounds(1); round++) {
     await killAt(["backup"], stack, Math.random() * runMs);
@@ -28,7 +28,7 @@ test("a backup that is killed at any moment leaves no archive that is not whole,
   }
 });
 
-test("a restore that is killed at any moment leaves the database as it was or as it is to be, and the next one succeeds", async () => {
+test("a restore killed at any moment leaves the old database or the restored one, and the next one succeeds", async () => {
   await using stack = await bootstrapped();
   const archived = await contentOf(stack);
   await runForData(["backup"], stack);
@@ -44,18 +44,18 @@ test("a restore that is killed at any moment leaves the database as it was or as
   }
 });
 
-test("a server that is killed under a backup or a restore costs that run, and nothing else", async () => {
+test("a server killed during a backup or a restore makes that run fail, and nothing is lost", async () => {
   await using stack = await bootstrapped();
   const live = await contentOf(stack);
   await runForData(["backup"], stack);
   for (let round = 0; round < testRounds(1); round++) {
-    // In a single round it is a restore, which has more to lose.
+    // A single round does the restore, which has more to lose.
     for (const words of [["restore", "latest", "--yes"], ["backup"]].slice(0, testRounds(1))) {
       const run = startScript(words, stack);
       await sleep(Math.random() * runMs);
       await killServer(stack);
       const { exitCode, stderr } = await run.ended;
-      assert.ok(exitCode !== null && exitCode !== 1, `foreseen: ${exitCode} ${stderr}`);
+      assert.ok(exitCode !== null && exitCode !== 1, `unexpected: ${exitCode} ${stderr}`);
       await runForData(["bootstrap"], stack);
       assert.deepEqual(await contentOf(stack), live);
       const { archive } = await runForData<BackupResult>(["backup"], stack);
@@ -65,7 +65,7 @@ test("a server that is killed under a backup or a restore costs that run, and no
   }
 });
 
-test("a backup onto a full disk says so and leaves nothing; with room it succeeds", async (t) => {
+test("a backup to a full disk reports it and leaves no files; with free space it succeeds", async (t) => {
   await using stack = await bootstrapped();
   const folder = join(stack.stackDir, "small");
   using disk = await mountDisk(folder, "1m");
@@ -80,7 +80,7 @@ test("a backup onto a full disk says so and leaves nothing; with room it succeed
   await verifyArchive(archive);
 });
 
-test("a restore onto a full disk says so and leaves the database as it was; with room it succeeds", async (t) => {
+test("a restore to a full disk reports it and leaves the database unchanged; with free space it succeeds", async (t) => {
   await using stack = await makeTestStack();
   const folder = join(stack.stackDir, "postgres");
   using disk = await mountDisk(folder, "2g");
@@ -94,8 +94,8 @@ test("a restore onto a full disk says so and leaves the database as it was; with
   disk.resize(`${(blocks - bfree) * bsize + 30_000_000}`);
   const words = ["restore", "latest", "--from", archives, "--yes"];
   const run = await runScript(words, stack);
-  // The server itself ends where it is the write-ahead log that finds no room.
-  const outcome = run.exitCode === 9 ? /The disk of the PostgreSQL server is full/ : /Can't use postgres/;
+  // If there is no space for the write-ahead log, the server itself exits.
+  const outcome = run.exitCode === 9 ? /The disk of the PostgreSQL server is full/ : /Cannot use postgres/;
   assert.match(run.stderr, outcome);
   assert.ok(run.exitCode === 9 || run.exitCode === 3, `${run.exitCode}`);
   disk.resize("2g");
@@ -106,9 +106,9 @@ test("a restore onto a full disk says so and leaves the database as it was; with
   await runForData(["stop"], stack);
 });
 
-const noDisk = "a small file system can't be mounted here";
+const noDisk = "this user cannot mount a small file system";
 
-/** Makes a folder that is a file system of a size; undefined where that can't be done. */
+/** Mounts a file system of the given size on a new folder; undefined if this user cannot. */
 async function mountDisk(folder: string, size: string) {
   await mkdir(folder);
   const mount = (options: string) => spawnSync("mount", ["-t", "tmpfs", "-o", options, "none", folder]).status === 0;
@@ -126,7 +126,7 @@ async function bootstrapped(): Promise<TestStack> {
   return stack;
 }
 
-/** Appends so many events of 20,000 bytes that can't be compressed. */
+/** Appends events of 20,000 incompressible bytes. */
 async function appendNoise(stack: TestStack, count: number): Promise<void> {
   const events = Array.from({ length: count }, () => ({ ...placed, event_data: { noise: noise(20_000) } }));
   await using application = openConnection(await stack.application());
@@ -145,7 +145,7 @@ async function killAt(words: readonly string[], stack: TestStack, delayMs: numbe
   await ended;
 }
 
-/** Every archive under a final name is whole, and nothing else is there. */
+/** Every entry of the folder is a complete archive, and the last one is among them. */
 async function assertWhole(stack: TestStack, last: string): Promise<void> {
   const folder = join(stack.stackDir, "postgres/backups");
   const names = await readdir(folder);
@@ -172,7 +172,7 @@ async function killServer(stack: TestStack): Promise<void> {
   while (isAlive(postmaster.pid)) await sleep(5);
 }
 
-/** What can't be compressed. */
+/** Text that does not compress well. */
 function noise(length: number): string {
   return Array.from({ length }, () => Math.floor(Math.random() * 36).toString(36)).join("");
 }

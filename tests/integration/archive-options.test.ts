@@ -12,7 +12,7 @@ import { readContent } from "../support/oracle.ts";
 import { failure } from "../support/schema-folder.ts";
 import { silentRun } from "../support/stack.ts";
 
-test("an incremental archive has only what is new, and with its base restores everything, erasures too", async () => {
+test("an incremental archive has only what is new, and with its base restores everything, redactions too", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const id = randomUUID();
@@ -31,7 +31,7 @@ test("an incremental archive has only what is new, and with its base restores ev
   assert.deepEqual(row?.["event_data"], {});
 });
 
-test("an incremental archive continues no archive of another history, or none at all", async () => {
+test("an incremental archive never continues an archive of another history", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const alone = await failure(archives.backUp({ incremental: true }));
@@ -40,7 +40,7 @@ test("an incremental archive continues no archive of another history, or none at
   await append(database.sql, {});
   const late = await archives.backUp();
   await archives.restore({ archive: early.archive });
-  // The position of the late archive's event is drawn again, by another event.
+  // Another event gets the position of the late archive's event.
   await append(database.sql, {});
   await archives.backUp({ incremental: true });
   const [increment] = (await listBackups(archives.stack, archives.folder)).filter(({ kind }) => kind === "incremental");
@@ -48,7 +48,7 @@ test("an incremental archive continues no archive of another history, or none at
   assert.notEqual(increment?.base, late.id);
 });
 
-test("an encrypted archive tells nothing of its rows, and is restored with its key only", async () => {
+test("an encrypted archive reveals none of its rows, and only its key restores it", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   await append(database.sql, { events: [{ ...placed, event_data: { note: "very secret" } }] });
@@ -58,7 +58,7 @@ test("an encrypted archive tells nothing of its rows, and is restored with its k
   const { archive } = await archives.backUp({ encryption: { encrypt: true, keyFile } });
   for (const name of await readdir(join(archive, "data"))) {
     const start = (await readFile(join(archive, "data", name))).subarray(0, 4);
-    assert.notEqual(start.toString("hex"), "28b52ffd", "no file is zstd to whoever has no key");
+    assert.notEqual(start.toString("hex"), "28b52ffd", "without the key, no file is recognisable as zstd");
   }
   const deep = { archive, from: archives.folder, keyFile, depth: "deep" } as const;
   await verifyBackup(archives.stack, deep, silentRun);
@@ -74,7 +74,7 @@ test("an encrypted archive tells nothing of its rows, and is restored with its k
   }
 });
 
-test("a key of the secret store is made once and opens what it has closed; a key that can't be used writes nothing", async () => {
+test("the secret store's key is created once and reused; with a malformed key nothing is written", async () => {
   await using archives = await withArchives();
   const encryption = { encrypt: true, keyFile: undefined };
   const { archive } = await archives.backUp({ encryption });
@@ -89,7 +89,7 @@ test("a key of the secret store is made once and opens what it has closed; a key
   assert.equal((await listBackups(archives.stack, archives.folder)).length, 1);
 });
 
-test("verify --restore restores into a database that is dropped again, and finds what only that can find", async () => {
+test("verify --restore restores into a temporary database, and finds what only a restore can find", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const id = randomUUID();
@@ -110,7 +110,7 @@ test("verify --restore restores into a database that is dropped again, and finds
   assert.equal(row?.["count"], 0);
 });
 
-test("prune keeps the newest, the last verified one and what others need, and tells who still holds erased data", async () => {
+test("prune keeps the newest, verified and needed archives, and reports which contain erased data", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const id = randomUUID();
@@ -121,8 +121,8 @@ test("prune keeps the newest, the last verified one and what others need, and te
   const base = await archives.backUp();
   await database.admin`select event_store.redact_event('Order', ${id}, 1, 'asked for')`;
   const increment = await archives.backUp({ incremental: true });
-  const rehearsal = await prune(archives, true);
-  assert.deepEqual(rehearsal.removed, [old.id]);
+  const dryRun = await prune(archives, true);
+  assert.deepEqual(dryRun.removed, [old.id]);
   assert.equal((await listBackups(archives.stack, archives.folder)).length, 4);
   const { removed, kept, holdingErasedData } = await prune(archives, false);
   assert.deepEqual(removed, [old.id]);

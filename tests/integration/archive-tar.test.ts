@@ -22,16 +22,16 @@ const fill = (archives: ArchiveTest) =>
 const verify = (archives: ArchiveTest, archive: string) =>
   verifyBackup(archives.stack, { archive, from: undefined, keyFile: undefined, depth: "deep" }, silentRun);
 
-/** Temporary folders of unpacked archives. */
+/** Temporary folders into which archives were unpacked. */
 const leftOver = async () => (await readdir(tmpdir())).filter((name) => name.startsWith("cqrs-postgres-archive-"));
 
-test("backup --output writes one tar file, and restore makes the same database of it", async () => {
+test("backup --output writes one tar file, and restore creates the same database from it", async () => {
   await using archives = await withArchives();
   const { database, folder } = archives;
   await fill(archives);
   const before = await readContent(database.admin);
   const output = join(folder, "nightly.tar");
-  await writeFile(`${output}.cqrs_db-20260101T000000000Z.partial`, "of a run that was killed");
+  await writeFile(`${output}.cqrs_db-20260101T000000000Z.partial`, "left by a killed run");
   const { archive, rows } = await archives.backUp({ to: undefined, output });
   assert.equal(archive, output);
   assert.deepEqual(await readdir(folder), ["nightly.tar"]);
@@ -43,7 +43,7 @@ test("backup --output writes one tar file, and restore makes the same database o
   assert.deepEqual(await leftOver(), []);
 });
 
-test("backup --output replaces no file", async () => {
+test("backup --output does not replace an existing file", async () => {
   await using archives = await withArchives();
   const output = join(archives.folder, "nightly.tar");
   await writeFile(output, "something else");
@@ -53,7 +53,7 @@ test("backup --output replaces no file", async () => {
   assert.deepEqual(await readdir(archives.folder), ["nightly.tar"]);
 });
 
-test("a damaged or truncated tar file is refused, or brings exactly what was written", async () => {
+test("a damaged or truncated tar file is refused, unless the damage is harmless", async () => {
   await using archives = await withArchives();
   await fill(archives);
   const output = join(archives.folder, "whole.tar");
@@ -66,13 +66,13 @@ test("a damaged or truncated tar file is refused, or brings exactly what was wri
     const at = randomInt(content.length);
     content[at] = (content[at] ?? 0) ^ (1 << randomInt(8));
     await writeFile(damaged, content);
-    // Between files, and in the dates of their headers, a bit means nothing.
+    // Bits between files and in the dates of their headers are not used.
     const found = await verify(archives, damaged).catch((error) => error);
     if (found instanceof Error) assert.equal((found as { exitCode?: number }).exitCode, 11, `bit at ${at}: ${found}`);
     else assert.deepEqual(found, { archive: damaged, id, rows, depth: "deep" }, `bit at ${at}`);
   }
   for (let round = 0; round < testRounds(10); round++) {
-    // The last kilobyte is the mark of the end.
+    // The last kilobyte marks the end.
     const length = randomInt(whole.length - 1024);
     await writeFile(damaged, whole.subarray(0, length));
     assert.equal((await failure(verify(archives, damaged))).exitCode, 11, `${length} bytes`);
@@ -81,14 +81,14 @@ test("a damaged or truncated tar file is refused, or brings exactly what was wri
 });
 
 const strangers = {
-  "a path that leads out of it": { name: "../outside", size: 1 },
-  "a path that leads out of it later": { name: "data/../../outside", size: 1 },
+  "a path outside the archive": { name: "../outside", size: 1 },
+  "a path that leads out of the archive midway": { name: "data/../../outside", size: 1 },
   "an absolute path": { name: "/tmp/outside", size: 1 },
   "a link": { name: "data/0001-000001.zst", size: 0, type: "symlink", linkname: "/etc/passwd" },
-  "a file that archives have not": { name: "run.sh", size: 1 },
+  "a file that archives do not have": { name: "run.sh", size: 1 },
 } as const;
 for (const [what, header] of Object.entries(strangers)) {
-  test(`a tar file with ${what} is refused, and nothing of it stays`, async () => {
+  test(`a tar file with ${what} is refused, and no file of it remains`, async () => {
     await using archives = await withArchives();
     const path = join(archives.folder, "strange.tar");
     await writeFile(path, await packTar([{ header, ...(header.size === 0 ? {} : { body: "x" }) }]));
@@ -100,7 +100,7 @@ for (const [what, header] of Object.entries(strangers)) {
   });
 }
 
-test("a tar file in which a file stands twice is refused", async () => {
+test("a tar file that contains a file twice is refused", async () => {
   await using archives = await withArchives();
   const output = join(archives.folder, "whole.tar");
   await archives.backUp({ to: undefined, output });
@@ -110,7 +110,7 @@ test("a tar file in which a file stands twice is refused", async () => {
   assert.equal((await failure(verify(archives, twice))).code, "ARCHIVE_CORRUPT");
 });
 
-test("backup --output - has nothing but the archive on stdout, and restore - takes it from stdin", async () => {
+test("backup --output - writes only the archive to stdout, and restore - reads it from stdin", async () => {
   await using archives = await withArchives();
   const { database, folder } = archives;
   await fill(archives);
@@ -127,7 +127,7 @@ test("backup --output - has nothing but the archive on stdout, and restore - tak
   }
 });
 
-test("backup --output - fails when nobody reads to the end", async () => {
+test("backup --output - fails if its reader exits early", async () => {
   await using archives = await withArchives();
   await fill(archives);
   const { stdout, stderr } = runShell(archives, `("$@" backup --output -; echo $? >&2) | head -c 100 | wc -c`);
@@ -135,7 +135,7 @@ test("backup --output - fails when nobody reads to the end", async () => {
   assert.match(stderr, /Can't use stdout\n(.|\n)*\n9\n$/);
 });
 
-/** Runs a line of a shell, in which `"$@"` stands for the command line of the scripts. */
+/** Runs a shell command, in which `"$@"` stands for the command line of the scripts. */
 function runShell({ database }: ArchiveTest, line: string) {
   const { PATH = "", HOME = "", DENO_DIR = "" } = process.env;
   const env = { PATH, HOME, CQRS_STACK_DIR: database.stackDir, POSTGRES_DB: database.name };

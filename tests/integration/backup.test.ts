@@ -17,18 +17,18 @@ import { readContent } from "../support/oracle.ts";
 import { testRounds } from "../support/runtime.ts";
 import { failure } from "../support/schema-folder.ts";
 
-test("an archive is a folder that only its owner may read, under its final name when it is whole", async () => {
+test("an archive is a folder that only its owner may read, and gets its final name once it is complete", async () => {
   await using archives = await withArchives();
   await mkdir(join(archives.folder, `${archives.database.name}-20200101T000000000Z.partial`));
   const { archive, id } = await archives.backUp();
-  assert.deepEqual(await readdir(archives.folder), [id], "what a killed run left is gone");
+  assert.deepEqual(await readdir(archives.folder), [id], "the archive of a killed run is removed");
   for (const name of ["", ...(await readdir(archive, { recursive: true }))]) {
     const stats = await stat(join(archive, name));
     assert.equal(stats.mode & 0o777, stats.isDirectory() ? 0o700 : 0o600, name);
   }
 });
 
-test("backups are listed, the oldest first, with what they hold", async () => {
+test("backups are listed, the oldest first, with their kind and number of rows", async () => {
   await using archives = await withArchives();
   const first = await archives.backUp();
   await append(archives.database.sql, {});
@@ -43,7 +43,7 @@ test("backups are listed, the oldest first, with what they hold", async () => {
   );
 });
 
-test("of two backups or restores of a database at once, one is refused with the holder named", async () => {
+test("of two concurrent backups or restores of a database, one is refused and names the holder", async () => {
   await using archives = await withArchives();
   await archives.backUp();
   await using holder = await holdLock(archives.database);
@@ -55,21 +55,21 @@ test("of two backups or restores of a database at once, one is refused with the 
   }
 });
 
-test("what is restored of a backup under 16 writers equals its snapshot: streams without gaps, positions to go on", async () => {
+test("a backup under 16 writers restores to streams without gaps, and the next position is higher", async () => {
   for (let round = 0; round < testRounds(1); round++) {
     await using archives = await withArchives();
     const { database } = archives;
     const streams = Array.from({ length: 8 }, () => randomUUID());
     const { lastPosition } = await backUpUnderLoad(archives, async (sql, writer) => {
       await append(sql, { id: streams[writer % 8] as string, events: [placed, placed] });
-      await projectOn(database);
+      await advanceCheckpoint(database);
     });
     await archives.restore();
     await assertConsistent(archives, streams, BigInt(lastPosition));
   }
 });
 
-test("an incremental archive has what was not committed yet when its base was written, below what was", async () => {
+test("an incremental archive contains events that were in flight when its base was written", async () => {
   for (let round = 0; round < testRounds(1); round++) {
     await using archives = await withArchives();
     const { database } = archives;
@@ -82,7 +82,7 @@ test("an incremental archive has what was not committed yet when its base was wr
   }
 });
 
-/** Backs up while 16 writers are at work; the first of them has written something before. */
+/** Backs up while 16 writers are running, after at least one write. */
 async function backUpUnderLoad(
   archives: ArchiveTest,
   write: (sql: Sql, writer: number) => Promise<void>,
@@ -104,7 +104,7 @@ async function backUpUnderLoad(
   return result;
 }
 
-/** Draws its position some time before it commits. */
+/** Gets its position some time before it commits. */
 async function appendSlowly(sql: Sql): Promise<void> {
   await sql.begin(async (tx) => {
     await append(tx as unknown as Sql, {});
@@ -112,8 +112,8 @@ async function appendSlowly(sql: Sql): Promise<void> {
   });
 }
 
-/** A projection at work: its checkpoint is what readers may take as read. */
-async function projectOn({ sql }: TestDatabase): Promise<void> {
+/** Advances the checkpoint of a projection, as a running one does. */
+async function advanceCheckpoint({ sql }: TestDatabase): Promise<void> {
   const [row] = await sql<{ safe: bigint }[]>`select event_store.safe_position() as safe`;
   await sql`
     insert into read_model.projection (name, version, checkpoint) values ('orders', 1, ${row?.safe ?? 0n})

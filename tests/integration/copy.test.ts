@@ -5,9 +5,9 @@ import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts"
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { testRounds } from "../support/runtime.ts";
 
-// Each of these hangs, loses an error or ends the process with the driver's streams alone.
+// With the driver's streams alone, each of these hangs, loses an error or ends the process.
 
-test("copyIn() tells what the server says of a bad row, and the connection can be used again", async () => {
+test("copyIn() rejects with the server's error for a bad row, and the connection can be reused", async () => {
   await using database = await withDatabase();
   await using single = openConnection(database.administrator);
   await single.sql`create temporary table number (value integer not null)`;
@@ -22,7 +22,7 @@ test("copyIn() tells what the server says of a bad row, and the connection can b
   }
 });
 
-test("copyIn() passes on what its source throws, and nothing is stored", async () => {
+test("copyIn() rejects with the error of its source, and nothing is stored", async () => {
   await using database = await withDatabase();
   await using single = openConnection(database.administrator);
   await single.sql`create temporary table number (value integer not null)`;
@@ -31,7 +31,7 @@ test("copyIn() passes on what its source throws, and nothing is stored", async (
   assert.equal(row?.["count"], 0);
 });
 
-test("copyOut() of an empty table ends, and so does each of many large ones on one connection", async () => {
+test("copyOut() finishes for an empty table, and for many large ones in turn on one connection", async () => {
   await using database = await withDatabase();
   await using single = openConnection(database.administrator);
   assert.equal(await countRows(single.sql, "copy (select where false) to stdout"), 0);
@@ -41,7 +41,7 @@ test("copyOut() of an empty table ends, and so does each of many large ones on o
   }
 });
 
-test("copyOut() whose rows can't be written on leaves a connection that can be used again", async () => {
+test("copyOut() leaves a reusable connection if its rows cannot be written", async () => {
   await using database = await withDatabase();
   await using single = openConnection(database.administrator);
   const statement = "copy (select repeat('x', 1000) from generate_series(1, 100000)) to stdout";
@@ -56,7 +56,7 @@ test("copyOut() whose rows can't be written on leaves a connection that can be u
   }
 });
 
-test("copyOut() and copyIn() reject when their session is ended in the middle, and nothing else is thrown", async () => {
+test("copyOut() and copyIn() reject if their session is ended midway, and nothing else is thrown", async () => {
   await using database = await withDatabase();
   for (let round = 0; round < testRounds(2); round++) {
     await assert.rejects(
@@ -81,7 +81,7 @@ async function endedInTheMiddle(
 ): Promise<void> {
   const controller = new AbortController();
   await using single = openConnection(database.administrator, { signal: controller.signal });
-  // The driver waits for a session that is gone until it is told not to.
+  // The driver would wait for the ended session until it is aborted.
   using _closing = { [Symbol.dispose]: () => controller.abort() };
   const [row] = await single.sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
   let isEnded = false;

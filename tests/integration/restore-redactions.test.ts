@@ -20,7 +20,7 @@ test("a restore redacts again what was redacted after the archive was written, a
   await redact(database.admin, id, 3, "first", '{"name":"A."}');
   await redact(database.admin, id, 3, "second", '{"name":"-","list":[null,1e100]}');
   await append(database.sql, { id });
-  await redact(database.admin, id, 5, "of an event that the archive has not");
+  await redact(database.admin, id, 5, "of an event that the archive does not contain");
   const before = await readRedacted(database.admin);
   const { redacted } = await archives.restore();
   assert.equal(redacted, 1);
@@ -29,11 +29,11 @@ test("a restore redacts again what was redacted after the archive was written, a
     records: before.records.filter(({ version }) => version < 5),
   });
   const snapshots = await database.sql`select state_version from event_store.snapshot where stream_id = ${stream}`;
-  assert.deepEqual([...snapshots], [{ state_version: 1 }], "the one of version 2");
+  assert.deepEqual([...snapshots], [{ state_version: 1 }], "only the snapshot of version 2 remains");
   assert.equal((await archives.restore()).redacted, 1);
 });
 
-test("a restore leaves an event alone that has the place of a redacted one and is another", async () => {
+test("a restore does not redact a different event at the stream and version of a redacted one", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const id = randomUUID();
@@ -54,7 +54,7 @@ test("a restore leaves an event alone that has the place of a redacted one and i
   );
 });
 
-test("a restore into another database redacts as in the stack's own, however many events", async () => {
+test("a restore into another database applies all redactions of the stack's own, many pages of them", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const ids = Array.from({ length: 45 }, () => randomUUID());
@@ -71,7 +71,7 @@ test("a restore into another database redacts as in the stack's own, however man
   }
 });
 
-test("what is redacted while a restore is at work is redacted in the restored database", async () => {
+test("events redacted during a restore are redacted in the restored database", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const id = randomUUID();
@@ -79,7 +79,7 @@ test("what is redacted while a restore is at work is redacted in the restored da
   await archives.backUp();
   let acknowledged = 0;
   const redacting = (async () => {
-    // Ends when the restore ends this session.
+    // Stops once the restore ends this session.
     for (; ; acknowledged++) await redact(database.admin, id, 1 + (acknowledged % 100), `${acknowledged}`);
   })().catch(() => {});
   await archives.restore();

@@ -16,7 +16,7 @@ import { makeTestStack, type TestStack } from "../support/stack.ts";
 const migration = "sql/migrations/9000-add-invoices.sql";
 const invoices = "create table read_model.invoice (id integer, amount integer)";
 
-test("an archive of an older schema stays at it, unless --migrate brings it up to date", async () => {
+test("an archive of an older schema keeps it, unless --migrate applies the newer migrations", async () => {
   await using project = await makeProject();
   const { archive } = await project.data<BackupResult>("backup");
   await writeFile(join(project.dir, migration), invoices);
@@ -30,7 +30,7 @@ test("an archive of an older schema stays at it, unless --migrate brings it up t
   assert.equal((await project.data<{ pending: string[] }>("schema", "status")).pending.length, 0);
 });
 
-test("an archive with a migration that is not here, or another one under its name, is refused", async () => {
+test("an archive with an unknown or a different migration is refused", async () => {
   await using project = await makeProject();
   const file = join(project.dir, migration);
   await writeFile(file, invoices);
@@ -43,7 +43,7 @@ test("an archive with a migration that is not here, or another one under its nam
   await writeFile(file, `${invoices};\n-- edited`);
   const edited = await project.run("restore", archive, "--yes", "--json");
   assert.deepEqual([edited.exitCode, JSON.parse(edited.stdout).error.code], [4, "SCHEMA_DRIFT"]);
-  assert.equal(await project.hasInvoices(), true, "the database is as it was");
+  assert.equal(await project.hasInvoices(), true, "the database is unchanged");
 });
 
 test("an archive of a newer server is refused", async () => {
@@ -60,7 +60,7 @@ test("an archive of a newer server is refused", async () => {
   assert.match(error.why ?? "", /PostgreSQL 990000, this server is 1\d{5}/);
 });
 
-/** A project of its own, whose migrations may change, with a stack that is bootstrapped. */
+/** Creates a copy of the project, whose migrations a test may change, with a bootstrapped stack. */
 async function makeProject() {
   const copy = await copyProject();
   const stack = await makeTestStack();

@@ -18,7 +18,7 @@ import { failure } from "../support/schema-folder.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
 import { jsonContract } from "../unit/contracts.ts";
 
-test("restore brings back a database that is equal in every row, sequence and object, whatever is in it", async () => {
+test("restore creates a database that is equal in every row, sequence and object, even with unusual content", async () => {
   await using project = await copyProject();
   await using stack = await makeTestStack();
   const migration = join(project.dir, "sql/migrations/9000-awkward.sql");
@@ -39,7 +39,7 @@ test("restore brings back a database that is equal in every row, sequence and ob
   await appendAsApplication(stack);
 });
 
-test("restore puts back what an archive had, and the next append draws a higher position", async () => {
+test("restore restores the state of the archive, and the next append gets a higher position", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const id = randomUUID();
@@ -55,7 +55,7 @@ test("restore puts back what an archive had, and the next append draws a higher 
   assert.ok((row?.position ?? 0n) > BigInt(lastPosition));
 });
 
-test("restore --dry-run changes nothing, and neither does a restore that nobody agrees to", async () => {
+test("restore --dry-run changes nothing, and neither does a restore that is not confirmed", async () => {
   await using archives = await withArchives();
   await archives.backUp();
   await append(archives.database.sql, {});
@@ -65,7 +65,7 @@ test("restore --dry-run changes nothing, and neither does a restore that nobody 
   assert.deepEqual(await readContent(archives.database.admin), before);
 });
 
-test("restore --into makes another database, and refuses one that is not empty", async () => {
+test("restore --into creates another database, and refuses one that is not empty", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   await append(database.sql, {});
@@ -85,7 +85,7 @@ test("restore --into makes another database, and refuses one that is not empty",
   }
 });
 
-test("backup refuses a schema with something that no migration made, and names it", async () => {
+test("backup refuses a schema with an object that no migration created, and names it", async () => {
   await using archives = await withArchives();
   await archives.database.admin`create table read_model.made_by_hand (id integer)`;
   const error = await failure(archives.backUp());
@@ -94,7 +94,7 @@ test("backup refuses a schema with something that no migration made, and names i
   assert.match(error.why ?? "", /table read_model\.made_by_hand was made by no migration/);
 });
 
-test("restore ends the sessions of applications, which find the restored database when they come back", async () => {
+test("restore ends the sessions of applications, which reconnect to the restored database", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   await append(database.sql, {});
@@ -108,7 +108,7 @@ test("restore ends the sessions of applications, which find the restored databas
   assert.equal(await countEvents(database.sql), 1);
 });
 
-test("restore --until-position and --until-time keep a beginning of the log, and streams that agree with it", async () => {
+test("restore --until-position and --until-time keep a prefix of the log, and streams that agree with it", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const [first, second] = [randomUUID(), randomUUID()];
@@ -130,13 +130,13 @@ test("restore --until-position and --until-time keep a beginning of the log, and
   }
 });
 
-test("a redaction that was restored opens its event to no later transaction", async () => {
+test("a restored redaction permits no later transaction to change its event", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const id = randomUUID();
   await append(database.sql, { id });
   await database.admin`select event_store.redact_event('Order', ${id}, 1, 'asked for')`;
-  // As if it came from a server that is far ahead of this one.
+  // As if the archive came from a server whose transaction ids are far ahead.
   await database.admin
     .unsafe(`
     alter table event_store.redaction disable trigger user;
@@ -159,7 +159,7 @@ async function runInProject<Data>(dir: string, stack: TestStack, words: readonly
   return (JSON.parse(stdout) as { data: Data }).data;
 }
 
-/** Every character that JSON has to escape, what looks like COPY's own escapes, and a large event. */
+/** Appends every character that JSON must escape, text that looks like COPY's escapes, and a large event. */
 async function fillWithEvents(stack: TestStack): Promise<void> {
   await using application = openConnection(await stack.application());
   const characters = String.fromCharCode(...Array.from({ length: 255 }, (_, index) => index + 1));
@@ -176,14 +176,14 @@ async function contentOf(stack: TestStack, database?: string) {
   return await readContent(administrator.sql);
 }
 
-/** What PostgreSQL's own program says of both schemas, where it is here and not older than the server. */
+/** Compares both schemas with pg_dump, if it is installed and not older than the server. */
 async function assertSameDump(stack: TestStack, other: string): Promise<void> {
   const target = await stack.administrator();
   const { PATH = "" } = process.env;
   const env = { PATH, PGHOST: target.host, PGPORT: `${target.port}`, PGUSER: target.user, PGPASSWORD: target.password };
   const dump = (...args: string[]) => spawnSync("pg_dump", args, { env, encoding: "utf8" }).stdout ?? "";
   if (Number(/ (\d+)/.exec(dump("--version"))?.[1] ?? 0) < 16) {
-    console.warn("not compared by pg_dump: there is none of version 16 or newer on the PATH");
+    console.warn("not compared with pg_dump: there is none of version 16 or newer on the PATH");
     return;
   }
   const schemaOf = (name: string) => dump("--schema-only", name).replaceAll(/^\\(un)?restrict .*$/gm, "");

@@ -8,18 +8,17 @@ import { openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
 import { type TestDatabase, withDatabase } from "./database.ts";
 import { silentRun } from "./stack.ts";
 
-/** A database of a test's own, a stack whose database it is, and a folder for its archives. */
+/** A database for one test, a stack that uses it, and a folder for its archives. */
 export interface ArchiveTest extends AsyncDisposable {
   readonly database: TestDatabase;
   readonly stack: Stack;
-  /** Where its archives are. */
   readonly folder: string;
   backUp(options?: Partial<BackupOptions>): Promise<BackupResult>;
-  /** Restores the latest archive, unless another one is named. */
+  /** Restores the latest archive by default. */
   restore(options?: Partial<RestoreOptions>): Promise<RestoreResult>;
 }
 
-/** Makes a database and a folder for its archives; both are removed when they are disposed of. */
+/** Creates a database and a folder for its archives; disposal removes both. */
 export async function withArchives(): Promise<ArchiveTest> {
   const database = await withDatabase();
   const folder = await mkdtemp(join(tmpdir(), "cqrs-archives-"));
@@ -39,7 +38,7 @@ export async function withArchives(): Promise<ArchiveTest> {
 
 const defaults: RestoreOptions = {
   archive: "latest",
-  // A test's clone of a database shall not stay.
+  // Otherwise the replaced databases of all tests would pile up.
   dropOld: true,
   migrate: false,
   onlyEventStore: false,
@@ -49,7 +48,7 @@ const defaults: RestoreOptions = {
   onProgress: undefined,
 };
 
-/** Opens the stack of the tests' cluster as one whose database is a test's own. */
+/** Opens the stack of the shared test cluster, with the test's database. */
 function openStackOf(database: TestDatabase): Promise<Stack> {
   const sources = { environment: { CQRS_STACK_DIR: database.stackDir }, dotEnvFile: "/dev/null" };
   return openStack(loadConfig({ mode: "embedded", database: database.name }, sources));
