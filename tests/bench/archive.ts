@@ -3,8 +3,8 @@
 // Each variant is a whole process: backup and restore on both runtimes; pg_dump and pg_restore with the same codec and
 // level, if version 16 or newer is installed; and a bare COPY of the largest table as the lower bound. Then incremental
 // archives with a growing share of new events.
-// Targets: backup and restore take at most as long as pg_dump and pg_restore; peak memory is at most 200 MB and does not
-// grow from 1,000,000 to 5,000,000 events; an incremental archive costs in proportion to what is new.
+// Targets: backup and restore take at most as long as pg_dump and pg_restore; peak memory is at most 200 MB and does
+// not grow from 1,000,000 to 5,000,000 events; an incremental archive costs in proportion to what is new.
 import { spawnSync } from "node:child_process";
 import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -80,8 +80,8 @@ async function measureBackup(stack: TestStack, target: ConnectionTarget, folder:
 }
 
 function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {
-  const folder = join(stack.stackDir, "ours");
-  const ours = async (runtime: string) => {
+  const folder = join(stack.stackDir, "archives");
+  const backUp = async (runtime: string) => {
     await rm(folder, { recursive: true, force: true });
     const cost = run([...script(runtime, "backup"), "--to", folder], stack, target);
     return { ...cost, archiveMegabytes: await megabytes(folder) };
@@ -89,7 +89,7 @@ function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: st
   const dump = ["pg_dump", "-Fc", "--compress=zstd:3", "-f", dumpFile, target.database];
   const copy = ["psql", "-qXc", "copy event_store.domain_event to stdout", "-o", "/dev/null", target.database];
   return [
-    ...Object.keys(runtimes).map((runtime) => ({ name: `backup on ${runtime}`, measure: () => ours(runtime) })),
+    ...Object.keys(runtimes).map((runtime) => ({ name: `backup on ${runtime}`, measure: () => backUp(runtime) })),
     ...postgresVariant("pg_dump -Fc", dump[0], async () => {
       const cost = run(dump, stack, target);
       return { ...cost, archiveMegabytes: await megabytes(dumpFile) };
@@ -99,7 +99,7 @@ function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: st
 }
 
 function restoreVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {
-  const from = ["latest", "--from", join(stack.stackDir, "ours"), "--into", "restored"];
+  const from = ["latest", "--from", join(stack.stackDir, "archives"), "--into", "restored"];
   const measure = async (command: readonly string[]) => {
     await recreate(target, "restored");
     return run(command, stack, target);

@@ -5,7 +5,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 export interface Seal {
   /** What the manifest records; null if segments are stored unencrypted. */
   readonly encryption: { readonly cipher: "AES-256-GCM"; readonly keyId: string } | null;
-  /** @param path the file's path in the archive, which is authenticated so that files can't be swapped */
+  /** @param path the file's path in the archive, which is authenticated so that files cannot be swapped */
   close(content: Uint8Array, path: string): Promise<Uint8Array>;
   /** @throws {ScriptError} `ARCHIVE_KEY` (exit 11) if the key is wrong or the content was tampered with */
   open(content: Uint8Array, path: string): Promise<Uint8Array>;

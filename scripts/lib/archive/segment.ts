@@ -26,7 +26,7 @@ export interface SegmentTarget {
 /**
  * Splits a stream into segments. One is compressed and written while the next is gathered.
  *
- * Disposal waits for pending writes, also if the stream broke off.
+ * Disposal waits for pending writes, even if the stream broke off.
  */
 export class SegmentWriter implements AsyncDisposable {
   readonly #target: SegmentTarget;

@@ -58,7 +58,7 @@ function isGone(holder: LockHolder | undefined): boolean {
 /**
  * Does work while holding the lock of a database's archives.
  *
- * @throws {ScriptError} `LOCKED` (exit 5); `NOT_READY` (exit 3), also if the server becomes unreachable during the work
+ * @throws {ScriptError} `LOCKED` (exit 5); `NOT_READY` (exit 3), also if the server goes down during the work
  */
 export async function withArchivesLocked<Result>(
   lock: ArchiveLock,

@@ -71,7 +71,7 @@ export interface RestoreResult extends RestorePlan {
 
 /**
  * Restores an archive into a new database, which replaces the target once everything has been checked. Until then the
- * target is unchanged, also if the run is killed.
+ * target is unchanged, even if the run is killed.
  *
  * @throws {ScriptError} before anything is written: `ARCHIVE_CORRUPT`, `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`,
  * `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5); before the target is replaced:
