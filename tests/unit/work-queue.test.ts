@@ -30,7 +30,7 @@ function makeServer() {
 }
 
 function outcomeOf(item: string): ItemOutcome<string> {
-  return item.startsWith("!") ? { error: new Error(item) } : { result: item.toUpperCase() };
+  return item.startsWith("!") ? { ok: false, error: new Error(item) } : { ok: true, value: item.toUpperCase() };
 }
 
 test("a call is sent at once when nothing is under way, and those that come meanwhile go together", async () => {
@@ -200,4 +200,11 @@ test("a batch that stalls holds later ones back no longer", async () => {
   assert.equal(await later, "B");
   await server.batches[0]?.answer();
   assert.equal(await stalled, "A");
+});
+
+test("an item that fails with undefined fails, and one that succeeds with undefined succeeds", async () => {
+  const queue = new WorkQueue<string, undefined>(async () => [{ ok: false, error: undefined }], bounds);
+  assert.deepEqual(await Promise.allSettled([queue.add("a", "a", 1)]), [{ status: "rejected", reason: undefined }]);
+  const other = new WorkQueue<string, undefined>(async () => [{ ok: true, value: undefined }], bounds);
+  assert.deepEqual(await Promise.allSettled([other.add("a", "a", 1)]), [{ status: "fulfilled", value: undefined }]);
 });

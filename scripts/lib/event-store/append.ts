@@ -68,8 +68,9 @@ export async function appendEvents<Event extends DomainEvent>(
     return await store.appends.add(streamId, element, element.length, options.signal);
   }
   const [outcome] = await sendBatch(options.transaction, [element]);
-  if (outcome !== undefined && "result" in outcome) return outcome.result;
-  throw outcome?.error;
+  if (outcome === undefined) throw new Error("the server did not answer the append");
+  if (outcome.ok) return outcome.value;
+  throw outcome.error;
 }
 
 const versionCodes = { any: -2, "no-stream": -1, exists: -4 } as const;
@@ -132,7 +133,7 @@ export async function deliverBatch(
     } catch (error) {
       if (isTransient(error) && attempt < attempts) await sleep(Math.random() * Math.min(2 ** attempt * 5, 500));
       else if (elements.length > 1 && !isTransient(error)) return await deliverEach(sql, elements);
-      else return elements.map(() => ({ error: explainError(error) }));
+      else return elements.map(() => ({ ok: false, error: explainError(error) }));
     }
   }
 }
@@ -154,8 +155,9 @@ async function sendBatch(
     { prepare: true },
   )) as unknown as readonly AppendRow[];
   return rows.map((row) => {
-    if (row.sqlstate === null) return { result: readResult(row) };
-    return { error: refusalError({ sqlstate: row.sqlstate, message: row.message ?? "", detail: row.detail }) };
+    if (row.sqlstate === null) return { ok: true, value: readResult(row) };
+    const { sqlstate, message, detail } = row;
+    return { ok: false, error: refusalError({ sqlstate, message: message ?? "", detail }) };
   });
 }
 

@@ -63,7 +63,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
   const wakeUps = new WakeUps(pool.sql);
   const appends = new WorkQueue<string, AppendResult>(async (elements) => {
     const outcomes = await deliverBatch(pool.sql, elements);
-    if (outcomes.some((outcome) => "result" in outcome)) announcer.announce();
+    if (outcomes.some(({ ok }) => ok)) announcer.announce();
     return outcomes;
   }, queueBounds);
   return {

@@ -27,8 +27,10 @@ interface Waiting<Item, Result> {
   readonly reject: (reason: unknown) => void;
 }
 
-/** What becomes of one item of a batch. */
-export type ItemOutcome<Result> = { readonly result: Result } | { readonly error: unknown };
+/** What became of one item of a batch. */
+export type ItemOutcome<Result> =
+  | { readonly ok: true; readonly value: Result }
+  | { readonly ok: false; readonly error: unknown };
 
 /** Sends a batch; answers an outcome for each item, in their order. Rejects when the batch as a whole failed. */
 export type SendBatch<Item, Result> = (items: readonly Item[]) => Promise<readonly ItemOutcome<Result>[]>;
@@ -179,8 +181,9 @@ export class WorkQueue<Item, Result> {
       const outcomes = await this.#send(batch.map(({ item }) => item));
       for (const [index, { resolve, reject }] of batch.entries()) {
         const outcome = outcomes[index];
-        if (outcome !== undefined && "result" in outcome) resolve(outcome.result);
-        else reject(outcome?.error ?? new Error("the server answered for fewer appends than were sent"));
+        if (outcome === undefined) reject(new Error("the server answered fewer appends than were sent"));
+        else if (outcome.ok) resolve(outcome.value);
+        else reject(outcome.error);
       }
     } catch (error) {
       for (const { reject } of batch) reject(error);
