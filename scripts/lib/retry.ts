@@ -28,7 +28,7 @@ export async function pollUntil<Found>(
     const found = await probe();
     if (found !== undefined) return found;
     if (performance.now() >= deadline) return undefined;
-    await sleep(typeof intervalMs === "number" ? intervalMs : intervalMs(attempt), undefined, { signal });
+    await pause(typeof intervalMs === "number" ? intervalMs : intervalMs(attempt), signal);
   }
 }
 
@@ -56,11 +56,16 @@ export async function retry<Result>(
     try {
       return await work(attempt);
     } catch (error) {
-      const pause = pauseMs(error, attempt);
-      if (pause === undefined) throw error;
-      await sleep(pause, undefined, { signal });
+      const delayMs = pauseMs(error, attempt);
+      if (delayMs === undefined) throw error;
+      await pause(delayMs, signal);
     }
   }
+}
+
+/** Rejects with the reason of the signal, where the timer would wrap it in an AbortError. */
+async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  await sleep(delayMs, undefined, { signal }).catch(() => signal?.throwIfAborted());
 }
 
 /** Bounds of a growing pause. */

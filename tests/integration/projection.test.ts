@@ -155,6 +155,17 @@ test("an event that can't be handled is set aside with the later ones of its str
   await checkJournal(store, definition.name);
 });
 
+test("an event whose handler rejects with undefined becomes a dead letter too", async () => {
+  const definition = journal("rejects_undefined");
+  await appendOrders(1, 1);
+  const handle = () => Promise.reject(undefined);
+  await project(store, { ...definition, handle, maxAttempts: 1, stopWhenCaughtUp: true });
+  const [letters] = await store.sql`
+    select count(*)::integer as count, min(error) as error from read_model.dead_letter where name = ${definition.name}`;
+  const [events] = await store.sql`select count(*)::integer as count from event_store.domain_event`;
+  assert.deepEqual({ ...letters }, { count: events?.["count"], error: "undefined" });
+});
+
 async function lagOf(name: string) {
   return (await readProjectionLag(store)).find((lag) => lag.name === name);
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { backoffMs } from "../retry.ts";
 import { type AppendResult, appendEvents } from "./append.ts";
 import { explainError, VersionConflict } from "./errors.ts";
 import type { DomainEvent, NewEvent, RecordedEvent } from "./event.ts";
@@ -80,7 +81,7 @@ export async function decide<State, Event extends DomainEvent>(
   options: DecideOptions = {},
 ): Promise<Decision<State>> {
   const retries = options.retries ?? 5;
-  for (let attempt = 0; ; attempt++) {
+  for (let attempt = 1; ; attempt++) {
     options.signal?.throwIfAborted();
     const loaded = await loadAggregate(store, definition, id);
     const events = (await decision(loaded.state, loaded.version)).map((event) => carryIds(event, options));
@@ -90,8 +91,8 @@ export async function decide<State, Event extends DomainEvent>(
       const appended = await appendEvents(store, { type: definition.type, id }, events, { expectedVersion });
       return { ...loaded, appended };
     } catch (error) {
-      if (!(error instanceof VersionConflict) || attempt === retries) throw error;
-      await sleep(Math.random() * 2 ** attempt * 5);
+      if (!(error instanceof VersionConflict) || attempt > retries) throw error;
+      await sleep(backoffMs(attempt, { firstMs: 5, longestMs: 500 }));
     }
   }
 }

@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { uuidv7 } from "uuidv7";
 import type { Sql } from "../postgres/connect.ts";
 import { isConflict, isServerAway } from "../postgres/failure.ts";
+import { backoffMs, retry } from "../retry.ts";
 import { checkAggregate } from "./check-aggregate.ts";
 import { explainError, InvalidInput, refusalError } from "./errors.ts";
 import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
@@ -114,8 +114,9 @@ function eventElement(event: NewEvent, place: number): string {
   return `{${parts.join(",")}}`;
 }
 
-/** Some seconds: about as long as a server takes to come back. */
-const attempts = 16;
+/** Enough for some seconds, which is about as long as a server takes to restart. */
+const maxAttempts = 16;
+const backoff = { firstMs: 5, longestMs: 500 };
 
 /**
  * Sends appends as one batch, and again while they fail for a reason of the moment.
@@ -127,14 +128,14 @@ export async function deliverBatch(
   sql: Sql,
   elements: readonly string[],
 ): Promise<readonly ItemOutcome<AppendResult>[]> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await sendBatch(sql, elements);
-    } catch (error) {
-      if (isTransient(error) && attempt < attempts) await sleep(Math.random() * Math.min(2 ** attempt * 5, 500));
-      else if (elements.length > 1 && !isTransient(error)) return await deliverEach(sql, elements);
-      else return elements.map(() => ({ ok: false, error: explainError(error) }));
-    }
+  try {
+    return await retry(() => sendBatch(sql, elements), {
+      pauseMs: (error, attempt) =>
+        isTransient(error) && attempt < maxAttempts ? backoffMs(attempt, backoff) : undefined,
+    });
+  } catch (error) {
+    if (elements.length > 1 && !isTransient(error)) return await deliverEach(sql, elements);
+    return elements.map(() => ({ ok: false, error: explainError(error) }));
   }
 }
 

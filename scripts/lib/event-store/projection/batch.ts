@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/connect.ts";
 import { connectionFailure, errorCode, isConflict, isMisfit } from "../../postgres/failure.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
+import { backoffMs, retry } from "../../retry.ts";
 import type { RecordedEvent } from "../event.ts";
 import { describeError, findDeadLetteredStreams, writeDeadLetters } from "./dead-letters.ts";
 import { enterVersionSchema, LeaseLost, type ProjectionRun } from "./definition.ts";
@@ -17,6 +17,8 @@ export interface PartitionBatch {
   /** How far the partition has come once the events are handled. */
   readonly position: bigint;
 }
+
+const backoff = { firstMs: 5, longestMs: 1_000 };
 
 /** What is needed of a lease to write under it. */
 export type WriteRight = Pick<TakenLease, "token" | "status">;
@@ -37,10 +39,9 @@ export async function handlePartitionBatch(
 ): Promise<void> {
   const { events } = share;
   if (events.length === 0) return writeCheckpoint(run.store.sql, run, right, share);
-  const isAlone = events.length === 1;
-  const error = await tryRepeatedly(run, isAlone ? () => true : isConflict, () => commitBatch(run, right, share));
-  if (error === undefined) return;
-  if (isAlone) return deadLetter(run, right, share, error);
+  const outcome = await tryBatch(run, right, share);
+  if (outcome.ok) return;
+  if (events.length === 1) return deadLetter(run, right, share, outcome.error);
   const firstHalf = events.slice(0, events.length / 2);
   const position = firstHalf.at(-1)?.position ?? share.position;
   await handlePartitionBatch(run, right, { ...share, events: firstHalf, position });
@@ -55,20 +56,21 @@ async function deadLetter(run: ProjectionRun, right: WriteRight, share: Partitio
   });
 }
 
-/** @returns what the last attempt failed with; undefined when one succeeded */
-async function tryRepeatedly(
-  run: ProjectionRun,
-  isWorthAnother: (error: unknown) => boolean,
-  work: () => Promise<void>,
-): Promise<unknown> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (error instanceof LeaseLost || isSystemic(error)) throw error;
-      if (attempt >= run.maxAttempts || !isWorthAnother(error)) return error;
-    }
-    await sleep(Math.random() * 2 ** attempt * 5);
+type BatchOutcome = { readonly ok: true } | { readonly ok: false; readonly error: unknown };
+
+/** Commits a batch, in several attempts if it has one event, or if it fails over a conflict. */
+async function tryBatch(run: ProjectionRun, right: WriteRight, share: PartitionBatch): Promise<BatchOutcome> {
+  const endsRun = (error: unknown) => error instanceof LeaseLost || isSystemic(error);
+  const shouldRetry = (error: unknown) => (share.events.length === 1 || isConflict(error)) && !endsRun(error);
+  try {
+    await retry(() => commitBatch(run, right, share), {
+      pauseMs: (error, attempt) =>
+        shouldRetry(error) && attempt < run.maxAttempts ? backoffMs(attempt, backoff) : undefined,
+    });
+    return { ok: true };
+  } catch (error) {
+    if (endsRun(error)) throw error;
+    return { ok: false, error };
   }
 }
 

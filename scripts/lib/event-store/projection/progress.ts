@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { pollUntil } from "../../retry.ts";
 import { checkpointPosition } from "../checkpoint.ts";
 import type { Checkpoint } from "../event.ts";
 import type { EventStore } from "../store.ts";
@@ -37,23 +37,28 @@ export async function waitUntil(
   options: WaitUntilOptions = {},
 ): Promise<void> {
   const { timeoutMs = 10_000, signal } = options;
-  const position = checkpointPosition(checkpoint);
-  const endsAt = performance.now() + timeoutMs;
-  for (let waitMs = 5; ; waitMs = Math.min(waitMs * 1.5, 100)) {
+  const wanted = checkpointPosition(checkpoint);
+  const seen: { position: bigint | null } = { position: null };
+  const probe = async () => {
     signal?.throwIfAborted();
-    const [row] = await store.sql<{ reached: bigint | null }[]>`
-      select min(projection.checkpoint) as reached
-      from read_model.projection
-      join read_model.projection_version using (name, version)
-      where name = ${name} and status = 'serving'`;
-    const reached = row?.reached ?? null;
-    if (reached !== null && reached >= position) return;
-    if (performance.now() >= endsAt) {
-      const place = reached === null ? "no version of it serves" : `it is ${position - reached} positions behind`;
-      throw new ProjectionBehind(`the projection ${name} did not come so far within ${timeoutMs} ms: ${place}`);
-    }
-    await sleep(waitMs, undefined, { signal }).catch(() => undefined);
-  }
+    seen.position = await readServingPosition(store, name);
+    return (seen.position !== null && seen.position >= wanted) || undefined;
+  };
+  const intervalMs = (attempt: number) => Math.min(5 * 1.5 ** attempt, 100);
+  if (await pollUntil(probe, { timeoutMs, intervalMs, signal })) return;
+  const { position } = seen;
+  const state = position === null ? "no version of it serves" : `it is ${wanted - position} positions behind`;
+  throw new ProjectionBehind(`the projection ${name} did not come so far within ${timeoutMs} ms: ${state}`);
+}
+
+/** @returns how far the slowest partition of the version that serves has come; null if none serves */
+async function readServingPosition({ sql }: EventStore, name: string): Promise<bigint | null> {
+  const [row] = await sql<{ reached: bigint | null }[]>`
+    select min(projection.checkpoint) as reached
+    from read_model.projection
+    join read_model.projection_version using (name, version)
+    where name = ${name} and status = 'serving'`;
+  return row?.reached ?? null;
 }
 
 /** How far a version of a projection is behind, and why. */
