@@ -3,6 +3,7 @@ import { logStart } from "./checkpoint.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
 import { type LogFilter, readPages } from "./read.ts";
 import type { EventStore } from "./store.ts";
+import { firstPauseMs, longerPauseMs } from "./wake-ups.ts";
 
 /** What to subscribe to. */
 export interface SubscribeOptions extends LogFilter {
@@ -21,9 +22,6 @@ export interface EventBatch<Event extends DomainEvent = DomainEvent> {
   readonly checkpoint: Checkpoint;
 }
 
-/** How long to wait between looks when nothing was announced: short after something came, longer and longer after. */
-const waitMs = { shortest: 20, longest: 250 } as const;
-
 /**
  * Follows the log from a checkpoint on, as long as the signal lets it: no event is lost or repeated. Up to two batches
  * are fetched while the consumer handles one, and no further.
@@ -40,7 +38,7 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   const { signal } = options;
   const isEnded = () => signal?.aborted === true;
   let after = options.after ?? logStart;
-  let idleMs: number = waitMs.shortest;
+  let pauseMs = firstPauseMs;
   while (!isEnded()) {
     // In this order: what is announced from here on ends the wait below, what was before is read now.
     await store.wakeUps.listen();
@@ -49,16 +47,16 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
       for await (const page of readPages(store.sql, pageOptions(store, after, options))) {
         after = page.checkpoint;
         if (page.events.length === 0) continue;
-        idleMs = waitMs.shortest;
+        pauseMs = firstPauseMs;
         yield { events: page.events as readonly RecordedEvent<Event>[], checkpoint: after };
         if (isEnded()) return;
       }
     } catch (error) {
       if (!isServerAway(error) || isEnded()) throw error;
-      await store.wakeUps.lost();
+      await store.wakeUps.reset();
     }
-    await store.wakeUps.wait(count, idleMs, signal);
-    idleMs = Math.min(idleMs * 2, waitMs.longest);
+    await store.wakeUps.wait(count, pauseMs, signal);
+    pauseMs = longerPauseMs(pauseMs);
   }
 }
 

@@ -1,15 +1,25 @@
 import type { Sql } from "../postgres/connect.ts";
+import { type ChannelListener, dropListener } from "../postgres/driver.ts";
 import { appendedChannel } from "./announcer.ts";
 
+/** How long a reader at the end of the log waits for a notification before it reads again, just after it got an event. */
+export const firstPauseMs = 20;
+const longestPauseMs = 250;
+
+/** @returns the next pause if the last one ended without an event */
+export function longerPauseMs(pauseMs: number): number {
+  return Math.min(pauseMs * 2, longestPauseMs);
+}
+
 /**
- * Says when there may be new events; one connection listens for all subscribers of a process, once there was one.
+ * Wakes readers when there may be new events. One connection listens for all readers of a store, from the first one on.
  *
- * A hint and no more: whoever waits also looks by itself now and then, so nothing depends on a notification arriving.
+ * Notifications are only a hint: readers also poll, so nothing depends on one arriving.
  */
 export class WakeUps {
   readonly #sql: Sql;
   readonly #sleepers = new Set<() => void>();
-  #listening: Promise<{ unlisten(): Promise<void> } | undefined> | undefined;
+  #listening: Promise<ChannelListener> | undefined;
   #count = 0;
   #isClosed = false;
 
@@ -17,26 +27,26 @@ export class WakeUps {
     this.#sql = sql;
   }
 
-  /** How many were heard; whoever looks for events afterwards and gives it to `wait()` misses none. */
+  /** Number of notifications so far. Take it before reading and pass it to `wait()`: then none is missed. */
   get count(): number {
     return this.#count;
   }
 
-  /** Begins to listen; again, when that had failed or `lost()` was called. */
+  /** Starts listening, unless it is already. If that fails, the next call tries again. */
   async listen(): Promise<void> {
     if (this.#isClosed) return;
     this.#listening ??= this.#sql.listen(appendedChannel, () => this.#wakeAll()).catch(() => undefined);
     if ((await this.#listening) === undefined) this.#listening = undefined;
   }
 
-  /** The server was away: the driver tries to listen again only once, so the next `listen()` begins anew. */
-  async lost(): Promise<void> {
-    const earlier = this.#listening;
+  /** To be called after the server was unreachable: the next `listen()` sends LISTEN again. */
+  async reset(): Promise<void> {
+    const listener = this.#listening;
     this.#listening = undefined;
-    await (await earlier)?.unlisten().catch(() => undefined);
+    await dropListener(listener);
   }
 
-  /** Waits until one is heard that `count` does not include, and no longer than `timeoutMs`. */
+  /** Waits for a notification after the first `count`, for at most `timeoutMs`. */
   async wait(count: number, timeoutMs: number, signal?: AbortSignal): Promise<void> {
     if (this.#isClosed || signal?.aborted === true || this.#count !== count) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -50,7 +60,7 @@ export class WakeUps {
     signal?.removeEventListener("abort", wake);
   }
 
-  /** Wakes all who wait; the pool closes the connection. */
+  /** Wakes all readers. The pool closes the connection. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#wakeAll();

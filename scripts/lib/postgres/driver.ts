@@ -60,6 +60,17 @@ export async function beginTransaction<Result>(
   }
 }
 
+/** A channel that is being listened to; undefined if LISTEN failed. */
+export type ChannelListener = { unlisten(): Promise<void> } | undefined;
+
+/**
+ * Stops listening to a channel after its connection was lost, so that the next `sql.listen()` sends LISTEN. The driver
+ * itself sends it again only once; if that fails, it never does, and still counts the channel as listened to.
+ */
+export async function dropListener(listener: Promise<ChannelListener> | undefined): Promise<void> {
+  await (await listener)?.unlisten().catch(() => undefined);
+}
+
 /** What the driver keeps of a statement. */
 interface StreamedQuery {
   active: boolean;

@@ -30,13 +30,13 @@ export async function project<Event extends DomainEvent>(
   store: EventStore,
   options: ProjectOptions<Event>,
 ): Promise<ProjectionOutcome> {
-  const run = fillDefaults(store, options as unknown as ProjectOptions);
+  const run = fillDefaults(store, options);
   while (!run.signal.aborted) {
     try {
       const outcome = await runOnce(run);
       if (outcome !== undefined) return outcome;
     } catch (error) {
-      if (isServerAway(error) && !run.signal.aborted) await store.wakeUps.lost();
+      if (isServerAway(error) && !run.signal.aborted) await store.wakeUps.reset();
       else if (!(error instanceof LeaseLost)) throw error;
       await sleep(100);
     }

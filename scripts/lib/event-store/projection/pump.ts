@@ -1,13 +1,11 @@
 import { checkpointPosition, makeCheckpoint } from "../checkpoint.ts";
 import type { RecordedEvent } from "../event.ts";
 import { type ReadLogOptions, readPages } from "../read.ts";
+import { firstPauseMs, longerPauseMs } from "../wake-ups.ts";
 import { handlePartitionBatch, type PartitionBatch, refreshProjection } from "./batch.ts";
 import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 import { type Lease, takeLease } from "./lease.ts";
 import { changePartitions, findServingVersion, type ReplacedVersion, swapVersions } from "./version.ts";
-
-/** How long to wait between looks when nothing was announced: short after something came, longer and longer after. */
-const waitMs = { shortest: 20, longest: 250 } as const;
 
 /** What a run knows while it holds the lease. */
 interface PumpProgress {
@@ -33,7 +31,7 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
     replaced: undefined,
   };
   const { store, signal, stopWhenCaughtUp } = run;
-  let idleMs: number = waitMs.shortest;
+  let pauseMs = firstPauseMs;
   while (!signal.aborted) {
     // In this order: what is announced after the count ends a wait that begins with it, what was before is read.
     if (!stopWhenCaughtUp) await store.wakeUps.listen();
@@ -41,13 +39,13 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
     for await (const page of readPages(store.sql, pageOptions(run, lowest(progress.positions)))) {
       if (signal.aborted) return "stopped";
       await handlePage(run, lease, progress, page.events, checkpointPosition(page.checkpoint));
-      if (page.events.length > 0) idleMs = waitMs.shortest;
+      if (page.events.length > 0) pauseMs = firstPauseMs;
     }
     if (signal.aborted) break;
     if (await completeCatchUp(run, lease, progress)) {
       if (stopWhenCaughtUp) return "caught-up";
-      await store.wakeUps.wait(heard, idleMs, AbortSignal.any([signal, lease.lost]));
-      idleMs = Math.min(idleMs * 2, waitMs.longest);
+      await store.wakeUps.wait(heard, pauseMs, AbortSignal.any([signal, lease.lost]));
+      pauseMs = longerPauseMs(pauseMs);
     }
     lease.lost.throwIfAborted();
   }
