@@ -28,7 +28,7 @@ interface SeedRow {
 export async function seedDemo(store: EventStore): Promise<SeedResult> {
   const text = await readFile(join(assetsDir, "sql/demo/orders.sql"), "utf8");
   const rows = await inTransaction(store.sql, async (tx) => {
-    const all = [...((await tx.unsafe(text)) as unknown as SeedRow[])];
+    const all = [...(await tx.unsafe<SeedRow[]>(text))];
     const refused = all.find(({ message }) => message !== null);
     if (refused !== undefined) throw seedConflict(refused.message ?? "");
     return all;

@@ -150,11 +150,8 @@ async function sendBatch(
   elements: readonly string[],
 ): Promise<readonly ItemOutcome<AppendResult>[]> {
   // Through text: a string that is a jsonb parameter would be encoded once more.
-  const rows = (await sql.unsafe(
-    "select * from event_store.append_batch($1::text::jsonb)",
-    [`[${elements.join(",")}]`],
-    { prepare: true },
-  )) as unknown as readonly AppendRow[];
+  const statement = "select * from event_store.append_batch($1::text::jsonb)";
+  const rows = await sql.unsafe<AppendRow[]>(statement, [`[${elements.join(",")}]`], { prepare: true });
   return rows.map((row) => {
     if (row.sqlstate === null) return { ok: true, value: readResult(row) };
     const { sqlstate, message, detail } = row;

@@ -69,7 +69,7 @@ export async function replayDeadLetters<Event extends DomainEvent>(
     from read_model.dead_letter where name = ${name} and version = ${version}`;
   let replayed = 0;
   for (const aggregate of streams) {
-    while (await replayNext(store, definition as unknown as ProjectionDefinition, aggregate)) replayed++;
+    while (await replayNext(store, definition, aggregate)) replayed++;
   }
   const [row] = await store.sql<{ remaining: number }[]>`
     select count(*)::integer as remaining from read_model.dead_letter where name = ${name} and version = ${version}`;
