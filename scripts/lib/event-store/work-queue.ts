@@ -8,20 +8,20 @@ export interface Amount {
 
 /** How much is sent, and when. */
 export interface QueueBounds {
-  /** A batch holds at most so much. */
+  /** The most that a batch holds. */
   readonly batch: Amount;
-  /** So much goes beside what is under way instead of waiting for it: more company would save little. */
+  /** From this amount on, waiting items are sent although a batch is in flight: waiting for more would save little. */
   readonly worthSending: Amount;
-  /** At most so many batches are under way. */
+  /** The most batches in flight. */
   readonly concurrency: number;
 }
 
-/** A piece of work that waits for its batch. */
-interface Waiting<Item, Result> {
+/** An item that waits for its batch. */
+interface WaitingItem<Item, Result> {
   readonly key: string;
   readonly item: Item;
   readonly sizeBytes: number;
-  /** Called when it is sent: it can't be taken back any more. */
+  /** Called when it is sent: from then on it cannot be cancelled. */
   readonly onSent: () => void;
   readonly resolve: (result: Result | PromiseLike<Result>) => void;
   readonly reject: (reason: unknown) => void;
@@ -32,30 +32,30 @@ export type ItemOutcome<Result> =
   | { readonly ok: true; readonly value: Result }
   | { readonly ok: false; readonly error: unknown };
 
-/** Sends a batch; answers an outcome for each item, in their order. Rejects when the batch as a whole failed. */
+/** Sends a batch and returns the outcome of each item, in order. Rejects if the batch as a whole failed. */
 export type SendBatch<Item, Result> = (items: readonly Item[]) => Promise<readonly ItemOutcome<Result>[]>;
 
-/** A batch that takes longer, since it waits for another session, does not keep later ones back any more. */
+/** A batch that takes longer than this, because it waits for another session, no longer delays others. */
 const stalledAfterMs = 100;
 
 /**
- * Sends what is given while another batch is under way as one batch; what comes when nothing is under way goes at once,
- * and what is worth a batch of its own goes beside the others.
+ * Collects items while a batch is in flight and sends them as one batch. An item is sent immediately if nothing is in
+ * flight, and enough items for a batch of their own are sent concurrently.
  *
- * Items of one key are sent in the order in which they came, each when those before it have their outcome or together
- * with them. There is no waiting for company: a timer only notices that a batch has stalled.
+ * Items of one key are sent in the order they were added: together, or each after those before it have their outcome.
+ * No item is delayed to wait for others; the only timer detects a stalled batch.
  */
 export class WorkQueue<Item, Result> {
   readonly #send: SendBatch<Item, Result>;
   readonly #bounds: QueueBounds;
   readonly #batches = new Set<Promise<void>>();
-  /** May be sent: nothing of their keys is under way. */
-  readonly #ready = new Set<Waiting<Item, Result>>();
+  /** Items that may be sent: nothing of their keys is in flight. */
+  readonly #ready = new Set<WaitingItem<Item, Result>>();
   #readySizeBytes = 0;
-  /** What waits for something of its key; there is an entry for each key under way. */
-  readonly #following = new Map<string, Set<Waiting<Item, Result>>>();
-  /** Batches under way that have not stalled. */
-  #holding = 0;
+  /** For each key in flight, the items that wait for it. */
+  readonly #blocked = new Map<string, Set<WaitingItem<Item, Result>>>();
+  /** Number of batches in flight that have not stalled. */
+  #activeBatches = 0;
   #isClosed = false;
 
   constructor(send: SendBatch<Item, Result>, bounds: QueueBounds) {
@@ -67,83 +67,85 @@ export class WorkQueue<Item, Result> {
    * Adds an item.
    *
    * @param key items of one key keep their order
-   * @param sizeBytes what it counts towards a batch; one that is larger than the bound goes alone
-   * @param signal takes it back as long as it was not sent
-   * @throws {Error} when the queue is closed
+   * @param sizeBytes the item's part of a batch; one that exceeds the bound is sent alone
+   * @param signal cancels the item if it has not been sent yet
+   * @returns the value of its outcome
+   * @throws {Error} if the queue is closed
+   * @throws the error of its outcome, or the reason of the signal
    */
   add(key: string, item: Item, sizeBytes: number, signal?: AbortSignal): Promise<Result> {
-    if (this.#isClosed) return Promise.reject(new Error("the event store is closed: it takes no more appends"));
+    if (this.#isClosed) return Promise.reject(new Error("the event store is closed and takes no more appends"));
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
-    const takeBack = () => {
+    const cancel = () => {
       this.#remove(waiting);
       reject(signal?.reason);
     };
-    const onSent = () => signal?.removeEventListener("abort", takeBack);
+    const onSent = () => signal?.removeEventListener("abort", cancel);
     const waiting = { key, item, sizeBytes, onSent, resolve, reject };
-    signal?.addEventListener("abort", takeBack, { once: true });
-    this.#place(waiting);
-    this.#sendNext();
+    signal?.addEventListener("abort", cancel, { once: true });
+    this.#enqueue(waiting);
+    this.#sendReady();
     return promise;
   }
 
-  /** Takes no more, and waits until all that was taken has its outcome. */
+  /** Takes no more items, and waits until every item has its outcome. */
   async close(): Promise<void> {
     this.#isClosed = true;
     while (this.#batches.size > 0) await Promise.all(this.#batches);
   }
 
-  #place(waiting: Waiting<Item, Result>): void {
-    const following = this.#following.get(waiting.key);
-    if (following !== undefined) {
-      following.add(waiting);
+  #enqueue(waiting: WaitingItem<Item, Result>): void {
+    const blocked = this.#blocked.get(waiting.key);
+    if (blocked !== undefined) {
+      blocked.add(waiting);
       return;
     }
     this.#ready.add(waiting);
     this.#readySizeBytes += waiting.sizeBytes;
   }
 
-  #remove(waiting: Waiting<Item, Result>): void {
+  #remove(waiting: WaitingItem<Item, Result>): void {
     if (this.#ready.delete(waiting)) this.#readySizeBytes -= waiting.sizeBytes;
-    else this.#following.get(waiting.key)?.delete(waiting);
+    else this.#blocked.get(waiting.key)?.delete(waiting);
   }
 
-  #sendNext(): void {
-    while (this.#maySend()) this.#sendBatch();
+  #sendReady(): void {
+    while (this.#shouldSend()) this.#sendBatch();
   }
 
-  #maySend(): boolean {
-    if (this.#holding === 0) return this.#ready.size > 0;
+  #shouldSend(): boolean {
+    if (this.#activeBatches === 0) return this.#ready.size > 0;
     const { worthSending, concurrency } = this.#bounds;
-    const isWorthIt = this.#ready.size >= worthSending.count || this.#readySizeBytes >= worthSending.sizeBytes;
-    return isWorthIt && this.#holding < concurrency;
+    const isWorthSending = this.#ready.size >= worthSending.count || this.#readySizeBytes >= worthSending.sizeBytes;
+    return isWorthSending && this.#activeBatches < concurrency;
   }
 
   #sendBatch(): void {
     const batch = this.#takeBatch();
-    this.#holding++;
-    let isHolding = true;
-    const letGo = () => {
-      if (isHolding) this.#holding--;
-      isHolding = false;
-      this.#sendNext();
+    this.#activeBatches++;
+    let isActive = true;
+    const deactivate = () => {
+      if (isActive) this.#activeBatches--;
+      isActive = false;
+      this.#sendReady();
     };
-    const stall = setTimeout(letGo, stalledAfterMs);
+    const stallTimer = setTimeout(deactivate, stalledAfterMs);
     const settled = this.#settle(batch)
-      // Who has its answer often has its next call ready: without the turn the first of them would go alone.
+      // A caller that gets its answer often makes its next call at once. Without this turn, the first would go alone.
       .then(nextTurn)
       .finally(() => {
-        clearTimeout(stall);
+        clearTimeout(stallTimer);
         this.#batches.delete(settled);
-        this.#letFollow(batch);
-        letGo();
+        this.#unblock(batch);
+        deactivate();
       });
     this.#batches.add(settled);
   }
 
-  #takeBatch(): Waiting<Item, Result>[] {
+  #takeBatch(): WaitingItem<Item, Result>[] {
     const { count, sizeBytes } = this.#bounds.batch;
-    const batch: Waiting<Item, Result>[] = [];
+    const batch: WaitingItem<Item, Result>[] = [];
     let batchSizeBytes = 0;
     for (const waiting of this.#ready) {
       batchSizeBytes += waiting.sizeBytes;
@@ -154,29 +156,29 @@ export class WorkQueue<Item, Result> {
       this.#remove(waiting);
       waiting.onSent();
     }
-    for (const { key } of batch) if (!this.#following.has(key)) this.#following.set(key, new Set());
-    this.#holdBack();
+    for (const { key } of batch) if (!this.#blocked.has(key)) this.#blocked.set(key, new Set());
+    this.#blockReady();
     return batch;
   }
 
-  /** What found no room in a batch follows it where it has a key of it. */
-  #holdBack(): void {
+  /** Blocks the items that did not fit into a batch that has their key. */
+  #blockReady(): void {
     for (const waiting of this.#ready) {
-      if (!this.#following.has(waiting.key)) continue;
+      if (!this.#blocked.has(waiting.key)) continue;
       this.#remove(waiting);
-      this.#place(waiting);
+      this.#enqueue(waiting);
     }
   }
 
-  #letFollow(batch: readonly Waiting<Item, Result>[]): void {
+  #unblock(batch: readonly WaitingItem<Item, Result>[]): void {
     for (const { key } of batch) {
-      const following = this.#following.get(key);
-      this.#following.delete(key);
-      for (const waiting of following ?? []) this.#place(waiting);
+      const blocked = this.#blocked.get(key);
+      this.#blocked.delete(key);
+      for (const waiting of blocked ?? []) this.#enqueue(waiting);
     }
   }
 
-  async #settle(batch: readonly Waiting<Item, Result>[]): Promise<void> {
+  async #settle(batch: readonly WaitingItem<Item, Result>[]): Promise<void> {
     try {
       const outcomes = await this.#send(batch.map(({ item }) => item));
       for (const [index, { resolve, reject }] of batch.entries()) {

@@ -5,65 +5,70 @@ import { backoffMs, retry } from "../../retry.ts";
 import type { RecordedEvent } from "../event.ts";
 import { describeError, findDeadLetteredStreams, writeDeadLetters } from "./dead-letters.ts";
 import { enterVersionSchema, LeaseLost, type ProjectionRun } from "./definition.ts";
-import type { TakenLease } from "./lease.ts";
+import type { Lease } from "./lease.ts";
 
 /** `idle_in_transaction_session_timeout` */
 const idleTimeout = "25P03";
 
-/** A partition's part of a page. */
+const backoff = { firstMs: 5, longestMs: 1_000 };
+
+/** The events of one page that belong to one partition. */
 export interface PartitionBatch {
   readonly partition: number;
   readonly events: readonly RecordedEvent[];
-  /** How far the partition has come once the events are handled. */
+  /** The partition's checkpoint once the events are handled. */
   readonly position: bigint;
 }
 
-const backoff = { firstMs: 5, longestMs: 1_000 };
-
-/** What is needed of a lease to write under it. */
-export type WriteRight = Pick<TakenLease, "token" | "status">;
+/** What writing under a lease takes. */
+export type WriteLease = Pick<Lease, "token" | "status">;
 
 /**
- * Handles a share, or sets aside what it can't handle. Returns once the partition's checkpoint is written.
+ * Handles a batch, or turns what it cannot handle into dead letters. When it returns, the checkpoint is written.
  *
- * A batch that fails for a reason of the moment is tried again as it is. One that fails otherwise is halved, again and
- * again, until the event that is to blame is alone.
+ * A batch that fails over a conflict is retried as it is. If it fails for another reason, it is halved repeatedly until
+ * the failing event is alone.
  *
- * @throws {LeaseLost} when another owner has taken over
- * @throws what the server says when it is away, or when the program and its tables don't fit together (class 42)
+ * @throws {LeaseLost} if another owner has taken over
+ * @throws the error of the server if it is unreachable, or if the program does not fit its tables (class 42)
  */
 export async function handlePartitionBatch(
   run: ProjectionRun,
-  right: WriteRight,
-  share: PartitionBatch,
+  lease: WriteLease,
+  batch: PartitionBatch,
 ): Promise<void> {
-  const { events } = share;
-  if (events.length === 0) return writeCheckpoint(run.store.sql, run, right, share);
-  const outcome = await tryBatch(run, right, share);
+  const { events } = batch;
+  if (events.length === 0) return writeCheckpoint(run.store.sql, run, lease, batch);
+  const outcome = await tryBatch(run, lease, batch);
   if (outcome.ok) return;
-  if (events.length === 1) return deadLetter(run, right, share, outcome.error);
+  if (events.length === 1) return deadLetterBatch(run, lease, batch, outcome.error);
   const firstHalf = events.slice(0, events.length / 2);
-  const position = firstHalf.at(-1)?.position ?? share.position;
-  await handlePartitionBatch(run, right, { ...share, events: firstHalf, position });
+  const position = firstHalf.at(-1)?.position ?? batch.position;
+  await handlePartitionBatch(run, lease, { ...batch, events: firstHalf, position });
   if (run.signal.aborted) return;
-  await handlePartitionBatch(run, right, { ...share, events: events.slice(firstHalf.length) });
+  await handlePartitionBatch(run, lease, { ...batch, events: events.slice(firstHalf.length) });
 }
 
-async function deadLetter(run: ProjectionRun, right: WriteRight, share: PartitionBatch, error: unknown): Promise<void> {
+async function deadLetterBatch(
+  run: ProjectionRun,
+  lease: WriteLease,
+  batch: PartitionBatch,
+  error: unknown,
+): Promise<void> {
   await inTransaction(run.store.sql, async (tx) => {
-    await writeDeadLetters(tx, run, share.events, { attempts: run.maxAttempts, error: describeError(error) });
-    await writeCheckpoint(tx, run, right, share);
+    await writeDeadLetters(tx, run, batch.events, { attempts: run.maxAttempts, error: describeError(error) });
+    await writeCheckpoint(tx, run, lease, batch);
   });
 }
 
 type BatchOutcome = { readonly ok: true } | { readonly ok: false; readonly error: unknown };
 
-/** Commits a batch, in several attempts if it has one event, or if it fails over a conflict. */
-async function tryBatch(run: ProjectionRun, right: WriteRight, share: PartitionBatch): Promise<BatchOutcome> {
+/** Commits a batch. Retries it if it has one event, or if it fails over a conflict. */
+async function tryBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<BatchOutcome> {
   const endsRun = (error: unknown) => error instanceof LeaseLost || isSystemic(error);
-  const shouldRetry = (error: unknown) => (share.events.length === 1 || isConflict(error)) && !endsRun(error);
+  const shouldRetry = (error: unknown) => (batch.events.length === 1 || isConflict(error)) && !endsRun(error);
   try {
-    await retry(() => commitBatch(run, right, share), {
+    await retry(() => commitBatch(run, lease, batch), {
       pauseMs: (error, attempt) =>
         shouldRetry(error) && attempt < run.maxAttempts ? backoffMs(attempt, backoff) : undefined,
     });
@@ -74,37 +79,38 @@ async function tryBatch(run: ProjectionRun, right: WriteRight, share: PartitionB
   }
 }
 
-/** One transaction: the events, and the checkpoint if the lease is still ours. */
-async function commitBatch(run: ProjectionRun, right: WriteRight, share: PartitionBatch): Promise<void> {
+/** Handles the events and writes the checkpoint in one transaction, which commits only while the lease is held. */
+async function commitBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<void> {
   await inTransaction(run.store.sql, async (tx, state) => {
-    const hasDeadLetters = await enterVersionSchema(tx, run, right.status);
-    const events = hasDeadLetters ? await deadLetterFollowers(tx, run, share.events) : share.events;
+    const hasDeadLetters = await enterVersionSchema(tx, run, lease.status);
+    const events = hasDeadLetters ? await deadLetterFollowers(tx, run, batch.events) : batch.events;
     if (events.length > 0) await run.handle(events, tx);
-    if (!state.isLost) await writeCheckpoint(tx, run, right, share);
+    if (!state.isLost) await writeCheckpoint(tx, run, lease, batch);
   });
 }
 
-/** Sets aside what follows an event that was set aside. @returns the others */
+/** Turns the events of streams that have dead letters into dead letters too. @returns the other events */
 async function deadLetterFollowers(
   tx: Sql,
   run: ProjectionRun,
   events: PartitionBatch["events"],
 ): Promise<PartitionBatch["events"]> {
-  const parked = await findDeadLetteredStreams(tx, run, events);
-  const followers = events.filter(({ streamId }) => parked.has(streamId));
+  const streams = await findDeadLetteredStreams(tx, run, events);
+  const followers = events.filter(({ streamId }) => streams.has(streamId));
   if (followers.length > 0) await writeDeadLetters(tx, run, followers, { attempts: 0, error: null });
-  return events.filter(({ streamId }) => !parked.has(streamId));
+  return events.filter(({ streamId }) => !streams.has(streamId));
 }
 
 /**
- * Writes a partition's checkpoint: the last statement of its transaction, since until it ends a new owner has to wait.
+ * Writes a partition's checkpoint. It is the last statement of its transaction, because it locks a row that the next
+ * owner of the lease waits for.
  *
- * @throws {LeaseLost} when the token is not the newest
+ * @throws {LeaseLost} if the token is not the newest
  */
 async function writeCheckpoint(
   sql: Sql,
   { name, version }: ProjectionRun,
-  { token }: WriteRight,
+  { token }: WriteLease,
   { partition, position }: PartitionBatch,
 ): Promise<void> {
   const { count } = await sql`
@@ -114,8 +120,8 @@ async function writeCheckpoint(
   if (count !== 1) throw new LeaseLost({ name, version });
 }
 
-/** Runs the projection's `refresh` with the same protection. */
-export async function refreshProjection(run: ProjectionRun, { token, status }: WriteRight): Promise<void> {
+/** Runs the projection's `refresh`, which commits only while the lease is held. */
+export async function refreshProjection(run: ProjectionRun, { token, status }: WriteLease): Promise<void> {
   const { name, version, refresh } = run;
   if (refresh === undefined) return;
   await inTransaction(run.store.sql, async (tx) => {
@@ -128,8 +134,9 @@ export async function refreshProjection(run: ProjectionRun, { token, status }: W
 }
 
 /**
- * The connection, a table or column that isn't there, a missing right: all events would be set aside. But a session that the
- * server ended since the handler did nothing in its transaction for too long (25P03) is the handler's doing.
+ * Whether an error would hit every event: a lost connection, a missing table, column or privilege. It must end the run,
+ * or all events would become dead letters. But if the server ended the session because the handler left its transaction
+ * idle for too long (25P03), the handler is to blame.
  */
 function isSystemic(error: unknown): boolean {
   return isMisfit(error) || (connectionFailure(error) !== undefined && errorCode(error) !== idleTimeout);

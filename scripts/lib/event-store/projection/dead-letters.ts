@@ -7,7 +7,7 @@ import { enterVersionSchema, type ProjectionDefinition, type ProjectionStatus } 
 
 type VersionKey = Pick<ProjectionDefinition, "name" | "version">;
 
-/** @returns the ids of those streams of the events that have events set aside */
+/** @returns which streams of the events have dead letters */
 export async function findDeadLetteredStreams(
   sql: Sql,
   { name, version }: VersionKey,
@@ -21,7 +21,7 @@ export async function findDeadLetteredStreams(
   return new Set(rows.map(({ streamId }) => streamId));
 }
 
-/** Sets events aside: they stay in the log, and are remembered for `replayDeadLetters()`. */
+/** Records events as dead letters, for `replayDeadLetters()`. They stay in the log. */
 export async function writeDeadLetters(
   sql: Sql,
   { name, version }: VersionKey,
@@ -45,19 +45,19 @@ export async function writeDeadLetters(
     select * from jsonb_populate_recordset(null::read_model.dead_letter, ${JSON.stringify(letters)}::text::jsonb)`;
 }
 
-/** What became of events that had been set aside. */
+/** What a replay did. */
 export interface ReplayResult {
-  /** How many are handled now. */
+  /** Dead letters that were handled. */
   readonly replayed: number;
-  /** How many are still set aside. */
+  /** Dead letters that are left. */
   readonly remaining: number;
 }
 
 /**
- * Handles what was set aside, once the cause is mended: stream by stream, in order, an event a transaction. Where one
- * fails again, the later ones of its stream go on waiting.
+ * Handles dead letters after their cause was fixed: stream by stream, in order, one event per transaction. If an event
+ * fails again, the later ones of its stream remain dead letters.
  *
- * The projection may be running meanwhile: as long as a stream has events set aside, it adds its new ones to them.
+ * The projection may be running. While a stream has dead letters, its new events join them.
  */
 export async function replayDeadLetters<Event extends DomainEvent>(
   store: EventStore,
@@ -76,7 +76,7 @@ export async function replayDeadLetters<Event extends DomainEvent>(
   return { replayed, remaining: row?.remaining ?? 0 };
 }
 
-/** @returns whether the first event of a stream that was set aside is handled now */
+/** @returns whether the first dead letter of a stream was handled */
 async function replayNext(store: EventStore, definition: ProjectionDefinition, aggregate: Aggregate): Promise<boolean> {
   const { name, version } = definition;
   const next: { aggregateVersion?: number } = {};
@@ -112,14 +112,14 @@ async function replayNext(store: EventStore, definition: ProjectionDefinition, a
   }
 }
 
-/** @returns what the version is; it stays so until the transaction ends */
+/** @returns the status of the version, which cannot change until the transaction ends */
 async function lockStatus(tx: Sql, { name, version }: VersionKey): Promise<ProjectionStatus> {
   const [row] = await tx<{ status: ProjectionStatus }[]>`
     select status from read_model.projection_version where name = ${name} and version = ${version} for share`;
   return row?.status ?? "retired";
 }
 
-/** @returns what is kept of an error: text that the column takes */
+/** @returns an error as text that the column can store */
 export function describeError(error: unknown): string {
   const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   return text.toWellFormed().replaceAll("\u0000", "").slice(0, 2_000);

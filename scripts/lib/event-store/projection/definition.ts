@@ -2,70 +2,70 @@ import type { Sql } from "../../postgres/connect.ts";
 import type { DomainEvent, RecordedEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";
 
-/** What a projection makes of events. */
+/** What a projection derives from events. */
 export interface ProjectionDefinition<Event extends DomainEvent = DomainEvent> {
-  /** Name under which its checkpoint is kept; 1 to 255 characters. */
+  /** Name of its checkpoint; 1 to 255 characters. */
   readonly name: string;
-  /** Version of the code, from 1: raise it whenever the tables or what is written to them change. */
+  /** Version of the code, from 1. Raise it whenever the tables, or what is written to them, change. */
   readonly version: number;
-  /** The types of events it wants; @default all, which is read faster than a list of nearly all */
+  /** The types of events it handles; @default all, which reads faster than a list of almost all */
   readonly events?: readonly Event["type"][];
-  /** The tables it fills, so that a new version can be built beside the one that serves. */
+  /** The tables it fills. A new version needs them to build its own while the old version serves. */
   readonly relations?: ProjectionRelations;
   /**
-   * Writes what follows from some events, in the transaction that also writes the checkpoint. The events of one stream
-   * come in their order; those of different streams may be handled at the same time by different workers.
+   * Handles events in the transaction that also writes the checkpoint. The events of one stream come in order.
+   * Different partitions may be handled concurrently.
    *
-   * Names of tables are to stand without a schema: which one they are in depends on whether this version serves yet.
+   * Write table names without a schema: the schema depends on whether this version serves yet.
    *
-   * @param transaction for all that is to happen exactly once; it may be undone and the events given again
+   * @param transaction for everything that must take effect exactly once; if it is rolled back, the events come again
    */
   handle(events: readonly RecordedEvent<Event>[], transaction: Sql): Promise<unknown>;
-  /** Brings up to date what is not written with each batch, such as materialised views; when the log's end was reached. */
+  /** Updates what is not written with each batch, such as materialised views. Runs at the end of the log. */
   refresh?(transaction: Sql): Promise<unknown>;
 }
 
 /** Tables and views of a projection. */
 export interface ProjectionRelations {
-  /** Their names without a schema, each after those it is made of. */
+  /** Their names without a schema, each after those it depends on. */
   readonly names: readonly string[];
-  /** Makes them, by names without a schema. */
+  /** Creates them, by names without a schema. */
   create(transaction: Sql): Promise<unknown>;
 }
 
 /** How to run a projection. */
 export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends ProjectionDefinition<Event> {
-  /** How many shares of the streams are worked on at the same time; @default 1 */
+  /** Number of partitions of the streams, handled concurrently; @default 1 */
   readonly partitions?: number;
-  /** Greatest number of events that are read at once; @default 1000 */
+  /** Most events that are read at once; @default 1000 */
   readonly batchSize?: number;
-  /** How often an event is tried before it is set aside; @default 5 */
+  /** Attempts before an event becomes a dead letter; @default 5 */
   readonly maxAttempts?: number;
-  /** How long others wait for a sign of life before they take over, in milliseconds; @default 15000 */
+  /** How long the lease is valid after a heartbeat, in milliseconds; @default 15000 */
   readonly leaseMs?: number;
-  /** Returns once the end of the log is projected, and this version serves. */
+  /** Return once the end of the log is projected and this version serves; @default false */
   readonly stopWhenCaughtUp?: boolean;
-  /** Ends the run after the events under way. */
+  /** Stops the run after the events in flight. */
   readonly signal?: AbortSignal;
 }
 
 /** A run with its defaults filled in. */
 export interface ProjectionRun extends Required<Omit<ProjectOptions, "events" | "relations" | "refresh">> {
   readonly store: EventStore;
-  /** Who holds the lease; another one for each run. */
+  /** Holder of the lease; unique to each run. */
   readonly owner: string;
   readonly events: readonly string[] | undefined;
   readonly relations: ProjectionRelations | undefined;
   readonly refresh: ((transaction: Sql) => Promise<unknown>) | undefined;
 }
 
-/** What a version is: still being filled, seen by readers, or replaced. */
+/** A version is being built, is the one that readers see, or has been replaced. */
 export type ProjectionStatus = "building" | "serving" | "retired";
 
-/** Why a run ended: its signal, the log's end where that was asked for, or a later version that took its place. */
+/** Why a run ended: its signal, the end of the log if `stopWhenCaughtUp`, or a later version that replaced this one. */
 export type ProjectionOutcome = "stopped" | "caught-up" | "retired";
 
-/** Another owner has the lease: what was being done is undone. */
+/** Another owner has the lease: the transaction is rolled back. */
 export class LeaseLost extends Error {
   override readonly name = "LeaseLost";
 
@@ -75,14 +75,14 @@ export class LeaseLost extends Error {
 }
 
 /**
- * Makes names without a schema mean the tables of a version, until the transaction ends.
+ * Resolves names without a schema to the tables of a version, until the transaction ends.
  *
- * Its commit does not wait for the disk: what a crash takes back, it takes back together with the checkpoint, and the
- * events are handled again. Appends do wait; nothing of the log is lost.
+ * Its commit does not wait for the disk. A crash may undo it, but together with the checkpoint, so the events are
+ * handled again. Appends do wait for the disk: the log loses nothing.
  *
- * A process that sleeps in the middle of it would keep rows locked that its successor needs, hence the time-out.
+ * The timeout frees the rows that a suspended process keeps locked and its successor needs.
  *
- * @returns whether the projection has events that were set aside
+ * @returns whether the projection has dead letters
  */
 export async function enterVersionSchema(
   transaction: Sql,

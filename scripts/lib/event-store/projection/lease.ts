@@ -5,12 +5,12 @@ import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./definiti
 
 /** The right to write the checkpoints of a version, until it is disposed of or lost. */
 export interface Lease extends AsyncDisposable {
-  /** Grows with each owner. */
+  /** Fencing token: increases with each owner. */
   readonly token: bigint;
   readonly status: ProjectionStatus;
-  /** How far each partition has come. */
+  /** The checkpoint of each partition. */
   readonly positions: readonly bigint[];
-  /** Aborted when another owner was found to have it. */
+  /** Aborted once a heartbeat finds another owner. */
   readonly lost: AbortSignal;
 }
 
@@ -20,9 +20,9 @@ interface LeaseRow {
 }
 
 /**
- * Takes the lease of a version, as soon as its owner lets go of it or shows no sign of life any more.
+ * Takes the lease of a version as soon as its owner releases it or it expires.
  *
- * @returns undefined when the run is over, or the version is retired
+ * @returns undefined if the run was stopped or the version is retired
  */
 export async function acquireLease(run: ProjectionRun): Promise<Lease | undefined> {
   while (!run.signal.aborted) {
@@ -34,16 +34,16 @@ export async function acquireLease(run: ProjectionRun): Promise<Lease | undefine
   return undefined;
 }
 
-/** A lease that was taken, with what its former owner had committed. */
+/** A lease as it was taken, with the checkpoints that its previous owner committed. */
 export type TakenLease = Pick<Lease, "token" | "status" | "positions">;
 
 /**
- * Takes a lease if it is free.
+ * Takes a lease if it is free or expired.
  *
- * The new token goes onto the rows of the checkpoints: that waits for the batches that are being committed, and reads
- * the checkpoints they leave; a batch that comes later finds that its token is not the newest.
+ * It writes the new token to the rows of the checkpoints. That waits for batches that are committing and reads their
+ * checkpoints; a later batch finds that its token is outdated.
  *
- * @param force takes it from a living owner too
+ * @param force take it even from an owner whose lease is valid
  */
 export function takeLease(
   sql: Sql,
@@ -77,7 +77,7 @@ export function takeLease(
 function holdLease(run: ProjectionRun, taken: TakenLease): Lease {
   const lost = new AbortController();
   const beat = async () => {
-    // A server that can't be reached proves nothing: whoever takes over there keeps us from writing.
+    // An unreachable server proves nothing: if another owner takes over, its token stops our writes.
     const isHeld = await sendHeartbeat(run, taken.token).catch(() => true);
     if (!isHeld) lost.abort(new LeaseLost(run));
   };

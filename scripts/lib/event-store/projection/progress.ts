@@ -11,24 +11,25 @@ export interface WaitUntilOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A projection did not come so far in time. */
+/** A projection did not reach the checkpoint in time. */
 export class ProjectionBehind extends Error {
   override readonly name = "ProjectionBehind";
 }
 
 /**
- * Waits until readers of a projection see what was appended up to a checkpoint: read your own writes. The projection may
- * run in any process.
+ * Waits until a projection has handled the log up to a checkpoint, so that its readers see their own writes. The
+ * projection may run in any process.
  *
  * ```ts
  * const { lastPosition } = await appendEvents(store, order, events);
  * await waitUntil(store, "order_summary", checkpointAfter({ position: lastPosition }));
  * ```
  *
- * Events that were set aside count as seen; what `refresh` makes comes later.
+ * Dead letters count as handled. What `refresh` updates comes later.
  *
- * @param name of the projection; the version that serves counts
- * @throws {ProjectionBehind} when it takes longer than `timeoutMs`
+ * @param name name of the projection; only the version that serves counts
+ * @throws {ProjectionBehind} if that takes longer than `timeoutMs`
+ * @throws the reason of the signal
  */
 export async function waitUntil(
   store: EventStore,
@@ -47,11 +48,12 @@ export async function waitUntil(
   const intervalMs = (attempt: number) => Math.min(5 * 1.5 ** attempt, 100);
   if (await pollUntil(probe, { timeoutMs, intervalMs, signal })) return;
   const { position } = seen;
-  const state = position === null ? "no version of it serves" : `it is ${wanted - position} positions behind`;
-  throw new ProjectionBehind(`the projection ${name} did not come so far within ${timeoutMs} ms: ${state}`);
+  const state =
+    position === null ? "no version of it serves" : `it is at position ${position}, ${wanted - position} behind`;
+  throw new ProjectionBehind(`the projection ${name} did not reach the checkpoint within ${timeoutMs} ms: ${state}`);
 }
 
-/** @returns how far the slowest partition of the version that serves has come; null if none serves */
+/** @returns the lowest checkpoint of the version that serves; null if none serves */
 async function readServingPosition({ sql }: EventStore, name: string): Promise<bigint | null> {
   const [row] = await sql<{ reached: bigint | null }[]>`
     select min(projection.checkpoint) as reached
@@ -61,29 +63,28 @@ async function readServingPosition({ sql }: EventStore, name: string): Promise<b
   return row?.reached ?? null;
 }
 
-/** How far a version of a projection is behind, and why. */
+/** How far a version of a projection lags behind the log, and why. */
 export interface ProjectionLag {
   readonly name: string;
   readonly version: number;
   readonly status: ProjectionStatus;
   readonly partitions: number;
-  /** How many events are stored that it has not seen, those it doesn't want included. */
+  /** Stored events after its checkpoint, including types that it does not handle. */
   readonly lagEvents: number;
-  /** Age of the first of them. */
+  /** Age of the oldest of them. */
   readonly lagSeconds: number;
-  /** Who works on it; null when nobody does. */
+  /** Holder of the lease; null if nobody runs it. */
   readonly owner: string | null;
   readonly heartbeatAt: Date | null;
   readonly expiresAt: Date | null;
-  /** How many events were set aside. */
   readonly deadLetters: number;
-  /** Who keeps the end of the log from being read; null when nobody does. */
+  /** The transaction that keeps readers from the end of the log; null if there is none. */
   readonly holder: HorizonHolder | null;
 }
 
-/** A transaction that keeps later events from being read until it ends. */
+/** A transaction in flight: until it ends, later events cannot be read. */
 export interface HorizonHolder {
-  /** Null for a prepared transaction. */
+  /** Process of the server; null for a prepared transaction. */
   readonly pid: number | null;
   /** Name of a prepared transaction. */
   readonly gid: string | null;
@@ -93,7 +94,7 @@ export interface HorizonHolder {
   readonly since: string | null;
 }
 
-/** Reads how far the projections are behind; `read_model.projection_lag` with names of this language. */
+/** Reads the view `read_model.projection_lag`: every version of every projection, and how far it lags behind. */
 export async function readProjectionLag(store: Pick<EventStore, "sql">): Promise<ProjectionLag[]> {
   const rows = await store.sql<ProjectionLag[]>`
     select

@@ -12,19 +12,20 @@ import { pumpEvents } from "./pump.ts";
 import { registerVersion } from "./version.ts";
 
 /**
- * Runs a projection: gives it the events of the log, each with effect exactly once, as long as the signal lets it.
+ * Runs a projection until the signal is aborted. Each event of the log takes effect exactly once.
  *
- * Of several processes one works, and another takes over when it shows no sign of life for `leaseMs`; whatever the former
- * owner still does then is undone. A lost connection is waited out.
+ * One process runs it at a time. Another takes over if the owner sends no heartbeat for `leaseMs`; what the previous
+ * owner does after that is rolled back. A lost connection is retried until the server is back.
  *
- * An event that fails `maxAttempts` times is set aside, and so are the later ones of its stream, until
- * `replayDeadLetters()`; the other streams go on.
+ * An event that fails `maxAttempts` times becomes a dead letter, and so do the later events of its stream, until
+ * `replayDeadLetters()`. Other streams continue.
  *
- * A version above the one that serves fills tables of its own beside it, takes its place once it has come as far, and
- * goes on as the one that serves. With other `partitions` than before, all come to one position first.
+ * A version above the one that serves fills tables of its own. Once it has caught up, it cuts over and serves. If
+ * `partitions` changed, the old partitions first reach one common position.
  *
- * @throws {InvalidInput} when an option makes no sense, or a later version serves
- * @throws what the server says when the program and its tables don't fit together (class 42)
+ * @returns why the run ended
+ * @throws {InvalidInput} if an option is invalid, or a later version exists
+ * @throws the error of the server if the program does not fit its tables (class 42)
  */
 export async function project<Event extends DomainEvent>(
   store: EventStore,
@@ -47,7 +48,7 @@ export async function project<Event extends DomainEvent>(
 async function runOnce(run: ProjectionRun): Promise<ProjectionOutcome | undefined> {
   if ((await registerVersion(run)) === "retired") return "retired";
   await using lease = await acquireLease(run);
-  // Undefined when it was retired meanwhile, or is to stop: the next round finds out.
+  // Retired or stopped in the meantime: the next round finds out which.
   if (lease === undefined) return undefined;
   return await pumpEvents(run, lease);
 }
@@ -73,7 +74,9 @@ function fillDefaults(store: EventStore, options: ProjectOptions): ProjectionRun
   };
   for (const name of ["version", "partitions", "batchSize", "maxAttempts", "leaseMs"] as const) {
     if (Number.isSafeInteger(run[name]) && run[name] >= 1) continue;
-    throw new InvalidInput(`${name} of the projection ${run.name} is ${run[name]}; it has to be a whole number from 1`);
+    throw new InvalidInput(
+      `${name} of the projection ${run.name} is ${run[name]}; it must be an integer of at least 1`,
+    );
   }
   return run;
 }

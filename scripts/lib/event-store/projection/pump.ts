@@ -1,6 +1,6 @@
 import { checkpointPosition, makeCheckpoint } from "../checkpoint.ts";
 import type { RecordedEvent } from "../event.ts";
-import { type ReadLogOptions, readPages } from "../read.ts";
+import { type LogPage, type ReadLogOptions, readPages } from "../read.ts";
 import { firstPauseMs, longerPauseMs } from "../wake-ups.ts";
 import { handlePartitionBatch, type PartitionBatch, refreshProjection } from "./batch.ts";
 import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
@@ -9,21 +9,23 @@ import { changePartitions, findServingVersion, type ReplacedVersion, swapVersion
 
 /** What a run knows while it holds the lease. */
 interface PumpProgress {
-  /** How far each partition has come. */
+  /** The checkpoint of each partition. */
   positions: bigint[];
   status: ProjectionStatus;
   /** Events were handled since the last refresh. */
   isStale: boolean;
-  /** The version in whose place this one is about to step. */
+  /** The version that this one is about to replace. */
   replaced: (ReplacedVersion & { readonly position: bigint }) | undefined;
 }
 
 /**
- * Reads the log for a projection and hands it to the partitions, a page after the other: the next ones are read while one
- * is handled. It is read outside of the transactions that handle it; events don't change, and the token decides whose
- * batch counts.
+ * Reads the log page by page and passes each page to the partitions, while the next pages are being fetched. It reads
+ * outside the transactions that handle the events: events never change, and the token decides whose batch counts.
+ *
+ * @returns why the run ended
+ * @throws {LeaseLost} if another owner has taken over
  */
-export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<ProjectionOutcome | undefined> {
+export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<ProjectionOutcome> {
   const progress: PumpProgress = {
     positions: [...lease.positions],
     status: lease.status,
@@ -33,18 +35,18 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
   const { store, signal, stopWhenCaughtUp } = run;
   let pauseMs = firstPauseMs;
   while (!signal.aborted) {
-    // In this order: what is announced after the count ends a wait that begins with it, what was before is read.
+    // In this order, no event is missed: one before the count is read now, one after it ends the wait below.
     if (!stopWhenCaughtUp) await store.wakeUps.listen();
-    const heard = store.wakeUps.count;
+    const { count } = store.wakeUps;
     for await (const page of readPages(store.sql, pageOptions(run, lowest(progress.positions)))) {
       if (signal.aborted) return "stopped";
-      await handlePage(run, lease, progress, page.events, checkpointPosition(page.checkpoint));
+      await handlePage(run, lease, progress, page);
       if (page.events.length > 0) pauseMs = firstPauseMs;
     }
     if (signal.aborted) break;
     if (await completeCatchUp(run, lease, progress)) {
       if (stopWhenCaughtUp) return "caught-up";
-      await store.wakeUps.wait(heard, pauseMs, AbortSignal.any([signal, lease.lost]));
+      await store.wakeUps.wait(count, pauseMs, AbortSignal.any([signal, lease.lost]));
       pauseMs = longerPauseMs(pauseMs);
     }
     lease.lost.throwIfAborted();
@@ -57,26 +59,21 @@ function pageOptions({ store, batchSize, events }: ProjectionRun, after: bigint)
   return { ...filter, after: makeCheckpoint(after), maxCount: batchSize, upcasters: store.upcasters };
 }
 
-async function handlePage(
-  run: ProjectionRun,
-  lease: Lease,
-  progress: PumpProgress,
-  events: readonly RecordedEvent[],
-  reached: bigint,
-): Promise<void> {
-  await drainOldPartitions(run, lease, progress);
-  const shares = partitionEvents(events, progress.positions, reached);
-  const right = { token: lease.token, status: progress.status };
-  // All have to end before anybody may take the lease again, whichever of them fails.
-  const outcomes = await Promise.allSettled(shares.map((share) => handlePartitionBatch(run, right, share)));
+async function handlePage(run: ProjectionRun, lease: Lease, progress: PumpProgress, page: LogPage): Promise<void> {
+  await adoptPartitions(run, lease, progress);
+  const reached = checkpointPosition(page.checkpoint);
+  const batches = partitionEvents(page.events, progress.positions, reached);
+  const writeLease = { token: lease.token, status: progress.status };
+  // Even if one fails, all must end before anyone may take the lease again.
+  const outcomes = await Promise.allSettled(batches.map((batch) => handlePartitionBatch(run, writeLease, batch)));
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   if (run.signal.aborted) return;
-  for (const { partition } of shares) progress.positions[partition] = reached;
-  if (events.length > 0) progress.isStale = true;
+  for (const { partition } of batches) progress.positions[partition] = reached;
+  if (page.events.length > 0) progress.isStale = true;
 }
 
-/** Divides the streams anew once all partitions have come to one position; until then the old ones go on. */
-async function drainOldPartitions(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<void> {
+/** Repartitions the streams if their number changed, once all old partitions have reached one common position. */
+async function adoptPartitions(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<void> {
   const { positions } = progress;
   const position = lowest(positions);
   if (positions.length === run.partitions || positions.some((one) => one !== position)) return;
@@ -84,41 +81,44 @@ async function drainOldPartitions(run: ProjectionRun, lease: Lease, progress: Pu
   progress.positions = Array<bigint>(run.partitions).fill(position);
 }
 
-/** @returns what each partition that is not as far yet has to handle */
+/** @returns a batch for each partition that has not reached the position yet */
 function partitionEvents(
   events: readonly RecordedEvent[],
   positions: readonly bigint[],
   reached: bigint,
 ): PartitionBatch[] {
-  const parts = positions.map((): RecordedEvent[] => []);
+  const eventsOf = positions.map((): RecordedEvent[] => []);
   for (const event of events) {
     const partition = partitionOf(event.streamId, positions.length);
-    // One that was ahead when the last run ended has handled it.
-    if (event.position > (positions[partition] ?? 0n)) parts[partition]?.push(event);
+    // A partition that was ahead when the last run ended has already handled it.
+    if (event.position > (positions[partition] ?? 0n)) eventsOf[partition]?.push(event);
   }
-  const shares = parts.map((part, partition) => ({ partition, events: part, position: reached }));
-  return shares.filter(({ partition }) => reached > (positions[partition] ?? 0n));
+  const batches = eventsOf.map((events, partition) => ({ partition, events, position: reached }));
+  return batches.filter(({ partition }) => reached > (positions[partition] ?? 0n));
 }
 
-/** @returns which of `count` partitions a stream belongs to: its id is a hash already */
+/** @returns which of `count` partitions a stream belongs to; its id already is a hash */
 export function partitionOf(streamId: string, count: number): number {
   return count === 1 ? 0 : Number.parseInt(streamId.slice(0, 8), 16) % count;
 }
 
-/** At the end of the log: brings up to date what is written now and then, and steps in the place of another version. */
+/**
+ * Refreshes the projection at the end of the log, and cuts over if its version is still being built.
+ *
+ * @returns false if there is more to read before that
+ */
 async function completeCatchUp(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<boolean> {
-  if (progress.positions.length !== run.partitions) await drainOldPartitions(run, lease, progress);
+  if (progress.positions.length !== run.partitions) await adoptPartitions(run, lease, progress);
   if (progress.isStale) await refreshProjection(run, { token: lease.token, status: progress.status });
   progress.isStale = false;
-  if (progress.status === "building" && !(await cutOver(run, lease, progress))) return false;
-  return true;
+  return progress.status !== "building" || (await cutOver(run, lease, progress));
 }
 
 /**
- * Takes the place of the version that serves. Its lease is taken first, so that it advances no more; then this version
- * comes as far as that one had come, so that readers never see an older state than before.
+ * Replaces the version that serves. Its lease is taken first, so that it stops advancing; then this version catches up
+ * with it, so that readers never see an older state than before.
  *
- * @returns false when there is more to read before, or it has to be tried again
+ * @returns false if there is more to read before that, or it must be tried again
  */
 async function cutOver(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<boolean> {
   const version = await findServingVersion(run);
@@ -129,9 +129,9 @@ async function cutOver(run: ProjectionRun, lease: Lease, progress: PumpProgress)
   }
   if (lowest(progress.positions) < (progress.replaced?.position ?? 0n)) return false;
   const isSwapped = await swapVersions(run, lease.token, progress.replaced);
-  // Its owner took the lease back, since that had expired meanwhile.
-  if (!isSwapped) progress.replaced = undefined;
-  else progress.status = "serving";
+  // Otherwise the lease that was taken had expired, and its owner took it back.
+  if (isSwapped) progress.status = "serving";
+  else progress.replaced = undefined;
   return isSwapped;
 }
 

@@ -3,24 +3,24 @@ import { inTransaction } from "../../postgres/transaction.ts";
 import { InvalidInput } from "../errors.ts";
 import { enterVersionSchema, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 
-/** A version as the database knows it. */
 interface VersionRow {
   readonly version: number;
   readonly status: ProjectionStatus;
 }
 
-/** A version that is to be replaced. */
+/** A version that is about to be replaced. */
 export interface ReplacedVersion {
   readonly version: number;
+  /** Of the lease that was taken from its owner. */
   readonly token: bigint;
 }
 
 /**
- * Makes a version known, with its checkpoints at the beginning of the log and its tables: in `read_model` when no other
- * one serves, else beside it in `read_model_next`, where it takes the place of one that was given up.
+ * Ensures that a version is registered. A new one gets checkpoints at the beginning of the log, and its tables: in
+ * `read_model` if no version serves yet, else in `read_model_next`, where they replace those of an abandoned build.
  *
- * @returns what it is; retired when a later version has taken its place
- * @throws {InvalidInput} when a later version serves and this one was never there, or its tables are not made
+ * @returns its status; retired if a later version has replaced it
+ * @throws {InvalidInput} if it is new but older than another version, or does not create its tables
  */
 export async function registerVersion(run: ProjectionRun): Promise<ProjectionStatus> {
   for (;;) {
@@ -29,7 +29,7 @@ export async function registerVersion(run: ProjectionRun): Promise<ProjectionSta
   }
 }
 
-/** @returns undefined when another process registered one in the same moment */
+/** @returns undefined if another process registered a version concurrently */
 async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatus | undefined> {
   const { name, version, partitions, relations } = run;
   const rows = await tx<VersionRow[]>`
@@ -44,7 +44,8 @@ async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatu
   const inserted = await tx`
     insert into read_model.projection_version (name, version, partition_count, status, relations, served_at)
     select
-      ${name}, ${version}, ${partitions}, ${status}, array(select jsonb_array_elements_text(${JSON.stringify(relations?.names ?? [])}::text::jsonb)),
+      ${name}, ${version}, ${partitions}, ${status},
+      array(select jsonb_array_elements_text(${JSON.stringify(relations?.names ?? [])}::text::jsonb)),
       case when ${status} = 'serving' then current_timestamp end
     on conflict do nothing`;
   if (inserted.count === 0) return undefined;
@@ -54,7 +55,7 @@ async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatu
   return status;
 }
 
-/** Writes the rows of a version's partitions, all at one position. */
+/** Creates the checkpoints of a version's partitions, all at one position. */
 async function insertPartitions(tx: Sql, run: ProjectionRun, position: bigint, token: bigint): Promise<void> {
   await tx`
     insert into read_model.projection (name, version, partition, checkpoint, token)
@@ -63,9 +64,9 @@ async function insertPartitions(tx: Sql, run: ProjectionRun, position: bigint, t
 }
 
 /**
- * Divides the streams anew; every partition has to have come to the same position.
+ * Repartitions the streams. All partitions must be at the same position.
  *
- * @returns false when the lease is lost
+ * @returns false if the lease is lost
  */
 export function changePartitions(run: ProjectionRun, position: bigint, token: bigint): Promise<boolean> {
   const { name, version } = run;
@@ -88,7 +89,7 @@ async function createRelations(tx: Sql, run: ProjectionRun, status: ProjectionSt
   const found = new Set((await findRelations(tx, schema, run.relations.names)).map(({ name }) => name));
   const missing = run.relations.names.filter((name) => !found.has(name));
   if (missing.length === 0) return;
-  throw new InvalidInput(`the projection ${run.name} did not make ${missing.join(", ")} in ${schema}`);
+  throw new InvalidInput(`the projection ${run.name} did not create ${missing.join(", ")} in ${schema}`);
 }
 
 interface Relation {
@@ -97,7 +98,7 @@ interface Relation {
   readonly kind: string;
 }
 
-/** @returns those that are there, in the given order */
+/** @returns those that exist, in the given order */
 async function findRelations(tx: Sql, schema: string, names: readonly string[]): Promise<readonly Relation[]> {
   const rows = await tx<Relation[]>`
     select
@@ -109,7 +110,7 @@ async function findRelations(tx: Sql, schema: string, names: readonly string[]):
 }
 
 async function dropRelations(tx: Sql, schema: string, names: readonly string[]): Promise<void> {
-  // No cascade: a view that somebody made on a table would be lost without a word.
+  // No cascade: it would silently drop views that others have created on these tables.
   for (const { name, kind } of (await findRelations(tx, schema, names)).toReversed()) {
     await tx`drop ${tx.unsafe(kind)} ${tx(schema)}.${tx(name)}`;
   }
@@ -121,10 +122,10 @@ async function abandonBuild(tx: Sql, name: string, version: number): Promise<voi
 }
 
 /**
- * Ends a version: its owner can write no checkpoint any more.
+ * Retires a version: its owner can no longer write a checkpoint.
  *
- * @param token that it must still have; undefined when it doesn't matter
- * @returns its relations; undefined when the token is another one
+ * @param token the token it must still have; undefined for any
+ * @returns its relations; undefined if it has another token
  */
 async function retireVersion(
   tx: Sql,
@@ -143,7 +144,7 @@ async function retireVersion(
   return JSON.parse(row.relations);
 }
 
-/** @returns the number of the version that readers see; undefined when there is none */
+/** @returns the version that readers see; undefined if none serves */
 export async function findServingVersion({ store, name }: ProjectionRun): Promise<number | undefined> {
   const [row] = await store.sql<{ version: number }[]>`
     select version from read_model.projection_version where name = ${name} and status = 'serving'`;
@@ -151,12 +152,12 @@ export async function findServingVersion({ store, name }: ProjectionRun): Promis
 }
 
 /**
- * Puts a version that is built in the place of the one that serves, in one transaction: the old one's tables are
- * dropped, the new one's take their names, and the old one's owner can write no more.
+ * Replaces the version that serves with one that was built, in one transaction: drops the tables of the old version,
+ * moves those of the new one into `read_model`, and retires the old version.
  *
- * @param replaced undefined when none serves
- * @returns false when either lease is lost
- * @throws 55P03 when readers keep the old tables locked, 2BP01 when something of yours depends on them
+ * @param replaced undefined if none serves
+ * @returns false if either lease is lost
+ * @throws 55P03 if readers keep the old tables locked, 2BP01 if other objects depend on them
  */
 export async function swapVersions(
   run: ProjectionRun,
@@ -165,7 +166,7 @@ export async function swapVersions(
 ): Promise<boolean> {
   const { name, version } = run;
   const swap = inTransaction(run.store.sql, async (tx) => {
-    // Readers that come while it waits for a lock wait behind it.
+    // While it waits for a lock, new readers queue behind it.
     await tx`select set_config('lock_timeout', '2s', true)`;
     if (replaced !== undefined) {
       const relations = await retireVersion(tx, name, replaced.version, replaced.token);
