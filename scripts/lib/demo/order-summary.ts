@@ -6,7 +6,7 @@ import { assetsDir } from "../paths.ts";
 import type { Sql } from "../postgres/connect.ts";
 import type { OrderEvent } from "./orders.ts";
 
-/** The example projection: a row an order, and a materialised view of the days. A pattern for your own. */
+/** The example projection: one row per order, and a materialised view with one row per day. A pattern for your own. */
 export const orderSummary: ProjectionDefinition<OrderEvent> = {
   name: "order_summary",
   version: 1,
@@ -19,7 +19,7 @@ export const orderSummary: ProjectionDefinition<OrderEvent> = {
   refresh: (tx) => tx`refresh materialized view concurrently order_day`,
 };
 
-/** One statement a batch: what the events of an order change is added up before. */
+/** Runs one statement per batch: the changes to each order are summed up first. */
 async function summarize(events: readonly RecordedEvent<OrderEvent>[], tx: Sql): Promise<void> {
   const changes = new Map<string, OrderChange>();
   for (const event of events) {
@@ -54,7 +54,7 @@ async function summarize(events: readonly RecordedEvent<OrderEvent>[], tx: Sql):
 
 interface OrderChange {
   readonly order_id: string;
-  /** Given where the order is placed; it is a new row then. */
+  /** Set if the batch places the order, which makes it a new row. */
   customer_id?: string;
   placed_at?: Date;
   total_cents?: number;

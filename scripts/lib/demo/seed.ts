@@ -5,11 +5,11 @@ import type { EventStore } from "../event-store/store.ts";
 import { assetsDir } from "../paths.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 
-/** What there is of demo data. */
+/** What seeding did. */
 export interface SeedResult {
   /** Aggregates of the demo data. */
   readonly streams: number;
-  /** Events appended by this run; 0 when all were there. */
+  /** Events appended by this run; 0 if all existed. */
   readonly appended: number;
 }
 
@@ -21,9 +21,9 @@ interface SeedRow {
 }
 
 /**
- * Appends the demo data of `sql/demo/orders.sql` in one statement. Events that are there already stay as they are.
+ * Appends the demo data of `sql/demo/orders.sql` in one statement. Idempotent: existing events are skipped.
  *
- * @throws {ScriptError} `SEED_CONFLICT` (exit 8) when a demo aggregate has other events; nothing was appended then
+ * @throws {ScriptError} `SEED_CONFLICT` (exit 8) if a demo order has other events; nothing is appended then
  */
 export async function seedDemo(store: EventStore): Promise<SeedResult> {
   const text = await readFile(join(assetsDir, "sql/demo/orders.sql"), "utf8");
@@ -43,8 +43,8 @@ function seedConflict(why: string): ScriptError {
   return new ScriptError({
     code: "SEED_CONFLICT",
     exitCode: exitCodes.refused,
-    message: "The demo data can't be appended: an order of it has other events",
+    message: "Cannot append the demo data: one of its orders has other events. Nothing was appended",
     why,
-    fix: "Use a database without them; nothing was appended.",
+    fix: "Run seed on a database whose demo orders were not changed.",
   });
 }
