@@ -122,17 +122,20 @@ test("appendEvents() refuses what can't be stored before anything is sent, and n
     [() => appendEvents(store, { ...order, type: "" }, [orderPlaced]), /no type/],
     [
       () => appendEvents(store, order, [{ type: "A", data: { a: Number.NaN } }]),
-      /data of event 1 \(A\) holds NaN at \.a/,
+      /data of event 1 \(A\) contains NaN at \.a/,
     ],
     [() => appendEvents(store, order, [{ type: "A", data: {}, version: 0 }]), /event_version/],
     [
       () => appendEvents(store, order, [{ type: "x".repeat(300), data: {} }]),
       /event_type of event 1 has 300 characters/,
     ],
-    [() => appendEvents(store, order, [orderPlaced], { expectedVersion: -3 }), /-3 is no version/],
-    [() => appendEvents(store, order, [orderPlaced], { expectedVersion: 1.5 }), /1.5 is no version/],
+    [() => appendEvents(store, order, [orderPlaced], { expectedVersion: -3 }), /-3 is not an expected version/],
+    [() => appendEvents(store, order, [orderPlaced], { expectedVersion: 1.5 }), /1.5 is not an expected version/],
     [() => appendEvents(store, order, [{ ...orderPlaced, id: "17" }]), /event_id of event 1 is not a UUID: "17"/],
-    [() => appendEvents(store, order, [orderPlaced], { expectedVersion: "some" as "any" }), /"some" is no expected/],
+    [
+      () => appendEvents(store, order, [orderPlaced], { expectedVersion: "some" as "any" }),
+      /"some" is not an expected version/,
+    ],
   ];
   for (const [call, message] of cases) {
     await assert.rejects(call, (error: Error) => error instanceof InvalidInput && message.test(error.message));

@@ -21,10 +21,10 @@ test("streamIdOf() is the UUIDv5 that the database derives, whatever the case of
 const cyclic: { self?: unknown } = {};
 cyclic.self = cyclic;
 const unfit: readonly (readonly [string, unknown, RegExp])[] = [
-  ["NaN", { a: [1, { b: Number.NaN }] }, /^data holds NaN at \.a\[1\]\.b, which JSON can't$/],
+  ["NaN", { a: [1, { b: Number.NaN }] }, /^data contains NaN at \.a\[1\]\.b, which JSON cannot represent$/],
   ["an infinity", { a: Number.NEGATIVE_INFINITY }, /-Infinity at \.a/],
   ["a bigint", { a: 1n }, /a bigint at \.a/],
-  ["nothing at all", undefined, /^data holds undefined, which/],
+  ["nothing at all", undefined, /^data contains undefined, which/],
   ["undefined in an array", [1, undefined], /undefined at \[1\]/],
   ["a function", { a: () => 1 }, /a function at \.a/],
   ["a symbol", Symbol("x"), /a symbol/],
@@ -32,7 +32,7 @@ const unfit: readonly (readonly [string, unknown, RegExp])[] = [
   ["a Set", new Set([1]), /a Set/],
   ["a cycle", cyclic, /a cycle/],
   ["an invalid date", { a: new Date("no") }, /an invalid date at \.a/],
-  ["a NUL", { a: "x\u0000" }, /a text with a NUL at \.a/],
+  ["a NUL", { a: "x\u0000" }, /contains text with a NUL at \.a/],
   ["half a surrogate pair", { a: "\ud800" }, /half a surrogate pair at \.a/],
   ["a NUL in a key", { "\u0000": 1 }, /a key with a NUL/],
 ];

@@ -7,47 +7,48 @@ import { toJson } from "./json.ts";
 import { readStream } from "./read.ts";
 import type { EventStore } from "./store.ts";
 
-/** How a kind of aggregate comes from its events. */
+/** How to derive the state of an aggregate from its events. */
 export interface AggregateDefinition<State, Event extends DomainEvent> {
-  /** Such as `Order`. */
+  /** Type of the aggregate, such as `Order`. */
   readonly type: string;
   initialState(): State;
-  /** @returns the state after an event; it may be the same object, changed */
+  /** @returns the state after the event; it may be the same object, modified */
   evolve(state: State, event: RecordedEvent<Event>): State;
-  /** Saves the state now and then, so that loading needs only the later events. The state has to be JSON. */
+  /** Saves snapshots, so that loading reads only the later events. The state must be JSON. @default none */
   readonly snapshots?: {
-    /** Version of the form of the state: raise it whenever `evolve` makes another one. */
+    /** Version of the form of the state. Raise it whenever `evolve` produces another form. */
     readonly stateVersion: number;
-    /** How many events are read before a snapshot is saved again. */
+    /** Save a snapshot if loading read at least this many events. */
     readonly everyEvents: number;
   };
 }
 
-/** An aggregate as its events made it. */
+/** An aggregate as loaded from its events. */
 export interface LoadedAggregate<State> {
   readonly state: State;
-  /** Version of the aggregate; 0 when it has no events. */
+  /** Version of the aggregate; 0 if it has no events. */
   readonly version: number;
 }
 
 /** How to carry out a command. */
 export interface DecideOptions {
-  /** How often to decide again when another was faster; @default 5 */
+  /** Retries after a version conflict; @default 5 */
   readonly retries?: number;
-  /** Given to each event that has none. */
+  /** Causation id of the events that have none. */
   readonly causationId?: string;
-  /** Given to each event that has none. */
+  /** Correlation id of the events that have none. */
   readonly correlationId?: string;
+  /** Stops retrying. */
   readonly signal?: AbortSignal;
 }
 
-/** What a command led to. */
+/** The state that a command was decided on, and what it appended. */
 export interface Decision<State> extends LoadedAggregate<State> {
-  /** Undefined when nothing was decided. */
+  /** Undefined if there was no event to append. */
   readonly appended: AppendResult | undefined;
 }
 
-/** Folds an aggregate from its events, from its snapshot on where there is one. */
+/** Loads an aggregate by folding its events, starting from its latest snapshot if it has one. */
 export async function loadAggregate<State, Event extends DomainEvent>(
   store: EventStore,
   definition: AggregateDefinition<State, Event>,
@@ -67,11 +68,12 @@ export async function loadAggregate<State, Event extends DomainEvent>(
 }
 
 /**
- * Carries out a command: loads the aggregate, lets the function decide on events, and appends them if nobody else has
- * appended meanwhile; otherwise loads and decides again.
+ * Carries out a command: loads the aggregate, calls `decision`, and appends the events it returns. If another writer
+ * has appended in the meantime, it loads and decides again.
  *
- * @param decision returns the events that the command leads to, none when it changes nothing, or throws to refuse it
- * @throws {VersionConflict} when others were faster each time
+ * @param decision returns the events to append, none if nothing changes, or throws to reject the command
+ * @throws {VersionConflict} if another writer was faster every time
+ * @throws the error of `decision`, or the reason of the signal
  */
 export async function decide<State, Event extends DomainEvent>(
   store: EventStore,

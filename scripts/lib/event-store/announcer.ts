@@ -1,13 +1,13 @@
 import type { Sql } from "../postgres/connect.ts";
 
-/** Where readers hear that there is something new; it says nothing else. */
+/** Channel that tells readers to read the log. Its payload is empty. */
 export const appendedChannel = "event_store_appended";
 
 const intervalMs = 20;
 
 /**
- * Tells readers that something was appended, after it was committed: NOTIFY inside of a transaction would let commits
- * wait for each other. Once per 20 ms at most; who misses it finds the events by looking now and then.
+ * Notifies readers of new events, at most once every 20 ms. It does so after the commit: NOTIFY inside the transaction
+ * would serialise commits. Readers that miss a notification find the events by polling.
  */
 export class Announcer {
   readonly #sql: Sql;
@@ -20,7 +20,7 @@ export class Announcer {
     this.#sql = sql;
   }
 
-  /** Returns at once. */
+  /** Schedules a notification. Never waits or fails. */
   announce(): void {
     if (this.#isClosed || this.#timer !== undefined) return;
     const waitMs = this.#lastAt + intervalMs - performance.now();
@@ -28,7 +28,7 @@ export class Announcer {
     else this.#timer = setTimeout(() => this.#send(), waitMs);
   }
 
-  /** Sends what is still to be said. */
+  /** Sends the notification that is due, and waits for it. */
   async close(): Promise<void> {
     this.#isClosed = true;
     if (this.#timer !== undefined) {
@@ -41,7 +41,7 @@ export class Announcer {
   #send(): void {
     this.#timer = undefined;
     this.#lastAt = performance.now();
-    // A reader that is not told looks by itself; an append that was committed must not fail for it.
+    // Readers poll as well, and a committed append must not fail over its notification.
     this.#current = this.#sql`select pg_catalog.pg_notify(${appendedChannel}, '')`.catch(() => undefined);
   }
 }

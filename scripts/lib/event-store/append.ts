@@ -12,24 +12,24 @@ import type { ItemOutcome } from "./work-queue.ts";
 
 /** How to append. */
 export interface AppendOptions {
-  /** What the stream has to be like; @default "any" */
+  /** What the stream must be at; @default "any" */
   readonly expectedVersion?: ExpectedVersion;
-  /** Takes the append back as long as it was not sent. */
+  /** Cancels the append if it has not been sent yet. */
   readonly signal?: AbortSignal;
-  /** Appends in this transaction of the caller's own, at once, and is undone together with it. */
+  /** Append in this transaction of the caller, without batching or retries. */
   readonly transaction?: Pick<Sql, "unsafe">;
 }
 
-/** Where the events are. */
+/** Where the events are stored. */
 export interface AppendResult {
   readonly streamId: string;
   /** Version of the aggregate after the first event. */
   readonly firstVersion: number;
-  /** Version of the aggregate now, or after the last event where they had been stored before. */
+  /** Version of the aggregate after the last event. */
   readonly lastVersion: number;
-  /** Place of the last event in the log. */
+  /** Position of the last event in the log. */
   readonly lastPosition: bigint;
-  /** These very events had been stored before, by this call before it was retried or by an earlier one. */
+  /** The same events were already stored, by an earlier attempt of this call or by an earlier call. */
   readonly isDuplicate: boolean;
 }
 
@@ -47,14 +47,14 @@ interface AppendRow {
 /**
  * Appends events to the stream of an aggregate: all of them at the next versions, or none.
  *
- * Calls that are made while another is under way are sent together, in one statement and one commit; each has its own
- * outcome, and those for one aggregate keep their order. What fails for a reason of the moment, such as a lost
- * connection, is sent again: the events have ids, so they are stored once.
+ * Calls made while another is in flight are sent together, in one statement and one commit. Each has its own outcome,
+ * and calls for one aggregate keep their order. Transient failures, such as a lost connection, are retried. Retries are
+ * idempotent, because every event has an id.
  *
- * @throws {VersionConflict} when the stream is at another version; `StreamExists` and `StreamNotFound` are kinds of it
- * @throws {DuplicateEvent} when an event id is taken
- * @throws {StreamArchived} when the stream takes no new events
- * @throws {InvalidInput} when the events can't be stored, before anything is sent where that can be seen here
+ * @throws {VersionConflict} if the stream is at another version; `StreamExists` and `StreamNotFound` are subclasses
+ * @throws {DuplicateEvent} if an event id is taken
+ * @throws {StreamArchived} if the stream is archived
+ * @throws {InvalidInput} if the events cannot be stored; most of that is checked before anything is sent
  */
 export async function appendEvents<Event extends DomainEvent>(
   store: EventStore,
@@ -85,7 +85,10 @@ function appendElement(
   const { type, id } = aggregate;
   const expectedVersion = typeof expected === "number" ? checkVersion(expected) : versionCodes[expected];
   if (expectedVersion === undefined) {
-    throw new InvalidInput(`${JSON.stringify(expected)} is no expected version`, { aggregate });
+    throw new InvalidInput(
+      `${JSON.stringify(expected)} is not an expected version: pass "any", "no-stream", "exists" or an integer`,
+      { aggregate },
+    );
   }
   const list = events.map((event, index) => eventElement(event, index + 1)).join(",");
   return `{"stream_id":"${streamId}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${id}","expected_version":${expectedVersion},"events":[${list}]}`;
@@ -93,11 +96,11 @@ function appendElement(
 
 function checkVersion(version: number): number {
   if (Number.isInteger(version) && version >= 0 && version < 2 ** 31) return version;
-  throw new InvalidInput(`${version} is no version: it has to be a whole number from 0`);
+  throw new InvalidInput(`${version} is not an expected version: it must be an integer from 0 to 2147483647`);
 }
 
-function eventElement(event: NewEvent, place: number): string {
-  const what = `event ${place} (${event.type})`;
+function eventElement(event: NewEvent, ordinal: number): string {
+  const what = `event ${ordinal} (${event.type})`;
   const parts = [
     `"event_id":${toJson(event.id ?? uuidv7(), `id of ${what}`)}`,
     `"event_type":${toJson(event.type, `type of ${what}`)}`,
@@ -114,15 +117,15 @@ function eventElement(event: NewEvent, place: number): string {
   return `{${parts.join(",")}}`;
 }
 
-/** Enough for some seconds, which is about as long as a server takes to restart. */
+/** Together with the backoff about 3.5 seconds, which covers the restart of a server. */
 const maxAttempts = 16;
 const backoff = { firstMs: 5, longestMs: 500 };
 
 /**
- * Sends appends as one batch, and again while they fail for a reason of the moment.
+ * Sends appends as one batch and retries transient failures.
  *
- * Where the server can't take the batch as a whole, such as for a text that jsonb can't hold, each append is sent by
- * itself, so that it fails nobody else.
+ * If the server rejects the batch as a whole, for example over text that jsonb cannot hold, each append is sent by
+ * itself, so that the bad one fails alone.
  */
 export async function deliverBatch(
   sql: Sql,
@@ -149,7 +152,7 @@ async function sendBatch(
   sql: Pick<Sql, "unsafe">,
   elements: readonly string[],
 ): Promise<readonly ItemOutcome<AppendResult>[]> {
-  // Through text: a string that is a jsonb parameter would be encoded once more.
+  // Cast through text: the driver would encode a jsonb parameter a second time.
   const statement = "select * from event_store.append_batch($1::text::jsonb)";
   const rows = await sql.unsafe<AppendRow[]>(statement, [`[${elements.join(",")}]`], { prepare: true });
   return rows.map((row) => {
@@ -169,7 +172,7 @@ function readResult(row: AppendRow): AppendResult {
   };
 }
 
-/** A conflict, or a server that is restarting or full: sent again, the append may succeed. */
+/** A conflict, or a server that is restarting or out of connections. */
 function isTransient(error: unknown): boolean {
   return isConflict(error) || isServerAway(error);
 }

@@ -5,8 +5,10 @@ import { toJson } from "./json.ts";
 const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /**
- * @returns what it was given
- * @throws {InvalidInput} when it has no type, or an id that is no UUID
+ * Checks the type and the id of an aggregate.
+ *
+ * @returns the aggregate
+ * @throws {InvalidInput} if its type is empty or its id is not a UUID
  */
 export function checkAggregate(aggregate: Aggregate): Aggregate {
   if (typeof aggregate.type !== "string" || aggregate.type === "") {
@@ -14,5 +16,5 @@ export function checkAggregate(aggregate: Aggregate): Aggregate {
   }
   toJson(aggregate.type, "the aggregate's type");
   if (uuidForm.test(aggregate.id)) return aggregate;
-  throw new InvalidInput(`${JSON.stringify(aggregate.id)} is not the id of an aggregate: it has to be a UUID`);
+  throw new InvalidInput(`${JSON.stringify(aggregate.id)} is not the id of an aggregate: it must be a UUID`);
 }

@@ -1,7 +1,7 @@
 import { InvalidInput } from "./errors.ts";
 import type { Checkpoint, RecordedEvent } from "./event.ts";
 
-/** The beginning of the log. */
+/** The checkpoint of a reader that has handled nothing. */
 export const logStart: Checkpoint = makeCheckpoint(0n);
 
 /** @returns the checkpoint of a reader that has handled everything up to this event */
@@ -9,16 +9,16 @@ export function checkpointAfter(event: Pick<RecordedEvent, "position">): Checkpo
   return makeCheckpoint(event.position);
 }
 
-/** @internal Only this file knows what a checkpoint looks like: here one position, on several servers one for each. */
+/** @internal Only this file knows what is in a checkpoint: one position now, one per server if there are several. */
 export function makeCheckpoint(position: bigint): Checkpoint {
   return `${position}` as Checkpoint;
 }
 
 /**
  * @internal
- * @throws {InvalidInput} when it is none
+ * @throws {InvalidInput} if the text is not a checkpoint
  */
 export function checkpointPosition(checkpoint: Checkpoint): bigint {
   if (/^\d{1,18}$/.test(checkpoint)) return BigInt(checkpoint);
-  throw new InvalidInput(`${JSON.stringify(checkpoint)} is no checkpoint`);
+  throw new InvalidInput(`${JSON.stringify(checkpoint)} is not a checkpoint`);
 }

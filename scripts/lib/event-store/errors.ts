@@ -1,18 +1,18 @@
 import { errorCode } from "../postgres/failure.ts";
 import type { Aggregate } from "./event.ts";
 
-/** What an error of the event store is about. */
+/** The facts of an error of the event store. */
 export interface EventStoreErrorDetail {
-  /** SQLSTATE of class UE, such as `UE001`. */
+  /** SQLSTATE of class UE, such as `UE001`, or of class 22. */
   readonly code: string;
   readonly aggregate?: Aggregate | undefined;
-  /** The version that was expected, as the SQL functions take it; null for any. */
+  /** The expected version as the SQL functions take it: -1 for a new stream, -4 for an existing one, null for any. */
   readonly expected?: number | null | undefined;
-  /** The version the stream is at; 0 when there is none. */
+  /** The version of the stream; 0 if it does not exist. */
   readonly actual?: number | null | undefined;
 }
 
-/** An error that the event store answers with. After any of them nothing was stored. */
+/** Base class of the errors of the event store. Nothing was stored. */
 export class EventStoreError extends Error implements EventStoreErrorDetail {
   override readonly name: string = "EventStoreError";
   readonly code: string;
@@ -29,17 +29,17 @@ export class EventStoreError extends Error implements EventStoreErrorDetail {
   }
 }
 
-/** The stream is at another version than expected: load the aggregate again, decide again, append again. */
+/** The stream is not at the expected version. Load the aggregate again, then decide and append again. */
 export class VersionConflict extends EventStoreError {
   override readonly name: string = "VersionConflict";
 }
 
-/** The stream exists, where none was expected. */
+/** The stream exists, but a new one was expected. */
 export class StreamExists extends VersionConflict {
   override readonly name = "StreamExists";
 }
 
-/** The stream does not exist, where one was expected. */
+/** The stream does not exist, but an existing one was expected. */
 export class StreamNotFound extends VersionConflict {
   override readonly name = "StreamNotFound";
 }
@@ -49,12 +49,12 @@ export class DuplicateEvent extends EventStoreError {
   override readonly name = "DuplicateEvent";
 }
 
-/** The stream is archived: it can be read, but takes no new events. */
+/** The stream is archived: it can be read but not appended to. */
 export class StreamArchived extends EventStoreError {
   override readonly name = "StreamArchived";
 }
 
-/** What was given can't be stored or used. */
+/** An argument cannot be stored or used. */
 export class InvalidInput extends EventStoreError {
   override readonly name = "InvalidInput";
 
@@ -72,7 +72,7 @@ const classes: Readonly<Record<string, new (message: string, detail: EventStoreE
   UE007: InvalidInput,
 };
 
-/** What the server said of one append, in a row or in an error. */
+/** Why the server refused an append, from a row or from an error. */
 export interface Refusal {
   readonly sqlstate: string;
   readonly message: string;
@@ -80,9 +80,9 @@ export interface Refusal {
 }
 
 /**
- * Makes an error of what the server said.
+ * Creates the error of the class that fits a refusal.
  *
- * A class 22 error is about the input too: text that jsonb can't hold, a number out of range.
+ * Class 22 is about the input as well: text that jsonb cannot hold, a number out of range.
  */
 export function refusalError({ sqlstate, message, detail }: Refusal): EventStoreError {
   if (sqlstate.startsWith("22")) return new InvalidInput(message, { code: sqlstate });
@@ -90,7 +90,7 @@ export function refusalError({ sqlstate, message, detail }: Refusal): EventStore
   return new Class(message, { code: sqlstate, ...parseDetail(detail) });
 }
 
-/** @returns an error of the event store in place of the driver's own, where the server refused what was asked */
+/** @returns the error of the event store for a refusal of the server; any other error as it is */
 export function explainError(error: unknown): unknown {
   const sqlstate = errorCode(error);
   if (error instanceof EventStoreError || !/^(UE\d{3}|22...)$/.test(sqlstate)) return error;

@@ -4,27 +4,27 @@ export interface DomainEvent<Type extends string = string, Data = unknown> {
   readonly data: Data;
 }
 
-/** What may be said of an event beside what happened. */
+/** Facts about an event other than what happened, such as the user. */
 export interface EventMetadata {
   readonly [key: string]: unknown;
 }
 
 /** An event to append. */
 export type NewEvent<Event extends DomainEvent = DomainEvent> = Event & {
-  /** UUID; a UUIDv7 is made when it is left out. Give one of your own to append only once across processes. */
+  /** UUID; @default a new UUIDv7. Pass your own to make the append idempotent across processes. */
   readonly id?: string;
   /** Version of the form of `data`; @default 1 */
   readonly version?: number;
   readonly metadata?: EventMetadata;
   /** Id of the command or event that caused this one. */
   readonly causationId?: string;
-  /** Id that all events of one business transaction share. */
+  /** Id shared by all events of one business transaction. */
   readonly correlationId?: string;
 };
 
 /** The aggregate whose events form a stream. */
 export interface Aggregate {
-  /** Such as `Order`; 1 to 255 characters. */
+  /** For example `Order`; 1 to 255 characters. */
   readonly type: string;
   /** UUID */
   readonly id: string;
@@ -42,15 +42,18 @@ export type RecordedEvent<Event extends DomainEvent = DomainEvent> = Event & {
   readonly aggregate: Aggregate;
   /** Version of the aggregate after this event; the first one is 1. */
   readonly aggregateVersion: number;
-  /** Place in the log of all streams: grows, with gaps. For showing and comparing on one server; readers go on from a `Checkpoint`. */
+  /**
+   * Position in the log of all streams; increases, with gaps. Display it, or compare it with others of the same server.
+   * To resume reading, use a `Checkpoint`.
+   */
   readonly position: bigint;
   readonly occurredAt: Date;
 };
 
-/** What an append expects of its stream. */
+/** The version at which an append expects its stream; a number is the exact version, 0 a new stream. */
 export type ExpectedVersion = "any" | "no-stream" | "exists" | number;
 
 declare const checkpointBrand: unique symbol;
 
-/** How far a reader has come in the log: to be stored and given back, not to be looked into. */
+/** How far a reader has come in the log. Opaque: store it and pass it back. */
 export type Checkpoint = string & { readonly [checkpointBrand]: never };

@@ -3,25 +3,26 @@ import { InvalidInput } from "./errors.ts";
 /**
  * Writes a value as JSON for jsonb.
  *
- * `JSON.stringify` alone would turn what JSON can't hold into null, or drop it, without a word.
+ * `JSON.stringify` alone would silently drop what JSON cannot hold, or turn it into null.
  *
- * @param what named in the error, such as `data of event 1 (OrderPlaced)`
+ * @param what name of the value for the error, such as `data of event 1 (OrderPlaced)`
+ * @returns the JSON text
  * @throws {InvalidInput} for NaN, an infinity, a bigint, a function, a symbol, a Map or Set, undefined in an array, a
- * cycle, an invalid date, or a text with a NUL or half a surrogate pair, naming where it stands
+ * cycle, an invalid date, or text with a NUL or half a surrogate pair; it names the place
  */
 export function toJson(value: unknown, what: string): string {
   checkValue(value, "", what, 0);
   return JSON.stringify(value);
 }
 
-/** Deeper ones are cycles, or beyond what jsonb takes. */
+/** Anything deeper is a cycle, or more than jsonb takes. */
 const maxDepth = 1_000;
 
 function checkValue(value: unknown, path: string, what: string, depth: number): void {
   switch (typeof value) {
     case "string":
       if (value.includes("\u0000") || !value.isWellFormed()) {
-        throw unfit(value.includes("\u0000") ? "a text with a NUL" : "a text with half a surrogate pair", path, what);
+        throw unfit(value.includes("\u0000") ? "text with a NUL" : "text with half a surrogate pair", path, what);
       }
       return;
     case "boolean":
@@ -48,7 +49,7 @@ function checkObject(value: object, path: string, what: string, depth: number): 
     throw unfit(`a ${value.constructor.name}`, path, what);
   } else {
     for (const [key, member] of Object.entries(value)) {
-      // An absent key and one that is undefined are the same to JSON, and to those who write optional properties.
+      // JSON has no undefined: an optional property that is undefined counts as absent.
       if (member !== undefined) checkValue(member, `${path}.${key}`, what, depth);
       if (key.includes("\u0000") || !key.isWellFormed())
         throw unfit("a key with a NUL or half a surrogate pair", path, what);
@@ -57,5 +58,5 @@ function checkObject(value: object, path: string, what: string, depth: number): 
 }
 
 function unfit(found: string, path: string, what: string): InvalidInput {
-  return new InvalidInput(`${what} holds ${found}${path === "" ? "" : ` at ${path}`}, which JSON can't`);
+  return new InvalidInput(`${what} contains ${found}${path === "" ? "" : ` at ${path}`}, which JSON cannot represent`);
 }

@@ -8,32 +8,33 @@ import { WorkQueue } from "./work-queue.ts";
 
 /** How to open an event store. */
 export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
+  /** @default none */
   readonly password?: string;
-  /** Asked at each new connection, so that rotated ones are followed; `user` and `password` when left out. */
+  /** Called for each new connection, so that rotated credentials take effect; @default `user` and `password` */
   readonly credentials?: () => Credentials | Promise<Credentials>;
   /** Shown in `pg_stat_activity`; @default "cqrs-postgres" */
   readonly applicationName?: string;
-  /** Greatest number of connections; one more listens while somebody subscribes. @default 10 */
+  /** Most connections; one more listens once there is a subscription or projection. @default 10 */
   readonly maxConnections?: number;
-  /** Brings events of earlier forms to the present one. */
+  /** Convert events of earlier versions when they are read; @default none */
   readonly upcasters?: Upcasters;
 }
 
 /** A pool of connections to an event store, and what its calls share. */
 export interface EventStore extends AsyncDisposable {
-  /** The pool, for statements of your own. */
+  /** The pool, for your own statements and transactions. */
   readonly sql: Sql;
   /** @internal Appends that wait for their batch. */
   readonly appends: WorkQueue<string, AppendResult>;
   /** @internal */
   readonly upcasters: Upcasters;
-  /** @internal Says when there may be new events. */
+  /** @internal Wakes readers when there may be new events. */
   readonly wakeUps: WakeUps;
 }
 
 /**
- * A batch holds at most some milliseconds of work for the server. What takes it longer than going back and forth goes
- * beside the batch under way (decision 0012): less than that costs the server more than it gains the callers.
+ * A batch is at most some milliseconds of work for the server. Work that takes longer than a round trip is sent
+ * concurrently with the batch in flight (decision 0012); with less, it costs the server more than the callers gain.
  */
 const queueBounds = {
   batch: { count: 512, sizeBytes: 4 * 1024 * 1024 },
@@ -42,10 +43,10 @@ const queueBounds = {
 };
 
 /**
- * Makes the pool of an application: 10 connections that are made when they are needed, closed after 10 minutes of
- * idleness or 30 of life; connecting may take 30 seconds. Statements are prepared.
+ * Opens an event store as an application: a pool of up to 10 connections, which are opened on demand and closed after
+ * 10 idle minutes or a life of 30. Connecting may take 30 seconds. Statements are prepared.
  *
- * Dispose of it to send what is under way and close the connections.
+ * Dispose of it to finish the appends in flight and close the connections.
  */
 export function openEventStore(options: EventStoreOptions): EventStore {
   const pool = openConnection(

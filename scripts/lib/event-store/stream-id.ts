@@ -5,7 +5,7 @@ import type { Aggregate } from "./event.ts";
 const namespace = Buffer.from("6dd05592e45b4368838faefdd7d64854", "hex");
 
 /**
- * Derives the id of an aggregate's stream: a UUIDv5 (RFC 9562) of `<type>:<id>`, as `event_store.stream_id_of` does.
+ * Derives the id of an aggregate's stream, as `event_store.stream_id_of` does: a UUIDv5 (RFC 9562) of `<type>:<id>`.
  *
  * @returns the stream's id, in lower case
  */

@@ -9,27 +9,28 @@ import { firstPauseMs, longerPauseMs } from "./wake-ups.ts";
 export interface SubscribeOptions extends LogFilter {
   /** @default the beginning */
   readonly after?: Checkpoint;
-  /** Greatest number of events that are given at once; @default 500 */
+  /** Most events per batch; @default 500 */
   readonly batchSize?: number;
   /** Ends the subscription. */
   readonly signal?: AbortSignal;
 }
 
-/** Some events, and where to go on once they are handled. */
+/** Some events, and where to resume once they are handled. */
 export interface EventBatch<Event extends DomainEvent = DomainEvent> {
   readonly events: readonly RecordedEvent<Event>[];
-  /** Store it together with what was made of the events. */
+  /** Store it in the same transaction as the effect of the events. */
   readonly checkpoint: Checkpoint;
 }
 
 /**
- * Follows the log from a checkpoint on, as long as the signal lets it: no event is lost or repeated. Up to two batches
- * are fetched while the consumer handles one, and no further.
+ * Follows the log from a checkpoint until the signal is aborted, without losing or repeating an event. While the caller
+ * handles one batch, up to two more are fetched.
  *
- * A lost connection is waited out. Events are announced by those who append through this package; others are found
- * within 250 ms.
+ * A lost connection is retried until the server is back. Appends through this package notify the subscription; other
+ * events are found within 250 ms.
  *
- * @throws whatever is wrong with the statement or its arguments
+ * @throws {InvalidInput} if the checkpoint is malformed
+ * @throws any error of the server other than a lost connection
  */
 export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   store: EventStore,
@@ -40,7 +41,7 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   let after = options.after ?? logStart;
   let pauseMs = firstPauseMs;
   while (!isEnded()) {
-    // In this order: what is announced from here on ends the wait below, what was before is read now.
+    // In this order, no event is missed: one before the count is read now, one after it ends the wait below.
     await store.wakeUps.listen();
     const { count } = store.wakeUps;
     try {

@@ -2,7 +2,7 @@ import type { Sql } from "../postgres/connect.ts";
 import { type ChannelListener, dropListener } from "../postgres/driver.ts";
 import { appendedChannel } from "./announcer.ts";
 
-/** How long a reader at the end of the log waits for a notification before it reads again, just after it got an event. */
+/** How long a reader at the end of the log waits for a notification before it polls, just after it got an event. */
 export const firstPauseMs = 20;
 const longestPauseMs = 250;
 
