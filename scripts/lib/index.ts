@@ -9,7 +9,16 @@ export {
 } from "./event-store/aggregate.ts";
 export { type AppendOptions, type AppendResult, appendEvents } from "./event-store/append.ts";
 export { checkpointAfter, logStart } from "./event-store/checkpoint.ts";
-export * from "./event-store/errors.ts";
+export {
+  DuplicateEvent,
+  EventStoreError,
+  type EventStoreErrorDetail,
+  InvalidInput,
+  StreamArchived,
+  StreamExists,
+  StreamNotFound,
+  VersionConflict,
+} from "./event-store/errors.ts";
 export type * from "./event-store/event.ts";
 export { type ReplayResult, replayDeadLetters } from "./event-store/projection/dead-letters.ts";
 export type {
