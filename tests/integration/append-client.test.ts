@@ -14,7 +14,7 @@ import {
 import type { Aggregate, ExpectedVersion } from "../../scripts/lib/event-store/event.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { openCuttingProxy } from "../support/cutting-proxy.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
@@ -37,7 +37,7 @@ async function versionsOf(aggregate: Aggregate): Promise<number[]> {
   return rows.map(({ version }) => version);
 }
 
-test("appendEvents() stores events with all that is said of them, and tells where they are", async () => {
+test("appendEvents() stores events with all their properties, and returns where they are", async () => {
   const order = newOrder();
   const ids = { id: randomUUID(), causationId: randomUUID(), correlationId: randomUUID() };
   const result = await appendEvents<OrderEvent>(store, order, [
@@ -71,14 +71,14 @@ test("appendEvents() stores events with all that is said of them, and tells wher
   });
 });
 
-test("calls for one aggregate that await none of each other keep their order, whatever goes beside them", async () => {
+test("concurrent calls for one aggregate keep their order, whatever is sent at the same time", async () => {
   const order = newOrder();
   const [large, small] = [{ note: "x".repeat(20_000) }, {}];
   const results: Promise<AppendResult>[] = [];
   for (let call = 0; call < 200; call++) {
     const data = { ...orderPlaced.data, ...(call % 3 === 0 ? large : small) };
     results.push(appendEvents(store, order, [{ ...orderPlaced, data }]));
-    // What has collected is worth a batch of its own again and again.
+    // Enough to make the queue send several batches concurrently.
     results.push(appendEvents(store, newOrder(), [{ ...orderPlaced, data: { ...orderPlaced.data, ...large } }]));
     if (call % 20 === 0) await new Promise((done) => setTimeout(done, 1));
   }
@@ -89,7 +89,7 @@ test("calls for one aggregate that await none of each other keep their order, wh
   );
 });
 
-test("appendEvents() makes an error of a class of each refusal", async () => {
+test("appendEvents() throws an error of its own class for each refusal", async () => {
   const order = newOrder();
   const append = (expectedVersion: ExpectedVersion, events = [orderPlaced], aggregate = order) =>
     appendEvents(store, aggregate, events, { expectedVersion });
@@ -114,7 +114,7 @@ test("appendEvents() makes an error of a class of each refusal", async () => {
   assert.deepEqual(await versionsOf(order), [1, 2, 3, 4, 5]);
 });
 
-test("appendEvents() refuses what can't be stored before anything is sent, and names it", async () => {
+test("appendEvents() refuses what cannot be stored before anything is sent, and names it", async () => {
   const order = newOrder();
   const cases: readonly (readonly [() => Promise<unknown>, RegExp])[] = [
     [() => appendEvents(store, order, []), /no events/],
@@ -149,7 +149,7 @@ test("only events of the given types can be appended", async () => {
   assert.equal(event.type, "OrderEaten");
 });
 
-test("32 callers that append at once are sent together, and each gets its own outcome", async () => {
+test("the appends of 32 concurrent callers are sent together, and each gets its own outcome", async () => {
   const orders = Array.from({ length: 32 }, newOrder);
   const [first] = orders as [Aggregate];
   await appendEvents(store, first, [orderPlaced]);
@@ -172,7 +172,7 @@ test("32 callers that append at once are sent together, and each gets its own ou
   assert.ok(statements < 10, `${statements} transactions for 32 calls`);
 });
 
-/** Transactions of the test's database that were committed so far; its own questions count too. */
+/** Counts the committed transactions of the test's database, including those of this query. */
 async function statementCount(): Promise<number> {
   const [row] = await database.admin<{ count: bigint }[]>`
     select pg_stat_force_next_flush(), pg_stat_get_db_xact_commit(oid) as count
@@ -180,7 +180,7 @@ async function statementCount(): Promise<number> {
   return Number(row?.count);
 }
 
-test("calls for one stream that do not wait for each other keep their order", async () => {
+test("concurrent calls for one stream that expect successive versions all succeed", async () => {
   const order = newOrder();
   const results = await Promise.all(
     Array.from({ length: 20 }, (_, index) =>
@@ -193,10 +193,9 @@ test("calls for one stream that do not wait for each other keep their order", as
   );
 });
 
-test("an append in the caller's transaction is undone together with it", async () => {
+test("an append in the caller's transaction is rolled back with it", async () => {
   const order = newOrder();
-  const work = store.sql.begin(async (tx) => {
-    const transaction = tx as unknown as Sql;
+  const work = inTransaction(store.sql, async (transaction) => {
     assert.equal((await appendEvents(store, order, [orderPlaced], { transaction })).lastVersion, 1);
     await assert.rejects(
       appendEvents(store, order, [orderPlaced], { transaction, expectedVersion: 7 }),
@@ -209,7 +208,7 @@ test("an append in the caller's transaction is undone together with it", async (
   assert.deepEqual(await versionsOf(order), []);
 });
 
-test("an append that waits for another session holds others back no longer than a moment", async () => {
+test("an append that waits for another session delays other appends only briefly", async () => {
   const [locked, free] = [newOrder(), newOrder()];
   await appendEvents(store, locked, [orderPlaced]);
   const lock = Promise.withResolvers<void>();
@@ -227,7 +226,7 @@ test("an append that waits for another session holds others back no longer than 
   assert.equal((await waiting).lastVersion, 2);
 });
 
-test("appends whose connection is cut at any moment are stored exactly once", async () => {
+test("appends are stored exactly once, at whatever moment their connection is cut", async () => {
   await using proxy = await openCuttingProxy(database.application.port);
   await using cutStore = openTestStore(database, { port: proxy.port });
   for (let round = 0; round < testRounds(4); round++) {
@@ -236,12 +235,12 @@ test("appends whose connection is cut at any moment are stored exactly once", as
     let acknowledged = 0;
     const cutting = (async () => {
       while (!isDone) {
-        // Every other time the answer is kept back first: the server commits and the client does not hear of it.
+        // Every other round drops the answer first: the server commits, and the client does not learn of it.
         proxy.muteAnswers(round % 2 === 0);
         await sleep(5 + Math.random() * 15);
         proxy.cut();
         proxy.muteAnswers(false);
-        // On a machine that is busy, making a connection takes longer than any fixed time between two cuts.
+        // Wait for progress: on a busy machine, connecting takes longer than any fixed time between two cuts.
         for (const before = acknowledged; acknowledged === before && !isDone; ) await sleep(5);
         await sleep(Math.random() * 60);
       }
@@ -268,7 +267,7 @@ test("appends whose connection is cut at any moment are stored exactly once", as
   }
 });
 
-test("disposing of the store waits for what is under way and takes no more", async () => {
+test("disposing of the store waits for the appends in flight and takes no more", async () => {
   const order = newOrder();
   const closing = openTestStore(database);
   const appends = Array.from({ length: 5 }, () => appendEvents(closing, order, [orderPlaced]));

@@ -4,6 +4,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { isAlive } from "../../scripts/lib/process.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
@@ -19,13 +20,13 @@ import {
 import { testRounds } from "../support/runtime.ts";
 import { bootstrapTestStack, withCluster } from "../support/stack.ts";
 
-/** 2,500 in each run of the tests, 50,000 in a soak. */
+/** 2,500 in a normal run, 50,000 in a soak. */
 const eventCount = 2_500 * testRounds(1);
 
-/** 1,000 in each run of the tests; a lock for each of 20,000, as in a soak, would use up the server's lock table. */
+/** 1,000 in a normal run, 20,000 in a soak: one lock for each would exhaust the server's lock table. */
 const appendCount = 1_000 * testRounds(1);
 
-test("readers by read_all() lose, repeat and reorder nothing; the naive one is seen to lose events", async () => {
+test("readers that use read_all() lose, repeat and reorder nothing; a naive one loses events", async () => {
   await using database = await withDatabase();
   const verdicts = await followLog(
     {
@@ -41,10 +42,10 @@ test("readers by read_all() lose, repeat and reorder nothing; the naive one is s
     const { missed, duplicates, outOfStreamOrder } = verdicts[reader];
     assert.deepEqual([missed, duplicates, outOfStreamOrder], [0, 0, 0], reader);
   }
-  assert.ok(verdicts.naive.missed > 0, "the naive reader has to miss events, else this shows nothing");
+  assert.ok(verdicts.naive.missed > 0, "the naive reader must miss events, or this test shows nothing");
 });
 
-test("a reader by position alone loses what was drawn earlier and committed later, deterministically", async () => {
+test("a reader by position alone loses an event that was drawn earlier and committed later", async () => {
   await using database = await withDatabase();
   await using writer = openConnection(database.application);
   const [naive, plain] = [conditionReader("true"), plainReader()];
@@ -56,37 +57,37 @@ test("a reader by position alone loses what was drawn earlier and committed late
   assert.deepEqual([await read(naive), await read(plain)], [[], [1n, 2n]]);
 });
 
-test("a reader in the order of transactions turns a stream around, and stalls on a transaction that only idles", async () => {
+test("a reader in the order of transactions reorders a stream, and stalls on an idle transaction", async () => {
   await using database = await withDatabase();
   await using earlier = openConnection(database.application);
   const reader = transactionReader();
   const id = randomUUID();
-  await earlier.sql.begin(async (tx) => {
+  await inTransaction(earlier.sql, async (tx) => {
     await tx`select pg_current_xact_id()`;
     await append(database.sql, { id });
     assert.equal((await reader.read(database.sql)).length, 0);
     assert.deepEqual(await readPositions(database), [1n]);
-    await append(tx as unknown as Sql, { id });
+    await append(tx, { id });
   });
   const versions: number[] = [];
-  // Whatever else is at work in the cluster, such as the server's own analyze, stalls it too.
+  // Other transactions in the cluster, such as the server's own analyze, stall it too.
   while (versions.length < 2) versions.push(...(await reader.read(database.sql)).map((seen) => seen.version));
   assert.deepEqual(versions, [2, 1]);
   assert.deepEqual(await readPositions(database), [1n, 2n]);
 });
 
-test("safe_position() in the statement that reads loses an event, deterministically", async () => {
+test("safe_position() in the statement that reads loses an event", async () => {
   await using database = await withDatabase();
   await using writer = openConnection(database.application);
   const begun = Promise.withResolvers<void>();
   const finish = Promise.withResolvers<void>();
-  const writing = writer.sql.begin(async (tx) => {
-    await append(tx as unknown as Sql, {});
+  const writing = inTransaction(writer.sql, async (tx) => {
+    await append(tx, {});
     begun.resolve();
     await finish.promise;
   });
   await begun.promise;
-  // The statement takes its snapshot, waits until the writer has committed, and asks only then.
+  // The statement takes its snapshot, waits until the writer has committed, and only then asks.
   const reading = database.sql`
     with pause as materialized (select pg_sleep(0.5)),
     horizon as materialized (select event_store.safe_position() as position from pause)
@@ -113,8 +114,8 @@ async function readPositions({ sql }: Pick<TestDatabase, "sql">, after = 0n): Pr
 async function withOpenAppend(sql: Sql, work: () => Promise<void>): Promise<void> {
   const begun = Promise.withResolvers<void>();
   const finish = Promise.withResolvers<void>();
-  const open = sql.begin(async (tx) => {
-    await append(tx as unknown as Sql, {});
+  const open = inTransaction(sql, async (tx) => {
+    await append(tx, {});
     begun.resolve();
     await finish.promise;
   });
@@ -127,7 +128,7 @@ async function withOpenAppend(sql: Sql, work: () => Promise<void>): Promise<void
   }
 }
 
-test("the first event of a new database is not read before it is committed, and is afterwards", async () => {
+test("the first event of a new database is read after it is committed, and not before", async () => {
   await using database = await withDatabase();
   await using writer = openConnection(database.application);
   await withOpenAppend(writer.sql, async () => {
@@ -139,13 +140,13 @@ test("the first event of a new database is not read before it is committed, and 
   assert.deepEqual(await readPositions(database), [1n, 2n]);
 });
 
-test("an open transaction in another database, or one that has appended nothing, holds no reader back", async () => {
+test("a transaction in another database, or without an append, does not hold readers back", async () => {
   await using other = await withDatabase();
   await using database = await withDatabase();
   await using idle = openConnection(database.application);
   await using writer = openConnection(other.application);
   await withOpenAppend(writer.sql, async () => {
-    await idle.sql.begin(async (tx) => {
+    await inTransaction(idle.sql, async (tx) => {
       await tx`create temporary table held as select pg_current_xact_id()`;
       await append(database.sql, {});
       assert.deepEqual(await readPositions(database), [1n]);
@@ -153,10 +154,10 @@ test("an open transaction in another database, or one that has appended nothing,
   });
 });
 
-test("thousands of appends in one transaction take one lock, and leave other sessions theirs", async () => {
+test("thousands of appends in one transaction take one lock, and leave the lock table to others", async () => {
   await using database = await withDatabase();
   await using writer = openConnection(database.application);
-  await writer.sql.begin(async (tx) => {
+  await inTransaction(writer.sql, async (tx) => {
     await tx.unsafe(`do $$ begin for n in 1 .. ${appendCount} loop
       perform event_store.append_events('Order', gen_random_uuid(), 0, array['{"event_type":"A","event_data":{}}']::jsonb[]);
     end loop; end $$`);
@@ -170,23 +171,23 @@ test("thousands of appends in one transaction take one lock, and leave other ses
   assert.equal((await readPositions(database)).length, appendCount + 1);
 });
 
-test("a savepoint that is rolled back takes the published floor back with it, and the next append publishes anew", async () => {
+test("rolling back a savepoint withdraws the floor that it published, and the next append publishes another", async () => {
   await using database = await withDatabase();
   await using writer = openConnection(database.application);
-  await writer.sql.begin(async (tx) => {
+  await inTransaction(writer.sql, async (tx) => {
     await tx`savepoint attempt`;
-    await append(tx as unknown as Sql, {});
+    await append(tx, {});
     await tx`rollback to savepoint attempt`;
     await append(database.sql, {});
     assert.deepEqual(await readPositions(database), [2n]);
-    await append(tx as unknown as Sql, {});
+    await append(tx, {});
     await append(database.sql, {});
     assert.deepEqual(await readPositions(database), [2n]);
   });
   assert.deepEqual(await readPositions(database), [2n, 3n, 4n]);
 });
 
-test("an application's own advisory locks, of both forms, hold no reader back", async () => {
+test("an application's own advisory locks, of both forms, do not hold readers back", async () => {
   await using database = await withDatabase();
   await using locker = openConnection(database.application);
   await locker.sql`
@@ -196,7 +197,7 @@ test("an application's own advisory locks, of both forms, hold no reader back", 
   assert.deepEqual(await readPositions(database), [1n, 2n, 3n]);
 });
 
-test("every kind of insert publishes its floor, an owner's COPY and MERGE too", async () => {
+test("every kind of insert publishes its floor, including an owner's COPY and MERGE", async () => {
   await using database = await withDatabase();
   const id = randomUUID();
   const stream = await append(database.sql, { id });
@@ -211,7 +212,7 @@ test("every kind of insert publishes its floor, an owner's COPY and MERGE too", 
   for (const insert of inserts) {
     await using writer = openConnection(database.administrator);
     const before = (await readPositions(database)).length;
-    await writer.sql.begin(async (tx) => {
+    await inTransaction(writer.sql, async (tx) => {
       await tx.unsafe(insert);
       await append(database.sql, {});
       assert.equal((await readPositions(database)).length, before, insert);
@@ -220,7 +221,7 @@ test("every kind of insert publishes its floor, an owner's COPY and MERGE too", 
   }
 });
 
-test("safe_position() and read_all() refuse isolation levels whose snapshot is older, and an altered sequence", async () => {
+test("safe_position() and read_all() refuse isolation levels with an older snapshot, and an altered sequence", async () => {
   await using database = await withDatabase();
   for (const level of ["repeatable read", "serializable"]) {
     for (const call of ["safe_position()", "read_all(0)"]) {
@@ -241,7 +242,7 @@ test("safe_position() and read_all() refuse isolation levels whose snapshot is o
   });
 });
 
-test("an answer of safe_position() that was higher stays true when a writer publishes late", async () => {
+test("a higher answer of safe_position() remains true if a writer publishes late", async () => {
   await using database = await withDatabase();
   await append(database.sql, { events: [placed, placed] });
   await using reader = openConnection(database.application);
@@ -249,8 +250,8 @@ test("an answer of safe_position() that was higher stays true when a writer publ
   const [row] = await reader.sql`select event_store.safe_position() as position`;
   assert.equal(row?.["position"], 2n);
   await using writer = openConnection(database.application);
-  await writer.sql.begin(async (tx) => {
-    // As a writer that read its floor before those events were drawn, and takes its lock only now.
+  await inTransaction(writer.sql, async (tx) => {
+    // Like a writer that read its floor before those events were drawn, and takes its lock only now.
     await tx`select pg_advisory_xact_lock_shared((229::bigint << 48) | 0)`;
     assert.deepEqual(await readPositions(database), []);
     const rows = await reader.sql`select from event_store.read_all(0, 10, null, null, 2)`;
@@ -258,7 +259,7 @@ test("an answer of safe_position() that was higher stays true when a writer publ
   });
 });
 
-test("all events of a database that was copied into another cluster can be read there, and the next one too", async () => {
+test("the events of a database that was copied into another cluster can be read there, and so can the next one", async () => {
   await using database = await withDatabase();
   await using other = await withCluster();
   const target = await other.administrator();
@@ -281,7 +282,7 @@ test("all events of a database that was copied into another cluster can be read 
   assert.deepEqual(await readPositions(application), [1n, 2n, 3n, 4n]);
 });
 
-test("a prepared transaction holds readers back, over a crash of the server too, until it is committed", async () => {
+test("a prepared transaction holds readers back until it is committed, even across a crash of the server", async () => {
   await using stack = await withCluster();
   await using before = openConnection(await stack.administrator());
   await before.sql`alter system set max_prepared_transactions = 5`;

@@ -1,11 +1,11 @@
-// What readers touch: at most ten times the rows they return, however many there are.
+// Readers touch at most ten times the rows they return, however large the log is.
 //
-// Rows are counted, not the names of plan nodes: an index scan may read a million of them. The counters are those of this
-// session's transaction, so functions that hide their plans are seen through, and nothing else is counted. 50,000 events;
-// 1,000,000 with CQRS_TEST_ROUNDS=20.
+// The test counts rows, not plan nodes: an index scan may read a million rows. The counters are those of its own
+// transaction, which include what functions do and nothing else. 50,000 events; 1,000,000 with CQRS_TEST_ROUNDS=20.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { type Connection, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { fillStore } from "../support/fill-store.ts";
 import { testRounds } from "../support/runtime.ts";
@@ -17,8 +17,8 @@ let database: TestDatabase;
 let session: Connection;
 before(async () => {
   database = await withDatabase();
-  // One connection, with plans that it made while the tables were empty. Until the server first analyzes them, a minute
-  // after they began to grow, a rare type costs the positions of its ranges; analyzing has each session plan anew.
+  // One connection, with plans made while the tables were empty. Until the server first analyzes them, a minute after
+  // they start to grow, a rare type costs the positions of its ranges. Analyzing makes each session plan again.
   session = openConnection(database.administrator);
   for (let time = 0; time < 7; time++) for (const reader of readers) await measure(reader);
   await fillStore(database.admin, eventCount / 2);
@@ -33,7 +33,7 @@ after(async () => {
 
 interface Reader {
   readonly name: string;
-  /** What it calls, with the number of events as $1. */
+  /** The statement, with the number of events as $1. */
   readonly from: string;
   readonly returns: number;
 }
@@ -66,12 +66,12 @@ for (const reader of readers) {
   test(`reading ${reader.name} touches at most ten times the rows it returns`, async () => {
     const { returned, rows, entries, blocks } = await measure(reader);
     assert.equal(returned, reader.returns);
-    // Where nothing is returned, planning may still have looked at the ends of an index.
+    // Even if nothing is returned, planning may have looked at the ends of an index.
     const most = Math.max(returned, 1) * 10;
     assert.ok(rows <= most, `${rows} rows for ${returned} events`);
     assert.ok(entries <= most, `${entries} index entries for ${returned} events`);
-    // Entries that are passed over inside an index are not counted, but their blocks are; each row counted explains a
-    // descent and a visit, and each range that has nothing a descent.
+    // Entries skipped inside an index are not counted, but their blocks are. Each counted row explains a descent and a
+    // visit, and each empty range a descent.
     assert.ok(blocks <= (rows + entries) * 3 + 100, `${blocks} blocks for ${rows} rows`);
   });
 }
@@ -80,7 +80,7 @@ function lineTypes(): string[] {
   return Array.from({ length: 8 }, (_, index) => `LineChanged${index}`);
 }
 
-/** A long stream between short ones, with a type of its own every hundredth event. */
+/** A long stream among short ones; every hundredth of its events has a type of its own. */
 async function appendLongStream(admin: Sql): Promise<void> {
   await admin.unsafe(
     `select event_store.append(
@@ -98,20 +98,19 @@ async function appendLongStream(admin: Sql): Promise<void> {
 }
 
 interface Counters {
-  /** Of the tables, whether they were returned or not. */
+  /** Rows of the tables, whether returned or not. */
   readonly rows: number;
   readonly entries: number;
   readonly blocks: number;
 }
 
 async function measure({ from }: Reader): Promise<Counters & { readonly returned: number }> {
-  return await session.sql.begin(async (tx) => {
-    const transaction = tx as unknown as Sql;
-    const start = await readCounters(transaction);
+  return await inTransaction(session.sql, async (tx) => {
+    const start = await readCounters(tx);
     const statement = `select count(*)::int as returned from event_store.${from}`;
     const parameters = from.includes("$1") ? [eventCount] : [];
     const [row] = await tx.unsafe<{ returned: number }[]>(statement, parameters, { prepare: true });
-    const end = await readCounters(transaction);
+    const end = await readCounters(tx);
     return {
       returned: row?.returned ?? Number.NaN,
       rows: end.rows - start.rows,
@@ -121,7 +120,7 @@ async function measure({ from }: Reader): Promise<Counters & { readonly returned
   });
 }
 
-/** They are the session's, and passed on to everybody's at moments between transactions: compare them within one. */
+/** The counters of this session. They are flushed between transactions, so compare them only within one. */
 async function readCounters(tx: Sql): Promise<Counters> {
   const [counters] = await tx<Counters[]>`
     select

@@ -4,8 +4,9 @@ import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import type { Checkpoint } from "../../scripts/lib/event-store/event.ts";
 import { readLog } from "../../scripts/lib/event-store/read.ts";
 import { type ConnectionTarget, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 
-/** An event as a reader met it. */
+/** An event as a reader saw it. */
 interface SeenEvent {
   readonly position: bigint;
   readonly streamId: string;
@@ -14,11 +15,11 @@ interface SeenEvent {
 
 /** A way to follow the log; it keeps its own checkpoint. */
 export interface LogReader {
-  /** @returns the next events; none when there is nothing new */
+  /** @returns the next events; none if there is nothing new */
   read(sql: Sql): Promise<readonly SeenEvent[]>;
 }
 
-/** What the reader's events are, compared with what was stored in the end. */
+/** The reader's events, compared with what is stored in the end. */
 export interface Verdict {
   readonly stored: number;
   readonly missed: number;
@@ -26,7 +27,7 @@ export interface Verdict {
   readonly outOfStreamOrder: number;
 }
 
-/** What the writers do. */
+/** How the writers work. */
 export interface WriterOptions {
   readonly target: ConnectionTarget;
   readonly writers: number;
@@ -38,10 +39,10 @@ const streamCount = 300;
 const eventTypes = ["A", "B", "C", "D", "E"];
 
 /**
- * Lets writers append in transactions of several appends, with pauses, savepoints and rollbacks, and readers follow the
- * log meanwhile and until they have seen its end.
+ * Runs writers, whose transactions have several appends, pauses, savepoints and rollbacks, and readers that follow the
+ * log until they reach its end.
  *
- * @returns a verdict for each reader, by its name
+ * @returns a verdict for each reader, by name
  */
 export async function followLog<Name extends string>(
   readers: Readonly<Record<Name, LogReader>>,
@@ -60,7 +61,7 @@ export async function followLog<Name extends string>(
       seen.push(...events);
       if (events.length > 0) continue;
       if (!wasWriting) return [name, seen] as const;
-      // Readers that ask without a break would take the machine from the writers.
+      // Without a pause, the readers would starve the writers.
       await sleep(10);
     }
   });
@@ -105,17 +106,17 @@ class TakenBack extends Error {}
 async function writeOnce(sql: Sql, streams: readonly string[]): Promise<number> {
   let count = 0;
   try {
-    await sql.begin(async (tx) => {
-      // In the order of their names, or writers would deadlock.
+    await inTransaction(sql, async (tx) => {
+      // In the order of their ids, or writers would deadlock.
       const chosen = Array.from({ length: 1 + random(4) }, () => streams[random(streamCount)] ?? "").toSorted();
       for (const id of chosen) {
         const size = 1 + random(8);
-        const append = () => appendTo(tx as unknown as Sql, id, size);
+        const append = () => appendTo(tx, id, size);
         if (random(4) > 0) {
           await append();
           count += size;
         } else {
-          count += await takenBackAtRandom(tx as unknown as Sql, append, size);
+          count += await takenBackAtRandom(tx, append, size);
         }
         if (random(3) === 0) await sleep(random(8));
       }
@@ -150,7 +151,7 @@ function random(below: number): number {
 
 const pageSize = 200;
 
-/** Ours, as projections and subscriptions read. */
+/** The reader of projections and subscriptions. */
 export function completeReader(types?: readonly string[]): LogReader {
   let after: Checkpoint = logStart;
   const filter = types === undefined ? {} : { eventTypes: types };
@@ -163,10 +164,10 @@ export function completeReader(types?: readonly string[]): LogReader {
   };
 }
 
-/** All types, named one by one. */
+/** All types, by name. */
 export const allTypes: readonly string[] = eventTypes;
 
-/** As an application in any language reads: `read_all` alone, from the last position it got. */
+/** Reads like an application in any language: `read_all` alone, from the last position it got. */
 export function plainReader(): LogReader {
   let after = 0n;
   return {
@@ -185,18 +186,18 @@ export function conditionReader(condition: string): LogReader {
   let after = 0n;
   return {
     async read(sql) {
-      const rows = (await sql.unsafe(
+      const rows = await sql.unsafe<SeenEvent[]>(
         `select global_position as position, stream_id as "streamId", aggregate_version as version
          from event_store.domain_event where global_position > $1 and ${condition} order by 1 limit ${pageSize}`,
         [`${after}`],
-      )) as unknown as SeenEvent[];
+      );
       after = rows.at(-1)?.position ?? after;
       return rows;
     },
   };
 }
 
-/** Reads in the order of transactions, below the oldest that is at work in the whole cluster. */
+/** Reads in the order of transactions, below the oldest one running in the whole cluster. */
 export function transactionReader(): LogReader {
   let after = { transaction: "0", position: 0n };
   return {

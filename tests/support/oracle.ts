@@ -1,15 +1,16 @@
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { readFingerprint } from "../../scripts/lib/schema/fingerprint.ts";
 
-/** All that a database holds, in a form that can be compared; made with nothing of what makes archives. */
+/** The contents of a database in a comparable form, read without the code that writes archives. */
 export interface DatabaseContent {
-  /** Number of rows and a sum over digests of all rows, by table: it does not depend on their order. */
+  /** Number of rows and sum of their digests, by table; independent of their order. */
   readonly tables: Readonly<Record<string, string>>;
   readonly sequences: Readonly<Record<string, string>>;
   readonly fingerprint: string;
 }
 
-/** Reads everything that a database holds. */
+/** Reads the contents of a database. */
 export async function readContent(sql: Sql): Promise<DatabaseContent> {
   const relations = await sql<{ name: string; kind: string }[]>`
     select format('%I.%I', schemaname, tablename) as name, 'table' as kind from pg_tables
@@ -25,7 +26,7 @@ export async function readContent(sql: Sql): Promise<DatabaseContent> {
     if (kind === "sequence") sequences[name] = await readSequence(sql, name);
     else tables[name] = await readRows(sql, name);
   }
-  const fingerprint = await sql.begin((tx) => readFingerprint(tx as unknown as Sql));
+  const fingerprint = await inTransaction(sql, readFingerprint);
   return { tables, sequences, fingerprint: fingerprint.hash };
 }
 

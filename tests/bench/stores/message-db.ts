@@ -2,11 +2,12 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assetsDir } from "../../../scripts/lib/paths.ts";
 import { openConnection, type Sql } from "../../../scripts/lib/postgres/connect.ts";
+import { inTransaction } from "../../../scripts/lib/postgres/transaction.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent, Stream } from "../events.ts";
 import { pageSize, type ReadableStore } from "./store.ts";
 
-/** message-db's functions; a batch is a transaction, since it has none for several messages. */
+/** message-db's functions. It has none for several messages, so a batch is a transaction. */
 export async function openMessageDb({ administrator }: BenchDatabase, maxConnections: number): Promise<ReadableStore> {
   await installMessageDb(administrator);
   const connection = openConnection(administrator, { max: maxConnections, searchPath: "message_store, public" });
@@ -16,11 +17,8 @@ export async function openMessageDb({ administrator }: BenchDatabase, maxConnect
     async append(stream, events) {
       const [first] = events;
       if (events.length === 1 && first !== undefined) return await writeMessage(sql, stream, first, stream.version - 1);
-      await sql.begin(async (tx) => {
-        const transaction = tx as unknown as Sql;
-        await Promise.all(
-          events.map((event, index) => writeMessage(transaction, stream, event, stream.version + index - 1)),
-        );
+      await inTransaction(sql, async (tx) => {
+        await Promise.all(events.map((event, index) => writeMessage(tx, stream, event, stream.version + index - 1)));
       });
     },
     readStream: (stream) => readMessages(sql, stream),
@@ -47,7 +45,7 @@ async function readMessages(sql: Sql, stream: Stream): Promise<number> {
   return rows.map((row) => ({ ...row, data: JSON.parse(row.data), metadata: JSON.parse(row.metadata) })).length;
 }
 
-/** In the order of its own install.sh; views and privileges are not needed here. */
+/** The files in the order of its install.sh, without views and privileges. */
 const installFiles = [
   "roles/message-store",
   "schema/message-store",
