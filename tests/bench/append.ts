@@ -1,7 +1,7 @@
-// What an event costs to store: `bun run bench append [rounds]`; about 45 s a round and 45 s before, 5 min for 5 rounds.
+// What an event costs to store: `bun run bench append [rounds]`. About 45 s per round after a warm-up of 45 s.
 //
-// Every store has a database of its own in one cluster, gets the same events, and checks the version it expects (the
-// limits have nothing to check). A caller waits for one append before it makes the next, and has streams of its own.
+// All stores get the same events, each in its own database of one cluster, and check the expected version (the limits
+// have nothing to check). Each caller has its own streams, and waits for one append before the next.
 import { randomUUID } from "node:crypto";
 import { alternate, type Variant } from "../support/benchmark.ts";
 import type { Cost } from "../support/benchmark-cost.ts";
@@ -19,7 +19,7 @@ import type { MeasuredStore } from "./stores/store.ts";
 /** How events are appended. */
 export interface AppendLoad {
   readonly callers: number;
-  /** Connections of each store's pool, at most. */
+  /** Most connections in each store's pool. */
   readonly connections: number;
   readonly eventsPerAppend: number;
   readonly appendsPerCaller: number;
@@ -80,7 +80,7 @@ const benchmarks: readonly AppendBenchmark[] = [
   },
 ];
 
-/** Prints what one event, ten and a hundred an append cost each store, and 32 callers at once. */
+/** Prints the cost per store of appends of 1, 10 and 100 events, and of 32 concurrent callers. */
 export async function benchmarkAppend(rounds: number): Promise<void> {
   await using cluster = await openBenchCluster();
   for (const benchmark of benchmarks) await benchmarkLoad(cluster, benchmark, rounds);
@@ -116,7 +116,7 @@ async function openStores(cluster: BenchCluster, load: AppendLoad): Promise<Meas
     await openSeed(await cluster.makeDatabase("empty"), connections),
     await openInsert(await cluster.makeDatabase("ours"), connections),
   ];
-  // For one row it takes longer than an insert.
+  // For a single row, COPY is slower than INSERT.
   if (eventsPerAppend > 1) stores.push(await openCopy(await cluster.makeDatabase("ours"), connections));
   return stores;
 }
@@ -133,9 +133,9 @@ export function makeCallers({ callers, streamsPerCaller }: AppendLoad): Stream[]
 }
 
 /**
- * Lets all callers append at once, each to its streams in turn.
+ * Runs all callers concurrently. Each appends to its streams in turn.
  *
- * @returns how many events were appended
+ * @returns the number of events appended
  */
 export async function runLoad(store: MeasuredStore, callers: readonly Stream[][], load: AppendLoad): Promise<number> {
   await Promise.all(
@@ -152,5 +152,5 @@ export async function runLoad(store: MeasuredStore, callers: readonly Stream[][]
 
 function loadTitle({ eventsPerAppend, callers, connections, synchronousCommit }: AppendBenchmark): string {
   const events = eventsPerAppend === 1 ? "1 event" : `${eventsPerAppend} events`;
-  return `append: ${events} a call, ${callers} callers, ${connections} connections, synchronous_commit ${synchronousCommit}`;
+  return `append: ${events} per call, ${callers} callers, ${connections} connections, synchronous_commit ${synchronousCommit}`;
 }

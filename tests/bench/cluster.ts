@@ -6,24 +6,24 @@ import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { type CostMeter, makeCostMeter } from "../support/benchmark-cost.ts";
 import { withCluster } from "../support/stack.ts";
 
-/** Logins for a database of its own. */
+/** The logins of a database. */
 export interface BenchDatabase {
   readonly administrator: ConnectionTarget;
   readonly application: ConnectionTarget & { readonly password: string };
 }
 
-/** A cluster in which nothing happens but what is measured; removed when it is disposed of. */
+/** A cluster without background work. It is removed when it is disposed of. */
 export interface BenchCluster extends AsyncDisposable {
   readonly meter: CostMeter;
-  /** Makes a database: with our schema, as bootstrap left it, or without any. */
+  /** Creates a database: with the project's schema, or without any. */
   makeDatabase(contents: "ours" | "empty"): Promise<BenchDatabase>;
-  /** Changes settings of the server, for every session at once. */
+  /** Changes settings of the server, for all sessions. */
   configure(settings: Readonly<Record<string, string>>): Promise<void>;
-  /** Does what autovacuum would have done in time to every database made here. */
+  /** Vacuums every database created here, as autovacuum would have done. */
   vacuum(): Promise<void>;
 }
 
-/** What would work in the background at a moment of its own choosing, at the cost of whoever is measured then. */
+/** Turns off background work, which would distort the measurement it happens to meet. */
 const quietSettings = {
   autovacuum: "off",
   checkpoint_timeout: "1d",
@@ -31,7 +31,7 @@ const quietSettings = {
   log_min_duration_statement: "-1",
 };
 
-/** Bootstraps a cluster with the project's own configuration, and keeps background work out of it. */
+/** Bootstraps a cluster with the project's configuration, but without background work. */
 export async function openBenchCluster(): Promise<BenchCluster> {
   const stack = await withCluster();
   const [administrator, application] = [await stack.administrator(), await stack.application()];
@@ -49,7 +49,7 @@ export async function openBenchCluster(): Promise<BenchCluster> {
     async makeDatabase(contents) {
       const database = `bench_${randomUUID().replaceAll("-", "")}`;
       const template = contents === "ours" ? administrator.database : "template0";
-      // Not file_copy: it makes a checkpoint, after which every database writes whole pages to the WAL again.
+      // Not file_copy: it makes a checkpoint, after which every database writes full pages to the WAL again.
       await sql.unsafe(`create database ${database} template ${quoteIdentifier(template)} strategy wal_log`);
       if (contents === "ours") await ensureDatabase(sql, await readAdministrator(sql), database);
       databases.push({ ...administrator, database });

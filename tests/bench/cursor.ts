@@ -2,10 +2,10 @@ import type { Sql } from "../../scripts/lib/postgres/connect.ts";
 import { pageSize } from "./stores/store.ts";
 
 /**
- * Reads all events through a cursor, with their data as objects: what no reader of the log can be much faster than. It
- * is no reader itself, since it doesn't know how far the log is complete.
+ * Reads all events through a cursor, with their data as objects: a bound on the speed of any reader. It is not a
+ * correct reader, because it does not know how far the log is complete.
  *
- * @returns how many
+ * @returns the number of events
  */
 export async function readByCursor(sql: Sql): Promise<number> {
   let count = 0;

@@ -1,6 +1,6 @@
 import { uuidv7 } from "uuidv7";
 
-/** An event as each store is given it. */
+/** An event as every store gets it. */
 export interface SampleEvent {
   readonly id: string;
   readonly type: string;
@@ -12,11 +12,11 @@ export interface SampleEvent {
 export interface Stream {
   readonly type: string;
   readonly id: string;
-  /** How many events the caller has stored in it. */
+  /** Number of events that the caller has stored in it. */
   version: number;
 }
 
-/** @returns events of about 230 bytes of data and 60 of metadata, as JSON, of eight types */
+/** @returns events of eight types, with about 230 bytes of data and 60 of metadata as JSON */
 export function makeEvents(count: number): SampleEvent[] {
   return Array.from({ length: count }, (_, index) => ({
     id: uuidv7(),

@@ -1,17 +1,17 @@
-// Benchmarks, a developer's command that nothing else runs: `bun run bench <kind> [rounds]`.
+// Benchmarks for developers: `bun run bench <kind> [rounds]`. Nothing else runs them.
 //
-// Each kind makes what it needs in temporary folders, takes minutes of a machine that should do nothing else, prints
-// tables, and removes everything. It asserts nothing: the lines that begin with `aim:` say what is met.
+// Each kind works in temporary folders, which it removes, and takes some minutes on an otherwise idle machine. It
+// prints tables and asserts nothing: the lines that start with `aim:` say which aims are met.
 //
 //   startup   how long the scripts take, as whole processes
-//   append    what an event costs to store: one, ten and a hundred a call, and 32 callers at once
-//   read      what an event costs to read: a stream of 1,000, and the whole log
-//   project   what an event costs a projection that catches up with 200,000
-//   wait      how soon wait-for ends once PostgreSQL is usable, beside pg_isready in a loop
-//   archive   what a backup and a restore of 1,000,000 events cost, against pg_dump and pg_restore
-//   scale     what an event costs to store in a store of 5,000,000, against an empty one
+//   append    what an event costs to store: 1, 10 and 100 per call, and with 32 concurrent callers
+//   read      what an event costs to read: in a stream of 1,000, and in the whole log
+//   project   what an event costs a projection that catches up with 200,000 events
+//   wait      how soon wait-for returns once PostgreSQL is usable, compared with pg_isready in a loop
+//   archive   what backup and restore of 1,000,000 events cost, compared with pg_dump and pg_restore
+//   scale     what an event costs to store in a store of 5,000,000, compared with an empty one
 //
-// Variants alternate within one run; quote the medians and ratios. Processor time of the server is known on Linux only.
+// Variants alternate within one run; quote medians and ratios. The server's CPU time is measured on Linux only.
 import process from "node:process";
 import { defaultRounds } from "../support/benchmark.ts";
 

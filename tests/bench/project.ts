@@ -1,7 +1,7 @@
-// What an event costs a projection that catches up: `bun run bench project [rounds]`; a minute for 5 rounds.
+// What an event costs a projection that catches up: `bun run bench project [rounds]`. A minute for 5 rounds.
 //
-// 200,000 events; the projection counts them in memory, so that what is measured is the way to it: reading, dividing, the
-// transaction of each batch with its checkpoint under the lease.
+// The projection only counts its 200,000 events in memory. What is measured is the way to it: reading, partitioning,
+// and the transaction of each batch with its checkpoint under the lease.
 import { randomUUID } from "node:crypto";
 import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
@@ -17,7 +17,7 @@ import { readByCursor } from "./cursor.ts";
 const eventCount = 200_000;
 const eventTypes = Array.from({ length: 8 }, (_, index) => `LineChanged${index}`);
 
-/** Prints what catching up costs, against reading the same events through a cursor. */
+/** Prints the cost of catching up, compared with reading the same events through a cursor. */
 export async function benchmarkProject(rounds: number): Promise<void> {
   await using cluster = await openBenchCluster();
   const database = await cluster.makeDatabase("ours");

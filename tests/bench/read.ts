@@ -1,6 +1,6 @@
-// What an event costs to read: `bun run bench read [rounds]`; about 1 min, and 15 s a round.
+// What an event costs to read: `bun run bench read [rounds]`. About 1 min, plus 15 s per round.
 //
-// The same 200 streams of 1,000 events are in each store; one reader, which gets each event's data as an object.
+// Each store has the same 200 streams of 1,000 events. One reader gets the data of each event as an object.
 import { randomUUID } from "node:crypto";
 import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
@@ -22,7 +22,7 @@ const eventsPerStream = 1_000;
 const eventsPerAppend = 100;
 const streamsPerMeasure = 50;
 
-/** Prints what reading streams and reading the whole log cost. */
+/** Prints the cost of reading streams, and of reading the whole log. */
 export async function benchmarkRead(rounds: number): Promise<void> {
   await using cluster = await openBenchCluster();
   await cluster.configure({ synchronous_commit: "off" });
@@ -40,7 +40,7 @@ async function benchmarkStreams(cluster: BenchCluster, ours: BenchDatabase, roun
   for (const store of [plain, emmett, messageDb]) await fillStreams(store, streams);
   await cluster.vacuum();
   reportCosts({
-    title: `read: streams of ${eventsPerStream} events, one after the other`,
+    title: `read: streams of ${eventsPerStream} events, one after another`,
     measured: await alternate(
       [typescript, plain, emmett, messageDb].map((store) => ({
         name: store.name,
@@ -81,7 +81,7 @@ function makeStreams(): Stream[] {
   }));
 }
 
-/** Streams take turns, as in a store that many write to. */
+/** Fills the streams in turns, as concurrent writers would. */
 async function fillStreams(store: ReadableStore, streams: readonly Stream[]): Promise<void> {
   for (let version = 0; version < eventsPerStream; version += eventsPerAppend) {
     for (const stream of streams) await store.append({ ...stream, version }, makeEvents(eventsPerAppend));

@@ -1,8 +1,8 @@
-// What an event costs to store in a store of 5,000,000, against an empty one: `bun run bench scale [rounds]`; 2 to 7 min to
-// fill it, 30 s a round, and 6 GB of disk.
+// What an event costs to store in a store of 5,000,000, compared with an empty one: `bun run bench scale [rounds]`. It
+// takes 2 to 7 min to fill, 30 s per round, and 6 GB of disk.
 //
-// A caller makes a stream, appends to it until it has ten events, and makes the next. The same is done in an empty store
-// that is new in each round; and in the large one also to streams that are chosen at random among those it has.
+// Each caller creates a stream, appends to it until it has ten events, and creates the next. It does the same in an
+// empty store that is new in each round. In the large store it also appends to existing streams chosen at random.
 import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { alternate, type Variant } from "../support/benchmark.ts";
 import type { Cost } from "../support/benchmark-cost.ts";
@@ -24,7 +24,7 @@ const empty = "empty, new streams";
 const large = "large, new streams";
 const largeAtRandom = "large, its streams at random";
 
-/** Prints what an append costs at 5,000,000 stored events and at none. */
+/** Prints the cost of an append with 5,000,000 stored events and with none. */
 export async function benchmarkScale(rounds: number): Promise<void> {
   await using cluster = await openBenchCluster();
   await cluster.configure({ synchronous_commit: "off" });
@@ -55,14 +55,14 @@ async function benchmarkLoad(
     { name: largeAtRandom, measure: async () => measure(database, await chooseStreams(admin, load)) },
   ];
   reportCosts({
-    title: `scale: ${load.eventsPerAppend} a call, ${load.callers} callers, large is ${storedEvents} events`,
+    title: `scale: ${load.eventsPerAppend} per call, ${load.callers} callers, large is ${storedEvents} events`,
     measured: await alternate(variants, rounds),
     reference: empty,
     aims: [large, largeAtRandom].map((of) => ({ figure: "serverMicroseconds", of, against: empty, atMost: 1.3 })),
   });
 }
 
-/** @returns as many streams as the load has appends, each to be appended to once */
+/** @returns one stream for each append of the load */
 async function chooseStreams(admin: Sql, { callers, appendsPerCaller }: AppendLoad): Promise<Stream[][]> {
   const rows = await admin<Stream[]>`
     select aggregate_type as type, aggregate_id as id, version

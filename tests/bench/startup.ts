@@ -13,7 +13,7 @@ const runtimes: Readonly<Record<string, readonly string[]>> = {
   deno: [locateDeno(), "run", "-q", ...denoPermissions],
 };
 
-/** Prints how long bootstrap, schema apply and --help take on each runtime. */
+/** Prints the time of bootstrap, schema apply and --help on each runtime. */
 export async function benchmarkStartup(rounds: number): Promise<void> {
   await using warm = await makeTestStack();
   await run("bun", ["bootstrap"], warm);

@@ -1,8 +1,8 @@
 // How soon a wait ends once PostgreSQL is usable: `bun run bench wait [rounds]`.
 //
-// wait-for stands beside what is used in its place: a shell loop around pg_isready (where PostgreSQL's client is
-// installed) with its usual pauses, and a program that looks once a second. Each waits for a server that is started
-// while it waits; "usable" is the first login that a tight loop in this process achieves. The aim: a median of 50 ms.
+// It compares wait-for with the usual alternatives: shell loops around pg_isready and psql, if PostgreSQL's client is
+// installed. Each waits for a server that is being started. It counts as usable from the first login that a tight loop
+// in this process achieves. The aim is a median of 50 ms.
 import { spawn } from "node:child_process";
 import { accessSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -15,7 +15,7 @@ import { reportTimes } from "../support/benchmark-process.ts";
 import { locateDeno } from "../support/deno.ts";
 import { bootstrapTestStack, openTestStack, silentRun, type TestStack, withCluster } from "../support/stack.ts";
 
-/** Prints how many milliseconds passed from the first possible login to the end of each wait. */
+/** Prints the milliseconds between the first possible login and the end of each wait. */
 export async function benchmarkWait(rounds: number): Promise<void> {
   await using stack = await withCluster();
   const target = await stack.application();
@@ -65,7 +65,7 @@ async function reactionMs(stack: TestStack, target: ConnectionTarget, command: r
   return Math.max((await ended) - usableAt, 0);
 }
 
-/** The start shall meet a waiter at any moment of its pause; from half a second on, when every waiter waits. */
+/** The start must meet a waiter at a random moment of its pause, after half a second, when every waiter is waiting. */
 async function randomPause(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   setTimeout(resolve, 500 + Math.random() * 1000);

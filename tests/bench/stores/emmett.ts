@@ -5,7 +5,7 @@ import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent } from "../events.ts";
 import type { ReadableStore } from "./store.ts";
 
-/** emmett's event store by its own API, over a pool of the driver it is made for. */
+/** emmett's event store through its own API, with a pool of the driver it is built for. */
 export async function openEmmett({ administrator }: BenchDatabase, maxConnections: number): Promise<ReadableStore> {
   const url = connectionUrl(administrator);
   const pool = new pg.Pool({ connectionString: url, max: maxConnections });

@@ -5,7 +5,7 @@ import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent, Stream } from "../events.ts";
 import type { MeasuredStore } from "./store.ts";
 
-/** What no store can be faster than: rows into our table with its indexes and checks, without a function, trigger or stream. */
+/** A bound on the speed of any store: rows in a copy of our table and indexes, without functions or streams. */
 export async function openInsert({ administrator }: BenchDatabase, maxConnections: number): Promise<MeasuredStore> {
   const connection = await openLimit(administrator, maxConnections);
   return {
@@ -15,7 +15,7 @@ export async function openInsert({ administrator }: BenchDatabase, maxConnection
   };
 }
 
-/** The same rows by COPY, which the server reads with less ado. */
+/** The same rows by COPY, which has less overhead. */
 export async function openCopy({ administrator }: BenchDatabase, maxConnections: number): Promise<MeasuredStore> {
   const connection = await openLimit(administrator, maxConnections);
   return {
@@ -49,7 +49,7 @@ async function insertRows(sql: Sql, stream: Stream, events: readonly SampleEvent
 
 async function copyRows(sql: Sql, stream: Stream, events: readonly SampleEvent[]): Promise<void> {
   const lines = events.map((event, index) => values(stream, event, index).map(copyText).join("\t"));
-  // A connection to itself: a statement that is sent behind a COPY, as on a pool, would be read as its data.
+  // A reserved connection: the server would read a pipelined statement as data of the COPY.
   const reserved = await sql.reserve();
   try {
     const input = await reserved.unsafe(`copy bare.domain_event (${columns}) from stdin`).writable();

@@ -6,7 +6,7 @@ import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent } from "../events.ts";
 import { pageSize, type ReadableStore } from "./store.ts";
 
-/** This project's TypeScript: appends that are made while another is under way are sent together. */
+/** This project's TypeScript: appends made while another is in flight are sent together. */
 export function openOurs({ application }: BenchDatabase, maxConnections: number): ReadableStore {
   const store = openEventStore({ ...application, maxConnections });
   return {
@@ -23,7 +23,7 @@ export function openOurs({ application }: BenchDatabase, maxConnections: number)
   };
 }
 
-/** This project's SQL functions, called once an append or page, as from any language. */
+/** This project's SQL functions, called once per append or page, as from any language. */
 export function openOursSql({ application }: BenchDatabase, maxConnections: number): ReadableStore {
   const connection = openConnection(application, { max: maxConnections });
   const { sql } = connection;

@@ -6,7 +6,7 @@ import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent } from "../events.ts";
 import type { MeasuredStore } from "./store.ts";
 
-/** The function and indexes of the document that this project began with; it loses updates under concurrency. */
+/** The function and indexes that this project started from. It loses updates under concurrency. */
 export async function openSeed({ administrator }: BenchDatabase, maxConnections: number): Promise<MeasuredStore> {
   const connection = openConnection(administrator, { max: maxConnections, searchPath: "event_store, public" });
   await connection.sql.unsafe(await readFile(join(assetsDir, "tests/support/fixtures/seed.sql"), "utf8"));
