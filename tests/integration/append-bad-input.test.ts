@@ -26,12 +26,12 @@ const versionProblem = "the event_version of event 2 is not an integer from 1 to
 const typeProblem = "event 2 has no event_type that is a non-empty string";
 const expectedProblem =
   "is not an expected version: pass a version, 0 for a new stream, -4 for an existing one, or null for any";
-/** What is wrong, how the arguments differ from good ones, and the sentence that says so. */
+/** What is wrong, how the arguments differ from valid ones, and the expected message. */
 const cases: readonly (readonly [string, Partial<Given>, string])[] = [
   ["an empty batch", { events: "[]" }, "there are no events to append"],
   ["a JSON null for the events", { events: "null" }, "there are no events to append"],
-  ["one event that is in no array", { events: good }, "the events are a JSON object, not a JSON array"],
-  ["a text for the events", { events: '"nonsense"' }, "the events are a JSON string, not a JSON array"],
+  ["one event outside an array", { events: good }, "the events are a JSON object, not a JSON array"],
+  ["a string for the events", { events: '"nonsense"' }, "the events are a JSON string, not a JSON array"],
   ["a null among the events", { events: `[${good},null]` }, "event 2 is a JSON null, not a JSON object"],
   ["a number among the events", { events: `[${good},5]` }, "event 2 is a JSON number, not a JSON object"],
   ["an array among the events", { events: `[${good},[${good}]]` }, "event 2 is a JSON array, not a JSON object"],
@@ -52,7 +52,7 @@ const cases: readonly (readonly [string, Partial<Given>, string])[] = [
     { events: `[${good},${good.replace('version":1', 'version":1e400')}]` },
     `${versionProblem} 1${"0".repeat(99)}`,
   ],
-  ["an event_id that is no UUID", secondEvent({ event_id: "17" }), 'the event_id of event 2 is not a UUID: "17"'],
+  ["an event_id that is not a UUID", secondEvent({ event_id: "17" }), 'the event_id of event 2 is not a UUID: "17"'],
   ["the expected version -3", { expected: -3 }, `-3 ${expectedProblem}`],
   ["the expected version -5", { expected: -5 }, `-5 ${expectedProblem}`],
   ["no aggregate type", { type: null }, "the aggregate type is missing"],
@@ -91,7 +91,7 @@ for (const [what, changes, sentence] of cases) {
   });
 }
 
-test("append() refuses SQL's null for the events, and an id that is of another stream, with UE007", async () => {
+test("append() refuses SQL's null for the events, and the id of another stream, with UE007", async () => {
   const nothing = await refusal(append(database.sql, given({ events: null })));
   assert.deepEqual([nothing.code, nothing.message], ["UE007", "there are no events to append"]);
   const [id, other] = [randomUUID(), randomUUID()];
@@ -106,7 +106,7 @@ test("append() refuses SQL's null for the events, and an id that is of another s
   }
 });
 
-test("append_batch() refuses what is no array, and has no rows for none", async () => {
+test("append_batch() refuses anything but an array, and returns no rows for an empty one", async () => {
   for (const [appends, type] of [
     ["null", "null"],
     ["5", "number"],
@@ -137,12 +137,12 @@ const elementCases: readonly (readonly [string, string])[] = [
   [element(given()).replace('version":0', 'version":"NaN"'), 'the expected version is not an integer: "NaN"'],
 ];
 
-test("append_batch() says of each element why it can't be used, and appends the others", async () => {
+test("append_batch() says why each bad element is refused, and appends the others", async () => {
   await assertEachRefused(elementCases);
   for (const one of elementCases) await assertEachRefused([one]);
 });
 
-/** Each stands beside an element that can be used, in one batch. */
+/** Sends each bad element together with a good one, all in one batch. */
 async function assertEachRefused(cases: typeof elementCases): Promise<void> {
   const answers = await appendBatch(
     database.sql,

@@ -24,11 +24,10 @@ after(async () => {
 
 interface Answer {
   readonly code: string;
-  /** Version after the append, or the one that refused it. */
+  /** Version after the append, or the version because of which it was refused. */
   readonly version: number;
 }
 
-/** Appends as many events as are asked for. */
 async function append(sql: Sql, id: string, expected: number | null, count = 1): Promise<Answer> {
   const events = JSON.stringify(Array.from({ length: count }, () => ({ event_type: "Counted", event_data: {} })));
   try {
@@ -50,21 +49,21 @@ async function versionsOf(id: string): Promise<number[]> {
 
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1);
 
-/** For each mode: the version the stream is at before, how many of the writers are stored, and how the others are refused. */
+/** For each mode: the version before, how many writers succeed, and how the others are refused. */
 const modes = [
   { name: "any (null)", expected: null, from: 0, stored: writerCount, refusal: "" },
   { name: "any (-2)", expected: -2, from: 2, stored: writerCount, refusal: "" },
   { name: "no stream (-1)", expected: -1, from: 0, stored: 1, refusal: "UE002" },
   { name: "no stream (0)", expected: 0, from: 0, stored: 1, refusal: "UE002" },
-  { name: "no stream (0) where there is one", expected: 0, from: 1, stored: 0, refusal: "UE002" },
+  { name: "no stream (0) although it exists", expected: 0, from: 1, stored: 0, refusal: "UE002" },
   { name: "exactly 3", expected: 3, from: 3, stored: 1, refusal: "UE001" },
   { name: "exactly 3 at 2", expected: 3, from: 2, stored: 0, refusal: "UE001" },
   { name: "exists (-4)", expected: -4, from: 1, stored: writerCount, refusal: "" },
-  { name: "exists (-4) where there is none", expected: -4, from: 0, stored: 0, refusal: "UE003" },
+  { name: "exists (-4) although it does not", expected: -4, from: 0, stored: 0, refusal: "UE003" },
 ];
 
 for (const { name, expected, from, stored, refusal } of modes) {
-  test(`of ${writerCount} writers that expect ${name}, exactly ${stored} are stored`, async () => {
+  test(`of ${writerCount} writers that expect ${name}, exactly ${stored} succeed`, async () => {
     for (let round = 0; round < testRounds(3); round++) {
       const id = randomUUID();
       if (from > 0) await append(sqls[0] as Sql, id, 0, from);
@@ -84,7 +83,7 @@ for (const { name, expected, from, stored, refusal } of modes) {
   });
 }
 
-test("writers that expect a stream while it is made are stored after it, or find none; nothing else", async () => {
+test("writers that expect a stream while it is being created either append to it or get UE003", async () => {
   for (let round = 0; round < testRounds(20); round++) {
     const id = randomUUID();
     const answers = await Promise.all(sqls.map((sql, index) => append(sql, id, index === 16 ? 0 : -4)));
@@ -96,7 +95,7 @@ test("writers that expect a stream while it is made are stored after it, or find
   }
 });
 
-test("what clients see of a stream can have happened one call at a time", async () => {
+test("the answers that concurrent clients get are linearizable", async () => {
   for (let round = 0; round < testRounds(10); round++) {
     const id = randomUUID();
     const history: HistoryCall[] = [];
@@ -106,7 +105,7 @@ test("what clients see of a stream can have happened one call at a time", async 
   }
 });
 
-/** Lets a client make some calls in a row, and writes down what it saw. */
+/** Makes some calls in a row and records their answers. */
 async function recordCalls(sql: Sql, id: string, history: HistoryCall[]): Promise<void> {
   let known = 0;
   for (let number = 0; number < 6; number++) {
@@ -137,7 +136,7 @@ function versionAfter({ call }: HistoryCall): number {
   return call.kind === "stored" ? call.last : call.actual;
 }
 
-test("batches that name the same streams in opposite orders, with refusals among them, never deadlock", async () => {
+test("batches with the same streams in opposite orders, and refusals among them, never deadlock", async () => {
   for (let round = 0; round < testRounds(10); round++) {
     const ids = Array.from({ length: 20 }, () => randomUUID());
     await Promise.all(
@@ -147,7 +146,7 @@ test("batches that name the same streams in opposite orders, with refusals among
   }
 });
 
-/** Appends to each stream in one batch; before some, it expects a version that is never reached, so that the next one waits for its turn. */
+/** Appends to each stream in one batch. Some appends are preceded by one to the same stream that must be refused. */
 async function appendToEach(sql: Sql, ids: readonly string[]): Promise<void> {
   const appends = ids.flatMap((id) => {
     const append = { aggregate_type: "Counter", aggregate_id: id, events: [{ event_type: "Counted", event_data: {} }] };

@@ -29,7 +29,7 @@ before(async () => {
 });
 after(() => database[Symbol.asyncDispose]());
 
-test("append_events() stores what the seed document's example appends, as the application's login", async () => {
+test("append_events() stores an example event as the application's login", async () => {
   const { sql } = database;
   const [row] = await sql<{ login: string; id: string }[]>`
       select session_user::text as login,
@@ -71,7 +71,7 @@ test("append_events() stores id, metadata, causation and correlation of an event
   assert.deepEqual({ ...event }, { ...given, aggregate_version: 1 });
 });
 
-test("append_events() takes an absent event_version for 1, and nulls of optional keys for absent", async () => {
+test("append_events() treats an absent event_version as 1, and null for an optional key as absent", async () => {
   const event = { event_type: "A", event_data: {}, event_id: null, metadata: null, causation_id: null };
   const stream = await append(database.sql, { events: [event] });
   const [stored] = await readEvents(database.sql, stream);
@@ -106,13 +106,13 @@ test("append_events() stores an event of 2 MB", async () => {
   const text = "ü".repeat(1024 * 1024);
   const stream = await append(database.sql, { events: [{ event_type: "Scanned", event_data: { text } }] });
   const [event] = await readEvents(database.sql, stream);
-  // Not assert.equal(): its message would be as long.
+  // Not assert.equal(): its message would be 2 MB long.
   assert.ok(JSON.stringify(event?.event_data) === JSON.stringify({ text }));
 });
 
 const types = ["Order", "Größe", "注文", "🛒", "a:b", `o'quote "double" back\\slash`, " ", "x".repeat(255)];
 
-test("stream_id_of() is the UUIDv5 that anybody can compute, of types in any script", async () => {
+test("stream_id_of() is a UUIDv5 that clients can compute, for types in any script", async () => {
   for (const type of types) {
     const id = randomUUID();
     const [row] = await database.sql`select event_store.stream_id_of(${type}, ${id}) as id`;
@@ -121,7 +121,7 @@ test("stream_id_of() is the UUIDv5 that anybody can compute, of types in any scr
   }
 });
 
-test("stream_id_of() tells apart aggregates of one id and two types", async () => {
+test("stream_id_of() distinguishes aggregates of one id and two types", async () => {
   const id = randomUUID();
   const streams = [
     await append(database.sql, { type: "Order", id }),
@@ -131,7 +131,7 @@ test("stream_id_of() tells apart aggregates of one id and two types", async () =
 });
 
 for (const expected of [null, -2]) {
-  test(`append_events() takes a stream at any version when ${expected} is expected`, async () => {
+  test(`append_events() accepts a stream at any version if ${expected} is expected`, async () => {
     const id = randomUUID();
     const stream = await append(database.sql, { id, expected });
     await append(database.sql, { id, expected });
@@ -140,7 +140,7 @@ for (const expected of [null, -2]) {
 }
 
 for (const expected of [0, -1]) {
-  test(`append_events() takes only a new stream when ${expected} is expected, else UE002`, async () => {
+  test(`append_events() accepts only a new stream if ${expected} is expected, else UE002`, async () => {
     const id = randomUUID();
     const stream = await append(database.sql, { id, expected, events: [placed, placed] });
     const error = await refusal(append(database.sql, { id, expected }));
@@ -152,7 +152,7 @@ for (const expected of [0, -1]) {
   });
 }
 
-test("append_events() takes exactly the version that is expected, else UE001", async () => {
+test("append_events() accepts exactly the expected version, else UE001", async () => {
   const id = randomUUID();
   const stream = await append(database.sql, { id, expected: 0 });
   await append(database.sql, { id, expected: 1 });
@@ -165,7 +165,7 @@ test("append_events() takes exactly the version that is expected, else UE001", a
   assert.deepEqual(await versions(stream), [1, 2]);
 });
 
-test("append_events() refuses a version of a stream that does not exist with UE001 and makes none", async () => {
+test("append_events() refuses a version of a stream that does not exist with UE001, and does not create it", async () => {
   const id = randomUUID();
   const error = await refusal(append(database.sql, { id, expected: 5 }));
   assert.equal(error.code, "UE001");
@@ -173,7 +173,7 @@ test("append_events() refuses a version of a stream that does not exist with UE0
   assert.equal(await countStreams(id), 0);
 });
 
-test("append_events() takes only an existing stream when -4 is expected, else UE003", async () => {
+test("append_events() accepts only an existing stream if -4 is expected, else UE003", async () => {
   const id = randomUUID();
   const error = await refusal(append(database.sql, { id, expected: -4 }));
   assert.equal(error.code, "UE003");
@@ -189,7 +189,7 @@ const good = literal(placed);
 const event = (changes: object) => `array[${literal({ ...placed, ...changes })}]`;
 const without = (key: keyof typeof placed) => event({ [key]: undefined });
 const id = "gen_random_uuid()";
-/** What is wrong, the arguments, and the sentence that says so. */
+/** What is wrong, the arguments, and the expected message. */
 const notExpected =
   "is not an expected version: pass a version, 0 for a new stream, -4 for an existing one, or null for any";
 const noType = "event 1 has no event_type that is a non-empty string";
@@ -275,7 +275,7 @@ test("append_events() stores nothing of a batch with a bad event in its middle",
   assert.deepEqual(await versions(stream), [1]);
 });
 
-test("append_events() stores nothing of a batch with an event_id that is taken", async () => {
+test("append_events() stores nothing of a batch if an event_id is taken", async () => {
   const [id, event_id] = [randomUUID(), randomUUID()];
   const stream = await append(database.sql, { id, events: [{ ...placed, event_id }] });
   for (const aggregate of [id, randomUUID()]) {
@@ -325,7 +325,7 @@ function literal(event: object): string {
   return `'${JSON.stringify(event).replaceAll("'", "''")}'::jsonb`;
 }
 
-/** Written here once more: whoever changes it in the SQL loses every stream that was stored. */
+/** Repeated here on purpose: a change to the SQL would lose every stream that is stored. */
 const namespace = Buffer.from("6dd05592e45b4368838faefdd7d64854", "hex");
 
 /** RFC 9562, section 5.5. */

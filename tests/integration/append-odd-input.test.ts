@@ -48,7 +48,7 @@ const ways: Readonly<Record<string, Appending>> = {
 };
 
 for (const [name, appendBy] of Object.entries(ways)) {
-  test(`${name}() keeps each digit of a number that only JavaScript can't hold; what JSON can't, is not JSON`, async () => {
+  test(`${name}() keeps every digit of numbers that JavaScript would round, and refuses what is not JSON`, async () => {
     const large = given({ events: '[{"event_type":"A","event_data":{"n":1e400,"m":0.1234567890123456789}}]' });
     await appendBy(database.sql, large);
     const [row] = await database.sql`
@@ -69,7 +69,7 @@ for (const [name, appendBy] of Object.entries(ways)) {
   });
 
   for (const level of ["repeatable read", "serializable"]) {
-    test(`${name}() appends in a ${level} transaction, and fails it with 40001 when another was faster`, async () => {
+    test(`${name}() works in a ${level} transaction, and fails with 40001 if another was faster`, async () => {
       const transaction = (work: (tx: Sql) => PromiseLike<unknown>) =>
         database.sql.begin(`isolation level ${level}`, (tx) => work(tx as unknown as Sql));
       const first = given({ expected: null });
@@ -117,10 +117,10 @@ function pick<Value>(values: readonly Value[]): Value {
   return values[Math.floor(Math.random() * values.length)] as Value;
 }
 
-/** 1,000 in each run of the tests, 20,000 in a soak. */
+/** 1,000 in a normal run, 20,000 in a soak. */
 const oddCount = 1_000 * testRounds(1);
 
-test("what is stored of odd events, and what is refused in words, is the same", async () => {
+test("append() and append_batch() store the same of odd events, or refuse it with the same message", async () => {
   const events = JSON.stringify(Array.from({ length: oddCount }, oddEvent));
   const rows = await database.admin<{ event: unknown; problem: string | null; isEvent: boolean }[]>`
     select event, event_store.is_event(event) as "isEvent",
@@ -135,7 +135,7 @@ test("what is stored of odd events, and what is refused in words, is the same", 
   );
   for (const [index, { event, problem }] of rows.entries()) {
     const answer = answers[index];
-    // The same UUID is given as event_id again and again.
+    // Several events may have the same UUID as event_id: all but the first are refused as duplicates.
     if (problem === null && answer?.sqlstate === "UE004") continue;
     assert.deepEqual(
       [answer?.sqlstate, answer?.message],

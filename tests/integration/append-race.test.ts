@@ -38,8 +38,8 @@ test(`append_events() accepts ${streamCount} of ${clientCount} clients' appends 
   }
 });
 
-test("the race is one: a function that reads the version without a lock is caught", async () => {
-  // The function of the document that this project began with, in a schema of its own.
+test("the race is real: it catches a function that reads the version without a lock", async () => {
+  // A function that checks the version without locking the stream, in a schema of its own.
   const seed = await readFile(join(assetsDir, "tests/support/fixtures/seed.sql"), "utf8");
   await using maker = openConnection(database.administrator, { searchPath: "seed, public" });
   await maker.sql.unsafe(seed.replaceAll("event_store", "seed"));
@@ -70,12 +70,12 @@ test("append_events() accepts all of 8 clients that expect any version, and numb
 
 interface RaceResult {
   readonly accepted: number;
-  /** Codes of those refused, each once. */
+  /** Distinct codes of the refused appends. */
   readonly codes: readonly string[];
   readonly streams: readonly { readonly id: string }[];
 }
 
-/** Lets all clients append at once to each stream in turn: every second one exists and is at version 1. */
+/** All clients append concurrently to each stream in turn. Every second stream exists and is at version 1. */
 async function race(clients: readonly Sql[], streamCount: number, by: string): Promise<RaceResult> {
   const streams = Array.from({ length: streamCount }, (_, index) => ({ id: randomUUID(), expected: index % 2, by }));
   let accepted = 0;
@@ -92,7 +92,7 @@ async function race(clients: readonly Sql[], streamCount: number, by: string): P
 }
 
 interface Clients extends AsyncDisposable {
-  /** One connection each, open already. */
+  /** One open connection per client. */
   readonly sqls: readonly Sql[];
 }
 

@@ -11,7 +11,7 @@ import { type StartedScript, startProgram } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { bootstrapTestStack, type TestStack, withCluster } from "../support/stack.ts";
 
-/** Two in each run of the tests, 20 in a soak. */
+/** Two in a normal run, 20 in a soak. */
 const rounds = testRounds(2);
 
 test("kill -9 of the server and of clients under load loses, repeats and reorders no acknowledged event", async () => {
@@ -30,9 +30,9 @@ test("kill -9 of the server and of clients under load loses, repeats and reorder
 });
 
 /**
- * Lets two clients append and a projection follow, then kills all: the server in the midst of it, or a client first.
+ * Runs two clients that append and a projection, then kills them all: the server first, or a client first.
  *
- * @returns the ids of the events that were acknowledged
+ * @returns the ids of the acknowledged events
  */
 async function appendUntilKilled(stack: TestStack, isServerFirst: boolean): Promise<string[]> {
   const target = JSON.stringify(await stack.application());
@@ -48,7 +48,7 @@ async function appendUntilKilled(stack: TestStack, isServerFirst: boolean): Prom
   if (isServerFirst) killClients();
   await projection.ended;
   const outputs = await Promise.all(clients.map(({ ended }) => ended));
-  // The last line may be half a one: the client was killed while it wrote.
+  // The last line may be incomplete: the client was killed while it wrote.
   return outputs.flatMap(({ stdout }) => stdout.split("\n").slice(0, -1));
 }
 

@@ -18,7 +18,7 @@ const changes: readonly string[] = [
   `merge into event_store.domain_event as event using (select 1) as nothing on event.event_type = 'no such type'
    when matched then delete`,
 ];
-/** An insert that turns into an update where the event exists already. */
+/** An insert that becomes an update because the event exists. */
 const upsert = `insert into event_store.domain_event (stream_id, aggregate_version, event_type, event_data)
   select stream_id, aggregate_version, event_type, event_data from event_store.domain_event
   on conflict (stream_id, aggregate_version) do update set event_type = 'Changed'`;
@@ -57,7 +57,7 @@ for (const change of [...changes, upsert]) {
   }
 }
 
-test("the application writes to the event store by its functions alone", async () => {
+test("the application can write to the event store only through its functions", async () => {
   const refused = [
     `insert into event_store.domain_event (stream_id, aggregate_version, event_type, event_data)
      values (gen_random_uuid(), 1, 'A', '{}')`,
@@ -76,7 +76,7 @@ test("the application writes to the event store by its functions alone", async (
   for (const statement of refused) assert.equal(await codeOf(database.sql.unsafe(statement)), "42501", statement);
 });
 
-test("the application can't open what keeps the events as they are", async () => {
+test("the application cannot disable what protects the events", async () => {
   const refused = [
     "alter table event_store.domain_event disable trigger domain_event_is_immutable",
     "alter table event_store.domain_event disable trigger all",
@@ -89,7 +89,7 @@ test("the application can't open what keeps the events as they are", async () =>
     "set role cqrs_owner",
     "grant cqrs_owner to cqrs_app",
   ];
-  // The login's own name, too: it starts as cqrs_app and may step back.
+  // Also as the login itself: it starts as cqrs_app, but may reset its role.
   for (const role of [groupRoles.app, database.application.user]) {
     for (const statement of refused) {
       const attempt = database.sql.begin(async (tx) => {
@@ -121,7 +121,7 @@ test("what the application creates belongs to cqrs_app, and another login of it 
   }
 });
 
-test("what a migration makes in read_model and command_model can be read and written by the application", async () => {
+test("the application can read and write what a migration creates in read_model and command_model", async () => {
   for (const schema of ["read_model", "command_model"]) {
     await asOwner(async (tx) => {
       await tx.unsafe(
@@ -138,7 +138,7 @@ test("what a migration makes in read_model and command_model can be read and wri
   }
 });
 
-test("what a migration makes in event_store is closed to the application until it is granted", async () => {
+test("the application cannot use what a migration creates in event_store without a grant", async () => {
   await asOwner(async (tx) => {
     await tx.unsafe("create table event_store.hidden (id int)");
     await tx.unsafe("create function event_store.hidden() returns int language sql as 'select 1'");
@@ -148,7 +148,7 @@ test("what a migration makes in event_store is closed to the application until i
   }
 });
 
-test("the application's search path begins with command_model, where its own tables go", async () => {
+test("the application's search path starts with command_model, where its own tables are created", async () => {
   const [row] = await database.sql`select current_setting('search_path') as path`;
   assert.equal(row?.["path"], "command_model, read_model, event_store, public");
   await database.sql`create table ordered (id int)`;
@@ -157,8 +157,8 @@ test("the application's search path begins with command_model, where its own tab
   assert.equal(place?.["schema"], "command_model");
 });
 
-test("what runs as the owner runs no operator of the application's search path", async () => {
-  // Its own schema first, with an operator of the same types as one that the functions use: each says who ran it.
+test("what runs as the owner never uses an operator from the application's search path", async () => {
+  // The application's schema comes first, and has an operator that the functions would use; it records who ran it.
   await using application = openConnection(database.application, { searchPath: "command_model, pg_catalog" });
   const { sql } = application;
   await sql.unsafe(`
@@ -188,7 +188,7 @@ test("what runs as the owner runs no operator of the application's search path",
   assert.equal((await sql`select login from ran_as`).length, 1, "the operator is in the path");
 });
 
-test("a login that is not the application's may not connect to the database", async () => {
+test("a login other than the application's may not connect to the database", async () => {
   await using stranger = await withLogin();
   await using connection = openConnection(stranger.target);
   const error = await refusal(connection.sql`select 1`);
@@ -200,7 +200,7 @@ interface TestLogin extends AsyncDisposable {
   readonly target: ConnectionTarget;
 }
 
-/** Makes a login for this file's database; it is dropped when it is disposed of. */
+/** Creates a login for this file's database, and drops it when disposed of. */
 async function withLogin(clause = "", setting?: string): Promise<TestLogin> {
   const user = `test_${randomUUID()}`;
   const name = quoteIdentifier(user);

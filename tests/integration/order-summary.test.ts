@@ -56,7 +56,7 @@ test("the order summary equals a fold of the log after a random load", async () 
   assert.deepEqual(new Map([...rows].map(({ id, ...row }) => [id, row])), expected);
 });
 
-test("seed fills a database once, and list, run, rebuild and replay work for it and for a module of one's own", async () => {
+test("seed fills a database once; list, run, rebuild and replay work for it and for a module", async () => {
   await using stack = await withCluster();
   assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 142 });
   assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 0 });
@@ -103,7 +103,7 @@ test("seed fills a database once, and list, run, rebuild and replay work for it 
   assert.equal((await running.ended).exitCode, 143);
 });
 
-test("projections and seed exit with 3 when nothing was bootstrapped", async () => {
+test("projections and seed exit with 3 before the first bootstrap", async () => {
   for (const words of [["projections", "list"], ["seed"]]) {
     const run = await runScript(words, { stackDir: "/nonexistent/stack" });
     assert.equal(run.exitCode, 3, run.stderr);

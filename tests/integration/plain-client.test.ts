@@ -1,4 +1,4 @@
-// A client that uses nothing of this project: node-postgres as it comes, and the SQL of the README.
+// A client without this project's code: plain node-postgres, and the SQL of sql/README.md.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -29,7 +29,7 @@ async function versionsOf(id: string): Promise<number[]> {
   return rows.map((row) => row.aggregate_version);
 }
 
-/** Borrows a connection of the pool, as a framework does for one transaction. */
+/** Borrows a connection from the pool, as a framework does for one transaction. */
 async function withClient<Result>(work: (client: pg.PoolClient) => Promise<Result>): Promise<Result> {
   const client = await pool.connect();
   try {
@@ -40,7 +40,7 @@ async function withClient<Result>(work: (client: pg.PoolClient) => Promise<Resul
   }
 }
 
-test("each expected version accepts what it says, and refuses the rest with its own code and detail", async () => {
+test("each expected version accepts what it means, and refuses the rest with its own code and detail", async () => {
   const id = randomUUID();
   const detail = (expected: number, actual: number) => ({
     expected,
@@ -67,7 +67,7 @@ test("each expected version accepts what it says, and refuses the rest with its 
   assert.deepEqual(await versionsOf(id), [1, 2, 3, 4, 5, 6, 7]);
 });
 
-test("8 clients that retry on a conflict all get their events in", async () => {
+test("8 clients that retry on a conflict all store their events", async () => {
   const id = randomUUID();
   await plainAppend(pool, id, 0);
   let conflicts = 0;
@@ -85,10 +85,10 @@ test("8 clients that retry on a conflict all get their events in", async () => {
   };
   await Promise.all(Array.from({ length: 8 }, appendWithRetry));
   assert.equal((await versionsOf(id)).length, 9);
-  assert.ok(conflicts > 0, "nobody had to retry");
+  assert.ok(conflicts > 0, "no client had to retry");
 });
 
-test("an append that is retried after its connection was lost is stored once", async () => {
+test("an append that is retried after a lost connection is stored once", async () => {
   const id = randomUUID();
   const events = [plainEvent(1), plainEvent(2)];
   const client = await pool.connect();
@@ -102,7 +102,7 @@ test("an append that is retried after its connection was lost is stored once", a
   assert.deepEqual(await versionsOf(id), [1, 2]);
 });
 
-test("append_batch gives each append a row with its own outcome", async () => {
+test("append_batch returns one row per append with its own outcome", async () => {
   const [fresh, taken] = [randomUUID(), randomUUID()];
   await plainAppend(pool, taken, 0);
   const append = (id: string, expected_version: number, events: object[] = [plainEvent()]) => ({
@@ -160,7 +160,7 @@ test("read_stream reads forwards, backwards, from a version and up to one", asyn
   assert.ok(rows[0]?.occurred_at instanceof Date);
 });
 
-test("UE004 to UE007 and the refusals beside them each have their code", async () => {
+test("UE004 to UE007, and the refusals of the server itself, each have their code", async () => {
   const id = randomUUID();
   const event = plainEvent();
   await plainAppend(pool, id, 0, [event]);
@@ -186,7 +186,7 @@ test("UE004 to UE007 and the refusals beside them each have their code", async (
   assert.deepEqual(await versionsOf(id), [1]);
 });
 
-test("with autocommit off, appends and reads share the application's transaction, and are undone with it", async () => {
+test("with autocommit off, appends and reads share the application's transaction, and are rolled back with it", async () => {
   const [kept, undone] = [randomUUID(), randomUUID()];
   await withClient(async (client) => {
     await client.query("begin isolation level read committed");
@@ -208,7 +208,7 @@ test("with autocommit off, appends and reads share the application's transaction
   assert.equal((await pool.query("select from command_model.plain_order where id = $1", [kept])).rowCount, 1);
 });
 
-test("a REPEATABLE READ client is refused by the readers of the log, and gets 40001 when it appends in a race", async () => {
+test("a REPEATABLE READ client may not read the log, and gets 40001 if it loses a race", async () => {
   const id = randomUUID();
   await plainAppend(pool, id, 0);
   for (const isolation of ["repeatable read", "serializable"]) {
@@ -234,7 +234,7 @@ test("a REPEATABLE READ client is refused by the readers of the log, and gets 40
   assert.deepEqual(await versionsOf(id), [1, 2, 3]);
 });
 
-test("it is the same with statements prepared by name, and with none at all, as behind a pooler", async () => {
+test("it works with named prepared statements, and without any, as behind a pooler", async () => {
   const id = randomUUID();
   await withClient(async (client) => {
     for (let version = 0; version < 12; version++) {

@@ -1,4 +1,4 @@
-// A reader of the log that uses nothing of this project: node-postgres as it comes, and the SQL of the README.
+// A reader of the log without this project's code: plain node-postgres, and the SQL of sql/README.md.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
@@ -15,7 +15,7 @@ interface LogRow {
   readonly event_id: string;
 }
 
-/** Reads what comes after the checkpoint that the follower's own table keeps, and stores both together. */
+/** Reads the events after the follower's checkpoint, and stores them and the new checkpoint in one transaction. */
 type Follow = (client: pg.PoolClient, name: string) => Promise<void>;
 
 const pageSize = 50;
@@ -64,7 +64,7 @@ async function store(client: pg.PoolClient, name: string, rows: readonly LogRow[
   await client.query("update read_model.plain_checkpoint set position = $2 where name = $1", [name, checkpoint]);
 }
 
-/** The README's way: first how far the log is complete, then, in a statement of its own, what there is up to there. */
+/** As sql/README.md says: ask how far the log is complete, then read up to there in a second statement. */
 const followCompletely: Follow = async (client, name) => {
   const checkpoint = await readCheckpoint(client, name);
   const end = BigInt((await client.query("select event_store.safe_position() as safe")).rows[0].safe);
@@ -77,7 +77,7 @@ const followCompletely: Follow = async (client, name) => {
   await store(client, name, rows, reached > checkpoint ? reached : checkpoint);
 };
 
-/** What everybody writes first: all that is there beyond the last position seen. */
+/** The obvious but wrong way: read everything above the last position seen. */
 const followNaively: Follow = async (client, name) => {
   const checkpoint = await readCheckpoint(client, name);
   const { rows } = await client.query<LogRow>(
@@ -88,7 +88,7 @@ const followNaively: Follow = async (client, name) => {
   await store(client, name, rows, BigInt(rows.at(-1)?.global_position ?? checkpoint));
 };
 
-/** Appends, some of it in long transactions and some to be rolled back. */
+/** Appends, sometimes in long transactions, some of which are rolled back. */
 async function write(until: number): Promise<string[]> {
   const committed: string[] = [];
   while (Date.now() < until) {
@@ -156,7 +156,7 @@ test("a follower with a checkpoint loses, repeats and reorders nothing while 8 w
   );
 });
 
-test("a follower that wakes by event_store_appended hears of an append by another client", async () => {
+test("a follower that listens to event_store_appended is notified of another client's append", async () => {
   const listener = await pool.connect();
   const heard = new Promise<pg.Notification>((resolve) => listener.once("notification", resolve));
   await listener.query("listen event_store_appended");
@@ -167,7 +167,7 @@ test("a follower that wakes by event_store_appended hears of an append by anothe
   listener.release();
 });
 
-test("a reader that asks for an end of the log that is not known to be complete is refused with UE007", async () => {
+test("reading up to a position that is not known to be complete is refused with UE007", async () => {
   await assert.rejects(pool.query("select * from event_store.read_all(0, 10, up_to_position => 1000000)"), {
     code: "UE007",
   });

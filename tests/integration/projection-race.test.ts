@@ -28,7 +28,7 @@ after(async () => {
 
 const orders = Array.from({ length: 25 }, newOrder);
 
-/** Appends until it is told to stop. @returns the place of the last event */
+/** Appends until stopped. @returns the position of the last event */
 function appendInBackground() {
   const controller = new AbortController();
   const ended = (async () => {
@@ -53,7 +53,7 @@ async function ownerOf(name: string): Promise<string | null | undefined> {
   return row?.owner;
 }
 
-test("what a former owner does is undone once another has taken over", async () => {
+test("what a previous owner does is rolled back once another has taken over", async () => {
   const definition = journal("zombie");
   await Promise.all(orders.map((order) => appendEvents<OrderEvent>(store, order, [orderPlaced])));
   const [paused, resumed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
@@ -67,7 +67,7 @@ test("what a former owner does is undone once another has taken over", async () 
   await using former = runInBackground(store, { ...definition, handle, leaseMs: 60_000 });
   await paused.promise;
   const formerOwner = await ownerOf(definition.name);
-  // As if the former one had slept for longer than its lease.
+  // As if the previous owner had been suspended for longer than its lease.
   await store.sql`update read_model.projection_version set expires_at = now() where name = ${definition.name}`;
   await using next = runInBackground(store, { ...definition, leaseMs: 60_000 });
   const { lastPosition } = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
@@ -75,7 +75,7 @@ test("what a former owner does is undone once another has taken over", async () 
   assert.notEqual(await ownerOf(definition.name), formerOwner);
   resumed.resolve();
   await next.stop();
-  // The former one is in line again, and goes on where the next one ended.
+  // The previous owner waits for the lease again, and continues where the next one stopped.
   const later = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
   await waitUntil(store, definition.name, checkpointAfter({ position: later.lastPosition }));
   assert.equal(await ownerOf(definition.name), formerOwner);
@@ -83,7 +83,7 @@ test("what a former owner does is undone once another has taken over", async () 
   await checkJournal(store, definition.name);
 });
 
-test("a former owner that sleeps in its transaction keeps nothing locked for longer than its lease", async () => {
+test("a suspended owner with an open transaction holds locks no longer than its lease", async () => {
   const definition = journal("asleep");
   const [paused, resumed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   let calls = 0;
@@ -106,7 +106,7 @@ test("a former owner that sleeps in its transaction keeps nothing locked for lon
   await checkJournal(store, definition.name);
 });
 
-test("each event takes effect once, however often the workers are killed, and another takes over", async () => {
+test("each event takes effect once, however often workers are killed and others take over", async () => {
   const name = "killed";
   await using load = appendInBackground();
   const options = { leaseMs: 200, partitions: 2, batchSize: 20 };
@@ -126,7 +126,7 @@ test("each event takes effect once, however often the workers are killed, and an
   await checkJournal(store, name);
 });
 
-test("a second process waits as long as the first one lives", async () => {
+test("a second process waits while the first one is alive", async () => {
   const definition = journal("waiting");
   await using first = runInBackground(store, { ...definition, leaseMs: 150 });
   await eventually(async () => typeof (await ownerOf(definition.name)) === "string");
@@ -143,7 +143,7 @@ test("a second process waits as long as the first one lives", async () => {
   await second.stop();
 });
 
-test("a new version is built while the old one serves under load, and takes its place in one step", async () => {
+test("a new version is built while the old one serves under load, and cuts over in one step", async () => {
   const name = "swapped";
   await using load = appendInBackground();
   await using old = runInBackground(store, journal(name));
@@ -187,7 +187,7 @@ async function servingVersion(name: string): Promise<number | undefined> {
   return row?.version;
 }
 
-test("a version whose tables something else depends on is not swapped in, and the old one goes on serving", async () => {
+test("a version does not cut over if other objects depend on the old tables, and the old one goes on serving", async () => {
   const name = "depended";
   await project(store, { ...journal(name), stopWhenCaughtUp: true });
   await store.sql`create view read_model.mine as select * from read_model.journal_depended`;
@@ -199,7 +199,7 @@ test("a version whose tables something else depends on is not swapped in, and th
   assert.equal(await servingVersion(name), 2);
 });
 
-test("projection_lag names a prepared transaction that holds the end of the log back", async () => {
+test("projection_lag names a prepared transaction that holds readers back", async () => {
   await using stack = await withCluster();
   {
     await using admin = openConnection(await stack.administrator());

@@ -33,7 +33,7 @@ async function appendOrders(count: number, eventsEach: number): Promise<Aggregat
   return orders;
 }
 
-test("project() gives each event once, in the order of its stream, whatever the size of a batch", async () => {
+test("project() handles each event once, in the order of its stream, at any batch size", async () => {
   await appendOrders(20, 3);
   for (const batchSize of [1, 7, 1000]) {
     const definition = journal(`once_${batchSize}`);
@@ -42,7 +42,7 @@ test("project() gives each event once, in the order of its stream, whatever the 
   }
 });
 
-test("four workers keep the order of each stream, and each is given the streams of its partition", async () => {
+test("four partitions keep the order of each stream, and each gets only its own streams", async () => {
   const definition = journal("partitioned");
   const orders = await appendOrders(40, 5);
   let atWork = 0;
@@ -60,11 +60,11 @@ test("four workers keep the order of each stream, and each is given the streams 
   assert.ok(orders.length > 0);
 });
 
-test("another number of partitions begins only when the old ones have come to one position", async () => {
+test("another number of partitions takes effect once the old ones have reached one position", async () => {
   const definition = journal("divided");
   const orders = await appendOrders(30, 4);
   const stuck = partitionOf(streamIdOf(orders[0] as Aggregate), 4);
-  // One partition of four stops half way, as if the process had been killed.
+  // One partition of four stops halfway, as if the process had been killed.
   const controller = new AbortController();
   const handle: typeof definition.handle = async (events, tx) => {
     if (partitionOf(events[0]?.streamId ?? "", 4) === stuck) {
@@ -82,7 +82,7 @@ test("another number of partitions begins only when the old ones have come to on
   });
   await assert.rejects(stopped, /no such table/);
   assert.equal(new Set(await positions(definition.name)).size, 2);
-  // A page that some partitions have seen a part of.
+  // A page of which some partitions have already handled a part.
   await appendOrders(5, 1);
   await project(store, { ...definition, partitions: 3, batchSize: 10_000, stopWhenCaughtUp: true });
   assert.equal((await positions(definition.name)).length, 3);
@@ -95,7 +95,7 @@ async function positions(name: string): Promise<bigint[]> {
   return rows.map(({ checkpoint }) => checkpoint);
 }
 
-test("a serialisation failure and a deadlock are tried again, and undone before", async () => {
+test("a batch that fails over a serialisation failure or a deadlock is rolled back and retried", async () => {
   const definition = journal("retried");
   await appendOrders(3, 1);
   const codes = ["40001", "40P01"];
@@ -108,20 +108,20 @@ test("a serialisation failure and a deadlock are tried again, and undone before"
   };
   await project(store, { ...definition, handle, batchSize: 10_000, stopWhenCaughtUp: true });
   await checkJournal(store, definition.name);
-  // The same batch each time: what is to blame is none of its events.
+  // The same batch each time: none of its events is to blame.
   assert.deepEqual(sizes, Array(3).fill(sizes[0]));
   assert.deepEqual(codes, []);
   assert.equal((await lagOf(definition.name))?.deadLetters, 0);
 });
 
-test("an event that can't be handled is set aside with the later ones of its stream, and replayed in order", async () => {
+test("a failing event and the later ones of its stream become dead letters, and are replayed in order", async () => {
   const definition = journal("poisoned");
   const [poisoned, ...others] = await appendOrders(5, 1);
   assert.ok(poisoned !== undefined);
-  let isMended = false;
+  let isFixed = false;
   const handle = async (events: readonly RecordedEvent[], tx: Parameters<typeof definition.handle>[1]) => {
     const isPoison = (event: RecordedEvent) => event.aggregate.id === poisoned.id && event.aggregateVersion === 2;
-    if (!isMended && events.some(isPoison)) throw new TypeError("total is undefined");
+    if (!isFixed && events.some(isPoison)) throw new TypeError("total is undefined");
     await definition.handle(events as never, tx);
   };
   const poisonable = { ...definition, handle };
@@ -147,7 +147,7 @@ test("an event that can't be handled is set aside with the later ones of its str
   assert.deepEqual(seen.get(streamIdOf(others[0] as Aggregate)), [1, 2]);
   assert.equal((await lagOf(definition.name))?.deadLetters, 2);
   assert.deepEqual(await replayDeadLetters(store, poisonable), { replayed: 0, remaining: 2 });
-  isMended = true;
+  isFixed = true;
   assert.deepEqual(await replayDeadLetters(store, poisonable), { replayed: 2, remaining: 0 });
   const last = await append(poisoned);
   await waitUntil(store, definition.name, checkpointAfter({ position: last.lastPosition }));
@@ -170,7 +170,7 @@ async function lagOf(name: string) {
   return (await readProjectionLag(store)).find((lag) => lag.name === name);
 }
 
-test("a program that doesn't fit its tables ends the run, and no event is set aside", async () => {
+test("a program that does not fit its tables ends the run without a dead letter", async () => {
   const definition = journal("misfit");
   await appendOrders(1, 1);
   const handle: typeof definition.handle = (_, tx) => tx`insert into no_such_table values (1)`;
@@ -180,7 +180,7 @@ test("a program that doesn't fit its tables ends the run, and no event is set as
   await checkJournal(store, definition.name);
 });
 
-test("waitUntil() returns when readers see what was appended, and says how far it is when they don't", async () => {
+test("waitUntil() returns once readers see what was appended, or says how far behind they are", async () => {
   const definition = journal("awaited");
   const waiting = waitUntil(store, definition.name, logStart, { timeoutMs: 0 });
   await assert.rejects(waiting, (error) => error instanceof ProjectionBehind && /no version/.test(error.message));
@@ -197,14 +197,14 @@ test("waitUntil() returns when readers see what was appended, and says how far i
   await assert.rejects(late, /did not reach the checkpoint within 20 ms: it is at position \d+, 1 behind$/);
 });
 
-test("project() refuses options that make no sense, and a version below the one that serves", async () => {
+test("project() refuses invalid options, and a version below the one that serves", async () => {
   const definition = journal("refused");
   await assert.rejects(project(store, { ...definition, partitions: 0 }), InvalidInput);
   await project(store, { ...definition, version: 2, stopWhenCaughtUp: true });
   await assert.rejects(project(store, definition), /version 1 of the projection refused is older than version 2/);
 });
 
-test("projection_lag counts what is missing, and names who holds the end of the log back", async () => {
+test("projection_lag counts unhandled events, and names the session that holds readers back", async () => {
   const definition = journal("held");
   await project(store, { ...definition, stopWhenCaughtUp: true });
   assert.deepEqual(await lagOf(definition.name).then((lag) => [lag?.lagEvents, lag?.lagSeconds, lag?.holder]), [
@@ -231,7 +231,7 @@ test("projection_lag counts what is missing, and names who holds the end of the 
   await checkJournal(store, definition.name);
 });
 
-test("project() wants all types when it names none, waits out a lost connection, and ends with its store", async () => {
+test("project() handles all types by default, survives a lost connection, and ends with its store", async () => {
   const { events: _, ...definition } = journal("unfiltered");
   const own = openTestStore(database, { applicationName: "is cut off" });
   const ended = assert.rejects(project(own, definition), { code: "CONNECTION_ENDED" });

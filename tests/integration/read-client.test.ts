@@ -38,7 +38,7 @@ function versions(events: readonly RecordedEvent[]): number[] {
   return events.map(({ aggregateVersion }) => aggregateVersion);
 }
 
-test("readStream() gives every event once, whatever the size of a page", async () => {
+test("readStream() returns every event once, at any page size", async () => {
   const order = await appendOrder(7);
   for (const pageSize of [1, 2, 7, 8, 1000]) {
     assert.deepEqual(versions(await collect(readStream(store, order, { pageSize }))), [1, 2, 3, 4, 5, 6, 7]);
@@ -57,7 +57,7 @@ test("readStream() gives every event once, whatever the size of a page", async (
   assert.ok(event?.occurredAt instanceof Date && typeof event.position === "bigint");
 });
 
-test("readStream() reads a page ahead and no more, and stops when nobody wants more", async () => {
+test("readStream() fetches one page ahead, and stops when the caller does", async () => {
   const order = await appendOrder(9);
   for await (const event of readStream(store, order, { pageSize: 2 })) {
     if (event.aggregateVersion === 3) break;
@@ -65,7 +65,7 @@ test("readStream() reads a page ahead and no more, and stops when nobody wants m
   await assert.rejects(collect(readStream(store, { type: "Order", id: "no" })), InvalidInput);
 });
 
-test("readAll() gives every event once in the order of positions, with filters and from a checkpoint", async () => {
+test("readAll() returns every event once in the order of positions, with filters and from a checkpoint", async () => {
   const order = newOrder();
   const start = (await collect(readAll(store))).length;
   await appendEvents<OrderEvent>(store, order, [orderPlaced, { type: "OrderPaid", data: { amount: 1 } }, orderPlaced]);
@@ -92,7 +92,7 @@ test("readAll() gives every event once in the order of positions, with filters a
   await assert.rejects(collect(readAll(store, { after: "x" as Checkpoint })), InvalidInput);
 });
 
-test("readers see events in the newest form that the store's upcasters know", async () => {
+test("readers get events in the latest version that the store's upcasters know", async () => {
   const order = await appendOrder(1);
   const upcasters = { OrderPlaced: { 1: ({ total }: { total: number }) => ({ cents: total * 100 }) } };
   await using newest = openTestStore(database, { upcasters });
@@ -106,7 +106,7 @@ const counter = {
   evolve: ({ count }: { count: number }) => ({ count: count + 1 }),
 };
 
-test("decide() decides again when another was faster, and carries the ids of the command", async () => {
+test("decide() decides again if another was faster, and passes on the ids of the command", async () => {
   const order = newOrder();
   const causationId = "0190a5b2-1111-7000-8000-000000000001";
   const decisions = await Promise.all(
@@ -125,7 +125,7 @@ test("decide() decides again when another was faster, and carries the ids of the
   assert.ok(events.every((event) => event.causationId === causationId && event.correlationId === null));
 });
 
-test("decide() gives up after its retries, passes on a refusal, and appends nothing when nothing is decided", async () => {
+test("decide() gives up after its retries, rethrows a rejection, and appends nothing if there is no event", async () => {
   const order = await appendOrder(1);
   const interfere = async () => {
     await appendEvents(store, order, [orderPlaced]);
@@ -141,7 +141,7 @@ test("decide() gives up after its retries, passes on a refusal, and appends noth
   assert.equal((await loadAggregate(store, counter, order.id)).version, 4);
 });
 
-test("loadAggregate() goes on from its snapshot, and folds anew when the form of the state is another", async () => {
+test("loadAggregate() continues from its snapshot, and folds from the start if the state version differs", async () => {
   const order = await appendOrder(5);
   const folded: number[] = [];
   const withSnapshots = (stateVersion: number) => ({
@@ -160,7 +160,7 @@ test("loadAggregate() goes on from its snapshot, and folds anew when the form of
   assert.equal(folded.length, 12);
 });
 
-/** Follows the log until as many events of an order came as are wanted. */
+/** Follows the log until `count` events of an order have arrived. */
 async function follow(
   from: EventStore,
   order: Aggregate,
@@ -175,7 +175,7 @@ async function follow(
   return events;
 }
 
-test("subscribe() gives what is there and then what comes, appended with or without an announcement", async () => {
+test("subscribe() returns stored events, then new ones, with or without a notification", async () => {
   const order = await appendOrder(2);
   const following = follow(store, order, 6);
   await appendEvents(store, order, [orderPlaced]);
@@ -187,7 +187,7 @@ test("subscribe() gives what is there and then what comes, appended with or with
   assert.deepEqual(versions(await following), [1, 2, 3, 4, 5, 6]);
 });
 
-test("subscribe() goes on from a checkpoint, and ends when its signal says so", async () => {
+test("subscribe() resumes from a checkpoint, and ends when its signal is aborted", async () => {
   const order = await appendOrder(3);
   const abort = new AbortController();
   const seen: RecordedEvent[] = [];
@@ -209,7 +209,7 @@ test("subscribe() goes on from a checkpoint, and ends when its signal says so", 
   assert.equal(new Set(all.map(({ id }) => id)).size, all.length);
 });
 
-test("subscribe() survives connections that are cut, and loses and repeats nothing", async () => {
+test("subscribe() survives lost connections without losing or repeating an event", async () => {
   await using proxy = await openCuttingProxy(database.application.port);
   await using cutStore = openTestStore(database, { port: proxy.port });
   const order = newOrder();
@@ -225,7 +225,7 @@ test("subscribe() survives connections that are cut, and loses and repeats nothi
   );
 });
 
-test("subscribe() ends with an error when its store is closed, instead of asking for ever", async () => {
+test("subscribe() fails when its store is closed, instead of retrying", async () => {
   const closing = openTestStore(database);
   const subscription = subscribe(closing, {});
   await subscription.next();

@@ -30,7 +30,7 @@ function readRows(stream: string): Promise<Record<string, unknown>[]> {
   return database.admin`select * from event_store.domain_event where stream_id = ${stream} order by aggregate_version`;
 }
 
-test("redact_event() replaces data and metadata of one event and nothing else, and says who, when and why", async () => {
+test("redact_event() replaces data and metadata of one event only, and records who, when and why", async () => {
   const { id, stream } = await registerPerson();
   const before = await readRows(stream);
   await database.admin`select event_store.redact_event('Person', ${id}, 1, 'request 17')`;
@@ -47,7 +47,7 @@ test("redact_event() replaces data and metadata of one event and nothing else, a
   assert.deepEqual(others, []);
 });
 
-test("redact_event() takes data that is to stand in the event, and takes it again", async () => {
+test("redact_event() can store other data in the event, more than once", async () => {
   const { id, stream } = await registerPerson();
   await database.admin`select event_store.redact_event('Person', ${id}, 2, 'first', '{"name":"A."}', '{"ip":null}')`;
   await database.admin`select event_store.redact_event('Person', ${id}, 2, 'again', '{"name":"-"}')`;
@@ -57,7 +57,7 @@ test("redact_event() takes data that is to stand in the event, and takes it agai
   assert.deepEqual(records.map(({ reason }) => reason).toSorted(), ["again", "first"]);
 });
 
-test("redact_event() removes snapshots that were folded from the event, and keeps earlier ones", async () => {
+test("redact_event() deletes snapshots that include the event, and keeps earlier ones", async () => {
   const { id } = await registerPerson();
   await database.sql`select event_store.save_snapshot('Person', ${id}, 1, 1, '{"name":"Ada"}')`;
   await database.sql`select event_store.save_snapshot('Person', ${id}, 2, 2, '{"name":"Ada"}')`;
@@ -87,14 +87,14 @@ test("redact_event() refuses an unknown event, a missing reason and missing data
   assert.deepEqual([...(await database.sql`select from event_store.redaction where stream_id = ${stream}`)], []);
 });
 
-test("the application may not redact, unless it is granted", async () => {
+test("the application may not redact without a grant", async () => {
   const { id } = await registerPerson();
   const redact = (sql: Sql) => codeOf(sql`select event_store.redact_event('Person', ${id}, 1, 'why')`);
   assert.equal(await redact(database.sql), "42501");
   assert.equal(await codeOf(database.sql`insert into event_store.redaction default values`), "42501");
 });
 
-/** What the owner may try in a transaction that has recorded the redaction of one event. */
+/** What the owner tries in a transaction that has recorded the redaction of one event. */
 const evasions: Readonly<Record<string, string>> = {
   "another event": "update event_store.domain_event set event_data = '{}' where aggregate_version = 2",
   "all events": "update event_store.domain_event set event_data = '{}'",
@@ -107,7 +107,7 @@ const evasions: Readonly<Record<string, string>> = {
   "all records' being there": "truncate event_store.redaction",
 };
 for (const [what, statement] of Object.entries(evasions)) {
-  test(`a recorded redaction opens an event's data alone: ${what} stays`, async () => {
+  test(`a recorded redaction permits changes to one event's data only: ${what} is protected`, async () => {
     const { stream } = await registerPerson();
     const code = await codeOf(
       database.admin.begin(async (tx) => {
@@ -121,7 +121,7 @@ for (const [what, statement] of Object.entries(evasions)) {
   });
 }
 
-test("a redaction of an earlier transaction opens nothing, and no setting does", async () => {
+test("a redaction of an earlier transaction permits nothing, and neither does any setting", async () => {
   const { id, stream } = await registerPerson();
   await database.admin`select event_store.redact_event('Person', ${id}, 1, 'why')`;
   const code = await codeOf(

@@ -40,7 +40,7 @@ async function loadSnapshot(id: string, stateVersion: number): Promise<unknown[]
   return rows.map((row) => [row["aggregate_version"], row["state"]]);
 }
 
-test("save_snapshot() keeps the latest state of each form, and load_snapshot() returns it", async () => {
+test("save_snapshot() keeps the latest state of each state version, and load_snapshot() returns it", async () => {
   const id = await appendOrder(3);
   assert.deepEqual(await loadSnapshot(id, 1), []);
   assert.equal(await saveSnapshot(id, 2, 1, '{"total":84}'), true);
@@ -53,7 +53,7 @@ test("save_snapshot() keeps the latest state of each form, and load_snapshot() r
   assert.deepEqual(await loadSnapshot(id, 2), [[3, [126]]]);
 });
 
-test("save_snapshot() refuses a version that the stream has not reached, and what is no version", async () => {
+test("save_snapshot() refuses a version that the stream has not reached, and an invalid one", async () => {
   const id = await appendOrder(2);
   assert.equal((await refusal(saveSnapshot(id, 3, 1, "{}"))).code, "UE003");
   assert.equal((await refusal(saveSnapshot(randomUUID(), 1, 1, "{}"))).code, "UE003");
@@ -62,7 +62,7 @@ test("save_snapshot() refuses a version that the stream has not reached, and wha
   assert.deepEqual(await loadSnapshot(id, 1), []);
 });
 
-test("the application can't write to the table of snapshots itself", async () => {
+test("the application cannot write to the table of snapshots directly", async () => {
   assert.equal((await refusal(database.sql`delete from event_store.snapshot`)).code, "42501");
 });
 
@@ -81,7 +81,7 @@ test("archive_stream() closes a stream to new events; it can be read and archive
   assert.equal(events.length, 2);
 });
 
-test("archive_stream() refuses another version than expected with UE001, and no stream with UE003", async () => {
+test("archive_stream() refuses an unexpected version with UE001, and a missing stream with UE003", async () => {
   const id = await appendOrder(2);
   const error = await refusal(database.sql`select event_store.archive_stream('Order', ${id}, 1)`);
   assert.equal(error.code, "UE001");
@@ -93,7 +93,7 @@ test("archive_stream() refuses another version than expected with UE001, and no 
   );
 });
 
-test("the owner opens an archived stream again", async () => {
+test("the owner can reopen an archived stream", async () => {
   const id = await appendOrder(1);
   await database.sql`select event_store.archive_stream('Order', ${id})`;
   await database.admin`update event_store.event_stream set archived_at = null where aggregate_id = ${id}`;

@@ -11,43 +11,43 @@ export interface Given {
   readonly events: string | null;
 }
 
-/** A row of `append_batch`, as far as tests read it. */
+/** A row of `append_batch`, with the columns that tests read. */
 export interface Answer {
   readonly sqlstate: string | null;
   readonly message: string | null;
   readonly first_version: number | null;
 }
 
-/** An error of the server, as far as tests read it. */
+/** An error of the server, with the properties that tests read. */
 export interface Refusal {
   readonly code: string;
   readonly message: string;
   readonly detail: string;
 }
 
-/** An append of one event to a new order, but for the changes. */
+/** The arguments that append one event to a new order, with some changes. */
 export function given(changes: Partial<Given> = {}): Given {
   return { type: "Order", id: randomUUID(), expected: 0, events: JSON.stringify([placed]), ...changes };
 }
 
-/** Two events, the second one changed. */
+/** Two events, the second with some changes. */
 export function secondEvent(changes: object): Partial<Given> {
   return { events: JSON.stringify([placed, { ...placed, ...changes }]) };
 }
 
-/** Appends by `append`. */
+/** Calls `append`. */
 export async function append(sql: Sql, { type, id, expected, events }: Given): Promise<void> {
   await sql`
     select * from event_store.append(
       event_store.stream_id_of(${type}, ${id}), ${type}, ${id}, ${expected}, ${events}::text::jsonb)`;
 }
 
-/** Appends by `append_batch`. */
+/** Calls `append_batch`. */
 export async function appendBatch(sql: Sql, appends: readonly string[]): Promise<Answer[]> {
   return await sql<Answer[]>`select * from event_store.append_batch(${`[${appends.join()}]`}::text::jsonb)`;
 }
 
-/** @returns JSON of an element of a batch */
+/** @returns an element of a batch, as JSON */
 export function element({ type, id, expected, events }: Given): string {
   const head = JSON.stringify({ aggregate_type: type, aggregate_id: id, expected_version: expected });
   return `${head.slice(0, -1)},"events":${events}}`;

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
 
-/** What to append; an event to a new order when left out. */
+/** What to append; @default one event to a new order */
 export interface Append {
   readonly type?: string;
   readonly id?: string;
@@ -11,7 +11,7 @@ export interface Append {
   readonly by?: string;
 }
 
-/** An event like many. */
+/** An ordinary event. */
 export const placed = { event_type: "OrderPlaced", event_version: 1, event_data: { total: 42 } };
 
 /** Appends events and returns the stream's id. */

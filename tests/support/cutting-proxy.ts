@@ -1,15 +1,15 @@
 import { createServer, connect as dial, type Socket } from "node:net";
 
-/** A way to a server that can be cut at any moment. */
+/** A proxy whose connections can be cut at any moment. */
 export interface CuttingProxy extends AsyncDisposable {
   readonly port: number;
-  /** Cuts every connection there is; new ones are let through. */
+  /** Cuts every open connection. New ones are accepted. */
   cut(): void;
-  /** Lets requests through but no answers: what the server does then, the client never hears. */
+  /** Passes on requests but drops answers: the client does not learn what the server did. */
   muteAnswers(isMuted: boolean): void;
 }
 
-/** Opens a port of its own before a server on this machine. */
+/** Opens a proxy to a server on this machine. */
 export async function openCuttingProxy(serverPort: number): Promise<CuttingProxy> {
   const sockets = new Set<Socket>();
   let isMuted = false;

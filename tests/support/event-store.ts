@@ -3,13 +3,13 @@ import type { Aggregate, DomainEvent } from "../../scripts/lib/event-store/event
 import { type EventStore, type EventStoreOptions, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import type { TestDatabase } from "./database.ts";
 
-/** Events of the orders that tests are about. */
+/** The events of the orders in tests. */
 export type OrderEvent =
   | DomainEvent<"OrderPlaced", { readonly total: number }>
   | DomainEvent<"OrderPaid", { readonly amount: number }>
   | DomainEvent<"OrderShipped", Record<string, never>>;
 
-/** An event like many. */
+/** An ordinary event. */
 export const orderPlaced: OrderEvent = { type: "OrderPlaced", data: { total: 42 } };
 
 /** Opens the event store of a test's database, as the application. */

@@ -1,19 +1,18 @@
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
 
-/** The types of the streams that benchmarks and tests about many events make. */
+/** The types of the streams that `fillStore` creates. */
 export const streamTypes = ["Order", "Invoice", "Shipment", "Payment"];
 
 const eventsPerStream = 10;
 const eventsPerStatement = 100_000;
 
 /**
- * Stores many events fast, by statements of the server's own: streams of 10 events, a tenth of which is written before
- * the next tenth of each, with increasing event ids as UUIDv7 has them. Four types of streams, and eight of events, take
- * equal parts.
+ * Stores many events fast, by bulk statements: streams of 10 events, where every stream gets its first event before any
+ * gets its second. The event ids increase like UUIDv7. Four types of streams and eight of events have equal parts.
  *
- * @param admin a superuser's connection to a database with our schema
+ * @param admin a superuser's connection to a database with the project's schema
  * @param count a multiple of 10
- * @param stored how many were stored this way before
+ * @param stored number of events that earlier calls stored
  */
 export async function fillStore(admin: Sql, count: number, stored = 0): Promise<void> {
   for (let start = 0; start < count; start += eventsPerStatement) {

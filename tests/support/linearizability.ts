@@ -1,12 +1,12 @@
-// Whether what several clients saw of one stream can have happened in one order, one call at a time.
+// Whether the calls of several clients on one stream are linearizable: explained by some order, one call at a time.
 //
-// The search of Wing and Gong (1993): a call may come next when no other one that is left had ended before it began. The
-// state of a stream is its version, so few orders have to be tried.
+// This is the search of Wing and Gong (1993): a call may come next if no remaining call ended before it started. The
+// state of a stream is only its version, so there are few orders to try.
 
 /** What an append expects, as the SQL functions take it: -2 any, -1 no stream, -4 exists, n exactly. */
 export type Expectation = number;
 
-/** One call of a client, and what it answered. */
+/** A call of a client, and its answer. */
 export interface HistoryCall {
   /** When it was sent and when it was answered, on one clock. */
   readonly startedAt: number;
@@ -17,7 +17,7 @@ export interface HistoryCall {
     | { readonly kind: "refused"; readonly expected: Expectation; readonly actual: number };
 }
 
-/** @returns whether the calls can have happened one after the other, each between its start and its end */
+/** @returns whether the calls can have happened one after another, each between its start and its end */
 export function isLinearizable(history: readonly HistoryCall[]): boolean {
   const seen = new Set<string>();
   const search = (left: readonly HistoryCall[], version: number): boolean => {
@@ -44,7 +44,7 @@ export function isLinearizable(history: readonly HistoryCall[]): boolean {
   );
 }
 
-/** @returns the version after the call; undefined when it can't have answered so at this version */
+/** @returns the version after the call; undefined if this answer is impossible at this version */
 function apply({ call }: HistoryCall, version: number): number | undefined {
   if (call.kind === "read") return call.version === version ? version : undefined;
   const isAsExpected = meets(call.expected, version);

@@ -9,7 +9,7 @@ export interface PlainEvent {
   readonly event_data: object;
 }
 
-/** What `event_store.append` answers; node-postgres gives a bigint as text. */
+/** A row of `event_store.append`; node-postgres returns a bigint as text. */
 export interface PlainResult {
   readonly stream_id: string;
   readonly first_version: number;
@@ -18,24 +18,24 @@ export interface PlainResult {
   readonly deduplicated: boolean;
 }
 
-/** Whatever node-postgres runs a statement with. */
+/** A pool or a client of node-postgres. */
 export type PlainClient = Pick<pg.ClientBase, "query">;
 
-/** A pool as an application makes it that knows nothing of this project: the driver's defaults. */
+/** A pool with the driver's defaults, like that of an application that does not use this project's code. */
 export function openPlainPool(database: TestDatabase, options: pg.PoolConfig = {}): pg.Pool {
   const { host, port, user, password, database: name } = database.application;
   const pool = new pg.Pool({ host, port, user, password, database: name as string, ...options });
-  // A connection that is still closing when the database is dropped has nobody else to tell.
+  // Without a listener, an error of a connection that closes while the database is dropped would be thrown.
   pool.on("error", () => {});
   pool.on("connect", (client) => void client.on("error", () => {}));
   return pool;
 }
 
-/** The statement that the README gives for appending. */
+/** The statement for appending in sql/README.md. */
 export const appendStatement =
   "select * from event_store.append(event_store.stream_id_of($1, $2), $1, $2, $3, $4::jsonb)";
 
-/** Appends by the README's statement. */
+/** Appends with the statement of sql/README.md. */
 export async function plainAppend(
   client: PlainClient,
   id: string,
@@ -46,18 +46,18 @@ export async function plainAppend(
   return rows[0] as PlainResult;
 }
 
-/** @returns an event that can be retried, since it has an id */
+/** @returns an event with an id, so that its append can be retried */
 export function plainEvent(total = 42): PlainEvent {
   return { event_id: randomUUID(), event_type: "OrderPlaced", event_data: { total } };
 }
 
-/** What a program learns from an error: the code, and the detail where that is JSON. */
+/** What a program can read from an error: the code, and the detail if it is JSON. */
 export interface PlainProblem {
   readonly code: string;
   readonly detail: Readonly<Record<string, unknown>> | undefined;
 }
 
-/** Waits for a statement to fail, and reads the error by the README's table. */
+/** @returns the problem that a statement fails with */
 export async function problemOf(work: Promise<unknown>): Promise<PlainProblem> {
   const error = await work.then(
     () => undefined,

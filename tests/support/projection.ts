@@ -10,7 +10,7 @@ import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import type { OrderEvent } from "./event-store.ts";
 
-/** A projection that writes down which events it was given, in which order, without noticing when one comes twice. */
+/** A projection that records the events it gets in order, without a constraint against repeated ones. */
 export function journal(name: string, version = 1): ProjectionDefinition<OrderEvent> {
   const table = `journal_${name}`;
   return {
@@ -37,7 +37,7 @@ export function journal(name: string, version = 1): ProjectionDefinition<OrderEv
   };
 }
 
-/** @returns the versions that a journal has of each stream, in the order in which they were committed */
+/** @returns for each stream the versions in a journal, in the order in which they were committed */
 export async function readJournal(store: EventStore, name: string): Promise<Map<string, number[]>> {
   const rows = await store.sql<{ streamId: string; version: number }[]>`
     select stream_id as "streamId", aggregate_version as version
@@ -47,7 +47,7 @@ export async function readJournal(store: EventStore, name: string): Promise<Map<
   return seen;
 }
 
-/** Asserts that a journal has every event that is stored, once and in the order of its stream. */
+/** Asserts that a journal has every stored event once, in the order of its stream. */
 export async function checkJournal(store: EventStore, name: string): Promise<void> {
   const seen = await readJournal(store, name);
   const streams = await store.sql<{ streamId: string; version: number }[]>`
@@ -63,9 +63,9 @@ export async function checkJournal(store: EventStore, name: string): Promise<voi
   assert.equal(seen.size, streams.length);
 }
 
-/** A projection at work. */
+/** A projection that is running. */
 export interface BackgroundRun extends AsyncDisposable {
-  /** Ends it; rejects with what it failed with. */
+  /** Stops it. Rejects with the error it failed with. */
   stop(): Promise<ProjectionOutcome>;
   readonly ended: Promise<ProjectionOutcome>;
 }
@@ -85,7 +85,7 @@ export function runInBackground<Event extends DomainEvent>(
   return { stop, ended, [Symbol.asyncDispose]: async () => void (await stop().catch(() => undefined)) };
 }
 
-/** Looks again and again until something holds. */
+/** Polls until a condition holds. */
 export async function eventually(holds: () => Promise<boolean> | boolean): Promise<void> {
   const endsAt = Date.now() + 20_000;
   while (!(await holds())) {

@@ -8,7 +8,7 @@ import { textArray } from "../../scripts/lib/event-store/read.ts";
 import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
 import { upcast } from "../../scripts/lib/event-store/upcast.ts";
 
-test("streamIdOf() is the UUIDv5 that the database derives, whatever the case of the id", () => {
+test("streamIdOf() derives a UUIDv5, whatever the case of the id", () => {
   const id = "0190a5b2-1111-7000-8000-00000000abcd";
   assert.equal(streamIdOf({ type: "Order", id }), streamIdOf({ type: "Order", id: id.toUpperCase() }));
   assert.notEqual(streamIdOf({ type: "Order", id }), streamIdOf({ type: "order", id }));
@@ -37,7 +37,7 @@ const unfit: readonly (readonly [string, unknown, RegExp])[] = [
   ["a NUL in a key", { "\u0000": 1 }, /a key with a NUL/],
 ];
 for (const [what, value, message] of unfit) {
-  test(`toJson() refuses ${what}, and says where`, () => {
+  test(`toJson() refuses ${what}, and names the place`, () => {
     assert.throws(
       () => toJson(value, "data"),
       (error: Error) => error instanceof InvalidInput && message.test(error.message),
@@ -45,12 +45,12 @@ for (const [what, value, message] of unfit) {
   });
 }
 
-test("toJson() writes what JSON can hold as JSON.stringify() does", () => {
+test("toJson() writes valid values as JSON.stringify() does", () => {
   const value = { a: [1, "ü🛒\\u0000", null, true], when: new Date(0), absent: undefined, nested: { "": 1e300 } };
   assert.equal(toJson(value, "data"), JSON.stringify(value));
 });
 
-test("refusalError() makes an error of a class for each SQLSTATE, with what its detail says", () => {
+test("refusalError() creates an error of the class of the SQLSTATE, with the facts of its detail", () => {
   const detail = '{"expected":3,"actual":5,"aggregate_type":"Order","aggregate_id":"x"}';
   const conflict = refusalError({ sqlstate: "UE001", message: "no", detail });
   assert.ok(conflict instanceof VersionConflict);
@@ -64,7 +64,7 @@ test("refusalError() makes an error of a class for each SQLSTATE, with what its 
   );
 });
 
-test("upcast() goes from version to version, and leaves other events alone", () => {
+test("upcast() converts version by version, and leaves other events as they are", () => {
   const upcasters = {
     OrderPlaced: {
       1: (data: { sum: number }) => ({ total: data.sum }),
@@ -79,7 +79,7 @@ test("upcast() goes from version to version, and leaves other events alone", () 
   assert.equal(upcast(other, upcasters), other);
 });
 
-test("a checkpoint goes round as it is, and what is none is refused", () => {
+test("a checkpoint survives a round trip, and a malformed one is refused", () => {
   assert.equal(checkpointPosition(logStart), 0n);
   assert.equal(checkpointPosition(checkpointAfter({ position: 17n })), 17n);
   for (const text of ["", "-1", "x", "1.5", "9".repeat(19)]) {
@@ -87,7 +87,7 @@ test("a checkpoint goes round as it is, and what is none is refused", () => {
   }
 });
 
-test("textArray() quotes what a text array can hold", () => {
+test("textArray() quotes the elements of a text array", () => {
   assert.equal(textArray(undefined), null);
   assert.equal(textArray([]), "{}");
   assert.equal(textArray(['a"b', "c\\d", "NULL", ""]), '{"a\\"b","c\\\\d","NULL",""}');

@@ -19,19 +19,19 @@ const legal: Readonly<Record<string, readonly HistoryCall[]>> = {
     at(4, 5, stored(1, 2, 3)),
     at(6, 7, read(3)),
   ],
-  "calls at once, the later one first": [at(0, 9, stored(-4, 2)), at(1, 8, stored(-1, 1))],
-  "of two that expect one version, one that is refused": [at(0, 9, stored(0, 1)), at(0, 9, refused(-1, 1))],
-  "a read that is overtaken": [at(0, 9, read(0)), at(1, 2, stored(-2, 1))],
+  "concurrent calls, the later one first": [at(0, 9, stored(-4, 2)), at(1, 8, stored(-1, 1))],
+  "two appends that expect one version, one of them refused": [at(0, 9, stored(0, 1)), at(0, 9, refused(-1, 1))],
+  "a read that a concurrent append overtakes": [at(0, 9, read(0)), at(1, 2, stored(-2, 1))],
 };
 
 const illegal: Readonly<Record<string, readonly HistoryCall[]>> = {
-  "two that were stored at one version": [at(0, 9, stored(0, 1)), at(0, 9, stored(0, 1))],
+  "two appends stored at one version": [at(0, 9, stored(0, 1)), at(0, 9, stored(0, 1))],
   "a gap": [at(0, 1, stored(-2, 1)), at(2, 3, stored(-2, 3))],
-  "a read that does not see what was acknowledged before": [at(0, 1, stored(-2, 1)), at(2, 3, read(0))],
-  "a read that sees what was begun after it": [at(0, 1, read(1)), at(2, 3, stored(-2, 1))],
-  "one that was refused though the version was right": [at(0, 1, stored(-1, 1)), at(2, 3, refused(1, 1))],
-  "one that was refused for a version that never was": [at(0, 1, stored(-1, 1)), at(0, 9, refused(7, 5))],
-  "one that was stored though there was no stream": [at(0, 1, stored(-4, 1))],
+  "a read that misses an append acknowledged before it": [at(0, 1, stored(-2, 1)), at(2, 3, read(0))],
+  "a read that sees an append started after it": [at(0, 1, read(1)), at(2, 3, stored(-2, 1))],
+  "an append refused although the version was right": [at(0, 1, stored(-1, 1)), at(2, 3, refused(1, 1))],
+  "an append refused for a version that never existed": [at(0, 1, stored(-1, 1)), at(0, 9, refused(7, 5))],
+  "an append stored although there was no stream": [at(0, 1, stored(-4, 1))],
 };
 
 for (const [name, history] of Object.entries(legal)) {

@@ -9,7 +9,7 @@ const bounds = {
   concurrency: 3,
 };
 
-/** A server that answers when it is told to. */
+/** A server that answers on demand. */
 function makeServer() {
   const batches: { items: readonly string[]; answer(error?: Error): Promise<void> }[] = [];
   const send = (items: readonly string[]) => {
@@ -19,7 +19,7 @@ function makeServer() {
       async answer(error) {
         if (error === undefined) resolve(items.map(outcomeOf));
         else reject(error);
-        // The first turn is the one in which the queue goes on.
+        // The queue continues in the first turn.
         await nextTurn();
         await nextTurn();
       },
@@ -33,7 +33,7 @@ function outcomeOf(item: string): ItemOutcome<string> {
   return item.startsWith("!") ? { ok: false, error: new Error(item) } : { ok: true, value: item.toUpperCase() };
 }
 
-test("a call is sent at once when nothing is under way, and those that come meanwhile go together", async () => {
+test("a call is sent immediately if nothing is in flight, and those made meanwhile go together", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const results = ["a", "b", "c"].map((item) => queue.add(item, item, 1));
@@ -44,12 +44,12 @@ test("a call is sent at once when nothing is under way, and those that come mean
   assert.deepEqual(await Promise.all(results), ["A", "B", "C"]);
 });
 
-test("callers that have their answers and call again at once go together", async () => {
+test("callers that get their answers together and call again go together", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const callers = ["a", "b", "c"].map(async (item) => {
     await queue.add(item, item, 1);
-    // As many functions lie between the queue and whoever decides what to append next.
+    // That many async functions may lie between the queue and the code that decides what to append next.
     for (let depth = 0; depth < 10; depth++) await undefined;
     await queue.add(item, item, 1);
   });
@@ -60,7 +60,7 @@ test("callers that have their answers and call again at once go together", async
   await Promise.all(callers);
 });
 
-test("a batch holds no more than its bounds in number and size, and a larger item goes alone", async () => {
+test("a batch respects its bounds in number and size, and a larger item goes alone", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const items = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -83,7 +83,7 @@ test("each caller gets its own outcome, and a batch that failed as a whole fails
   );
 });
 
-test("a call is taken back by its signal as long as it was not sent", async () => {
+test("a signal cancels a call that has not been sent", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const abort = new AbortController();
@@ -103,7 +103,7 @@ test("a call is taken back by its signal as long as it was not sent", async () =
   await assert.rejects(queue.add("d", "d", 1, abort.signal), /no more/);
 });
 
-test("what is worth a batch of its own goes beside the others, up to the number that may be under way", async () => {
+test("enough items for a batch of their own are sent concurrently, up to the limit", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, { ...bounds, worthSending: { count: 2, sizeBytes: 50 } });
   const items = ["a", "b", "c", "d", "e", "f", "g"];
@@ -116,7 +116,7 @@ test("what is worth a batch of its own goes beside the others, up to the number 
   assert.deepEqual(await Promise.all(results), ["A", "B", "C", "D", "E", "F", "G"]);
 });
 
-/** @returns a queue in which everything is worth sending, and what adds an item, such as "a1" of the key "a", to it */
+/** @returns a function that adds an item, such as "a1" with the key "a", to a queue that sends everything at once */
 function makeEagerQueue(server: ReturnType<typeof makeServer>) {
   const queue = new WorkQueue(server.send, { ...bounds, worthSending: { count: 1, sizeBytes: 1 } });
   return (item: string, signal?: AbortSignal) => queue.add(item.slice(0, 1), item, 1, signal);
@@ -133,7 +133,7 @@ test("items of one key wait for those before them, and others do not", async () 
   assert.deepEqual(await Promise.all(results), ["A1", "A2", "B1", "A3"]);
 });
 
-test("items of one key that find no room in a batch follow it", async () => {
+test("items of one key that do not fit into a batch follow it", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, { ...bounds, worthSending: { count: 5, sizeBytes: 2000 } });
   const items = ["x1", "a1", "a2", "a3", "a4", "a5", "b1", "c1", "d1", "e1", "f1"];
@@ -147,7 +147,7 @@ test("items of one key that find no room in a batch follow it", async () => {
   );
 });
 
-test("a call that waits for one of its key is taken back by its signal", async () => {
+test("a signal cancels a call that waits for another one of its key", async () => {
   const server = makeServer();
   const add = makeEagerQueue(server);
   const abort = new AbortController();
@@ -161,7 +161,7 @@ test("a call that waits for one of its key is taken back by its signal", async (
   );
 });
 
-test("a batch that stalls keeps what has its key waiting, and nothing else", async () => {
+test("a stalled batch blocks items of its key, and nothing else", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const results = ["a1", "a2", "b1"].map((item) => queue.add(item.slice(0, 1), item, 1));
@@ -174,7 +174,7 @@ test("a batch that stalls keeps what has its key waiting, and nothing else", asy
   assert.deepEqual(await Promise.all(results), ["A1", "A2", "B1"]);
 });
 
-test("closing waits for what was taken, and takes no more", async () => {
+test("closing waits for the items that were added, and takes no more", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const results = ["a", "b"].map((item) => queue.add(item, item, 1));
@@ -190,7 +190,7 @@ test("closing waits for what was taken, and takes no more", async () => {
   assert.deepEqual(await Promise.all(results), ["A", "B"]);
 });
 
-test("a batch that stalls holds later ones back no longer", async () => {
+test("a stalled batch no longer delays later ones", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const stalled = queue.add("a", "a", 1);
