@@ -65,8 +65,8 @@ type BatchOutcome = { readonly ok: true } | { readonly ok: false; readonly error
 
 /** Commits a batch. Retries it if it has one event, or if it fails over a conflict. */
 async function tryBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<BatchOutcome> {
-  const endsRun = (error: unknown) => error instanceof LeaseLost || isSystemic(error);
-  const shouldRetry = (error: unknown) => (batch.events.length === 1 || isConflict(error)) && !endsRun(error);
+  const shouldEndRun = (error: unknown) => error instanceof LeaseLost || isSystemic(error);
+  const shouldRetry = (error: unknown) => (batch.events.length === 1 || isConflict(error)) && !shouldEndRun(error);
   try {
     await retry(() => commitBatch(run, lease, batch), {
       pauseMs: (error, attempt) =>
@@ -74,7 +74,7 @@ async function tryBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionB
     });
     return { ok: true };
   } catch (error) {
-    if (endsRun(error)) throw error;
+    if (shouldEndRun(error)) throw error;
     return { ok: false, error };
   }
 }
