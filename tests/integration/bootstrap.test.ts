@@ -2,14 +2,21 @@ import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
-import { test } from "node:test";
+import { after, before, test } from "node:test";
 import type { StackStatus } from "../../scripts/lib/operations/status.ts";
 import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { isPortFree } from "../../scripts/lib/postgres/server/port.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { unusedPort } from "../support/port.ts";
 import { runForData, runScript } from "../support/run-script.ts";
-import { makeTestStack, type TestStack } from "../support/stack.ts";
+import { makeTestStack, sharedStack, type TestStack } from "../support/stack.ts";
+
+/** For tests that leave its data and secrets as they found them; its server may be stopped, or on another port. */
+let settled: TestStack;
+before(async () => {
+  settled = await makeTestStack();
+});
+after(() => settled[Symbol.asyncDispose]());
 
 test("bootstrap makes a server that a client of the application can append to, and changes nothing when run again", async () => {
   await using stack = await makeTestStack();
@@ -40,9 +47,8 @@ test("bootstrap makes a server that a client of the application can append to, a
 });
 
 test("the server listens on the loopback alone, asks everybody for SCRAM, and has UTF-8, ICU and checksums", async () => {
-  await using stack = await makeTestStack();
-  await runForData(["bootstrap"], stack);
-  await using admin = openConnection(await stack.administrator());
+  await runForData(["bootstrap"], settled);
+  await using admin = openConnection(await settled.administrator());
   const [settings] = await admin.sql`
     select current_setting('listen_addresses') as listen, current_setting('data_checksums') as checksums,
            current_setting('server_encoding') as encoding, current_setting('password_encryption') as encryption,
@@ -69,19 +75,18 @@ test("the server listens on the loopback alone, asks everybody for SCRAM, and ha
 });
 
 test("the server survives the script, stop ends it, and bootstrap starts it again on the same port with its data", async () => {
-  await using stack = await makeTestStack();
-  const first = await runForData<BootstrapResult>(["bootstrap"], stack);
-  await append(stack);
-  assert.equal((await runForData<StackStatus>(["status"], stack)).isRunning, true);
+  const first = await runForData<BootstrapResult>(["bootstrap"], settled);
+  await append(settled);
+  assert.equal((await runForData<StackStatus>(["status"], settled)).isRunning, true);
 
-  const stopped = await runForData<{ pid: number | null }>(["stop"], stack);
+  const stopped = await runForData<{ pid: number | null }>(["stop"], settled);
   assert.equal(typeof stopped.pid, "number");
   assert.equal(await isPortFree(first.port), true);
-  assert.equal((await runForData<{ pid: number | null }>(["stop"], stack)).pid, null);
+  assert.equal((await runForData<{ pid: number | null }>(["stop"], settled)).pid, null);
 
-  const again = await runForData<BootstrapResult>(["bootstrap"], stack);
+  const again = await runForData<BootstrapResult>(["bootstrap"], settled);
   assert.equal(again.port, first.port);
-  assert.equal(await countEvents(stack), 1);
+  assert.equal(await countEvents(settled), 1);
 });
 
 test("three bootstraps at once all succeed, and one of them makes the cluster", async () => {
@@ -93,24 +98,22 @@ test("three bootstraps at once all succeed, and one of them makes the cluster", 
 });
 
 test("a port that another program holds is named, and never exchanged for another one", async () => {
-  await using stack = await makeTestStack();
-  const { port } = await runForData<BootstrapResult>(["bootstrap"], stack);
-  await runForData(["stop"], stack);
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], settled);
+  await runForData(["stop"], settled);
   const intruder = await listen(port);
   try {
-    const run = await runScript(["bootstrap"], stack);
+    const run = await runScript(["bootstrap"], settled);
     assert.equal(run.exitCode, 9, run.stderr);
     assert.match(run.stderr, new RegExp(`Port ${port} of 127\\.0\\.0\\.1 is in use by another program`));
     assert.match(run.stderr, /fix: .*bun run bootstrap --port/);
   } finally {
     intruder.close();
   }
-  assert.equal((await runForData<BootstrapResult>(["bootstrap"], stack)).port, port);
+  assert.equal((await runForData<BootstrapResult>(["bootstrap"], settled)).port, port);
 });
 
 test("another PostgreSQL server on our port is not mistaken for ours", async () => {
-  await using other = await makeTestStack();
-  const { port } = await runForData<BootstrapResult>(["bootstrap"], other);
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], settled);
   await using stack = await makeTestStack();
   const run = await runScript(["bootstrap", "--port", `${port}`, "--json"], stack);
   assert.equal(run.exitCode, 9);
@@ -120,18 +123,17 @@ test("another PostgreSQL server on our port is not mistaken for ours", async () 
 });
 
 test("a running server refuses to move, a stopped one moves for good", async () => {
-  await using stack = await makeTestStack();
-  const { port } = await runForData<BootstrapResult>(["bootstrap"], stack);
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], settled);
   const wanted = await unusedPort();
-  const refused = await runScript(["bootstrap", "--port", `${wanted}`], stack);
+  const refused = await runScript(["bootstrap", "--port", `${wanted}`], settled);
   assert.equal(refused.exitCode, 8);
   assert.match(refused.stderr, new RegExp(`runs on port ${port}`));
-  await runForData(["stop"], stack);
-  await runForData(["bootstrap", "--port", `${wanted}`], stack);
-  const { port: now, url } = await runForData<BootstrapResult>(["bootstrap"], stack);
+  await runForData(["stop"], settled);
+  await runForData(["bootstrap", "--port", `${wanted}`], settled);
+  const { port: now, url } = await runForData<BootstrapResult>(["bootstrap"], settled);
   assert.equal(now, wanted);
   assert.match(url, new RegExp(`:${wanted}/`));
-  assert.equal((await stack.application()).port, wanted);
+  assert.equal((await settled.application()).port, wanted);
 });
 
 test("the port stays when the state file is lost", async () => {
@@ -144,40 +146,38 @@ test("the port stays when the state file is lost", async () => {
 });
 
 test("a port that did not work is not kept", async () => {
-  await using other = await makeTestStack();
-  const taken = (await runForData<BootstrapResult>(["bootstrap"], other)).port;
-  await using stack = await makeTestStack();
-  const { port } = await runForData<BootstrapResult>(["bootstrap"], stack);
-  await runForData(["stop"], stack);
+  await using other = await sharedStack();
+  const taken = (await other.administrator()).port;
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], settled);
+  await runForData(["stop"], settled);
   for (const wanted of [taken, 80]) {
-    const run = await runScript(["bootstrap", "--port", `${wanted}`], stack);
+    const run = await runScript(["bootstrap", "--port", `${wanted}`], settled);
     // Some systems let everybody listen on 80.
     if (run.exitCode === 0) return;
     assert.equal(run.exitCode, 9, run.stderr);
     assert.match(run.stderr, new RegExp(`port ${wanted}`, "i"));
   }
-  assert.equal((await runForData<BootstrapResult>(["bootstrap"], stack)).port, port);
+  assert.equal((await runForData<BootstrapResult>(["bootstrap"], settled)).port, port);
 });
 
 test("a secret without its password is named, and the running server left alone", async () => {
-  await using stack = await makeTestStack();
-  await runForData(["bootstrap"], stack);
-  const { pid } = await runForData<StackStatus>(["status"], stack);
-  const file = join(stack.stackDir, "secrets/embedded/superuser/1.json");
+  await runForData(["bootstrap"], settled);
+  const { pid } = await runForData<StackStatus>(["status"], settled);
+  const file = join(settled.stackDir, "secrets/embedded/superuser/1.json");
   const content = await readFile(file, "utf8");
   await writeFile(file, "{}");
-  const run = await runScript(["bootstrap"], stack);
+  const run = await runScript(["bootstrap"], settled);
   assert.equal(run.exitCode, 2);
   assert.match(run.stderr, /The secret embedded\/superuser has no password/);
   await writeFile(file, content);
-  assert.equal((await runForData<StackStatus>(["status"], stack)).pid, pid);
+  assert.equal((await runForData<StackStatus>(["status"], settled)).pid, pid);
 });
 
 test("a secret store that is gone is not taken for a server that is", async () => {
-  await using stack = await makeTestStack();
-  await runForData(["bootstrap"], stack);
-  await rename(join(stack.stackDir, "secrets"), join(stack.stackDir, "elsewhere"));
-  const run = await runScript(["status"], stack);
+  await runForData(["bootstrap"], settled);
+  await rename(join(settled.stackDir, "secrets"), join(settled.stackDir, "elsewhere"));
+  const run = await runScript(["status"], settled);
+  await rename(join(settled.stackDir, "elsewhere"), join(settled.stackDir, "secrets"));
   assert.equal(run.exitCode, 3);
   assert.match(run.stderr, /There is no secret embedded\/superuser/);
 });

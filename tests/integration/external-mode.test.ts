@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { type ConnectionTarget, connectionUrl, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionTarget, connectionUrl, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
@@ -22,10 +22,14 @@ import { runForData, runScript } from "../support/run-script.ts";
 import { sharedStack, type TestStack, withCluster } from "../support/stack.ts";
 
 let stack: TestStack;
+let cluster: TestStack;
 before(async () => {
   stack = await sharedStack();
+  cluster = await withCluster();
 });
-after(() => stack[Symbol.asyncDispose]());
+after(async () => {
+  for (const part of [stack, cluster]) await part?.[Symbol.asyncDispose]();
+});
 
 test("an administrator without superuser bootstraps a server by --mode external, and all of it works", async () => {
   await using server = await withBareCluster();
@@ -209,18 +213,12 @@ interface BareCluster extends AsyncDisposable {
 
 /** A cluster as somebody else runs it: without our roles and database, with an administrator that is no superuser. */
 async function withBareCluster(): Promise<BareCluster> {
-  const cluster = await withCluster();
   const folder = await withFolder();
   const superuser = { ...(await cluster.administrator()), database: "postgres" };
   const boss = { ...superuser, user: "boss@ü", password: generatePassword() };
   await using admin = openConnection(superuser);
-  for (const statement of [
-    "drop database cqrs_db",
-    "drop role cqrs_user, cqrs_app, cqrs_owner",
-    `create role "boss@ü" login createrole createdb password '${boss.password}'`,
-  ]) {
-    await admin.sql.unsafe(statement);
-  }
+  await removeEverything(admin.sql);
+  await admin.sql.unsafe(`create role "boss@ü" login createrole createdb password '${boss.password}'`);
   return {
     superuser,
     options: { stackDir: folder.dir, env: { DATABASE_URL: connectionUrl(boss) } },
@@ -229,11 +227,18 @@ async function withBareCluster(): Promise<BareCluster> {
       const { username = "", password = "", database = "" } = (await store.read(secretPaths.application))?.data ?? {};
       return { ...superuser, user: username, password, database };
     },
-    async [Symbol.asyncDispose]() {
-      await cluster[Symbol.asyncDispose]();
-      await folder[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
+}
+
+/** Removes every role and database but those of initdb. */
+async function removeEverything(sql: Sql): Promise<void> {
+  const databases = await sql<{ name: string }[]>`
+    select format('%I', datname) as name from pg_database where not datistemplate and datname <> 'postgres'`;
+  for (const { name } of databases) await sql.unsafe(`drop database ${name} with (force)`);
+  const roles = await sql<{ name: string }[]>`
+    select format('%I', rolname) as name from pg_roles where rolname !~ '^pg_' and rolname <> 'postgres'`;
+  if (roles.length > 0) await sql.unsafe(`drop role ${roles.map(({ name }) => name).join()}`);
 }
 
 async function withFolder(): Promise<AsyncDisposable & { readonly dir: string }> {

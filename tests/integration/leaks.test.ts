@@ -10,7 +10,7 @@ import { explainConnectionError } from "../../scripts/lib/postgres/explain.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { readFiles, watchProcesses } from "../support/leaks.ts";
 import { runScript } from "../support/run-script.ts";
-import { makeTestStack, openTestStack, type TestStack } from "../support/stack.ts";
+import { makeTestStack, openTestStack, sharedStack, type TestStack } from "../support/stack.ts";
 
 const chosenPassword = "correct-horse-battery-staple-2026";
 
@@ -58,8 +58,7 @@ test("no password stands in any output, log, data file, environment or command l
 });
 
 test("an error of the connection holds no password, however it is looked at", async () => {
-  await using stack = await makeTestStack();
-  await runScript(["bootstrap"], stack);
+  await using stack = await sharedStack();
   const target = { ...(await stack.application()), password: chosenPassword };
   await using connection = openConnection(target);
   const error = await connection.sql`select 1`.then(

@@ -1,14 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
-import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import type { ApplyResult } from "../../scripts/lib/schema/apply.ts";
-import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { withDatabase } from "../support/database.ts";
 import { runForData } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { apply, type Files, failure, readLedger, tablesOf, withFiles } from "../support/schema-folder.ts";
-import { withCluster } from "../support/stack.ts";
 
 /** The key that the runner locks, as the letters it is made of. */
 const lockKey = `x'${Buffer.from("sche").toString("hex")}'::int, hashtext('')`;
@@ -66,19 +63,14 @@ test("applySchema() stops to wait when its signal is aborted, and has applied no
 });
 
 test("20 processes of schema apply at once end with exit code 0, and one of them has applied each file", async () => {
-  await using stack = await withCluster();
-  const { stackDir } = stack;
-  await using connection = openConnection(await stack.administrator());
   for (let round = 0; round < testRounds(1); round++) {
-    const database = `race_${round}`;
-    await ensureDatabase(connection.sql, await readAdministrator(connection.sql), database);
-    const words = ["schema", "apply", "--database", database];
-    const runs = await Promise.all(Array.from({ length: 20 }, () => runForData<ApplyResult>(words, { stackDir })));
+    await using database = await withDatabase({ isEmpty: true });
+    const words = ["schema", "apply", "--database", database.name];
+    const runs = await Promise.all(Array.from({ length: 20 }, () => runForData<ApplyResult>(words, database)));
     const applied = runs.flatMap((run) => run.applied);
-    await using raced = openConnection({ ...(await stack.administrator()), database });
-    assert.deepEqual(applied.toSorted(), await readLedger(raced.sql));
+    assert.deepEqual(applied.toSorted(), await readLedger(database.admin));
     assert.equal(applied.length, runs[0]?.total);
-    const once = await raced.sql`select count(*)::int as count from event_store.event_stream`;
+    const once = await database.admin`select count(*)::int as count from event_store.event_stream`;
     assert.equal(once[0]?.["count"], 0);
   }
 });

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { createHash, randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { test } from "node:test";
-import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { schemaDir } from "../../scripts/lib/schema/source.ts";
@@ -18,7 +17,6 @@ import {
   tablesOf,
   withFiles,
 } from "../support/schema-folder.ts";
-import { withCluster } from "../support/stack.ts";
 
 const ordinary: Files = {
   "migrations/0001-first.sql": "create table public.first (id int);\n",
@@ -296,11 +294,9 @@ test("the product's own files apply without a remark", async () => {
 });
 
 test("schema status lists what is pending and applied, and exits with 10 when asked to and something is pending", async () => {
-  await using stack = await withCluster();
-  const { stackDir } = stack;
-  await using connection = openConnection(await stack.administrator());
-  await ensureDatabase(connection.sql, await readAdministrator(connection.sql), "not_yet");
-  const words = ["schema", "status", "--database", "not_yet"];
+  await using database = await withDatabase({ isEmpty: true });
+  const { stackDir } = database;
+  const words = ["schema", "status", "--database", database.name];
   const before = await runForData<{ applied: unknown[]; pending: string[] }>(words, { stackDir });
   assert.deepEqual(before.applied, []);
   assert.equal(before.pending[0], "migrations/0001-schemas.sql");
@@ -309,7 +305,7 @@ test("schema status lists what is pending and applied, and exits with 10 when as
   assert.equal(pending.exitCode, 10);
   assert.match(pending.stdout, /^migrations\/0001-schemas\.sql +pending$/m);
 
-  await runForData(["schema", "apply", "--database", "not_yet"], { stackDir });
+  await runForData(["schema", "apply", "--database", database.name], { stackDir });
   const done = await runScript([...words, "--exit-code"], { stackDir });
   assert.equal(done.exitCode, 0);
   assert.match(done.stdout, /^migrations\/0001-schemas\.sql +applied$/m);
