@@ -25,6 +25,8 @@ export interface TestDatabase extends AsyncDisposable {
   readonly admin: Sql;
 }
 
+const poolEndSeconds = 0.5;
+
 /**
  * Clones the bootstrapped database of the run's shared cluster.
  *
@@ -51,7 +53,8 @@ export async function withDatabase(options: { readonly isEmpty?: boolean } = {})
     sql: (pools[0] as Connection).sql,
     admin: (pools[1] as Connection).sql,
     async [Symbol.asyncDispose]() {
-      for (const pool of pools) await pool[Symbol.asyncDispose]();
+      // After its sessions were terminated, by a restore for example, the driver waits until the timeout.
+      for (const { sql } of pools) await sql.end({ timeout: poolEndSeconds });
       await using closing = openConnection({ ...shared, database: "postgres" });
       await closing.sql.unsafe(`drop database if exists ${quoteIdentifier(name)} with (force)`);
       await stack[Symbol.asyncDispose]();
