@@ -82,7 +82,7 @@ test("a server that does not come up is reported with the end of its log", async
 
 async function killBootstrap(stack: TestStack, delayMs: number): Promise<void> {
   const { child, ended } = startScript(["bootstrap"], stack);
-  await sleep(delayMs);
+  await Promise.race([sleep(delayMs), ended]);
   child.kill("SIGKILL");
   await ended;
 }
