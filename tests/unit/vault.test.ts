@@ -6,7 +6,7 @@ import { inspect } from "node:util";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { renderSecret } from "../../scripts/lib/secrets/render.ts";
 import { toVaultFailure, VaultFailure } from "../../scripts/lib/secrets/vault/failure.ts";
-import { waitLimitMs, withRetries } from "../../scripts/lib/secrets/vault/retry.ts";
+import { retryLimitMs, withRetries } from "../../scripts/lib/secrets/vault/retry.ts";
 import { openTransport } from "../../scripts/lib/secrets/vault/transport.ts";
 import { badSecretPaths } from "../support/secret-store-contract.ts";
 
@@ -33,8 +33,8 @@ const table: readonly (readonly [what: string, failure: VaultFailure, waits: num
 
 for (const [what, failure, waits, waitsOnce] of table) {
   test(`the retry table of Vault: ${what}`, () => {
-    assert.equal(waitLimitMs(failure, limits, true), waits);
-    assert.equal(waitLimitMs(failure, limits, false), waitsOnce);
+    assert.equal(retryLimitMs(failure, limits, true), waits);
+    assert.equal(retryLimitMs(failure, limits, false), waitsOnce);
   });
 }
 

@@ -2,61 +2,57 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
-import { setTimeout as sleep } from "node:timers/promises";
 import { locked } from "../cli/errors.ts";
 import { explainFileError, folderUnusable } from "../cli/file-error.ts";
+import { pollUntil, type WaitLimit } from "../retry.ts";
 
 /** How to wait for the lock. */
-export interface LockOptions {
-  /** The script that asks, for whoever waits. */
+export interface LockOptions extends WaitLimit {
+  /** The script that takes the lock, shown to the scripts that wait for it. */
   readonly command: string;
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal;
-  /** Called once when the lock is not free at once. */
+  /** Called once if the lock is not free immediately. */
   readonly onWait: (holder: string) => void;
 }
 
 const pollIntervalMs = 50;
 
 /**
- * Takes the lock of a stack: one script at a time changes it.
+ * Takes the lock of a stack: only one script at a time changes it.
  *
- * Neither Bun nor Deno offers `flock`, but both bring SQLite, which locks its file by the kernel: the lock ends with
- * the process, however that ends, so there is no left-over lock to judge (`infrastructure/decisions/0002`).
+ * Neither Bun nor Deno offers `flock`, but both bring SQLite, which locks its file through the kernel. The kernel
+ * releases the lock when the process ends, however it ends, so there are no stale locks (`infrastructure/decisions/0002`).
  *
- * @returns gives the lock back when it is disposed of
- * @throws {ScriptError} `LOCKED` (exit 5) with the holder, when it was not free in time
+ * @returns releases the lock when it is disposed of
+ * @throws {ScriptError} `LOCKED` (exit 5) with the holder, if the lock was not free in time
  */
 export async function lockStack(stackDir: string, options: LockOptions): Promise<Disposable> {
-  makeFolder(stackDir);
-  const deadline = Date.now() + options.timeoutMs;
+  const { command, onWait, ...limit } = options;
+  createFolder(stackDir);
   const holderFile = join(stackDir, "stack.lock.holder");
-  for (let attempt = 0; ; attempt++) {
+  let isWaiting = false;
+  const tryOnce = () => {
     const lock = tryLock(join(stackDir, "stack.lock"));
-    if (lock !== undefined) {
-      nameHolder(holderFile, `${options.command} (pid ${process.pid})`);
-      return { [Symbol.dispose]: () => release(lock, holderFile) };
-    }
-    const holder = readHolder(holderFile);
-    if (attempt === 0) options.onWait(holder);
-    if (Date.now() > deadline) {
-      throw locked(
-        `${holder} is using this stack`,
-        `The lock of ${stackDir} was not free for ${options.timeoutMs} ms.`,
-      );
-    }
-    await sleep(pollIntervalMs, undefined, { signal: options.signal });
+    if (lock === undefined && !isWaiting) onWait(readHolder(holderFile));
+    isWaiting = true;
+    return lock;
+  };
+  const lock = await pollUntil(tryOnce, { ...limit, intervalMs: pollIntervalMs });
+  if (lock === undefined) {
+    const why = `The lock of ${stackDir} was not free for ${limit.timeoutMs} ms.`;
+    throw locked(`${readHolder(holderFile)} is using this stack`, why);
   }
+  writeHolder(holderFile, `${command} (pid ${process.pid})`);
+  return { [Symbol.dispose]: () => release(lock, holderFile) };
 }
 
-function makeFolder(folder: string): void {
+function createFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
     const explained = explainFileError(error, folder);
     if (explained !== error) throw explained;
-    const why = `It can't be made: ${(error as Error).message}.`;
-    throw folderUnusable(folder, why, "Choose a folder that this user can make: CQRS_STACK_DIR.");
+    const why = `It cannot be created: ${(error as Error).message}.`;
+    throw folderUnusable(folder, why, "Set CQRS_STACK_DIR to a folder that this user can create.");
   }
 }
 
@@ -73,14 +69,14 @@ function tryLock(file: string): DatabaseSync | undefined {
     if (/locked|busy/.test(message)) return undefined;
     throw folderUnusable(
       file,
-      `The lock can't be taken: ${message}.`,
-      "Give this user access to the folder, or remove that file.",
+      `The lock cannot be taken: ${message}.`,
+      "Give this user access to the folder, or remove the file.",
     );
   }
 }
 
-/** Only for whoever waits; the lock holds without it. */
-function nameHolder(file: string, holder: string): void {
+/** Only informs the scripts that wait; the lock works without it. */
+function writeHolder(file: string, holder: string): void {
   try {
     writeFileSync(file, holder);
   } catch {

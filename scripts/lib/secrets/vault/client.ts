@@ -10,30 +10,30 @@ import {
   type VaultTransport,
 } from "./transport.ts";
 
-/** Which Vault, as whom, and how patiently. */
+/** Which Vault to use, how to log in, and how long to retry. */
 export interface VaultClientOptions extends VaultAddress {
   readonly login: VaultLogin;
   readonly limits: RetryLimits;
   readonly signal?: AbortSignal | undefined;
-  /** Whether it is the local Vault of a stack: its errors name other mends. */
+  /** Whether it is the local Vault of a stack: its errors suggest other fixes. */
   readonly isLocal?: boolean;
 }
 
-/** How one request is sent. */
+/** How to send one request. */
 export interface RequestOptions {
-  /** Statuses that the caller judges: they are thrown as {@link VaultFailure}. */
+  /** Statuses that the caller handles: they are thrown as {@link VaultFailure}. */
   readonly expected?: readonly number[];
-  /** False for a request that must not be sent twice. */
+  /** False for a request that is not idempotent. */
   readonly isRepeatable?: boolean;
-  /** This token instead of the login's. */
+  /** Replaces the login's token. */
   readonly token?: string;
-  /** Called before a request is sent another time: the one before may have done its work. */
+  /** Called before each retry: the previous attempt may have succeeded. */
   readonly onRepeat?: () => void;
 }
 
 type Request = Omit<VaultRequest, "token">;
 
-/** Talks to one Vault: logs in, retries what may pass, and tells failures in words of ours. */
+/** Talks to one Vault: logs in, retries transient failures, and explains the others. */
 export class VaultClient {
   readonly #options: VaultClientOptions;
   #transport: Promise<VaultTransport> | undefined;
@@ -47,7 +47,7 @@ export class VaultClient {
     return this.#options.address;
   }
 
-  /** Sends as whoever the login is; a token that Vault refuses is renewed once. */
+  /** Sends a request with the login's token; if Vault refuses the token, it is renewed once. */
   async request(request: Request, options: RequestOptions = {}): Promise<VaultBody> {
     if (options.token !== undefined) return this.#explained(request, options, options.token);
     const token = await this.#obtain(request);
@@ -60,12 +60,12 @@ export class VaultClient {
     }
   }
 
-  /** Sends without a token: for what Vault answers anybody. */
+  /** Sends a request without a token, to paths that need none. */
   anonymously(request: Request, options: RequestOptions = {}): Promise<VaultBody> {
     return this.#explained(request, options, undefined);
   }
 
-  /** Sends with no other token than the request's own; failures are thrown as they are. */
+  /** Sends a request with its own token only; failures are thrown unexplained. */
   send(request: VaultRequest, options: RequestOptions = {}): Promise<VaultBody> {
     return this.#send(request, options, request.token);
   }
@@ -82,13 +82,13 @@ export class VaultClient {
     const { limits, signal } = this.#options;
     const transport = await this.#open();
     const send = (attempt: number) => {
-      if (attempt > 0) options.onRepeat?.();
+      if (attempt > 1) options.onRepeat?.();
       return transport({ ...request, token });
     };
     return withRetries(send, { limits, signal, isRepeatable: options.isRepeatable ?? true });
   }
 
-  /** Callers at once share one login, and one login anew; nothing is kept of one that failed. */
+  /** Concurrent callers share one login and one renewal; a failed login is not cached. */
   async #obtain(request: Request, refused?: string): Promise<string | undefined> {
     const held = this.#token;
     if (refused !== undefined && (await held) === refused && this.#token === held) this.#token = undefined;

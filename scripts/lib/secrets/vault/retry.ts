@@ -1,54 +1,48 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import type { VaultFailure } from "./failure.ts";
+import { backoffMs, retry } from "../../retry.ts";
+import { VaultFailure } from "./failure.ts";
 
-/** How long which kind of trouble is waited for, in milliseconds. */
+/** How long to retry each kind of failure, in milliseconds. */
 export interface RetryLimits {
-  /** Slow, busy, rate-limited: what mends itself. */
+  /** Slow, busy or rate-limited: transient. */
   readonly timeoutMs: number;
-  /** Nobody listens: a server that restarts is back soon. */
+  /** Nothing listens: a restarting server is back soon. */
   readonly unreachableMs: number;
-  /** A sealed Vault needs somebody who unseals it; a restart that unseals by itself takes a moment. */
+  /** Sealed: somebody has to unseal it, unless it is restarting and unseals itself. */
   readonly sealedMs: number;
 }
 
-/** How to retry. */
-export interface RetryOptions {
+/** How to send a request. */
+export interface RequestRetryOptions {
   readonly limits: RetryLimits;
   readonly signal?: AbortSignal | undefined;
-  /** False for a request that must not be sent twice: only what Vault surely did not do is repeated. */
+  /** False for a request that is not idempotent: it is retried only if Vault certainly did not process it. */
   readonly isRepeatable?: boolean;
 }
 
-const firstDelayMs = 50;
-const maxDelayMs = 2000;
+const backoff = { firstMs: 50, longestMs: 2000 } as const;
 
 /**
- * Sends a request again while trouble may pass, with growing, jittered pauses.
+ * Retries a request while its failure is transient.
  *
- * @param send what is sent; it is told how often it was sent before
- * @throws {VaultFailure} the last one, when it is of another kind or its time is over
+ * @param send gets the number of the attempt, from 1
+ * @throws {VaultFailure} the last failure, once its limit is reached
  */
-export async function withRetries<Result>(
+export function withRetries<Result>(
   send: (attempt: number) => Promise<Result>,
-  { limits, signal, isRepeatable = true }: RetryOptions,
+  { limits, signal, isRepeatable = true }: RequestRetryOptions,
 ): Promise<Result> {
   const startedAt = performance.now();
-  for (let attempt = 0; ; attempt++) {
-    signal?.throwIfAborted();
-    try {
-      return await send(attempt);
-    } catch (error) {
-      const failure = error as VaultFailure;
-      const pauseMs = Math.max(failure.retryAfterMs, backoffMs(attempt));
-      const limitMs = waitLimitMs(failure, limits, isRepeatable);
-      if (performance.now() - startedAt + pauseMs > limitMs) throw error;
-      await sleep(pauseMs, undefined, { signal });
-    }
-  }
+  const pauseMs = (error: unknown, attempt: number) => {
+    if (!(error instanceof VaultFailure)) return undefined;
+    const pause = Math.max(error.retryAfterMs, backoffMs(attempt, backoff));
+    const limitMs = retryLimitMs(error, limits, isRepeatable);
+    return performance.now() - startedAt + pause > limitMs ? undefined : pause;
+  };
+  return retry(send, { pauseMs, signal });
 }
 
-/** @returns for how long this failure is waited for; 0 when it will not pass */
-export function waitLimitMs(failure: VaultFailure, limits: RetryLimits, isRepeatable: boolean): number {
+/** @returns how long to retry this failure; 0 if it is permanent */
+export function retryLimitMs(failure: VaultFailure, limits: RetryLimits, isRepeatable: boolean): number {
   switch (failure.kind) {
     case "network":
       return isRepeatable || failure.code === "ECONNREFUSED" ? limits.unreachableMs : 0;
@@ -61,15 +55,10 @@ export function waitLimitMs(failure: VaultFailure, limits: RetryLimits, isRepeat
   }
 }
 
-/** 412: a replica that lags; 429: a quota; 400: KV is being upgraded, for a moment after it was mounted. */
+/** 412: a replica lags. 429: a quota is used up. 400: the KV engine was just mounted and is being upgraded. */
 function statusLimitMs({ status, text }: VaultFailure, limits: RetryLimits, isRepeatable: boolean): number {
   if (status === 503) return limits.sealedMs;
   if (status === 412 || status === 429) return limits.timeoutMs;
   if (status === 400) return /Upgrading from non-versioned/.test(text) ? limits.timeoutMs : 0;
   return status >= 500 && isRepeatable ? limits.timeoutMs : 0;
-}
-
-function backoffMs(attempt: number): number {
-  const fullMs = Math.min(maxDelayMs, firstDelayMs * 2 ** Math.min(attempt, 10));
-  return fullMs * (0.5 + Math.random() / 2);
 }
