@@ -4,6 +4,7 @@ import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
 import { parseDuration } from "./duration.ts";
+import { maxLoginBytes, maxNameBytes } from "./login-names.ts";
 import { projectDir } from "./paths.ts";
 import { type Environment, environment } from "./runtime.ts";
 import { type TlsMode, tlsModes } from "./tls-mode.ts";
@@ -100,7 +101,7 @@ const port = v.pipe(
 const identifier = v.pipe(
   v.string(),
   v.nonEmpty("must not be empty"),
-  v.check((name) => Buffer.byteLength(name) <= 63, "must have at most 63 bytes"),
+  v.check((name) => Buffer.byteLength(name) <= maxNameBytes, `must have at most ${maxNameBytes} bytes`),
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
   v.regex(/^[^\u0000-\u001f\u007f]*$/, "must not contain control characters"),
 );
@@ -110,8 +111,7 @@ const database = v.pipe(
 );
 const login = v.pipe(
   identifier,
-  // Two bytes are left for the name of its twin (see `secrets rotate`).
-  v.check((name) => Buffer.byteLength(name) <= 61, "must have at most 61 bytes"),
+  v.check((name) => Buffer.byteLength(name) <= maxLoginBytes, `must have at most ${maxLoginBytes} bytes`),
   v.check(
     (name) => !reservedRoles.includes(name) && !name.startsWith("pg_"),
     `must be a login of the application's own: not ${reservedRoles.join(", ")} and nothing that begins with pg_`,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { appRoleLogin } from "../../scripts/lib/secrets/vault/authentication.ts";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
-import { receive } from "../../scripts/lib/secrets/vault/delivery.ts";
+import { receiveCredentials } from "../../scripts/lib/secrets/vault/delivery.ts";
 import { VaultSecretStore } from "../../scripts/lib/secrets/vault/store.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
@@ -23,7 +23,7 @@ async function openInitialised() {
   await runForData(["secrets", "init"], { ...stack, env: administratorOf(vault) });
   const folder = join(stack.stackDir, "vault/credentials");
   const store = (role: Role) => {
-    const login = appRoleLogin(`the AppRole ${role}`, (send) => receive(send, folder, role));
+    const login = appRoleLogin(`the AppRole ${role}`, (send) => receiveCredentials(send, folder, role));
     return new VaultSecretStore(new VaultClient({ address: vault.address, login, limits }));
   };
   return { vault, stack, folder, store, [Symbol.asyncDispose]: () => stack[Symbol.asyncDispose]() };

@@ -33,7 +33,7 @@ vaultTest("describe() leaves the secret and its version as they are", async () =
   await using opened = await openVaultStore();
   const { vault, store } = opened;
   await store.write("secret/a/b", { password: "one" }, { cas: 0 });
-  await store.describe("secret/a/b", { "managed-by": "cqrs-postgres" });
+  await store.writeMetadata("secret/a/b", { "managed-by": "cqrs-postgres" });
   const { body } = await vault.request("GET", "secret/metadata/a/b");
   assert.deepEqual(body.data.custom_metadata, { "managed-by": "cqrs-postgres" });
   assert.deepEqual(await store.read("secret/a/b"), { data: { password: "one" }, version: 1 });

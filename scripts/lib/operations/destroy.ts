@@ -7,26 +7,26 @@ import { readMajorVersion, removeLeftovers } from "../postgres/server/cluster.ts
 import { stopServer } from "../postgres/server/life-cycle.ts";
 import { findDataVolume, keptFolders, removeData } from "../stack/compose/life-cycle.ts";
 import { stopLocalVault } from "../stack/local-vault.ts";
-import { administratorTarget, lockForRun, type RunContext, type Stack } from "../stack/stack.ts";
+import { administratorTarget, lockForRun, type RunContext, type Stack, waitLimit } from "../stack/stack.ts";
 import { removeState } from "../stack/state.ts";
 import { refuseExternal } from "./stop.ts";
 
-/** What a removal is about to delete. */
+/** What {@link destroyStack} is about to delete. */
 export interface DestructionPlan {
   readonly dataDirectory: string;
-  /** Null when it can't be known: a volume of a server that does not run. */
+  /** Null if unknown: the volume of a stopped server. */
   readonly sizeBytes: number | null;
-  /** Null when the server does not run: rows can't be counted then. */
+  /** Null if the server is stopped: rows cannot be counted. */
   readonly streams: number | null;
   readonly events: number | null;
-  /** Folders that stay. */
+  /** Folders and volumes that stay. */
   readonly kept: readonly string[];
 }
 
 /**
- * Tells what {@link destroyStack} would delete; undefined when there is nothing.
+ * Determines what {@link destroyStack} would delete; undefined if there is nothing to delete.
  *
- * @throws {ScriptError} `EXTERNAL` (exit 8), or `FOREIGN_DATA` (exit 9) for files that are no cluster
+ * @throws {ScriptError} `EXTERNAL` (exit 8), or `FOREIGN_DATA` (exit 9) if the data directory is not a cluster
  */
 export async function planDestruction(stack: Stack): Promise<DestructionPlan | undefined> {
   if (stack.mode === "compose") return planVolumeDestruction(stack);
@@ -47,16 +47,19 @@ async function planVolumeDestruction(stack: Stack): Promise<DestructionPlan | un
   return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countRows(stack)) };
 }
 
-/** Stops the server and deletes its data; secrets (a stopped local Vault too) and backups stay. Cut off anywhere, it is completed by the next run. */
+/**
+ * Stops the server and the local Vault, and deletes the server's data. Secrets, those in the local Vault included, and
+ * backups stay. If this is interrupted, the next run completes it.
+ */
 export async function destroyStack(stack: Stack, run: RunContext): Promise<void> {
-  using _lock = await lockForRun(stack, "destroy", run);
+  using _lock = await lockForRun(stack, run, "destroy");
   if (stack.mode === "compose") return removeData(stack, run);
   if (!existsSync(stack.dataDir)) return;
   await readMajorVersion(stack.dataDir);
-  const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
+  const wait = waitLimit(stack, run);
   await stopServer(stack.dataDir, wait);
   await stopLocalVault(stack.stackDir, wait);
-  // A name that the next bootstrap takes for a left-over: half a cluster is never taken for a whole one.
+  // Renamed to a leftover, which the next bootstrap removes, so that half a cluster is never mistaken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
   await removeState(stack.stackDir);
   await removeLeftovers(stack.dataDir);

@@ -8,13 +8,13 @@ import { findLogin } from "../stack/login-pair.ts";
 import type { SecretsPlace } from "../stack/secret-store.ts";
 import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "../stack/stack.ts";
 
-/** How a stack is. What can't be known while nothing runs is null. */
+/** The state of a stack. What is unknown while the server is stopped is null. */
 export interface StackStatus {
   readonly mode: Mode;
   readonly isRunning: boolean;
-  /** Version of the server: `16.14`. */
+  /** The server's version: `16.14`. */
   readonly version: string | null;
-  /** The application's URL with the password masked. */
+  /** The application's URL, with the password masked. */
   readonly url: string | null;
   readonly pid: number | null;
   readonly port: number | null;
@@ -23,21 +23,21 @@ export interface StackStatus {
   /** Size of the database in bytes. */
   readonly sizeBytes: number | null;
   readonly uptimeSeconds: number | null;
-  /** How many files of the schema are not applied; null when the schema has drifted. */
+  /** How many files of the schema are not applied; null if the schema has drifted. */
   readonly pendingMigrations: number | null;
   /** What is wrong with the schema. */
   readonly schemaProblem: string | null;
   readonly secrets: SecretsState;
 }
 
-/** Where the application's credentials are, and whether that store can be used now. */
+/** Where the application's credentials are, and whether the store is ready. */
 export interface SecretsState {
   readonly place: SecretsPlace;
   readonly location: string;
   readonly isReady: boolean;
 }
 
-/** Variables by which PostgreSQL clients find the database; the password is in them. */
+/** Variables with which PostgreSQL clients connect to the database, password included. */
 export type ClientEnvironment = Readonly<
   Record<"DATABASE_URL" | "PGHOST" | "PGPORT" | "PGUSER" | "PGPASSWORD" | "PGDATABASE", string>
 >;
@@ -49,9 +49,9 @@ interface ServerFacts {
 }
 
 /**
- * Tells how a stack is; changes nothing.
+ * Reads the state of a stack; changes nothing.
  *
- * @throws {ScriptError} `NOT_RUNNING` (exit 3), with what is known in `data`
+ * @throws {ScriptError} `NOT_RUNNING` (exit 3), with the rest of the state in `data`
  */
 export async function readStatus(config: Config, signal: AbortSignal): Promise<StackStatus> {
   const stack = await openStack(config);
@@ -79,11 +79,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
   }
 }
 
-/**
- * Makes the variables that put a client into the database.
- *
- * @throws {ScriptError} `NOT_RUNNING` (exit 3)
- */
+/** @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` or `OTHER_DATABASE` (exit 3) */
 export async function readClientEnvironment(config: Config): Promise<ClientEnvironment> {
   const stack = await openStack(config);
   const { port }: ConnectionTarget = await administratorTarget(stack);
@@ -109,7 +105,7 @@ function otherDatabase(asked: string, known: string): ScriptError {
   });
 }
 
-/** A store that can't be asked is told, and keeps nobody from learning the rest. */
+/** If the store is unreachable, reports that in place of its location. */
 async function readSecretsState({ secrets, secretsPlace }: Stack): Promise<SecretsState> {
   try {
     const { location, isReady } = await secrets.status();
@@ -143,7 +139,7 @@ async function readFacts(sql: Sql): Promise<ServerFacts> {
       split_part(current_setting('server_version'), ' ', 1) as version,
       pg_catalog.pg_database_size(current_database())::float8 as "sizeBytes",
       extract(epoch from clock_timestamp() - pg_catalog.pg_postmaster_start_time())::int as "uptimeSeconds"`;
-  if (facts === undefined) throw new Error("the server told nothing of itself");
+  if (facts === undefined) throw new Error("a query without a table returned no row");
   return facts;
 }
 

@@ -3,48 +3,48 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { stopServer } from "../postgres/server/life-cycle.ts";
 import { stopContainers } from "../stack/compose/life-cycle.ts";
 import { localVaultFiles, stopLocalVault } from "../stack/local-vault.ts";
-import { lockForRun, type RunContext, type Stack } from "../stack/stack.ts";
+import { lockForRun, type RunContext, type Stack, waitLimit } from "../stack/stack.ts";
 
-/** What a stop has done. */
+/** What was stopped. */
 export interface StopResult {
-  /** The process that was ended; null when none ran. */
+  /** The server's process; null if it was not running. */
   readonly pid: number | null;
-  /** The local Vault's; null when none ran. */
+  /** The local Vault's process; null if it was not running. */
   readonly vaultPid: number | null;
-  /** Names of the containers that were stopped; empty in other modes. */
+  /** Names of the containers; empty in other modes. */
   readonly containers: readonly string[];
 }
 
 /**
- * Stops the embedded server, and the local Vault: sessions end, everything is written to disk.
+ * Stops the containers, or the embedded server and the local Vault. Sessions end and all data is flushed to disk.
  *
- * @throws {ScriptError} `EXTERNAL` (exit 8) for a server that is not ours
+ * @throws {ScriptError} `EXTERNAL` (exit 8)
  */
 export async function stopStack(stack: Stack, run: RunContext): Promise<StopResult> {
   if (stack.mode === "compose") return stopCompose(stack, run);
   const hasVault = existsSync(localVaultFiles(stack.stackDir).config);
   if (!hasVault) refuseExternal(stack, "stopped");
   if (!hasVault && !existsSync(stack.dataDir)) return { pid: null, vaultPid: null, containers: [] };
-  using _lock = await lockForRun(stack, "stop", run);
-  const wait = { timeoutMs: stack.config.timeoutMs, signal: run.signal };
+  using _lock = await lockForRun(stack, run, "stop");
+  const wait = waitLimit(stack, run);
   const pid = stack.mode === "embedded" ? await stopServer(stack.dataDir, wait) : undefined;
   const vaultPid = await stopLocalVault(stack.stackDir, wait);
   return { pid: pid ?? null, vaultPid: vaultPid ?? null, containers: [] };
 }
 
 async function stopCompose(stack: Stack, run: RunContext): Promise<StopResult> {
-  using _lock = await lockForRun(stack, "stop", run);
+  using _lock = await lockForRun(stack, run, "stop");
   return { pid: null, vaultPid: null, containers: await stopContainers(stack, run) };
 }
 
-/** @throws {ScriptError} `EXTERNAL` (exit 8) for a server that is not ours to stop or destroy */
+/** @throws {ScriptError} `EXTERNAL` (exit 8) if the stack uses an external server */
 export function refuseExternal(stack: Stack, verb: string): void {
   if (stack.mode !== "external") return;
   throw new ScriptError({
     code: "EXTERNAL",
     exitCode: exitCodes.refused,
-    message: `An external server is not ${verb} from here`,
-    why: "This stack uses a server that somebody else runs.",
+    message: `An external server cannot be ${verb} from here`,
+    why: "This stack uses a server that it does not run.",
     fix: "Use that server's own tools.",
   });
 }

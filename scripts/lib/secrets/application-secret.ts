@@ -1,30 +1,31 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { loginPair } from "../login-names.ts";
 import { generatePassword } from "./password.ts";
 import { SecretConflict, type SecretData, type SecretStore, type SecretVersion } from "./store.ts";
 
-/** Where secrets are kept; the first part is the mount. */
+/** Paths of secrets; the first part is the mount. */
 export const secretPaths = {
-  /** What applications read. */
+  /** The application's credentials. */
   application: "secret/cqrs-spike/database",
-  /** The same for programs on the host, where the server has another address for them. */
+  /** The same credentials, with the address that programs on the host use. */
   applicationLocal: "secret/cqrs-spike/database-local",
-  /** The key that archives are encrypted by; applications may not read it. */
+  /** The key that encrypts archives; applications may not read it. */
   archiveKey: "secret/cqrs-spike/archive-key",
-  /** The embedded server's superuser; always in the file store, so that an emptied Vault locks nobody out. */
+  /** The embedded server's superuser. Always in the file store, so that an emptied Vault locks nobody out. */
   superuser: "embedded/superuser",
 } as const;
 
-/** A server as an application reaches it. */
+/** The address of a server, and the application's login. */
 export interface ApplicationEndpoint {
   readonly host: string;
   readonly port: number;
   readonly database: string;
   readonly username: string;
-  /** How programs on the host reach it, where that is another way. */
+  /** The address for programs on the host, if it differs. */
   readonly local?: { readonly host: string; readonly port: number } | undefined;
 }
 
-/** Keys of the secret that applications read. */
+/** Keys of the application's secret. */
 export const applicationSecretKeys = [
   "username",
   "password",
@@ -36,39 +37,21 @@ export const applicationSecretKeys = [
   "uri",
 ] as const;
 
-/** The secret that applications read: the four keys of Spring's data source, then what other languages like. */
+/** The application's secret: the four keys of a Spring data source, then keys for other languages. */
 export type ApplicationSecret = Readonly<Record<(typeof applicationSecretKeys)[number], string>>;
 
 const writeAttempts = 10;
 
-/** Ends the name of the second login. */
-const twinSuffix = "_b";
-
 /** A login and its password. */
 export type Login = Pick<ApplicationSecret, "username" | "password">;
 
-/** The two logins that an application takes turns with: the one that its secret names, and the other one. */
-export interface LoginPair {
-  readonly login: string;
-  readonly twin: string;
-}
-
 /**
- * @param user the first of the two, which the configuration names
- * @param current the login that the secret names, if there is one
- */
-export function loginPair(user: string, current: string | undefined): LoginPair {
-  const second = `${user}${twinSuffix}`;
-  return current === second ? { login: second, twin: user } : { login: user, twin: second };
-}
-
-/**
- * Brings the application's secrets up to date: the password stays what the store says, unless one is given, and so does
- * the login, if it is one of the two; address and names follow the server.
+ * Brings the application's secrets up to date with the server's address and names. The stored login stays if it is one
+ * of the pair.
  *
- * @param password the one that configuration asks for; when left out the store's, or a generated one
+ * @param password the configured password; by default the stored one, or a generated one if there is none
  * @returns the secret, and whether anything was written
- * @throws {SecretConflict} when others kept writing meanwhile
+ * @throws {SecretConflict} if concurrent writers won every attempt
  */
 export async function ensureApplicationSecret(
   store: SecretStore,
@@ -77,7 +60,7 @@ export async function ensureApplicationSecret(
 ): Promise<{ readonly secret: ApplicationSecret; readonly isChanged: boolean }> {
   const generated = generatePassword();
   const main = await reconcile(store, secretPaths.application, (current) => {
-    const username = loginPair(endpoint.username, current?.["username"]).login;
+    const username = loginPair(endpoint.username, current?.["username"]).current;
     return makeSecret({ ...endpoint, username }, password ?? (current?.["password"] || generated));
   });
   const secret = main.data as ApplicationSecret;
@@ -88,26 +71,22 @@ export async function ensureApplicationSecret(
 }
 
 /**
- * Lets the application's secrets name another login: first the one of which `current` is the newest version, then the
- * one for the host. Whoever was cut off in between calls `followLogin()`.
+ * Writes another login to the application's secrets: first to the one whose newest version is `current`, then to the
+ * one for the host. If this is interrupted between the two, {@link switchLocalLogin} completes it.
  *
- * @throws {SecretConflict} when somebody else wrote the first one meanwhile; nothing was written
+ * @throws {SecretConflict} if somebody else has written the first secret since; nothing was written
  */
 export async function switchLogin(store: SecretStore, current: SecretVersion, login: Login): Promise<void> {
   await store.write(secretPaths.application, withLogin(current.data, login), { cas: current.version });
-  await followLogin(store, login);
+  await switchLocalLogin(store, login);
 }
 
-/** Lets the secret for the host name the login that the application's secret names. */
-export async function followLogin(store: SecretStore, login: Login): Promise<void> {
+/** Writes a login to the secret for programs on the host. */
+export async function switchLocalLogin(store: SecretStore, login: Login): Promise<void> {
   await reconcile(store, secretPaths.applicationLocal, (current) => withLogin(current ?? {}, login));
 }
 
-/**
- * Takes a value out of a secret.
- *
- * @throws {ScriptError} `SECRETS_UNUSABLE` (exit 2) when it is missing or empty
- */
+/** @throws {ScriptError} `SECRETS_UNUSABLE` (exit 2) if the value is missing or empty */
 export function requireKey(data: SecretData, key: string, path: string): string {
   const value = data[key];
   if (value !== undefined && value !== "") return value;
@@ -115,8 +94,8 @@ export function requireKey(data: SecretData, key: string, path: string): string 
     code: "SECRETS_UNUSABLE",
     exitCode: exitCodes.usage,
     message: `The secret ${path} has no ${key}`,
-    why: "Somebody has written another version of it; an older one may still be right.",
-    fix: "Write it again with all its keys, or remove the versions of that secret and run bun run bootstrap.",
+    why: "Somebody has written a new version without it; an older version may still be complete.",
+    fix: "Write the secret again with all its keys, or remove all its versions and run bun run bootstrap.",
   });
 }
 

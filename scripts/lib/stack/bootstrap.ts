@@ -7,21 +7,29 @@ import { connectionFailure } from "../postgres/failure.ts";
 import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles, readAdministrator } from "../postgres/logins/roles.ts";
 import { applySchema } from "../schema/apply.ts";
-import { ensureApplicationSecret, type LoginPair } from "../secrets/application-secret.ts";
+import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { startContainers } from "./compose/life-cycle.ts";
 import { ensureDatabase } from "./database.ts";
 import { startEmbeddedServer } from "./embedded.ts";
 import { type AdministratorSession, keepOutOfLog, readLoginPair, reconcileLogins } from "./login-pair.ts";
 import { rememberedSecrets } from "./secret-store.ts";
 import { copySecrets } from "./secrets.ts";
-import { administratorTarget, lockForRun, openStack, type RunContext, type Stack } from "./stack.ts";
+import {
+  administratorTarget,
+  type BootstrapRun,
+  lockForRun,
+  openStack,
+  type RunContext,
+  type Stack,
+  waitLimit,
+} from "./stack.ts";
 import { writeState } from "./state.ts";
 import { prepareVault } from "./vault-setup.ts";
 
-/** What a bootstrap has made ready. */
+/** The result of a bootstrap. */
 export interface BootstrapResult {
   readonly mode: Mode;
-  /** The application's URL with the password masked. */
+  /** The application's URL, with the password masked. */
   readonly url: string;
   readonly host: string;
   readonly port: number;
@@ -34,25 +42,21 @@ export interface BootstrapResult {
 /** Where to log in while the database does not exist yet. */
 const maintenanceDatabases = ["postgres", "template1"];
 
-type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<void>;
-
 /**
- * Has a correct database ready: server, roles, database, schema, credentials. Each step looks first and changes only
- * what is not as it should be, so it may be run at any time, and again after it was cut off anywhere.
- *
- * @throws {ScriptError} naming what is in the way and how to mend it
+ * Sets up the server, roles, database, schema and credentials. Idempotent: each step checks first and changes only what
+ * differs, so an interrupted bootstrap is completed by the next one.
  */
 export async function bootstrap(config: Config, run: RunContext): Promise<BootstrapResult> {
   const found = await openStack(config);
   const isLocal = found.mode !== "external" || found.secretsPlace === "local-vault";
-  using _lock = isLocal ? await lockForRun(found, "bootstrap", run) : undefined;
+  using _lock = isLocal ? await lockForRun(found, run, "bootstrap") : undefined;
   const steps: FinishedStep[] = [];
-  const step: StepRunner = async (name, work) => {
+  const step: BootstrapRun["step"] = async (name, work) => {
     run.signal.throwIfAborted();
     steps.push(await run.reporter.step(name, work));
   };
-  const isCompose = found.mode === "compose";
-  const application = isCompose ? await startContainers(found, run, step) : await setUpServer(found, run, step);
+  const start = found.mode === "compose" ? startContainers : setUpServer;
+  const application = await start(found, { ...run, step });
   return {
     mode: found.mode,
     url: maskedUrl(application),
@@ -65,64 +69,65 @@ export async function bootstrap(config: Config, run: RunContext): Promise<Bootst
   };
 }
 
-async function setUpServer(found: Stack, run: RunContext, step: StepRunner): Promise<ConnectionTarget> {
-  const stack = await setUpSecrets(found, run, step);
-  const target =
-    stack.mode === "embedded" ? await startEmbeddedServer(stack, run, step) : await administratorTarget(stack);
-  return setUpDatabase(stack, target, run, step);
+async function setUpServer(found: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
+  const stack = await setUpSecrets(found, run);
+  const target = stack.mode === "embedded" ? await startEmbeddedServer(stack, run) : await administratorTarget(stack);
+  return setUpDatabase(stack, run, target);
 }
 
-/** A Vault that was made just now has an address and credentials that the stack did not know before. */
-async function setUpSecrets(stack: Stack, run: RunContext, step: StepRunner): Promise<Stack> {
+/** Opens the stack again afterwards: a new Vault has an address and credentials that the stack did not know before. */
+async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
   if (stack.secretsPlace === "file") return stack;
-  await step("vault", () => prepareVault(stack, run));
+  await run.step("vault", () => prepareVault(stack, run));
   const prepared = await openStack(stack.config);
   if (prepared.remembered !== undefined && prepared.remembered.secrets === undefined) {
     const moved = await copySecrets(prepared);
-    run.reporter.info(`the secrets of this stack are in Vault from now on (${moved.length} copied from files)`);
+    run.reporter.info(`this stack now keeps its secrets in Vault (${moved.length} copied from files)`);
   }
   return prepared;
 }
 
-async function setUpDatabase(
-  stack: Stack,
-  target: ConnectionTarget,
-  run: RunContext,
-  step: StepRunner,
-): Promise<ConnectionTarget> {
+async function setUpDatabase(stack: Stack, run: BootstrapRun, target: ConnectionTarget): Promise<ConnectionTarget> {
   await using connection = await connectAnywhere(target, stack.config, run.signal);
   const { sql } = connection;
   const administrator = await readAdministrator(sql);
-  await keepOutOfLog({ sql, administrator });
+  const session = { sql, administrator };
+  await keepOutOfLog(session);
   const logins = await readLoginPair(stack);
-  await step("roles", async () =>
-    stepResult(await reconcileLogins({ sql, administrator }, logins, stack.config.graceMs), "as they should be"),
+  await run.step("roles", async () =>
+    stepResult(await reconcileLogins(session, logins, stack.config.graceMs), "up to date"),
   );
-  await step("database", async () =>
-    stepResult(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is as it should be`),
+  await run.step("database", async () =>
+    stepResult(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is up to date`),
   );
-  await step("schema", () => applyPending(target, stack, run));
+  await run.step("schema", () => applyPending(stack, run, target));
   // Awaited: the connection is closed when this function returns.
-  return await setUpCredentials(stack, target, { sql, administrator }, logins, step);
+  return await setUpCredentials(stack, run, { session, target, login: logins.current });
+}
+
+interface CredentialsContext {
+  readonly session: AdministratorSession;
+  /** The server, as its administrator. */
+  readonly target: ConnectionTarget;
+  /** The login that the roles were set up for. */
+  readonly login: string;
 }
 
 async function setUpCredentials(
   stack: Stack,
-  { host, port, tls }: ConnectionTarget,
-  session: AdministratorSession,
-  { login }: LoginPair,
-  step: StepRunner,
+  run: BootstrapRun,
+  { session, target: { host, port, tls }, login }: CredentialsContext,
 ): Promise<ConnectionTarget> {
   const { database, user, config } = stack;
   let application = { host, port, database, user: login, password: "", ...(tls === undefined ? {} : { tls }) };
-  await step("credentials", async () => {
+  await run.step("credentials", async () => {
     const local = config.localPort === undefined ? undefined : { host: "127.0.0.1", port: config.localPort };
     const endpoint = { host, port, database, username: user, local };
     const { secret, isChanged } = await ensureApplicationSecret(stack.secrets, endpoint, config.password);
     application = { ...application, user: secret.username, password: secret.password };
-    // A rotation has overtaken us since the roles were looked at, and what it retired was repaired.
-    const twin = { name: login, graceMs: config.graceMs };
-    if (secret.username !== login) await ensureRoles(session.sql, session.administrator, secret.username, twin);
+    // A concurrent rotation has expired the login that the roles step has just repaired.
+    const previous = { name: login, graceMs: config.graceMs };
+    if (secret.username !== login) await ensureRoles(session.sql, session.administrator, secret.username, previous);
     const isPasswordSet = await reconcilePassword(session.sql, session.administrator, application);
     const set = isPasswordSet ? [`set ${secret.username}'s password`] : [];
     return stepResult(
@@ -130,7 +135,7 @@ async function setUpCredentials(
       `${secret.username} has the password of the secret`,
     );
   });
-  await step("login", async () => {
+  await run.step("login", async () => {
     await checkLogin(application);
     return { isChanged: false, detail: `${application.user} can log in to ${database}` };
   });
@@ -140,12 +145,11 @@ async function setUpCredentials(
   return application;
 }
 
-async function applyPending(target: ConnectionTarget, stack: Stack, run: RunContext): Promise<StepResult> {
+async function applyPending(stack: Stack, run: RunContext, target: ConnectionTarget): Promise<StepResult> {
   const { applied, total } = await applySchema(
     { ...target, database: stack.database },
     {
-      timeoutMs: stack.config.timeoutMs,
-      signal: run.signal,
+      ...waitLimit(stack, run),
       onWait: (holder) => run.reporter.info(`waiting for ${holder}, which is changing the schema`),
       onApplied: (name) => run.reporter.verbose(`applied ${name}`),
       onNotice: (text) => run.reporter.warn(text),

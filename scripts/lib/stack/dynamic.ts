@@ -12,41 +12,35 @@ import { generatePassword } from "../secrets/password.ts";
 import type { VaultClient } from "../secrets/vault/client.ts";
 import { configureDatabaseEngine, databaseEngine } from "../secrets/vault/database-engine.ts";
 import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
-import { administratorTarget, type RunContext, type Stack, secretMissing } from "./stack.ts";
+import { administratorTarget, type RunContext, readSecret, type Stack } from "./stack.ts";
 import { asVaultAdministrator } from "./vault-setup.ts";
 
-/** How logins are issued. */
+/** How applications get an issued login. */
 export interface DynamicLogins {
-  /** Reading this path of Vault makes a login. */
+  /** Reading this path of Vault issues a login. */
   readonly path: string;
-  /** The policy that lets an application do so. */
+  /** The policy that allows an application to read it. */
   readonly policy: string;
 }
 
 const folder = join(assetsDir, "infrastructure/vault/dynamic");
 const policy = "cqrs-dynamic";
 
-/** Does {@link configureDynamicLogins} as whoever may change how the Vault of the stack is set up. */
+/**
+ * Configures Vault's database engine to issue logins for the application. Each login works as `cqrs_app` and is valid
+ * for an hour; when it expires, it is dropped together with its sessions. Idempotent, except that the engine's own
+ * login gets a new password each time.
+ */
 export async function enableDynamicLogins(stack: Stack, run: RunContext): Promise<DynamicLogins> {
   if (stack.secretsPlace === "file") throw notVault();
-  return asVaultAdministrator(stack, run, (client) => configureDynamicLogins(stack, client, run));
+  return asVaultAdministrator(stack, run, (client) => configureDynamicLogins(stack, run, client));
 }
 
-/**
- * Lets Vault's database engine issue logins of the application: each is good for an hour, works as `cqrs_app`, and is
- * dropped with its sessions when it ends. May be run again: the engine's own login gets another password each time.
- *
- * @param client whose token may mount engines and write policies
- */
-export async function configureDynamicLogins(
-  stack: Stack,
-  client: VaultClient,
-  run: RunContext,
-): Promise<DynamicLogins> {
-  const secret = await stack.secrets.read(secretPaths.application);
-  if (secret === undefined) throw secretMissing(secretPaths.application);
+/** @param client its token may mount engines and write policies */
+async function configureDynamicLogins(stack: Stack, run: RunContext, client: VaultClient): Promise<DynamicLogins> {
+  const { data } = await readSecret(stack.secrets, secretPaths.application);
   const [host, port, database] = ["host", "port", "database"].map((key) =>
-    requireKey(secret.data, key, secretPaths.application),
+    requireKey(data, key, secretPaths.application),
   ) as [string, string, string];
   const password = generatePassword();
   await asAdministrator(stack, run, async ({ sql, administrator }) => {
@@ -64,7 +58,7 @@ export async function configureDynamicLogins(
 }
 
 /**
- * Drops the logins that have ended and that Vault did not take back.
+ * Drops issued logins that have expired and that Vault did not revoke.
  *
  * @returns their names
  */
@@ -97,8 +91,8 @@ function notVault(): ScriptError {
   return new ScriptError({
     code: "NOT_VAULT",
     exitCode: exitCodes.usage,
-    message: "There is no Vault that could issue logins",
-    why: "The secrets of this stack are in files.",
-    fix: "Move them to Vault first: bun run secrets migrate, with VAULT_ADDR and VAULT_TOKEN",
+    message: "There is no Vault to issue logins",
+    why: "This stack keeps its secrets in files.",
+    fix: "Move them to Vault first: bun run secrets migrate, with VAULT_ADDR and VAULT_TOKEN set",
   });
 }

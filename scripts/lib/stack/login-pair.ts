@@ -1,46 +1,48 @@
+import { type LoginPair, loginPair } from "../login-names.ts";
 import type { Sql } from "../postgres/connect.ts";
 import { type Administrator, ensureRoles } from "../postgres/logins/roles.ts";
 import { readTurn } from "../postgres/logins/twin.ts";
-import { type LoginPair, loginPair, secretPaths } from "../secrets/application-secret.ts";
+import { secretPaths } from "../secrets/application-secret.ts";
 import type { Stack } from "./stack.ts";
 
-/** A session that may change roles, and who it is. */
+/** A session that may change roles, and its login. */
 export interface AdministratorSession {
   readonly sql: Sql;
   readonly administrator: Administrator;
 }
 
-/** Tells which of the two logins the application's secret names. */
+/** Determines which login of the pair the application's secret names. */
 export async function readLoginPair({ secrets, user }: Stack): Promise<LoginPair> {
   const secret = await secrets.read(secretPaths.application);
   return loginPair(user, secret?.data["username"]);
 }
 
-/** Tells which of the two logins is the application's, as PostgreSQL has it: the store may be away. */
+/** Asks PostgreSQL which login of the pair is current: the secret store may be unreachable. */
 export async function findLogin(sql: Sql, user: string): Promise<string> {
-  const { login, twin } = loginPair(user, undefined);
-  const [first, second] = [await readTurn(sql, login), await readTurn(sql, twin)];
-  return first.turn !== "current" && second.turn === "current" ? twin : login;
+  const [first, second] = [user, loginPair(user, undefined).other];
+  const isSecond = (await readTurn(sql, second)).turn === "current" && (await readTurn(sql, first)).turn !== "current";
+  return isSecond ? second : first;
 }
 
 /**
- * Makes the roles and the login of the secret what they are to be, and ends the turn of the other
- * one where that was left undone.
+ * Repairs the roles and the current login of a pair. Also expires the other login if a rotation was interrupted
+ * before it could.
  *
- * @returns what was changed, a phrase each
+ * @returns the changes, one phrase each
  */
 export async function reconcileLogins(
   { sql, administrator }: AdministratorSession,
-  { login, twin }: LoginPair,
+  { current, other }: LoginPair,
   graceMs: number,
 ): Promise<string[]> {
-  const { turn } = await readTurn(sql, login);
-  // Prepared: a rotation to it was cut off. At its end: the secret was lost, or an older version of it brought back.
-  const isOthersTurn = turn !== "current" && turn !== "absent";
-  return ensureRoles(sql, administrator, login, isOthersTurn ? { name: twin, graceMs } : undefined);
+  const { turn } = await readTurn(sql, current);
+  // "prepared": a rotation to this login was interrupted. "ending" or "ended": the secret was lost, or an older
+  // version of it was restored.
+  const mustExpireOther = turn !== "current" && turn !== "absent";
+  return ensureRoles(sql, administrator, current, mustExpireOther ? { name: other, graceMs } : undefined);
 }
 
-/** Statements that set a password stay out of the server's log; only a superuser may say so. */
+/** Keeps statements that set a password out of the server's log; only a superuser can. */
 export async function keepOutOfLog({ sql, administrator }: AdministratorSession): Promise<void> {
   if (!administrator.isSuperuser) return;
   await sql`select pg_catalog.set_config('log_statement', 'none', false),

@@ -1,66 +1,59 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, wrongSettings } from "../config.ts";
+import { type LoginPair, loginPair } from "../login-names.ts";
 import { type ConnectionTarget, openConnection } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles, prepareLogin, readAdministrator } from "../postgres/logins/roles.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";
 import { lockRotation, readTurn } from "../postgres/logins/twin.ts";
-import {
-  followLogin,
-  type Login,
-  type LoginPair,
-  loginPair,
-  requireKey,
-  secretPaths,
-  switchLogin,
-} from "../secrets/application-secret.ts";
+import { type Login, requireKey, secretPaths, switchLocalLogin, switchLogin } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import { SecretConflict, type SecretVersion } from "../secrets/store.ts";
 import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
-import { administratorTarget, lockForRun, openStack, type RunContext, type Stack, secretMissing } from "./stack.ts";
+import { administratorTarget, lockForRun, openStack, type RunContext, readSecret, type Stack } from "./stack.ts";
 import { renewApplicationLogin } from "./vault-setup.ts";
 
-/** What a rotation has left. */
+/** The result of a rotation. */
 export interface Rotation {
   /** The login that the secret names now. */
   readonly login: string;
-  /** The login that it named before. */
+  /** The login that the secret named before. */
   readonly previous: string;
-  /** Until when that one is good for new connections, as an ISO 8601 text. */
+  /** When the previous login stops accepting new connections, in ISO 8601. */
   readonly previousUntil: string;
 }
 
 /** How to rotate. */
 export interface RotateOptions {
-  /** Takes the other login even if applications may still be using it from the rotation before. */
+  /** Switches to the other login even if applications may still use it since the previous rotation. */
   readonly endGrace: boolean;
 }
 
-/** One rotation at work. */
+/** A running rotation. */
 interface RotationContext {
   readonly stack: Stack;
-  readonly session: AdministratorSession;
-  /** The administrator's way to the server. */
-  readonly target: ConnectionTarget;
   readonly run: RunContext;
+  /** The server, as its administrator. */
+  readonly target: ConnectionTarget;
+  readonly session: AdministratorSession;
 }
 
 /**
- * Gives the application other credentials while it goes on working: the login that is not in use gets a new password,
- * the secret names it, and the one that was in use ends after its grace. The secret id by which the application logs in to
- * Vault is renewed with it.
+ * Rotates the application's credentials without downtime: sets a new password for the login that is not in use, writes
+ * that login to the secret, and expires the previous login after the grace period. Also renews the secret id with which
+ * the application logs in to Vault.
  *
- * At each moment the secret names a login that is good. A rotation that was cut off is finished by the next one, or by
- * a bootstrap; before the secret was written there is nothing to finish, and it begins anew.
+ * The secret names a valid login at every moment. If a rotation is interrupted after it has written the secret, the
+ * next rotation or bootstrap completes it; before that there is nothing to complete.
  *
- * @throws {ScriptError} `IN_GRACE` (exit 8) while the other login is still good, `LOCKED` (exit 5) while another rotation
- * is at work, `SECRETS_MISSING`, `NOT_RUNNING` (exit 3)
+ * @throws {ScriptError} `IN_GRACE` (exit 8) while the other login has not expired, `LOCKED` (exit 5) while another
+ * rotation is running, `SECRETS_MISSING`, `NOT_RUNNING` (exit 3)
  */
 export async function rotateLogin(config: Config, run: RunContext, options: RotateOptions): Promise<Rotation> {
   if (config.password !== undefined) throw wrongSettings(["POSTGRES_PASSWORD fixes the password: remove it to rotate"]);
   const stack = await openStack(config);
-  using _lock = stack.mode === "embedded" ? await lockForRun(stack, "secrets rotate", run) : undefined;
+  using _lock = stack.mode === "embedded" ? await lockForRun(stack, run, "secrets rotate") : undefined;
   const target = await administratorTarget(stack);
   await using connection = openConnection(target, { applicationName: "cqrs-postgres rotate", signal: run.signal });
   const { sql } = connection;
@@ -68,7 +61,7 @@ export async function rotateLogin(config: Config, run: RunContext, options: Rota
     const session = { sql, administrator: await readAdministrator(sql) };
     await keepOutOfLog(session);
     await lockRotation(sql);
-    const rotation = await rotateUnderLock({ stack, session, target, run }, options);
+    const rotation = await rotateUnderLock({ stack, run, target, session }, options);
     await run.reporter.step("secret id", () => renewApplicationLogin(stack));
     return rotation;
   } catch (error) {
@@ -76,89 +69,88 @@ export async function rotateLogin(config: Config, run: RunContext, options: Rota
   }
 }
 
-async function rotateUnderLock(work: RotationContext, { endGrace }: RotateOptions): Promise<Rotation> {
-  const { stack, session } = work;
-  const secret = await stack.secrets.read(secretPaths.application);
-  if (secret === undefined) throw secretMissing(secretPaths.application);
+async function rotateUnderLock(context: RotationContext, { endGrace }: RotateOptions): Promise<Rotation> {
+  const { stack, run, session } = context;
+  const secret = await readSecret(stack.secrets, secretPaths.application);
   const pair = loginPair(stack.user, requireKey(secret.data, "username", secretPaths.application));
-  if ((await readTurn(session.sql, pair.login)).turn === "prepared") return finishRotation(work, secret, pair);
-  const other = await readTurn(session.sql, pair.twin);
-  if (other.turn === "current") throw notOurs(pair.twin);
-  if (other.turn === "ending" && !endGrace) throw inGrace(pair.twin, other.until);
-  const next = { username: pair.twin, password: generatePassword() };
-  await prepareNextLogin(work, next);
-  work.run.signal.throwIfAborted();
-  await publishLogin(work, secret, next);
-  return retirePreviousLogin(work, { login: pair.twin, twin: pair.login });
+  if ((await readTurn(session.sql, pair.current)).turn === "prepared") return completeRotation(context, secret, pair);
+  const { turn, until } = await readTurn(session.sql, pair.other);
+  if (turn === "current") throw loginTaken(pair.other);
+  if (turn === "ending" && !endGrace) throw inGrace(pair.other, until);
+  const next = { username: pair.other, password: generatePassword() };
+  await prepareNextLogin(context, next);
+  run.signal.throwIfAborted();
+  await publishLogin(context, secret, next);
+  return expirePreviousLogin(context, { current: pair.other, other: pair.current });
 }
 
 async function prepareNextLogin(
-  { session, target, run }: RotationContext,
+  { run, target, session }: RotationContext,
   { username, password }: Login,
 ): Promise<void> {
   await run.reporter.step("login", async () => {
     await prepareLogin(session.sql, session.administrator, username, await scramVerifier(password));
     await checkLogin({ ...target, user: username, password });
-    return { isChanged: true, detail: `gave ${username} a new password` };
+    return { isChanged: true, detail: `set a new password for ${username}` };
   });
 }
 
-async function publishLogin(work: RotationContext, current: SecretVersion, next: Login): Promise<void> {
-  await work.run.reporter.step("secret", async () => {
+async function publishLogin(context: RotationContext, secret: SecretVersion, next: Login): Promise<void> {
+  await context.run.reporter.step("secret", async () => {
     try {
-      await switchLogin(work.stack.secrets, current, next);
+      await switchLogin(context.stack.secrets, secret, next);
     } catch (error) {
-      if (error instanceof SecretConflict) await followSecret(work);
+      if (error instanceof SecretConflict) await followSecret(context);
       throw error;
     }
     return { isChanged: true, detail: `${secretPaths.application} names ${next.username}` };
   });
 }
 
-/** Whoever wrote the secret in our place may have named the login whose password we have just changed. */
-async function followSecret({ stack, session, target }: RotationContext): Promise<void> {
+/** The concurrent writer of the secret may have named the login whose password we have just changed. */
+async function followSecret({ stack, target, session }: RotationContext): Promise<void> {
   const written = await stack.secrets.read(secretPaths.application);
   const { username, password } = written?.data ?? {};
   if (username === undefined || password === undefined) return;
   await reconcilePassword(session.sql, session.administrator, { ...target, user: username, password });
 }
 
-async function finishRotation(work: RotationContext, { data }: SecretVersion, pair: LoginPair): Promise<Rotation> {
-  work.run.reporter.info("finishing a rotation that was cut off");
+async function completeRotation(context: RotationContext, { data }: SecretVersion, pair: LoginPair): Promise<Rotation> {
+  context.run.reporter.info("completing a rotation that was interrupted");
   const password = requireKey(data, "password", secretPaths.application);
-  await followLogin(work.stack.secrets, { username: pair.login, password });
-  return retirePreviousLogin(work, pair);
+  await switchLocalLogin(context.stack.secrets, { username: pair.current, password });
+  return expirePreviousLogin(context, pair);
 }
 
-async function retirePreviousLogin(
-  { stack, session, run }: RotationContext,
-  { login, twin }: LoginPair,
+async function expirePreviousLogin(
+  { stack, run, session }: RotationContext,
+  { current, other }: LoginPair,
 ): Promise<Rotation> {
   const { sql, administrator } = session;
   await run.reporter.step("retire", async () => {
-    await ensureRoles(sql, administrator, login, { name: twin, graceMs: stack.config.graceMs });
-    return { isChanged: true, detail: `${twin} ends` };
+    await ensureRoles(sql, administrator, current, { name: other, graceMs: stack.config.graceMs });
+    return { isChanged: true, detail: `${other} expires after the grace period` };
   });
-  const previousUntil = (await readTurn(sql, twin)).until.toISOString();
-  return { login, previous: twin, previousUntil };
+  const previousUntil = (await readTurn(sql, other)).until.toISOString();
+  return { login: current, previous: other, previousUntil };
 }
 
 function inGrace(login: string, until: Date): ScriptError {
   return new ScriptError({
     code: "IN_GRACE",
     exitCode: exitCodes.refused,
-    message: `${login} is still good until ${until.toISOString()}`,
-    why: "It was replaced a short while ago; an application that has not read the new secret yet may be using it.",
-    fix: "Rotate after that; or at once, ending its grace: bun run secrets rotate --yes",
+    message: `${login} is still valid until ${until.toISOString()}`,
+    why: "A recent rotation replaced it, and an application that has not read the new secret yet may be using it.",
+    fix: "Rotate after that time, or end the grace period now: bun run secrets rotate --yes",
   });
 }
 
-function notOurs(login: string): ScriptError {
+function loginTaken(login: string): ScriptError {
   return new ScriptError({
     code: "LOGIN_TAKEN",
     exitCode: exitCodes.refused,
     message: `${login} is in use`,
-    why: "The server has a login of that name that no rotation has made, or made ready.",
-    fix: `If an older secret was brought back: bun run bootstrap. If it is somebody else's: another --user (POSTGRES_USER).`,
+    why: "The server has a login of that name which no rotation has created or prepared.",
+    fix: "If you restored an older secret, run bun run bootstrap. If the login is not ours, set another --user (POSTGRES_USER).",
   });
 }

@@ -6,39 +6,39 @@ import { FileSecretStore } from "../secrets/file-store.ts";
 import type { SecretStore } from "../secrets/store.ts";
 import { appRoleLogin, noLogin, tokenFileLogin, tokenLogin, type VaultLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
-import { readSecret, receive } from "../secrets/vault/delivery.ts";
+import { readSecret, receiveCredentials } from "../secrets/vault/delivery.ts";
 import type { RetryLimits } from "../secrets/vault/retry.ts";
 import type { AppRoleName } from "../secrets/vault/setup.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
 import { findLocalVault, localVaultAddress, localVaultFiles } from "./local-vault.ts";
 import type { StackState } from "./state.ts";
 
-/** Where a stack keeps the application's credentials: in files, in a Vault somebody runs, in one of its own. */
+/** Where a stack keeps the application's credentials: in files, in an existing Vault, or in a local Vault of its own. */
 export type SecretsPlace = "file" | "vault" | "local-vault";
 
-/** As whom Vault is asked: `cqrs-init` for scripts, `cqrs-app` for applications. */
+/** Who reads the secrets; in Vault, scripts log in as `cqrs-init` and applications as `cqrs-app`. */
 export type SecretsUser = "script" | "application";
 
 const unreachableMs = 5000;
 const sealedMs = 5000;
 
-/** Finds out where the secrets of a stack are; a flag or CQRS_SECRETS first, then VAULT_ADDR, then what is remembered. */
+/** Determines where a stack keeps its secrets: by the flag or CQRS_SECRETS, else VAULT_ADDR, else the saved state. */
 export function secretsPlace(config: Config, remembered: StackState | undefined): SecretsPlace {
   if (config.secrets === "file") return "file";
   if (config.vault !== undefined)
     return config.vault.address === localVaultAddress(config.stackDir) ? "local-vault" : "vault";
   if (config.secrets === "vault") return remembered?.secrets ?? "local-vault";
   if (remembered !== undefined) return remembered.secrets ?? "file";
-  // A Vault of its own outlives destroy, which forgets the rest.
+  // The local Vault survives destroy, which removes the state.
   return localVaultAddress(config.stackDir) === undefined ? "file" : "local-vault";
 }
 
-/** Opens the store of files; the superuser's password is always there, so that an emptied Vault locks nobody out. */
+/** Opens the file store, which always has the superuser's password, so that an emptied Vault locks nobody out. */
 export function openFileStore(config: Config): SecretStore {
   return new FileSecretStore(join(config.stackDir, "secrets"));
 }
 
-/** Opens the store of a place; nothing is asked before it is used. */
+/** Opens the secret store of a place; connects to Vault only when it is used. */
 export function openSecretStore(
   place: SecretsPlace,
   config: Config,
@@ -49,7 +49,7 @@ export function openSecretStore(
   return new VaultSecretStore(openVaultClient(place, config, remembered, user));
 }
 
-/** Makes a client of the Vault of a place, for the login that configuration or the stack's folder provides. */
+/** Opens a client of a place's Vault, with the login that the configuration or the stack's folder provides. */
 export function openVaultClient(
   place: "vault" | "local-vault",
   config: Config,
@@ -60,21 +60,22 @@ export function openVaultClient(
   if (place === "local-vault") return openLocalClient(config, limits, user);
   const settings = config.vault;
   const address = settings?.address ?? remembered?.vaultAddress ?? "http://127.0.0.1";
-  if (settings === undefined) return new VaultClient({ address, login: unnamedLogin(address), limits });
+  if (settings === undefined) return new VaultClient({ address, login: missingAddress(address), limits });
   const { namespace, caCertFile } = settings;
   return new VaultClient({ address, namespace, caCertFile, login: chooseLogin(config, settings, user), limits });
 }
 
 function openLocalClient(config: Config, limits: RetryLimits, user: SecretsUser): VaultClient {
   const address = localVaultAddress(config.stackDir);
-  if (address === undefined) return new VaultClient({ address: "http://127.0.0.1", limits, login: unmadeLogin() });
-  // One that does not run comes back by bootstrap alone: nobody waits for it.
+  if (address === undefined)
+    return new VaultClient({ address: "http://127.0.0.1", limits, login: missingLocalVault() });
+  // Only bootstrap starts a stopped local Vault, so waiting for it is pointless.
   const unreachableMs = findLocalVault(config.stackDir) === undefined ? 0 : limits.unreachableMs;
   const login = chooseLogin(config, undefined, user);
   return new VaultClient({ address, limits: { ...limits, unreachableMs }, login, isLocal: true });
 }
 
-/** @returns what the state of a stack says of its secrets */
+/** @returns the part of a stack's state that is about its secrets */
 export function rememberedSecrets(stack: {
   readonly config: Config;
   readonly secretsPlace: SecretsPlace;
@@ -86,7 +87,7 @@ export function rememberedSecrets(stack: {
   return { secrets: place, vaultAddress: address ?? remembered?.vaultAddress ?? "" };
 }
 
-/** @returns how long which trouble of Vault is waited for */
+/** @returns how long to retry each kind of Vault failure */
 export function vaultLimits({ timeoutMs }: Config): RetryLimits {
   return {
     timeoutMs,
@@ -103,15 +104,15 @@ function chooseLogin(config: Config, settings: VaultSettings | undefined, user: 
   const roles: readonly AppRoleName[] = user === "script" ? ["cqrs-init", "cqrs-app"] : ["cqrs-app", "cqrs-init"];
   const role = roles.find((name) => existsSync(join(folder, `${name}.role-id`)));
   if (role === undefined) return noLogin(missingLoginFix(settings));
-  return appRoleLogin(`the AppRole ${role}`, (send) => receive(send, folder, role));
+  return appRoleLogin(`the AppRole ${role}`, (send) => receiveCredentials(send, folder, role));
 }
 
 function missingLoginFix(settings: VaultSettings | undefined): string {
   if (settings === undefined) return "bun run secrets init";
-  return "Set VAULT_TOKEN to an administrator's for one run of: bun run secrets init";
+  return "Run bun run secrets init once, with VAULT_TOKEN set to an administrator's token.";
 }
 
-/** The secret id is read again for each login: `secrets rotate` may have renewed the file. */
+/** Reads the secret id again for each login: `secrets rotate` may have renewed the file. */
 function settingsLogin({ roleId = "", secretId = "", secretIdFile }: VaultSettings): VaultLogin {
   return appRoleLogin("the AppRole of VAULT_ROLE_ID", async () => {
     const current = secretIdFile === undefined ? undefined : await readSecret(secretIdFile);
@@ -119,22 +120,22 @@ function settingsLogin({ roleId = "", secretId = "", secretIdFile }: VaultSettin
   });
 }
 
-function unnamedLogin(address: string): VaultLogin {
+function missingAddress(address: string): VaultLogin {
   return failingLogin({
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
-    message: "This stack keeps its secrets in Vault, and VAULT_ADDR does not name it",
+    message: "This stack keeps its secrets in Vault, but VAULT_ADDR is not set",
     why: `The last bootstrap used ${address}.`,
-    fix: `Set VAULT_ADDR=${address}, in the environment or in .env; or go back to files: bun run bootstrap --secrets file`,
+    fix: `Set VAULT_ADDR=${address} in the environment or in .env, or return to files: bun run bootstrap --secrets file`,
   });
 }
 
-function unmadeLogin(): VaultLogin {
+function missingLocalVault(): VaultLogin {
   return failingLogin({
     code: "VAULT_UNREACHABLE",
     exitCode: exitCodes.notReady,
     message: "This stack has no local Vault yet",
-    why: "It is made by the first bootstrap that asks for it.",
+    why: "The first bootstrap with --secrets vault creates it.",
     fix: "bun run bootstrap --secrets vault",
   });
 }

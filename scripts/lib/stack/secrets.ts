@@ -4,20 +4,20 @@ import { type ApplicationEndpoint, ensureApplicationSecret, secretPaths } from "
 import type { SecretData } from "../secrets/store.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
 import { openFileStore, rememberedSecrets, type SecretsPlace } from "./secret-store.ts";
-import { administratorTarget, lockForRun, openStack, type RunContext, type Stack } from "./stack.ts";
+import { administratorTarget, lockForRun, openStack, type RunContext, readSecret, type Stack } from "./stack.ts";
 import { writeState } from "./state.ts";
 import { prepareVault } from "./vault-setup.ts";
 
-/** What the secrets of a stack are, without their values. */
+/** The state of a stack's secrets, without their values. */
 export interface SecretsStatus {
   readonly place: SecretsPlace;
   readonly location: string;
   readonly isReady: boolean;
-  /** Null when it can't be told: a version is 0 where there is no such secret. */
+  /** The version of each secret, 0 if it does not exist; null if the store is not ready. */
   readonly versions: Readonly<Record<string, number>> | null;
 }
 
-/** What an initialisation has done. */
+/** The result of `secrets init`. */
 export interface SecretsInit {
   readonly place: SecretsPlace;
   readonly location: string;
@@ -25,46 +25,37 @@ export interface SecretsInit {
   readonly details: readonly string[];
 }
 
-/** What became of one secret. */
+/** The result of `secrets migrate` for one secret. */
 export interface MigratedSecret {
   readonly path: string;
-  /** `different`: Vault has other values, and keeps them. */
+  /** `different`: Vault has other values and keeps them. */
   readonly outcome: "copied" | "same" | "different" | "absent";
 }
 
 const applicationPaths = [secretPaths.application, secretPaths.applicationLocal];
 
-/**
- * Has the secret store of a stack filled: what is needed to use it, and the application's credentials. Values that are
- * there already stay.
- *
- * @throws {ScriptError} naming what is in the way and how to mend it
- */
+/** Initialises the secret store and the application's credentials. Idempotent: existing values are kept. */
 export async function initSecrets(found: Stack, run: RunContext): Promise<SecretsInit> {
-  using _lock = await lockForRun(found, "secrets init", run);
+  using _lock = await lockForRun(found, run, "secrets init");
   const vault = found.secretsPlace === "file" ? undefined : await prepareVault(found, run);
   const stack = await openStack(found.config);
-  const { isChanged } = await ensureApplicationSecret(stack.secrets, await endpointOf(stack), stack.config.password);
-  if (stack.secrets instanceof VaultSecretStore) await describeSecrets(stack.secrets);
+  const { isChanged } = await ensureApplicationSecret(stack.secrets, await findEndpoint(stack), stack.config.password);
+  if (stack.secrets instanceof VaultSecretStore) await labelSecrets(stack.secrets);
   const details = [...(vault?.isChanged === true ? [vault.detail] : []), ...(isChanged ? ["wrote the secrets"] : [])];
   const { location } = await stack.secrets.status();
   return { place: stack.secretsPlace, location, isChanged: details.length > 0, details };
 }
 
-/** Reads the application's secret from the store, with whatever keys it has. */
+/**
+ * Reads the application's secret without checking its keys.
+ *
+ * @throws {ScriptError} `SECRETS_MISSING` (exit 3)
+ */
 export async function readSecretData(stack: Stack): Promise<SecretData> {
-  const secret = await stack.secrets.read(secretPaths.application);
-  if (secret !== undefined) return secret.data;
-  throw new ScriptError({
-    code: "SECRETS_MISSING",
-    exitCode: exitCodes.notReady,
-    message: `There is no secret ${secretPaths.application}`,
-    why: "The secret store was never filled, or was emptied.",
-    fix: "bun run secrets init",
-  });
+  return (await readSecret(stack.secrets, secretPaths.application)).data;
 }
 
-/** Tells where the secrets are, whether the store can be used, and which versions it has. */
+/** Reads where the secrets are, whether the store is ready, and which versions it has. */
 export async function readSecretsStatus(stack: Stack): Promise<SecretsStatus> {
   const { location, isReady } = await stack.secrets.status();
   const versions: Record<string, number> = {};
@@ -75,13 +66,13 @@ export async function readSecretsStatus(stack: Stack): Promise<SecretsStatus> {
 }
 
 /**
- * Moves the application's credentials from files to Vault, prepares that where it has to, and has later scripts use it.
+ * Copies the application's credentials from files to Vault, and makes later scripts use Vault. Sets up Vault if needed.
  *
- * @throws {ScriptError} `NOT_VAULT` (exit 2) when the configuration names no Vault
+ * @throws {ScriptError} `NOT_VAULT` (exit 2) if the configuration names no Vault
  */
 export async function migrateSecrets(found: Stack, run: RunContext): Promise<readonly MigratedSecret[]> {
   if (found.secretsPlace === "file") throw notVault();
-  using _lock = await lockForRun(found, "secrets migrate", run);
+  using _lock = await lockForRun(found, run, "secrets migrate");
   await prepareVault(found, run);
   const stack = await openStack(found.config);
   const migrated = await copySecrets(stack);
@@ -90,7 +81,7 @@ export async function migrateSecrets(found: Stack, run: RunContext): Promise<rea
   return migrated;
 }
 
-/** Copies what the files have and the stack's store does not; what that has already stays as it is. */
+/** Copies secrets from files to the stack's store; the values that the store already has are kept. */
 export async function copySecrets(stack: Stack): Promise<readonly MigratedSecret[]> {
   const files = openFileStore(stack.config);
   const migrated: MigratedSecret[] = [];
@@ -108,13 +99,13 @@ export async function copySecrets(stack: Stack): Promise<readonly MigratedSecret
   return migrated;
 }
 
-async function describeSecrets(store: VaultSecretStore): Promise<void> {
-  const facts = { "managed-by": "cqrs-postgres", "to-change": "write a new version, then run bootstrap" };
-  for (const path of applicationPaths) await store.describe(path, facts);
+async function labelSecrets(store: VaultSecretStore): Promise<void> {
+  const metadata = { "managed-by": "cqrs-postgres", "to-change": "write a new version, then run bootstrap" };
+  for (const path of applicationPaths) await store.writeMetadata(path, metadata);
 }
 
-/** Where the server is or, before the first bootstrap, where it is going to be. */
-async function endpointOf(stack: Stack): Promise<ApplicationEndpoint> {
+/** The server's address; before the first bootstrap, the address that it is going to have. */
+async function findEndpoint(stack: Stack): Promise<ApplicationEndpoint> {
   const { database, user: username, config, remembered, stackDir } = stack;
   if (stack.mode === "external") {
     const { host, port } = await administratorTarget(stack);
@@ -129,7 +120,7 @@ function notVault(): ScriptError {
     code: "NOT_VAULT",
     exitCode: exitCodes.usage,
     message: "There is no Vault to move the secrets to",
-    why: "The secrets of this stack are in files, and no setting names a Vault.",
-    fix: "Set VAULT_ADDR and VAULT_TOKEN, or let a local one be started: bun run secrets migrate --secrets vault",
+    why: "This stack keeps its secrets in files, and no setting names a Vault.",
+    fix: "Set VAULT_ADDR and VAULT_TOKEN, or start a local Vault: bun run secrets migrate --secrets vault",
   });
 }

@@ -1,60 +1,60 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { replaceDurably } from "../../durable-file.ts";
+import { pollUntil } from "../../retry.ts";
 import type { AppRoleCredentials, SendUnauthenticated } from "./authentication.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
 import type { AppRoleName } from "./setup.ts";
 
-/** How long a delivery waits to be taken. */
+/** How long a delivery stays valid. */
 const wrapTtl = "24h";
-const othersWaitMs = 3000;
-const pollIntervalMs = 50;
+/** How long another process may take to write down the secret id that it has unwrapped. */
+const concurrentUnwrap = { timeoutMs: 3000, intervalMs: 50 } as const;
 
-/** What is in the folder of credentials for an AppRole. */
+/** What the credentials folder contains for an AppRole. */
 export type CredentialState = "none" | "delivered" | "received";
 
 interface Delivery {
   /** The wrapping token. */
   readonly token: string;
-  /** Stands in the metadata of the secret id, so that one that was intercepted can be found and revoked. */
+  /** Also in the metadata of the secret id, so that an intercepted one can be found and revoked. */
   readonly delivery: string;
 }
 
-/** Tells what a folder holds for an AppRole, without asking Vault. */
+/** Reads what the folder contains for an AppRole, without asking Vault. */
 export async function credentialState(folder: string, role: AppRoleName): Promise<CredentialState> {
   if ((await readSecret(file(folder, role, "secret-id"))) !== undefined) return "received";
   return (await readDelivery(folder, role)) === undefined ? "none" : "delivered";
 }
 
 /**
- * Has valid credentials for an AppRole in the folder: leaves good ones, delivers new ones else. What is delivered is not
- * the secret id but a single-use token that it is wrapped in.
+ * Ensures that the folder contains valid credentials for an AppRole. Delivers not the secret id itself but a single-use
+ * token that wraps it.
  *
- * @returns whether something was delivered
+ * @returns whether anything was delivered
  */
 export async function ensureDelivered(client: VaultClient, folder: string, role: AppRoleName): Promise<boolean> {
   const delivery = await readDelivery(folder, role);
   const secretId = await readSecret(file(folder, role, "secret-id"));
   if (secretId !== undefined && (await isValidSecretId(client, role, secretId))) return false;
   if (secretId === undefined && delivery !== undefined) {
-    if (await isWaiting(client, delivery)) return false;
+    if (await isUnopened(client, delivery)) return false;
     await revokeDelivery(client, role, delivery);
   }
-  await deliver(client, folder, role);
+  await deliverSecretId(client, folder, role);
   return true;
 }
 
 /**
- * Reads the credentials of an AppRole; takes the delivery when it was not taken yet. Whoever took it before us has the
- * secret id, and is not us: that is told, not repaired silently.
+ * Reads the credentials of an AppRole; unwraps the delivery if that has not happened yet. If somebody else has unwrapped
+ * it, that is an error, never repaired silently: a stranger has the secret id.
  *
  * @throws {ScriptError} `VAULT_DELIVERY_TAKEN` or `VAULT_DELIVERY_FORGED` (exit 6)
  */
-export async function receive(
+export async function receiveCredentials(
   send: SendUnauthenticated,
   folder: string,
   role: AppRoleName,
@@ -77,28 +77,20 @@ async function unwrap(send: SendUnauthenticated, folder: string, role: AppRoleNa
     return data.secret_id;
   } catch (error) {
     if (!isInvalidWrapping(error)) throw error;
-    // Another process of ours may have taken it at the same time; then it is about to write it down.
-    return (await awaitSecretId(folder, role)) ?? Promise.reject(deliveryTaken(role));
+    // Another process of ours may have unwrapped it concurrently; it is about to write the secret id.
+    const secretId = await pollUntil(() => readSecret(file(folder, role, "secret-id")), concurrentUnwrap);
+    return secretId ?? Promise.reject(deliveryTaken(role));
   }
 }
 
-/** A token that wraps anything else was put in the place of ours. */
+/** If the token wraps anything else, somebody has replaced our delivery. */
 async function checkOrigin(send: SendUnauthenticated, { token }: Delivery, role: AppRoleName): Promise<void> {
   const { data } = await send({ method: "POST", path: "sys/wrapping/lookup", body: { token } });
   if (data.creation_path !== `auth/approle/role/${role}/secret-id`) throw deliveryForged(role);
 }
 
-async function awaitSecretId(folder: string, role: AppRoleName): Promise<string | undefined> {
-  const deadline = Date.now() + othersWaitMs;
-  for (;;) {
-    const secretId = await readSecret(file(folder, role, "secret-id"));
-    if (secretId !== undefined || Date.now() > deadline) return secretId;
-    await sleep(pollIntervalMs);
-  }
-}
-
-/** Delivers a new secret id; one that was received before stays good until its own end. */
-export async function deliver(client: VaultClient, folder: string, role: AppRoleName): Promise<void> {
+/** Delivers a new secret id; the previous one stays valid until it expires. */
+export async function deliverSecretId(client: VaultClient, folder: string, role: AppRoleName): Promise<void> {
   const path = `auth/approle/role/${role}`;
   const { data } = await client.request({ method: "GET", path: `${path}/role-id` });
   const delivery = randomUUID();
@@ -121,7 +113,7 @@ async function isValidSecretId(client: VaultClient, role: AppRoleName, secretId:
   }
 }
 
-async function isWaiting(client: VaultClient, { token }: Delivery): Promise<boolean> {
+async function isUnopened(client: VaultClient, { token }: Delivery): Promise<boolean> {
   try {
     await client.anonymously(
       { method: "POST", path: "sys/wrapping/lookup", body: { token } },
@@ -134,7 +126,7 @@ async function isWaiting(client: VaultClient, { token }: Delivery): Promise<bool
   }
 }
 
-/** Whoever took a delivery that was not his loses what he got. */
+/** Revokes the secret id that a stranger may have unwrapped. */
 async function revokeDelivery(client: VaultClient, role: AppRoleName, { delivery }: Delivery): Promise<void> {
   const path = `auth/approle/role/${role}`;
   const accessors = await listAccessors(client, path);
@@ -184,7 +176,7 @@ export async function readSecret(path: string): Promise<string | undefined> {
   return text.trim() || undefined;
 }
 
-/** Writes a file that only its owner can read: whole, or not at all. */
+/** Writes a file atomically; only its owner can read it. */
 export async function writeSecret(path: string, text: string): Promise<void> {
   await mkdir(join(path, ".."), { recursive: true, mode: 0o700 });
   await replaceDurably(path, `${text}\n`);
@@ -194,7 +186,7 @@ function nothingDelivered(folder: string, role: AppRoleName): ScriptError {
   return new ScriptError({
     code: "VAULT_NO_LOGIN",
     exitCode: exitCodes.authentication,
-    message: `There are no credentials of the AppRole ${role}`,
+    message: `There are no credentials for the AppRole ${role}`,
     why: `None were delivered to ${folder}.`,
     fix: "bun run secrets init",
   });
@@ -204,9 +196,9 @@ function deliveryTaken(role: AppRoleName): ScriptError {
   return new ScriptError({
     code: "VAULT_DELIVERY_TAKEN",
     exitCode: exitCodes.authentication,
-    message: `The secret id of the AppRole ${role} was delivered, but somebody else took it`,
-    why: `Its wrapping token was used already, or lay there for longer than ${wrapTtl}: if it was used, a stranger has the secret id.`,
-    fix: "bun run secrets init revokes that secret id and delivers a new one.",
+    message: `The secret id of the AppRole ${role} was delivered, but somebody else has taken it`,
+    why: `Its wrapping token was used or has expired (after ${wrapTtl}). If it was used, a stranger has the secret id.`,
+    fix: "Run bun run secrets init: it revokes that secret id and delivers a new one.",
   });
 }
 
@@ -214,8 +206,8 @@ function deliveryForged(role: AppRoleName): ScriptError {
   return new ScriptError({
     code: "VAULT_DELIVERY_FORGED",
     exitCode: exitCodes.authentication,
-    message: `What was delivered for the AppRole ${role} is not its secret id`,
-    why: "The wrapping token was made by another path of Vault: somebody has put his own in the place of ours.",
-    fix: "Remove that file, find out who wrote it, then run bun run secrets init.",
+    message: `The delivery for the AppRole ${role} does not contain its secret id`,
+    why: "The wrapping token was created by another path of Vault: somebody has replaced ours.",
+    fix: "Find out who wrote the .wrapped file, remove it, then run bun run secrets init.",
   });
 }

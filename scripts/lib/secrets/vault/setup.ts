@@ -38,7 +38,7 @@ export async function setUpVault(client: VaultClient): Promise<readonly string[]
 }
 
 /** Tells whether the login may see the set-up; a token that only reads or writes our secrets may not. */
-export async function maySeeSetup(client: VaultClient): Promise<boolean> {
+export async function canReadSetup(client: VaultClient): Promise<boolean> {
   try {
     await client.request({ method: "GET", path: `sys/mounts/${mount}` }, { expected: [400, 403] });
     return true;

@@ -12,9 +12,8 @@ import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
 
 /**
- * Keeps secrets in Vault's KV engine, version 2: the first part of a path is the mount.
- *
- * A version of Vault is one of ours; the compare-and-set is the engine's own.
+ * Keeps secrets in Vault's KV engine, version 2. The first part of a path is the mount; versions and compare-and-set
+ * are the engine's own.
  */
 export class VaultSecretStore implements SecretStore {
   readonly client: VaultClient;
@@ -38,9 +37,9 @@ export class VaultSecretStore implements SecretStore {
       if (!isMismatch(error)) throw error;
     }
     const { secret, deletedVersion } = await this.#look(path);
-    // The first answer may have been lost on its way: what was to be written is there.
+    // The first attempt may have succeeded and only its answer was lost.
     if (wasRepeated && secret?.version === cas + 1 && isSame(secret.data, data)) return secret.version;
-    // To us a deleted secret is none, but Vault counts on from its last version.
+    // To us a deleted secret does not exist, but Vault continues from its last version.
     if (cas === 0 && deletedVersion > 0) return this.#rewrite(path, data, deletedVersion);
     throw new SecretConflict(path, cas, secret?.version ?? 0);
   }
@@ -49,9 +48,9 @@ export class VaultSecretStore implements SecretStore {
     return ensureSecret(this, path, make);
   }
 
-  /** Tells people who look at a secret in Vault what it is: its custom metadata. */
-  async describe(path: string, facts: Readonly<Record<string, string>>): Promise<void> {
-    await this.client.request({ method: "POST", path: apiPath(path, "metadata"), body: { custom_metadata: facts } });
+  /** Writes custom metadata, for people who find the secret in Vault. */
+  async writeMetadata(path: string, metadata: Readonly<Record<string, string>>): Promise<void> {
+    await this.client.request({ method: "POST", path: apiPath(path, "metadata"), body: { custom_metadata: metadata } });
   }
 
   async status(): Promise<SecretStoreStatus> {
@@ -95,15 +94,15 @@ function apiPath(path: string, kind: "data" | "metadata"): string {
   return [mount, kind, ...rest].join("/");
 }
 
-/** The API has no code for it. */
+/** The API has no code for a failed compare-and-set. */
 function isMismatch(error: unknown): boolean {
   if (!(error instanceof VaultFailure)) return false;
   if (/check-and-set/.test(error.text)) return true;
   throw new ScriptError({
     code: "VAULT_ERROR",
     exitCode: exitCodes.notReady,
-    message: `Vault did not take a secret: ${error.text}`,
-    fix: "Look at Vault's own log, then run this again.",
+    message: `Vault rejected a secret: ${error.text}`,
+    fix: "Check Vault's log, then run this again.",
   });
 }
 
@@ -113,9 +112,9 @@ function checkData(data: unknown, path: string): SecretData {
   throw new ScriptError({
     code: "SECRETS_UNUSABLE",
     exitCode: exitCodes.usage,
-    message: `The secret store can't use ${path}`,
+    message: `The secret store cannot use ${path}`,
     why: "Not all of its values are strings.",
-    fix: "Write it again with strings only, or bring back an older version: vault kv rollback.",
+    fix: "Write it again with strings only, or restore an older version: vault kv rollback.",
   });
 }
 

@@ -5,27 +5,25 @@ import { assetsDir } from "../../paths.ts";
 import { type ConnectionTarget, openConnection } from "../../postgres/connect.ts";
 import { checkLogin } from "../../postgres/logins/login.ts";
 import { runProcess } from "../../process.ts";
-import { openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
+import { type BootstrapRun, openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
-import { ComposeClient, type ComposeContainer } from "./client.ts";
+import { ComposeClient, type ComposeContainer, type DockerRun } from "./client.ts";
 import { explainEngineError, explainStartError, failedService, publishedPortTaken, takenPort } from "./failure.ts";
 
-type StepRunner = (name: string, work: () => Promise<StepResult>) => Promise<void>;
-
 /**
- * Has the containers of a stack up and the database in them usable.
+ * Starts the containers of a stack and waits until the database is ready.
  *
- * @returns the application's login as a program on the host uses it
- * @throws {ScriptError} `DOCKER`, `PORT_TAKEN`, `IMAGE`, `MEMORY`, `MOUNT`, `SERVER_VERSION` (exit 9), or what init failed with
+ * @returns the application's login, for programs on the host
+ * @throws {ScriptError} `DOCKER`, `PORT_TAKEN`, `IMAGE`, `MEMORY`, `MOUNT`, `SERVER_VERSION` (exit 9), or the error of init
  */
-export async function startContainers(stack: Stack, run: RunContext, step: StepRunner): Promise<ConnectionTarget> {
-  const client = clientOf(stack, run);
-  await step("engine", () => describeEngine(client));
-  await step("containers", () => bringUp(client));
+export async function startContainers(stack: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
+  const client = openClient(stack, run);
+  await run.step("engine", () => checkEngine(client));
+  await run.step("containers", () => composeUp(client));
   const running = await openStack({ ...stack.config, mode: "compose" });
   const { host, database, username: user, password, ...secret } = await readApplicationSecret(running);
   const application = { host, port: Number(secret.port), database, user, password };
-  await step("login", async () => {
+  await run.step("login", async () => {
     await checkLogin(application);
     return { isChanged: false, detail: `${user} can log in to ${database}` };
   });
@@ -33,39 +31,39 @@ export async function startContainers(stack: Stack, run: RunContext, step: StepR
   return application;
 }
 
-/** @returns names of the containers that were stopped; their data stay */
+/** @returns the names of the containers that were stopped; their data stays */
 export async function stopContainers(stack: Stack, run: RunContext): Promise<readonly string[]> {
-  const client = clientOf(stack, run);
+  const client = openClient(stack, run);
   const names = (await client.containers()).filter(({ State }) => State === "running").map(({ Name }) => Name);
-  if (names.length > 0) await must(client, "stop");
+  if (names.length > 0) await mustCompose(client, "stop");
   return names;
 }
 
-/** @returns the volume of the data, and its size while the server runs; undefined when there is none */
+/** @returns the data volume, and its size if the server is running; undefined if there is no volume */
 export async function findDataVolume(
   stack: Stack,
 ): Promise<{ readonly volume: string; readonly sizeBytes: number | null } | undefined> {
-  const client = clientOf(stack);
+  const client = openClient(stack);
   const volume = await dataVolume(client);
   if ((await client.docker("volume", "inspect", volume)).exitCode !== 0) return undefined;
   return { volume, sizeBytes: await databaseSize(stack) };
 }
 
-/** Removes the containers and the volume of the data; the volumes of Vault and of the keys stay. */
+/** Removes the containers and the data volume; the volumes of Vault and of the keys stay. */
 export async function removeData(stack: Stack, run: RunContext): Promise<void> {
-  const client = clientOf(stack, run);
+  const client = openClient(stack, run);
   const volume = await dataVolume(client);
-  await must(client, "--profile", "tools", "down", "--remove-orphans");
+  await mustCompose(client, "--profile", "tools", "down", "--remove-orphans");
   const removed = await client.docker("volume", "rm", volume);
   if (removed.exitCode !== 0) throw explainEngineError(removed);
   await removeState(stack.stackDir);
 }
 
-function clientOf({ config, remembered }: Stack, run?: RunContext): ComposeClient {
+function openClient({ config, remembered }: Stack, run?: RunContext): ComposeClient {
   return new ComposeClient(config, remembered, run?.signal);
 }
 
-async function describeEngine(client: ComposeClient): Promise<StepResult> {
+async function checkEngine(client: ComposeClient): Promise<StepResult> {
   const engine = await client.docker("version", "--format", "{{.Server.Version}}");
   if (engine.exitCode !== 0) throw explainEngineError(engine);
   const compose = await client.docker("compose", "version", "--short");
@@ -74,19 +72,19 @@ async function describeEngine(client: ComposeClient): Promise<StepResult> {
   return { isChanged: false, detail };
 }
 
-async function bringUp(client: ComposeClient): Promise<StepResult> {
-  const before = identities(await client.containers());
+async function composeUp(client: ComposeClient): Promise<StepResult> {
+  const before = runningIds(await client.containers());
   const up = await client.compose("up", "--wait", "--build", "--quiet-pull");
-  if (up.exitCode !== 0) throw await explainUp(client, up);
+  if (up.exitCode !== 0) throw await explainFailedUp(client, up);
   const containers = await client.containers();
   const init = await client.compose("logs", "--no-log-prefix", "--tail=3", "init");
-  const isChanged = identities(containers) !== before || !init.stdout.includes("(nothing to change)");
+  const isChanged = runningIds(containers) !== before || !init.stdout.includes("(nothing to change)");
   const names = containers.filter(({ State }) => State === "running").map(({ Name }) => Name);
-  return { isChanged, detail: `${names.toSorted().join(", ")} ${isChanged ? "brought up" : "run"}` };
+  return { isChanged, detail: `${isChanged ? "started" : "running"}: ${names.toSorted().join(", ")}` };
 }
 
-/** What was made anew or started again has another identity. */
-function identities(containers: readonly ComposeContainer[]): string {
+/** A container that was recreated has another id. */
+function runningIds(containers: readonly ComposeContainer[]): string {
   const servers = containers.filter(({ Service, State }) => Service !== "init" && State === "running");
   return servers
     .map(({ ID }) => ID)
@@ -94,16 +92,16 @@ function identities(containers: readonly ComposeContainer[]): string {
     .join();
 }
 
-async function explainUp(client: ComposeClient, up: Awaited<ReturnType<ComposeClient["compose"]>>): Promise<Error> {
+async function explainFailedUp(client: ComposeClient, up: DockerRun): Promise<Error> {
   const port = takenPort(up);
   if (port !== undefined) return publishedPortTaken(port, await portHolder(client, port));
   const ended = failedService(up);
   const services = ended === undefined ? ["keys", "vault", "postgres"] : [ended.name];
   const logs = await client.compose("logs", "--no-log-prefix", "--tail=15", ...services);
-  return explainStartError(up, `${await killedForMemory(client)}${logs.stdout}`);
+  return explainStartError(up, `${await listOutOfMemory(client)}${logs.stdout}`);
 }
 
-async function killedForMemory(client: ComposeClient): Promise<string> {
+async function listOutOfMemory(client: ComposeClient): Promise<string> {
   const ids = (await client.containers()).map(({ ID }) => ID);
   if (ids.length === 0) return "";
   const { stdout } = await client.docker(
@@ -115,7 +113,7 @@ async function killedForMemory(client: ComposeClient): Promise<string> {
   return stdout;
 }
 
-/** A container by its name; another program as far as the system tells. */
+/** @returns the container by name, or the program if the system reveals it */
 async function portHolder(client: ComposeClient, port: number): Promise<string> {
   const { stdout } = await client.docker("ps", "--filter", `publish=${port}`, "--format", "{{.Names}}");
   if (stdout.trim() !== "") return `the container ${stdout.trim().split("\n").join(", ")}`;
@@ -142,12 +140,12 @@ async function databaseSize({ config, database }: Stack): Promise<number | null>
   return (await rows.catch(() => []))[0]?.size ?? null;
 }
 
-async function must(client: ComposeClient, ...words: string[]): Promise<void> {
+async function mustCompose(client: ComposeClient, ...words: string[]): Promise<void> {
   const run = await client.compose(...words);
   if (run.exitCode !== 0) throw explainEngineError(run);
 }
 
-/** @returns folders that stay when the data goes */
+/** @returns folders that stay when the data is removed */
 export function keptFolders(): string[] {
   return [join(assetsDir, "infrastructure/postgres/backups")].filter(existsSync);
 }
