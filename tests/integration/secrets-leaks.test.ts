@@ -13,10 +13,10 @@ import { makeTestStack, silentRun, type TestStack } from "../support/stack.ts";
 import { registerDatabasePlugin, startVault, type TestVault, vaultProgram, vaultTest } from "../support/vault.ts";
 import { openVaultProxy } from "../support/vault-proxy.ts";
 
-/** Where secrets belong, below a stack. */
+/** The places in a stack where secrets belong. */
 const keepers = ["secrets", "vault/credentials", "vault/unseal-key", "vault/data/raft", "token"];
 
-/** What may be seen nowhere else. */
+/** The secrets that must not appear anywhere else. */
 class Secrets {
   readonly #values = new Set<string>();
 
@@ -24,7 +24,7 @@ class Secrets {
     for (const value of values) if (value !== undefined && value.length > 8) this.#values.add(value);
   }
 
-  /** Takes every value of what keeps secrets below a stack. */
+  /** Adds every value in the places of a stack where secrets belong. */
   async addKept(stack: TestStack): Promise<void> {
     for (const [file, text] of await readFiles(stack.stackDir, ["postgres", "vault/data"])) {
       if (file.endsWith(".role-id") || file.endsWith("state.json")) continue;
@@ -34,7 +34,7 @@ class Secrets {
 
   assertAbsent(text: string, where: string): void {
     for (const value of this.#values)
-      assert.ok(!text.includes(value), `${where} holds a secret\n${text.slice(0, 2000)}`);
+      assert.ok(!text.includes(value), `${where} contains a secret\n${text.slice(0, 2000)}`);
   }
 
   get count(): number {
@@ -42,65 +42,68 @@ class Secrets {
   }
 }
 
-vaultTest("no secret of Vault or PostgreSQL stands in an output, a log, a command line or an environment", async () => {
-  await using stack = await makeTestStack();
-  await using vault = await startVault();
-  await registerDatabasePlugin(vault);
-  await using processes = watchProcesses(true);
-  const secrets = new Secrets();
-  const outputs: [string, string][] = [];
-  const run = async (words: string[], env: Record<string, string> = {}) => {
-    const { stdout, stderr } = await runScript(words, { ...stack, env });
-    outputs.push([words.join(" "), `${stdout}${stderr}`]);
-    await secrets.addKept(stack);
-  };
-  const administrator = { VAULT_ADDR: vault.address, VAULT_TOKEN_FILE: await tokenFile(stack, vault.rootToken) };
-  const script = { VAULT_ADDR: vault.address };
-  secrets.add(vault.rootToken, vault.unsealKey);
+vaultTest(
+  "no secret of Vault or PostgreSQL appears in an output, a log, a command line or an environment",
+  async () => {
+    await using stack = await makeTestStack();
+    await using vault = await startVault();
+    await registerDatabasePlugin(vault);
+    await using processes = watchProcesses(true);
+    const secrets = new Secrets();
+    const outputs: [string, string][] = [];
+    const run = async (words: string[], env: Record<string, string> = {}) => {
+      const { stdout, stderr } = await runScript(words, { ...stack, env });
+      outputs.push([words.join(" "), `${stdout}${stderr}`]);
+      await secrets.addKept(stack);
+    };
+    const administrator = { VAULT_ADDR: vault.address, VAULT_TOKEN_FILE: await tokenFile(stack, vault.rootToken) };
+    const script = { VAULT_ADDR: vault.address };
+    secrets.add(vault.rootToken, vault.unsealKey);
 
-  await run(["bootstrap", "--verbose"]);
-  await logEverything(stack);
-  for (const words of [
-    ["init"],
-    ["show"],
-    ["status"],
-    ["rotate", "--verbose"],
-    ["rotate"],
-    ["rotate", "--yes", "--json"],
-  ]) {
-    await run(["secrets", ...words]);
-  }
-  await run(["secrets", "migrate", "--verbose"], administrator);
-  for (const words of [["init", "--json"], ["show", "--spring"], ["show", "--env", "--json"], ["status"]]) {
-    await run(["secrets", ...words, "--verbose"], script);
-    await addStored(secrets, vault);
-  }
-  await run(["bootstrap", "--json"], script);
-  for (const words of [["rotate", "--yes"], ["rotate"], ["rotate", "--yes", "--json"], ["dynamic"], ["sweep"]]) {
-    await run(["secrets", ...words, "--verbose"], script);
-    await addStored(secrets, vault);
-  }
-  await run(["secrets", "dynamic", "--verbose"], administrator);
-  const issued = await vault.request("GET", "database/creds/cqrs-app");
-  secrets.add(issued.body.data.password);
-  await vault.request("PUT", "sys/leases/revoke", { lease_id: issued.body.lease_id, sync: true });
-  await run(["secrets", "sweep", "--json"], script);
-  await runWithFailingVault(run, vault, administrator);
-  await run(["stop", "--json"]);
+    await run(["bootstrap", "--verbose"]);
+    await logEverything(stack);
+    for (const words of [
+      ["init"],
+      ["show"],
+      ["status"],
+      ["rotate", "--verbose"],
+      ["rotate"],
+      ["rotate", "--yes", "--json"],
+    ]) {
+      await run(["secrets", ...words]);
+    }
+    await run(["secrets", "migrate", "--verbose"], administrator);
+    for (const words of [["init", "--json"], ["show", "--spring"], ["show", "--env", "--json"], ["status"]]) {
+      await run(["secrets", ...words, "--verbose"], script);
+      await addStored(secrets, vault);
+    }
+    await run(["bootstrap", "--json"], script);
+    for (const words of [["rotate", "--yes"], ["rotate"], ["rotate", "--yes", "--json"], ["dynamic"], ["sweep"]]) {
+      await run(["secrets", ...words, "--verbose"], script);
+      await addStored(secrets, vault);
+    }
+    await run(["secrets", "dynamic", "--verbose"], administrator);
+    const issued = await vault.request("GET", "database/creds/cqrs-app");
+    secrets.add(issued.body.data.password);
+    await vault.request("PUT", "sys/leases/revoke", { lease_id: issued.body.lease_id, sync: true });
+    await run(["secrets", "sweep", "--json"], script);
+    await runWithFailingVault(run, vault, administrator);
+    await run(["stop", "--json"]);
 
-  assert.ok(secrets.count > 10, `${secrets.count} secrets were looked for`);
-  assert.ok(processes.text().includes("postgres\0-D\0"), "the processes were seen");
-  for (const [command, output] of outputs) secrets.assertAbsent(output, command);
-  const files = await readFiles(stack.stackDir, keepers);
-  assert.ok(
-    [...files.values()].some((text) => text.includes('create role "v-')),
-    "the log had every statement",
-  );
-  for (const [file, content] of files) secrets.assertAbsent(content, file);
-  secrets.assertAbsent(processes.text(), "a process");
-});
+    assert.ok(secrets.count > 10, `${secrets.count} secrets were looked for`);
+    assert.ok(processes.text().includes("postgres\0-D\0"), "the processes were seen");
+    for (const [command, output] of outputs) secrets.assertAbsent(output, command);
+    const files = await readFiles(stack.stackDir, keepers);
+    assert.ok(
+      [...files.values()].some((text) => text.includes('create role "v-')),
+      "the log had every statement",
+    );
+    for (const [file, content] of files) secrets.assertAbsent(content, file);
+    secrets.assertAbsent(processes.text(), "a process");
+  },
+);
 
-vaultTest("no secret of a stack's own Vault stands in its log, its command line or an environment", async () => {
+vaultTest("no secret of a local Vault appears in its log, its command line or an environment", async () => {
   if (vaultProgram?.binary === undefined) return;
   await using stack = await makeTestStack();
   await using processes = watchProcesses(true);
@@ -126,7 +129,7 @@ vaultTest("no secret of a stack's own Vault stands in its log, its command line 
   secrets.assertAbsent(processes.text(), "a process");
 });
 
-vaultTest("an error of a rotation or of a pool holds no secret, however it is looked at", async () => {
+vaultTest("an error of a rotation or of a pool contains no secret in any representation", async () => {
   await using stack = await makeTestStack();
   await using vault = await startVault();
   const token = vault.rootToken;
@@ -174,7 +177,7 @@ vaultTest("an error of a rotation or of a pool holds no secret, however it is lo
   }
 });
 
-/** All that goes wrong between us and Vault, for each subcommand that talks to it. */
+/** Makes Vault fail in every way, for each subcommand that talks to it. */
 async function runWithFailingVault(
   run: (words: string[], env: Record<string, string>) => Promise<void>,
   vault: TestVault,

@@ -21,7 +21,7 @@ const password = "Never-To-Be-Seen-1";
 const patient = { timeoutMs: 30_000, unreachableMs: 30_000, sealedMs: 30_000 };
 const limits = { timeoutMs: 900, unreachableMs: 500, sealedMs: 500 };
 
-/** A Vault with `secret/` and a secret in it, seen through a proxy. */
+/** A Vault with a secret, reached through a proxy. */
 async function openThroughProxy(limitsOfStore = patient, tls?: { readonly cert: string; readonly key: string }) {
   const vault = await emptyVault();
   await vault.request("POST", "sys/mounts/secret", { type: "kv", options: { version: "2" } });
@@ -34,7 +34,7 @@ async function openThroughProxy(limitsOfStore = patient, tls?: { readonly cert: 
   return { vault, proxy, store, direct, [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose]() };
 }
 
-/** Fails as told, for so many requests; then lets everything pass. */
+/** Fails the given number of requests, then passes everything. */
 function failing(times: number, treatment: Treatment): () => Treatment {
   let left = times;
   return () => (left-- > 0 ? treatment : "pass");
@@ -63,7 +63,7 @@ for (const { name, treatment } of [
     },
   },
 ] as const) {
-  vaultTest(`a passing trouble is waited for: ${name}`, async () => {
+  vaultTest(`a transient failure is retried: ${name}`, async () => {
     await using opened = await openThroughProxy();
     opened.proxy.treat(failing(2, treatment));
     assert.deepEqual((await opened.store.read(secret))?.data, { password });
@@ -71,7 +71,7 @@ for (const { name, treatment } of [
   });
 }
 
-vaultTest("a write whose answer was lost is not taken for somebody else's", async () => {
+vaultTest("a write whose answer was lost is recognised as our own", async () => {
   await using opened = await openThroughProxy();
   opened.proxy.treat(failing(1, "lose-answer"));
   assert.equal(await opened.store.write(secret, { password: "two" }, { cas: 1 }), 2);
@@ -116,7 +116,7 @@ for (const { name, treatment, code, exitCode } of [
   });
 }
 
-vaultTest("Retry-After is obeyed, and never beyond the time there is", async () => {
+vaultTest("Retry-After is honoured, but never beyond the timeout", async () => {
   await using opened = await openThroughProxy();
   opened.proxy.treat(failing(1, { status: 429, headers: { "retry-after": "1" } }));
   const startedAt = performance.now();
@@ -126,7 +126,7 @@ vaultTest("Retry-After is obeyed, and never beyond the time there is", async () 
   await assert.rejects(opened.store.read(secret), { code: "VAULT_RATE_LIMITED" });
 });
 
-vaultTest("a token file that was renewed is read again", async () => {
+vaultTest("a renewed token file is read again", async () => {
   await using opened = await openThroughProxy();
   const { vault } = opened;
   await using folder = await openFolder();
@@ -142,7 +142,7 @@ vaultTest("a token file that was renewed is read again", async () => {
   assert.equal((await store.read(secret))?.version, 1);
 });
 
-vaultTest("TLS with a private authority needs VAULT_CACERT, and takes no other", async () => {
+vaultTest("TLS with a private authority requires VAULT_CACERT, and rejects other certificates", async () => {
   await using temporary = await openFolder();
   const folder = temporary.path;
   const pem = (name: string) => readFile(join(folder, name), "utf8");
@@ -161,7 +161,7 @@ vaultTest("TLS with a private authority needs VAULT_CACERT, and takes no other",
   await assert.rejects(read(join(folder, "ours.key")), { code: "VAULT_CACERT", exitCode: 2 });
 });
 
-vaultTest("scripts tell what is wrong with Vault and how to mend it, and write nothing", async () => {
+vaultTest("scripts report what is wrong with Vault and how to fix it, and write nothing", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
   const env = administratorOf(vault);
@@ -171,7 +171,7 @@ vaultTest("scripts tell what is wrong with Vault and how to mend it, and write n
     runScript(["bootstrap", "--quiet"], { ...stack, env: { ...env, ...more } });
 
   const gone = `http://127.0.0.1:${await unusedPort()}`;
-  assertFailure(await bootstrap({ VAULT_ADDR: gone, CQRS_TIMEOUT: "1s" }), 3, /can't be reached/, vault);
+  assertFailure(await bootstrap({ VAULT_ADDR: gone, CQRS_TIMEOUT: "1s" }), 3, /is unreachable/, vault);
   assertFailure(await bootstrap({ VAULT_TOKEN: "hvs.unknown" }), 6, /does not know the token of VAULT_TOKEN/, vault);
   const reader = await vault.tokenFor(`path "secret/data/cqrs-spike/*" { capabilities = ["read"] }`);
   const narrow = await bootstrap({ VAULT_TOKEN: reader, POSTGRES_PASSWORD: "Another1" });
@@ -208,7 +208,7 @@ vaultTest("scripts tell what is wrong with Vault and how to mend it, and write n
   assert.equal((await runForData<{ isChanged: boolean }>(["bootstrap"], { ...stack, env })).isChanged, false);
 });
 
-/** All that a failed run could have changed. */
+/** Everything that a failed run could have changed. */
 async function snapshot(vault: TestVault, stack: TestStack): Promise<unknown> {
   const { body } = await vault.request("GET", "secret/data/cqrs-spike/database");
   const { username, password: stored, port, database } = body.data.data;

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { testRounds } from "../support/runtime.ts";
 import { countRootTokens, localVaultSkip, makeVaultStack } from "../support/vault-stack.ts";
 
-test("secrets init that is killed anywhere is completed by the next one, and leaves no root token", {
+test("after secrets init was killed at a random moment, the next run completes it and leaves no root token", {
   skip: localVaultSkip,
 }, async () => {
   for (let round = 0; round < testRounds(2); round++) {

@@ -20,7 +20,7 @@ import {
   type VaultStack,
 } from "../support/vault-stack.ts";
 
-test("a local Vault: from nothing, twice, stopped, killed, destroyed around; secrets survive it all", {
+test("secrets in a local Vault survive a second bootstrap, stop, SIGKILL and destroy", {
   skip: localVaultSkip,
 }, async () => {
   await using stack = await makeVaultStack();
@@ -28,7 +28,7 @@ test("a local Vault: from nothing, twice, stopped, killed, destroyed around; sec
   assert.deepEqual([first.isChanged, first.steps[0]?.name], [true, "vault"]);
   const password = await stack.password();
   assert.match(password ?? "", /^[A-Za-z0-9]{32}$/);
-  assert.equal(await countRootTokens(stack), 0, "root was given back");
+  assert.equal(await countRootTokens(stack), 0, "root was revoked");
   await assertPrivate(stack);
 
   const second = await stack.data<BootstrapResult>("bootstrap");
@@ -44,21 +44,21 @@ test("a local Vault: from nothing, twice, stopped, killed, destroyed around; sec
   const stopped = await stack.data<{ vaultPid: number }>("stop");
   assert.deepEqual([stopped.vaultPid, isAlive(pid)], [pid, false]);
   const asked = await stack.run("secrets", "show");
-  assert.deepEqual([asked.exitCode, /can't be reached[\s\S]*bun run bootstrap/.test(asked.stderr)], [3, true]);
-  const told = JSON.parse((await stack.run("status", "--json")).stdout) as { data: StackStatus };
-  assert.equal(told.data.secrets.isReady, false);
+  assert.deepEqual([asked.exitCode, /is unreachable[\s\S]*bun run bootstrap/.test(asked.stderr)], [3, true]);
+  const reported = JSON.parse((await stack.run("status", "--json")).stdout) as { data: StackStatus };
+  assert.equal(reported.data.secrets.isReady, false);
   await stack.data("bootstrap");
   assert.equal(await stack.password(), password, "a restart loses nothing");
 
   process.kill(findLocalVault(stack.stackDir) as number, "SIGKILL");
   await stack.data("bootstrap");
-  assert.equal(await stack.password(), password, "nor does a kill");
+  assert.equal(await stack.password(), password, "neither does a kill");
 
   const destroyed = await stack.run("destroy", "--yes");
   assert.match(destroyed.stderr, /stays: .*vault\/data/);
   assert.equal(findLocalVault(stack.stackDir), undefined);
   await stack.data("bootstrap");
-  assert.equal(await stack.password(), password, "destroy deletes PostgreSQL's data, and no secrets");
+  assert.equal(await stack.password(), password, "destroy deletes PostgreSQL's data but no secrets");
   const { port } = await stack.data<StackStatus>("status");
   await using connection = openConnection({
     host: "127.0.0.1",
@@ -70,7 +70,7 @@ test("a local Vault: from nothing, twice, stopped, killed, destroyed around; sec
   assert.equal((await connection.sql`select 1`).length, 1);
 });
 
-test("what a killed run or a person has lost is made good, or named", { skip: localVaultSkip }, async () => {
+test("losses caused by a killed run or a person are repaired or reported", { skip: localVaultSkip }, async () => {
   await using stack = await makeVaultStack();
   const { files } = stack;
   await stack.data("secrets", "init", "--secrets", "vault");
@@ -78,32 +78,32 @@ test("what a killed run or a person has lost is made good, or named", { skip: lo
 
   for (const name of await readdir(files.credentials)) await rm(join(files.credentials, name));
   await leaveRootToken(stack);
-  // An attempt that a killed run began.
+  // An attempt left by a killed run.
   await fetch(`${localVaultAddress(stack.stackDir)}/v1/sys/generate-root/attempt`, { method: "POST", body: "{}" });
   const { details } = await stack.data<{ details: string[] }>("secrets", "init");
   assert.deepEqual(details, ["delivered the secret id of cqrs-init, delivered the secret id of cqrs-app"]);
-  assert.equal(await stack.password(), password, "the unseal key opens the way to new credentials");
-  assert.equal(await countRootTokens(stack), 0, "a root token that was left is ended");
+  assert.equal(await stack.password(), password, "the unseal key is enough to create new credentials");
+  assert.equal(await countRootTokens(stack), 0, "a leftover root token is revoked");
 
   await leaveUnfinished(stack);
   await stack.data("secrets", "init");
-  assert.equal(await countRootTokens(stack), 0, "a run that was killed before it gave root back is not a complete one");
+  assert.equal(await countRootTokens(stack), 0, "a run that was killed before it revoked root is not complete");
 
   await rename(files.unsealKey, `${files.unsealKey}.away`);
   const lost = await stack.run("secrets", "init");
   assert.equal(lost.exitCode, 3);
   assert.ok(lost.stderr.includes(files.unsealKey), lost.stderr);
-  assert.ok(existsSync(files.data), "nothing is removed that may hold secrets");
+  assert.ok(existsSync(files.data), "nothing that may contain secrets is removed");
   await rename(`${files.unsealKey}.away`, files.unsealKey);
   assert.equal(await stack.password(), password);
 
   await writeFile(files.initialising, "");
   await rm(files.unsealKey);
   await stack.data("secrets", "init");
-  assert.notEqual(await stack.password(), password, "a Vault whose key was never written down held nothing yet");
+  assert.notEqual(await stack.password(), password, "a Vault whose key was never written had no secrets yet");
 });
 
-test("--secrets vault without a binary and without VAULT_ADDR names both", async () => {
+test("--secrets vault with neither a binary nor VAULT_ADDR reports both", async () => {
   await using stack = await makeTestStack();
   const runtimeOnly = join(stack.stackDir, "no-programs");
   const run = await runScript(["secrets", "init", "--secrets", "vault"], { ...stack, env: { PATH: runtimeOnly } });
@@ -111,7 +111,7 @@ test("--secrets vault without a binary and without VAULT_ADDR names both", async
   assert.match(run.stderr, /neither vault nor bao is on the PATH[\s\S]*VAULT_ADDR/i);
 });
 
-/** Files with keys are the owner's alone; the log and the configuration hold none of them. */
+/** Only the owner can read the files; the log and the configuration contain no keys. */
 async function assertPrivate({ files, stackDir }: VaultStack): Promise<void> {
   const names = await readdir(join(stackDir, "vault"), { recursive: true });
   for (const name of names) {

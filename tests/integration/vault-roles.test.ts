@@ -16,7 +16,7 @@ const emptyVault = shareVault();
 const secret = "secret/cqrs-spike/database";
 const limits = { timeoutMs: 5000, unreachableMs: 500, sealedMs: 500 };
 
-/** A Vault that `secrets init` has set up for a stack. */
+/** A Vault set up by `secrets init`. */
 async function openInitialised() {
   const vault = await emptyVault();
   const stack = await makeTestStack();
@@ -45,7 +45,7 @@ function init(vault: TestVault, stack: TestStack) {
   return runForData<{ details: string[] }>(["secrets", "init"], { ...stack, env: { VAULT_ADDR: vault.address } });
 }
 
-/** What each role must not reach; everything but the first two would give it more than it has. */
+/** Requests that each role must not be able to make. */
 const forbidden: Readonly<Record<Role, readonly (readonly [method: string, path: string, body?: unknown])[]>> = {
   "cqrs-app": [
     ["POST", "secret/data/cqrs-spike/database", { data: {} }],
@@ -74,7 +74,7 @@ const forbidden: Readonly<Record<Role, readonly (readonly [method: string, path:
   ],
 };
 
-vaultTest("neither AppRole reaches more than its policy names", async () => {
+vaultTest("neither AppRole can do more than its policy allows", async () => {
   await using opened = await openInitialised();
   const { vault, folder, store } = opened;
   await vault.request("POST", "secret/data/other/database", { data: { a: "1" } });
@@ -91,22 +91,25 @@ vaultTest("neither AppRole reaches more than its policy names", async () => {
   assert.equal((await vault.request("GET", "secret/data/cqrs-spike/database")).status, 200);
 });
 
-vaultTest("an application logs in again by the same secret id: token ended, restart, second secrets init", async () => {
-  await using opened = await openInitialised();
-  const { vault, stack, folder, store } = opened;
-  const application = store("cqrs-app");
-  const stored = await application.read(secret);
-  const secretId = await readFileOf(folder, "cqrs-app", "secret-id");
-  for (let round = 0; round < 3; round++) {
-    await revokeTokens(vault, "cqrs-app");
-    assert.deepEqual(await application.read(secret), stored, "the token ended");
-    assert.deepEqual(await store("cqrs-app").read(secret), stored, "the application was restarted");
-  }
-  assert.deepEqual((await init(vault, stack)).details, []);
-  assert.equal(await readFileOf(folder, "cqrs-app", "secret-id"), secretId);
-});
+vaultTest(
+  "an application logs in again with the same secret id: token revoked, restart, second secrets init",
+  async () => {
+    await using opened = await openInitialised();
+    const { vault, stack, folder, store } = opened;
+    const application = store("cqrs-app");
+    const stored = await application.read(secret);
+    const secretId = await readFileOf(folder, "cqrs-app", "secret-id");
+    for (let round = 0; round < 3; round++) {
+      await revokeTokens(vault, "cqrs-app");
+      assert.deepEqual(await application.read(secret), stored, "the token was revoked");
+      assert.deepEqual(await store("cqrs-app").read(secret), stored, "the application was restarted");
+    }
+    assert.deepEqual((await init(vault, stack)).details, []);
+    assert.equal(await readFileOf(folder, "cqrs-app", "secret-id"), secretId);
+  },
+);
 
-vaultTest("an application whose token has come to the end of its time logs in again", async () => {
+vaultTest("an application whose token has expired logs in again", async () => {
   await using opened = await openInitialised();
   const { vault, store } = opened;
   const short = { token_ttl: "1s", token_max_ttl: "1s" };
@@ -119,7 +122,7 @@ vaultTest("an application whose token has come to the end of its time logs in ag
   }
 });
 
-vaultTest("many reads whose token ended share one login", async () => {
+vaultTest("concurrent reads whose token was revoked share one login", async () => {
   await using opened = await openInitialised();
   const { vault, store } = opened;
   const application = store("cqrs-app");
@@ -130,7 +133,7 @@ vaultTest("many reads whose token ended share one login", async () => {
   assert.equal(await revokeTokens(vault, "cqrs-app"), 1);
 });
 
-vaultTest("several processes that take a delivery at once all get the secret id", async () => {
+vaultTest("several clients that unwrap a delivery concurrently all get the secret id", async () => {
   await using opened = await openInitialised();
   const stores = Array.from({ length: 8 }, () => opened.store("cqrs-app"));
   const reads = await Promise.all(stores.map((store) => store.read(secret)));
@@ -149,7 +152,7 @@ vaultTest("a delivery that a stranger took is noticed, and what he got is revoke
   assert.equal((await store("cqrs-app").read(secret))?.version, 1);
   const role_id = await readFileOf(folder, "cqrs-app", "role-id");
   const { status } = await vault.request("POST", "auth/approle/login", { role_id, secret_id: stolen }, "");
-  assert.equal(status, 400, "the stolen secret id is worth nothing");
+  assert.equal(status, 400, "the stolen secret id is revoked");
 });
 
 vaultTest("a wrapping token of another path is refused before it is unwrapped", async () => {
@@ -168,14 +171,14 @@ vaultTest("a wrapping token of another path is refused before it is unwrapped", 
   assert.equal(status, 200, "it was not used");
 });
 
-vaultTest("a secret id that was revoked is told, and delivered anew by an administrator", async () => {
+vaultTest("a revoked secret id is reported, and an administrator delivers a new one", async () => {
   await using opened = await openInitialised();
   const { vault, stack, folder } = opened;
   const secret_id = await readFileOf(folder, "cqrs-init", "secret-id");
   await vault.request("POST", "auth/approle/role/cqrs-init/secret-id/destroy", { secret_id });
   const refused = await runScript(["secrets", "show"], { ...stack, env: { VAULT_ADDR: vault.address } });
   assert.equal(refused.exitCode, 6);
-  assert.match(refused.stderr, /refuses the login of the AppRole cqrs-init[\s\S]*secrets init/);
+  assert.match(refused.stderr, /refuses the login with the AppRole cqrs-init[\s\S]*secrets init/);
   const { details } = await runForData<{ details: string[] }>(["secrets", "init"], {
     ...stack,
     env: administratorOf(vault),
@@ -184,7 +187,7 @@ vaultTest("a secret id that was revoked is told, and delivered anew by an admini
   assert.deepEqual((await init(vault, stack)).details, []);
 });
 
-vaultTest("an AppRole that was given by variables and files is enough for a prepared Vault", async () => {
+vaultTest("an AppRole given by variables and files is sufficient for a Vault that is set up", async () => {
   await using opened = await openInitialised();
   await using elsewhere = await makeTestStack();
   const { vault, folder } = opened;
@@ -197,7 +200,7 @@ vaultTest("an AppRole that was given by variables and files is enough for a prep
   assert.deepEqual([shown.exitCode, /^username=cqrs_user$/m.test(shown.stdout)], [0, true], shown.stderr);
 });
 
-/** @returns how many tokens of the AppRole there were */
+/** @returns how many tokens of the AppRole were revoked */
 async function revokeTokens(vault: TestVault, role: Role): Promise<number> {
   const { body } = await vault.request("GET", "auth/token/accessors?list=true");
   let count = 0;

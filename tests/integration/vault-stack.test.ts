@@ -31,7 +31,7 @@ async function canLogIn({ username, password, port, database }: Record<string, s
   return (await connection.sql`select 1`.catch(() => [])).length === 1;
 }
 
-/** The AppRole that was delivered to a stack, as any client would take it. */
+/** Unwraps the AppRole that was delivered to a stack, as any client would. */
 async function takeAppRole(vault: TestVault, stack: TestStack): Promise<{ role_id: string; secret_id: string }> {
   const folder = join(stack.stackDir, "vault/credentials");
   const role_id = (await readFile(join(folder, "cqrs-app.role-id"), "utf8")).trim();
@@ -40,7 +40,7 @@ async function takeAppRole(vault: TestVault, stack: TestStack): Promise<{ role_i
   return { role_id, secret_id: body.data.secret_id };
 }
 
-vaultTest("a stack with VAULT_ADDR: from nothing, twice, Vault restarted, Vault emptied", async () => {
+vaultTest("bootstrap with VAULT_ADDR: first run, second run, Vault restarted, Vault emptied", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
   const env = administratorOf(vault);
@@ -53,9 +53,9 @@ vaultTest("a stack with VAULT_ADDR: from nothing, twice, Vault restarted, Vault 
   assert.deepEqual(Object.keys(stored).toSorted(), [...keys].toSorted(), "the seed's four keys and ours");
   assert.match(stored["password"] ?? "", /^[A-Za-z0-9]{32}$/);
   assert.ok(await canLogIn(stored));
-  assert.deepEqual(await readdir(join(stack.stackDir, "secrets")), ["embedded"], "the superuser's alone");
+  assert.deepEqual(await readdir(join(stack.stackDir, "secrets")), ["embedded"], "only the superuser's");
 
-  // From here on the stack's own AppRole is enough.
+  // From here on, the stack's own AppRole is sufficient.
   const address = { VAULT_ADDR: vault.address };
   const second = await bootstrap(address);
   assert.deepEqual([second.isChanged, await readVersion(vault)], [false, 1]);
@@ -73,26 +73,29 @@ vaultTest("a stack with VAULT_ADDR: from nothing, twice, Vault restarted, Vault 
   await bootstrap();
   const renewed = await readStored(vault);
   assert.notEqual(renewed["password"], stored["password"]);
-  assert.ok(await canLogIn(renewed), "PostgreSQL was brought into line");
-  assert.ok(!(await canLogIn(stored)), "the old password is gone");
+  assert.ok(await canLogIn(renewed), "PostgreSQL has the new password");
+  assert.ok(!(await canLogIn(stored)), "the old password is invalid");
 
   await vault.request("POST", apiPath, { data: { ...renewed, password: "ChosenByAPerson1" } });
   await bootstrap(address);
-  assert.ok(await canLogIn({ ...renewed, password: "ChosenByAPerson1" }), "a password written to Vault is taken over");
+  assert.ok(
+    await canLogIn({ ...renewed, password: "ChosenByAPerson1" }),
+    "PostgreSQL adopts a password written to Vault",
+  );
 
   const lost = await runScript(["status", "--env"], stack);
   assert.equal(lost.exitCode, 2);
-  assert.match(lost.stderr, /VAULT_ADDR does not name it/);
+  assert.match(lost.stderr, /VAULT_ADDR is not set/);
 });
 
 vaultTest(
-  "an application connects as cqrs-app, is restarted, and meets a second bootstrap, all by one secret id",
+  "an application connects as cqrs-app with one secret id, across a restart and a second bootstrap",
   async () => {
     const vault = await emptyVault();
     await using stack = await makeTestStack();
     const env = { CQRS_STACK_DIR: stack.stackDir, VAULT_ADDR: vault.address };
     await runForData(["bootstrap"], { ...stack, env: administratorOf(vault) });
-    // The application has its own role alone.
+    // The application has only its own role.
     const folder = join(stack.stackDir, "vault/credentials");
     for (const name of ["cqrs-init.role-id", "cqrs-init.secret-id"]) await rm(join(folder, name));
     const run = () => startProgram("tests/support/fixtures/connects.ts", [], { env }).ended;
@@ -107,7 +110,7 @@ vaultTest(
   },
 );
 
-vaultTest("a server that somebody else runs is brought into line with Vault too", async () => {
+vaultTest("bootstrap of an external server keeps its credentials in Vault", async () => {
   const vault = await emptyVault();
   await using server = await makeTestStack();
   await using stack = await makeTestStack();
@@ -125,10 +128,10 @@ vaultTest("a server that somebody else runs is brought into line with Vault too"
   assert.deepEqual([stored["database"], stored["username"], stored["port"]], ["orders", "orders_user", `${port}`]);
   assert.ok(await canLogIn(stored));
   assert.equal((await bootstrap()).isChanged, false);
-  assert.ok(!existsSync(join(stack.stackDir, "secrets")), "nothing of it is in files");
+  assert.ok(!existsSync(join(stack.stackDir, "secrets")), "no secret is in files");
 });
 
-vaultTest("ten secrets init at once make one set of credentials", async () => {
+vaultTest("ten concurrent runs of secrets init create one set of credentials", async () => {
   const vault = await emptyVault();
   await using stacks = new AsyncDisposableStack();
   const runs = [];
@@ -147,7 +150,7 @@ vaultTest("ten secrets init at once make one set of credentials", async () => {
   assert.equal(facts.data.custom_metadata["managed-by"], "cqrs-postgres");
 });
 
-vaultTest("secrets init may be run again, and leaves everything as it is", async () => {
+vaultTest("secrets init is idempotent", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
   const init = (env: Record<string, string>) => runForData<SecretsInit>(["secrets", "init"], { ...stack, env });
@@ -165,7 +168,7 @@ vaultTest("secrets init may be run again, and leaves everything as it is", async
   }
 });
 
-vaultTest("another program reads the secret by the application's AppRole, and nothing else", async () => {
+vaultTest("another program can read the secret with the application's AppRole, and nothing else", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
   await runForData(["secrets", "init"], { ...stack, env: administratorOf(vault) });
@@ -193,7 +196,7 @@ vaultTest("another program reads the secret by the application's AppRole, and no
   }
 });
 
-vaultTest("secrets show masks the password, --reveal prints it, for people, a shell and Spring", async () => {
+vaultTest("secrets show masks the password and --reveal prints it, in every format", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
   const env = { ...administratorOf(vault), POSTGRES_PASSWORD: "Visible-1" };
@@ -209,7 +212,7 @@ vaultTest("secrets show masks the password, --reveal prints it, for people, a sh
   assert.match(stdout, /^spring\.datasource\.url=jdbc:postgresql:\/\/127\.0\.0\.1:\d+\/cqrs_db$/m);
 });
 
-vaultTest("secrets migrate copies what files have; the application keeps its password", async () => {
+vaultTest("secrets migrate copies the secrets from files; the application keeps its password", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
@@ -238,7 +241,7 @@ vaultTest("secrets migrate copies what files have; the application keeps its pas
 });
 
 vaultTest(
-  "an archive is encrypted by a key in Vault, which the application may not read, and restored with it",
+  "an archive is encrypted with a key in Vault, which the application may not read, and restored with it",
   async () => {
     const vault = await emptyVault();
     await using stack = await makeTestStack();
@@ -248,7 +251,7 @@ vaultTest(
     const { status, body } = await vault.request("GET", "secret/data/cqrs-spike/archive-key");
     assert.equal(status, 200);
     assert.match(body.data.data.key, /^[0-9a-f]{64}$/);
-    assert.deepEqual(await readdir(join(stack.stackDir, "secrets")), ["embedded"], "the superuser's alone");
+    assert.deepEqual(await readdir(join(stack.stackDir, "secrets")), ["embedded"], "only the superuser's");
     await runForData(["restore", archive, "--yes"], { ...stack, env });
     await runForData(["backup", "--encrypt", "--incremental"], { ...stack, env });
 

@@ -8,7 +8,7 @@ import { shareVault, vaultSkip, vaultTest } from "../support/vault.ts";
 const emptyVault = shareVault();
 const limits = { timeoutMs: 20_000, unreachableMs: 2000, sealedMs: 1000 };
 
-/** A store with an engine that was mounted a moment ago, while it is still being upgraded. */
+/** A store with an engine that was just mounted and is still being upgraded. */
 async function openVaultStore() {
   const vault = await emptyVault();
   const { status } = await vault.request("POST", "sys/mounts/secret", { type: "kv", options: { version: "2" } });
@@ -19,7 +19,7 @@ async function openVaultStore() {
 
 testSecretStore("VaultSecretStore", openVaultStore, vaultSkip);
 
-vaultTest("write() follows on a secret that was deleted softly, as on none", async () => {
+vaultTest("write() treats a soft-deleted secret like a missing one", async () => {
   await using opened = await openVaultStore();
   const { vault, store } = opened;
   await store.write("secret/a/b", { password: "one" }, { cas: 0 });
@@ -29,7 +29,7 @@ vaultTest("write() follows on a secret that was deleted softly, as on none", asy
   assert.deepEqual(await store.read("secret/a/b"), { data: { password: "two" }, version: 2 });
 });
 
-vaultTest("describe() leaves the secret and its version as they are", async () => {
+vaultTest("writeMetadata() does not change the secret or its version", async () => {
   await using opened = await openVaultStore();
   const { vault, store } = opened;
   await store.write("secret/a/b", { password: "one" }, { cas: 0 });
@@ -39,7 +39,7 @@ vaultTest("describe() leaves the secret and its version as they are", async () =
   assert.deepEqual(await store.read("secret/a/b"), { data: { password: "one" }, version: 1 });
 });
 
-vaultTest("a secret with values that are no strings is named", async () => {
+vaultTest("a secret with a value that is not a string is reported", async () => {
   await using opened = await openVaultStore();
   await opened.vault.request("POST", "secret/data/a/b", { data: { port: 5432 } });
   await assert.rejects(opened.store.read("secret/a/b"), { code: "SECRETS_UNUSABLE", exitCode: 2 });

@@ -4,12 +4,12 @@ import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import { SecretConflict, type SecretData, type SecretStore } from "../../scripts/lib/secrets/store.ts";
 import { testRounds } from "./runtime.ts";
 
-/** A store without any secret in it; what holds it is removed when it is disposed of. */
+/** An empty store. Disposing of it removes its files or server. */
 export interface OpenedStore extends AsyncDisposable {
   readonly store: SecretStore;
 }
 
-/** What no store may take for the path of a secret. */
+/** Paths that every store must refuse. */
 export const badSecretPaths: readonly string[] = [
   "",
   "secret",
@@ -35,9 +35,9 @@ const parallelCalls = 20;
 /**
  * Declares the tests that every secret store passes.
  *
- * @param name how the store is called in the tests' names
- * @param openStore makes an empty store, for one test
- * @param skip why these tests can't be run here
+ * @param name the store's name, used in the names of the tests
+ * @param openStore opens an empty store for one test
+ * @param skip why these tests cannot run here
  */
 export function testSecretStore(
   name: string,
@@ -56,11 +56,11 @@ export function testSecretStore(
 type Check = (sentence: string, work: (store: SecretStore) => Promise<void>) => void;
 
 function testReadingAndWriting(check: Check): void {
-  check("read() finds nothing where nothing was written", async (store) => {
+  check("read() returns undefined for a secret that was never written", async (store) => {
     assert.equal(await store.read(path), undefined);
   });
 
-  check("write() makes the first version, and read() returns it", async (store) => {
+  check("write() creates the first version, and read() returns it", async (store) => {
     assert.equal(await store.write(path, { username: "me", password: "one" }, { cas: 0 }), 1);
     assert.deepEqual(await store.read(path), { data: { username: "me", password: "one" }, version: 1 });
   });
@@ -72,35 +72,35 @@ function testReadingAndWriting(check: Check): void {
   });
 
   for (const cas of [0, 2]) {
-    check(`write() after version 1 refuses to follow version ${cas} and writes nothing`, async (store) => {
+    check(`write() expecting version ${cas} instead of 1 is refused and writes nothing`, async (store) => {
       await store.write(path, { password: "one" }, { cas: 0 });
       await assert.rejects(store.write(path, { password: "secret" }, { cas }), isConflict);
       assert.deepEqual(await store.read(path), { data: { password: "one" }, version: 1 });
     });
   }
 
-  check("write() refuses to follow a version of an absent secret", async (store) => {
+  check("write() expecting a version of a missing secret is refused", async (store) => {
     await assert.rejects(store.write(path, { password: "secret" }, { cas: 1 }), isConflict);
     assert.equal(await store.read(path), undefined);
   });
 
-  check("versions count up by one over more than ten writes", async (store) => {
+  check("each of more than ten writes increments the version by one", async (store) => {
     for (let version = 1; version <= 13; version++) {
       assert.equal(await store.write(path, { password: `${version}` }, { cas: version - 1 }), version);
       assert.deepEqual(await store.read(path), { data: { password: `${version}` }, version });
     }
   });
 
-  check("secrets beside and below each other are separate", async (store) => {
+  check("sibling and nested secrets are separate", async (store) => {
     await store.write(path, { at: "path" }, { cas: 0 });
-    await store.write(`${path}-local`, { at: "beside" }, { cas: 0 });
+    await store.write(`${path}-local`, { at: "sibling" }, { cas: 0 });
     await store.write(`${path}/below`, { at: "below" }, { cas: 0 });
     assert.deepEqual((await store.read(path))?.data, { at: "path" });
-    assert.deepEqual((await store.read(`${path}-local`))?.data, { at: "beside" });
+    assert.deepEqual((await store.read(`${path}-local`))?.data, { at: "sibling" });
     assert.deepEqual((await store.read(`${path}/below`))?.data, { at: "below" });
   });
 
-  check("values come back as they were: unicode, quotes, line ends, nothing", async (store) => {
+  check("values are returned unchanged: Unicode, quotes, line ends, empty strings", async (store) => {
     const data = {
       unicode: "ä 漢 🐘 \u0000",
       quotes: "\" ' ` \\ $HOME $(x)",
@@ -112,7 +112,7 @@ function testReadingAndWriting(check: Check): void {
     assert.deepEqual((await store.read(path))?.data, data);
   });
 
-  check("ensure() makes a secret once", async (store) => {
+  check("ensure() creates a secret only once", async (store) => {
     const first = await store.ensure(path, () => ({ password: "one" }));
     assert.deepEqual(first, { data: { password: "one" }, version: 1, isNew: true });
     const second = await store.ensure(path, () => assert.fail("it exists"));
@@ -127,7 +127,7 @@ function testReadingAndWriting(check: Check): void {
     }
   });
 
-  check("status() tells that it is ready once something was written", async (store) => {
+  check("status() reports that the store is ready once something was written", async (store) => {
     await store.write(path, { password: "secret" }, { cas: 0 });
     const status = await store.status();
     assert.equal(status.isReady, true);
@@ -136,7 +136,7 @@ function testReadingAndWriting(check: Check): void {
 }
 
 function testRaces(check: Check): void {
-  check("of many writes that follow one version exactly one succeeds", async (store) => {
+  check("of many concurrent writes that expect the same version exactly one succeeds", async (store) => {
     for (let round = 0; round < testRounds(3); round++) {
       const writes = await inParallel((index) => store.write(path, { writer: `${index}` }, { cas: round }));
       const winners = writes.flatMap(({ status }, index) => (status === "fulfilled" ? [index] : []));
@@ -146,7 +146,7 @@ function testRaces(check: Check): void {
     }
   });
 
-  check("many calls of ensure() agree on one value", async (store) => {
+  check("concurrent calls of ensure() agree on one value", async (store) => {
     for (let round = 0; round < testRounds(3); round++) {
       const own = `${path}-${round}`;
       const results = await inParallel((index) => store.ensure(own, () => ({ maker: `${index}` })));

@@ -1,29 +1,29 @@
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 
-/** What a proxy does with a request. */
+/** What the proxy does with a request. */
 export type Treatment =
   | "pass"
-  /** Takes the request and never answers. */
+  /** Accepts the request and never answers. */
   | "mute"
-  /** Lets the request through, and cuts the connection before the answer. */
+  /** Forwards the request, and closes the connection before the answer. */
   | "lose-answer"
   /** Answers with this status. */
   | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: unknown };
 
-/** A way to a Vault that can go wrong. */
+/** A proxy that can inject faults between a client and Vault. */
 export interface VaultProxy extends AsyncDisposable {
   readonly address: string;
-  /** How each request is treated from now on. */
+  /** Decides how to treat each request from now on. */
   treat(decide: (request: { readonly method: string; readonly path: string }) => Treatment): void;
-  /** The requests that came, `GET sys/health`, in their order. */
+  /** The requests received, in order: `GET sys/health`. */
   readonly seen: string[];
 }
 
 /**
  * Opens a proxy in front of a Vault.
  *
- * @param tls has it speak HTTPS with this certificate and key, in PEM
+ * @param tls the certificate and key for HTTPS, in PEM
  */
 export async function openVaultProxy(
   target: string,

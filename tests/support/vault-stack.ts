@@ -9,12 +9,12 @@ import { runForData, runScript, type ScriptRun, startScript } from "./run-script
 import { makeTestStack } from "./stack.ts";
 import { vaultProgram, vaultSkip } from "./vault.ts";
 
-/** Why a test of a local Vault is left out; false where it can be run. */
+/** Why tests of a local Vault are skipped; false if they can run. */
 export const localVaultSkip: string | false =
-  vaultSkip || (vaultProgram?.binary === undefined ? "needs the binary of Vault, not a container" : false);
+  vaultSkip || (vaultProgram?.binary === undefined ? "requires a binary of Vault, not a container" : false);
 const wait = { timeoutMs: 30_000, signal: new AbortController().signal };
 
-/** A stack whose scripts find a Vault on the PATH. */
+/** A stack whose scripts find Vault's binary on the PATH. */
 export async function makeVaultStack() {
   const stack = await makeTestStack();
   const { stackDir } = stack;
@@ -45,7 +45,7 @@ export async function makeVaultStack() {
 /** A stack of {@link makeVaultStack}. */
 export type VaultStack = Awaited<ReturnType<typeof makeVaultStack>>;
 
-/** Counts the root tokens of a local Vault, by one that it makes and ends again. */
+/** Counts the root tokens of a local Vault, with a temporary one that it does not count. */
 export async function countRootTokens(stack: VaultStack): Promise<number> {
   const { client, token } = await openAsRoot(stack);
   const { data } = await client.request({ method: "GET", path: "auth/token/accessors", isList: true });
@@ -62,12 +62,12 @@ export async function countRootTokens(stack: VaultStack): Promise<number> {
   return count - 1;
 }
 
-/** Leaves a root token behind, as a run that was killed does. */
+/** Leaves a root token behind, as a killed run does. */
 export async function leaveRootToken(stack: VaultStack): Promise<void> {
   await openAsRoot(stack);
 }
 
-/** Leaves what a run leaves that is killed after it has delivered, and before it has given root back. */
+/** Leaves the state of a run that was killed after it delivered a secret id but before it revoked root. */
 export async function leaveUnfinished(stack: VaultStack): Promise<void> {
   const { client } = await openAsRoot(stack);
   const path = "auth/approle/role/cqrs-init/secret-id";

@@ -6,7 +6,7 @@ import { homedir, tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import process from "node:process";
 import { after, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
+import { pollUntil } from "../../scripts/lib/retry.ts";
 import { unusedPort } from "./port.ts";
 
 /** The version that `build-vault.sh` builds. */
@@ -15,58 +15,58 @@ const image = "hashicorp/vault:1.21";
 const startTimeoutMs = 60_000;
 const pollIntervalMs = 50;
 
-/** How a real Vault is run here. */
+/** How to run a real Vault on this machine. */
 export interface VaultProgram {
-  /** Where it was found, for people. */
+  /** Where it was found, for the output. */
   readonly origin: string;
   /** The binary; undefined for a container. */
   readonly binary: string | undefined;
-  /** The folder of database plugins, where there is one. */
+  /** The folder of database plugins, if any. */
   readonly pluginDir: string | undefined;
-  /** @returns the words that run a server with this configuration file */
+  /** @returns the command that runs a server with this configuration file */
   command(configFile: string): string[];
 }
 
-/** A real Vault in a folder of its own, initialised and unsealed; stopped and removed when it is disposed of. */
+/** A real Vault in its own folder, initialised and unsealed. Disposing of it stops and removes it. */
 export interface TestVault extends AsyncDisposable {
   readonly address: string;
   readonly rootToken: string;
   readonly unsealKey: string;
-  /** Asks as any HTTP client would; with the root token unless another one is given (`""`: none). */
+  /** Sends a request with a plain HTTP client and the root token, unless another one is given (`""`: none). */
   request(method: string, path: string, body?: unknown, token?: string): Promise<VaultAnswer>;
-  /** Makes a token with a policy of its own. */
+  /** Creates a token with its own policy. */
   tokenFor(policy: string, options?: { readonly ttl?: string }): Promise<string>;
   seal(): Promise<void>;
   unseal(): Promise<void>;
-  /** Ends the process; what it stored stays. */
+  /** Stops the process; its data stays. */
   stop(): Promise<void>;
   /** Starts it again on the same port, sealed. */
   start(): Promise<void>;
 }
 
-/** What a Vault answered. */
+/** An answer of Vault. */
 export interface VaultAnswer {
   readonly status: number;
   // biome-ignore lint/suspicious/noExplicitAny: answers differ by path, and a test reads what it expects
   readonly body: any;
 }
 
-/** The Vault of this machine; undefined where there is none. */
+/** The Vault of this machine; undefined if there is none. */
 export const vaultProgram: VaultProgram | undefined = findVault();
 
-/** Why a test of Vault is left out; false where it can be run. */
+/** Why tests of Vault are skipped; false if they can run. */
 export const vaultSkip: string | false =
-  vaultProgram === undefined ? "no Vault here: bash tests/support/build-vault.sh builds one" : false;
+  vaultProgram === undefined ? "Vault is not installed: build it with bash tests/support/build-vault.sh" : false;
 
-/** Declares a test that needs a Vault; counted as skipped where there is none. */
+/** Declares a test that needs a Vault; it is skipped if there is none. */
 export function vaultTest(name: string, work: () => Promise<void>): void {
   test(name, { skip: vaultSkip }, work);
 }
 
 /**
- * Shares one Vault among the tests of a file; it is stopped after them.
+ * Shares one Vault among the tests of a file, and stops it after them.
  *
- * @returns hands it out emptied: no engine, no AppRole, unsealed
+ * @returns returns the Vault emptied: unsealed, without engines and AppRoles
  */
 export function shareVault(): () => Promise<TestVault> {
   let started: Promise<TestVault> | undefined;
@@ -108,7 +108,7 @@ function testVault(server: VaultProcess, folder: string, rootToken: string, unse
     ask(address, method, path, body, token);
   const unseal = async () => {
     await request("PUT", "sys/unseal", { key: unsealKey }, "");
-    await until("it answers after unsealing", async () => {
+    await until("ready after unsealing", async () => {
       const health = await ask(address, "GET", "sys/health");
       const mounts = await request("GET", "sys/mounts");
       return health.status === 200 && mounts.status === 200;
@@ -188,8 +188,8 @@ class VaultProcess {
       if (!hasEnded && child.pid !== undefined) process.kill(child.pid, "SIGTERM");
       await ended;
     };
-    await until("it listens", async () => {
-      if (hasEnded) throw new Error(`Vault ended while it started\n${log}`);
+    await until("listening", async () => {
+      if (hasEnded) throw new Error(`Vault exited during start-up\n${log}`);
       return (await ask(this.address, "GET", "sys/seal-status")).status === 200;
     });
   }
@@ -211,15 +211,13 @@ async function ask(address: string, method: string, path: string, body?: unknown
   return { status: response.status, body: text === "" ? undefined : JSON.parse(text) };
 }
 
-async function until(what: string, isSo: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + startTimeoutMs;
-  while (!(await isSo())) {
-    if (Date.now() > deadline) throw new Error(`Vault: ${what}: not so after ${startTimeoutMs} ms`);
-    await sleep(pollIntervalMs);
-  }
+async function until(what: string, check: () => Promise<boolean>): Promise<void> {
+  const wait = { timeoutMs: startTimeoutMs, intervalMs: pollIntervalMs };
+  const found = await pollUntil(async () => (await check()) || undefined, wait);
+  if (found === undefined) throw new Error(`Vault: ${what}: not so after ${startTimeoutMs} ms`);
 }
 
-/** In this order: CQRS_TEST_VAULT, the PATH, what `build-vault.sh` built, a container's image that is there. */
+/** Looks for CQRS_TEST_VAULT, a binary on the PATH, one built by `build-vault.sh`, and a container image, in order. */
 function findVault(): VaultProgram | undefined {
   const { CQRS_TEST_VAULT: chosen, PATH = "" } = process.env;
   if (chosen) {
@@ -243,7 +241,7 @@ function binaryProgram(binary: string, origin: string): VaultProgram {
   };
 }
 
-/** Nothing is pulled: only an image that is on this machine counts. */
+/** Uses only an image that is already on this machine. */
 function findContainer(): VaultProgram | undefined {
   const { status } = spawnSync("docker", ["image", "inspect", image], { stdio: "ignore" });
   if (status !== 0) return undefined;
@@ -266,12 +264,12 @@ function cacheFolder(): string {
   return CQRS_TEST_CACHE || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "cqrs-postgres");
 }
 
-/** The variables that let a script use a Vault as its administrator. */
+/** Variables with which a script uses a Vault as its administrator. */
 export function administratorOf(vault: TestVault): Record<string, string> {
   return { VAULT_ADDR: vault.address, VAULT_TOKEN: vault.rootToken };
 }
 
-/** A Vault that was built without its plugins has to be told of this one; the official binary brings it. */
+/** Registers the database plugin, which the official binary includes but a Vault built from source does not. */
 export async function registerDatabasePlugin(server: TestVault): Promise<void> {
   const name = "postgresql-database-plugin";
   if (vaultProgram?.pluginDir === undefined) return;
@@ -279,5 +277,5 @@ export async function registerDatabasePlugin(server: TestVault): Promise<void> {
     .update(await readFile(join(vaultProgram.pluginDir, name)))
     .digest("hex");
   const { status } = await server.request("PUT", `sys/plugins/catalog/database/${name}`, { sha256, command: name });
-  if (status !== 204) throw new Error(`Vault did not take the plugin: ${status}`);
+  if (status !== 204) throw new Error(`Vault rejected the plugin: ${status}`);
 }

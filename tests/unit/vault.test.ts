@@ -13,7 +13,7 @@ import { badSecretPaths } from "../support/secret-store-contract.ts";
 const limits = { timeoutMs: 3, unreachableMs: 2, sealedMs: 1 };
 const http = (status: number, text = "") => new VaultFailure({ kind: "http", status, text });
 
-/** For how long each is waited for, in units of the limits above; and when the request must not be sent twice. */
+/** How long to retry each failure, in units of the limits above; last, for a request that is not idempotent. */
 const table: readonly (readonly [what: string, failure: VaultFailure, waits: number, waitsOnce: number])[] = [
   ["refused", new VaultFailure({ kind: "network", code: "ECONNREFUSED" }), 2, 2],
   ["reset", new VaultFailure({ kind: "network", code: "ECONNRESET" }), 2, 0],
@@ -32,13 +32,13 @@ const table: readonly (readonly [what: string, failure: VaultFailure, waits: num
 ];
 
 for (const [what, failure, waits, waitsOnce] of table) {
-  test(`the retry table of Vault: ${what}`, () => {
+  test(`retryLimitMs(): ${what}`, () => {
     assert.equal(retryLimitMs(failure, limits, true), waits);
     assert.equal(retryLimitMs(failure, limits, false), waitsOnce);
   });
 }
 
-test("withRetries() ends at once when it is aborted", async () => {
+test("withRetries() stops immediately when it is aborted", async () => {
   const controller = new AbortController();
   const options = { limits: { ...limits, timeoutMs: 60_000 }, signal: controller.signal };
   const work = withRetries(() => Promise.reject(http(429)), options);
@@ -46,7 +46,7 @@ test("withRetries() ends at once when it is aborted", async () => {
   await assert.rejects(work, { name: "AbortError" });
 });
 
-test("toVaultFailure() keeps nothing of the request, and masks tokens in what Vault says", () => {
+test("toVaultFailure() keeps nothing of the request, and masks tokens in Vault's message", () => {
   const token = "hvs.CAESIJQ1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789";
   const failure = toVaultFailure({
     message: `Request with ${token} failed`,
@@ -64,15 +64,15 @@ test("toVaultFailure() keeps nothing of the request, and masks tokens in what Va
   }
 });
 
-test("no path leaves the API: the library would send ../ as it stands", async () => {
+test("no path escapes the API: the library would send ../ unencoded", async () => {
   const transport = await openTransport({ address: "http://127.0.0.1:1" });
   for (const path of ["secret/data/../../sys/seal-status", "secret//data", "secret/a b", "a?list=true", "a%2f", ""]) {
     await assert.rejects(transport({ method: "GET", path }), /not a path of Vault/);
   }
-  assert.ok(badSecretPaths.includes("secret/../../a"), "which the store refuses before");
+  assert.ok(badSecretPaths.includes("secret/../../a"), "the store refuses it earlier");
 });
 
-test("one module alone names hashi-vault-js", async () => {
+test("only one module imports hashi-vault-js", async () => {
   const folder = join(assetsDir, "scripts");
   const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(".ts"));
   const users: string[] = [];
@@ -94,7 +94,7 @@ const data = {
   "added by somebody": "p'w\\1",
 };
 
-test("renderSecret() masks whatever may be a password", () => {
+test("renderSecret() masks every value that may be a password", () => {
   for (const format of ["plain", "env", "spring"] as const) {
     const text = JSON.stringify(renderSecret(data, { format, reveal: false }));
     assert.doesNotMatch(text, /p'w|p%27w/);

@@ -21,13 +21,13 @@ const othersMask = 0o077;
 /**
  * Keeps secrets in files that only their owner can read.
  *
- * A secret is a folder, a version a file `<version>.json` in it. A version comes into being by `link()`, which fails
- * when the name exists: that makes it whole or absent after a crash, and the compare-and-set needs no lock.
+ * A secret is a folder, and each version is a file `<version>.json` in it. `link()` creates the version, and fails if
+ * the name exists. This makes a write atomic across crashes, and the compare-and-set needs no lock.
  */
 export class FileSecretStore implements SecretStore {
   readonly #root: string;
 
-  /** @param root the folder of the store; made at the first write */
+  /** @param root the folder of the store; the first write creates it */
   constructor(root: string) {
     this.#root = root;
   }
@@ -40,7 +40,7 @@ export class FileSecretStore implements SecretStore {
   }
 
   async write(path: string, data: SecretData, options: { readonly cas: number }): Promise<number> {
-    const folder = await this.#madeFolder(path);
+    const folder = await this.#ensureFolder(path);
     const newest = await newestVersion(folder);
     if (newest !== options.cas) throw new SecretConflict(path, options.cas, newest);
     const version = newest + 1;
@@ -72,7 +72,7 @@ export class FileSecretStore implements SecretStore {
     return join(this.#root, ...splitSecretPath(path));
   }
 
-  async #madeFolder(path: string): Promise<string> {
+  async #ensureFolder(path: string): Promise<string> {
     await mkdir(dirname(this.#root), { recursive: true });
     for (const folder of this.#foldersTo(path)) {
       await mkdir(folder, { mode: 0o700 }).catch(ignoreCode("EEXIST"));
@@ -100,7 +100,7 @@ async function newestVersion(folder: string): Promise<number> {
   return Math.max(0, ...(await listVersions(folder)));
 }
 
-/** @returns false when the version existed already */
+/** @returns false if the version already exists */
 async function publish(folder: string, version: number, data: SecretData): Promise<boolean> {
   const temporary = join(folder, `.${randomUUID()}.tmp`);
   try {
@@ -143,17 +143,17 @@ function isSecretData(value: unknown): value is SecretData {
   return Object.values(value).every((entry) => typeof entry === "string");
 }
 
-/** @returns the folder's facts, or undefined when it does not exist */
+/** @returns undefined if the folder does not exist */
 async function checkFolder(folder: string): Promise<Stats | undefined> {
   const stats = await lstat(folder).catch(ignoreCode("ENOENT"));
   if (stats === undefined) return undefined;
-  if (!stats.isDirectory()) throw unusable(folder, "It is not a folder (a link is not followed).");
+  if (!stats.isDirectory()) throw unusable(folder, "It is not a folder; links are not followed.");
   return checkAccess(folder, stats, "700");
 }
 
 async function checkFile(file: string): Promise<void> {
   const stats = await lstat(file);
-  if (!stats.isFile()) throw unusable(file, "It is not a regular file (a link is not followed).");
+  if (!stats.isFile()) throw unusable(file, "It is not a regular file; links are not followed.");
   checkAccess(file, stats, "600");
 }
 
@@ -162,13 +162,17 @@ function checkAccess(path: string, stats: Stats, wantedMode: string): Stats {
   if (user !== undefined && stats.uid !== user) {
     throw unusable(
       path,
-      `It belongs to the user ${stats.uid}; this is run by the user ${user}.`,
+      `It belongs to the user ${stats.uid}; this script runs as the user ${user}.`,
       "Run this as its owner.",
     );
   }
   if ((stats.mode & othersMask) !== 0) {
     const mode = (stats.mode & 0o777).toString(8);
-    throw unusable(path, `Others can use it: its mode is ${mode}.`, `chmod ${wantedMode} ${JSON.stringify(path)}`);
+    throw unusable(
+      path,
+      `Other users have access: its mode is ${mode}.`,
+      `chmod ${wantedMode} ${JSON.stringify(path)}`,
+    );
   }
   return stats;
 }
@@ -177,9 +181,9 @@ function unusable(path: string, why: string, fix?: string): ScriptError {
   return new ScriptError({
     code: "SECRETS_UNUSABLE",
     exitCode: exitCodes.usage,
-    message: `The secret store can't use ${path}`,
+    message: `The secret store cannot use ${path}`,
     why,
-    fix: fix ?? "Look at it, then remove or repair it.",
+    fix: fix ?? "Inspect it, then repair or remove it.",
   });
 }
 

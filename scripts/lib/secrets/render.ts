@@ -1,13 +1,13 @@
 import type { SecretData } from "./store.ts";
 
-/** How a secret is shown. */
+/** How to show a secret. */
 export interface RenderOptions {
   readonly format: "plain" | "env" | "spring";
-  /** Whether passwords are printed. */
+  /** Shows passwords in clear text. */
   readonly reveal: boolean;
 }
 
-/** One value of a secret, as it is shown. */
+/** One rendered value of a secret. */
 export interface RenderedEntry {
   readonly key: string;
   readonly value: string;
@@ -25,10 +25,10 @@ const environmentNames: Readonly<Record<string, string>> = {
   PGDATABASE: "database",
 };
 
-/** The four that Spring Boot takes a data source from. */
+/** The four properties of a Spring Boot data source. */
 const springKeys = ["url", "username", "password", "driver-class-name"];
 
-/** Renders a secret for people, a shell, or Spring; without `reveal` no password is in it. */
+/** Renders a secret for people, a shell, or Spring; masks passwords unless `reveal` is set. */
 export function renderSecret(data: SecretData, { format, reveal }: RenderOptions): RenderedEntry[] {
   const shown = reveal ? data : masked(data);
   if (format === "env") {
@@ -60,7 +60,7 @@ function pick(
   });
 }
 
-/** A key that nobody knows may be a password as well: only what is known to be harmless is shown. */
+/** An unknown key may be a password, so only keys known to be harmless are shown. */
 function masked(data: SecretData): SecretData {
   const harmless = ["username", "url", "driver-class-name", "host", "port", "database"];
   const entries = Object.entries(data).map(([key, value]) => {

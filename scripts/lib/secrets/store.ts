@@ -6,11 +6,11 @@ export type SecretData = Readonly<Record<string, string>>;
 /** One version of a secret. */
 export interface SecretVersion {
   readonly data: SecretData;
-  /** 1 for the first version, counted up by one with each write. */
+  /** 1 for the first version; each write increments it by one. */
   readonly version: number;
 }
 
-/** What a store says of itself; nothing secret. */
+/** The state of a store. Contains no secrets. */
 export interface SecretStoreStatus {
   readonly kind: "file" | "vault";
   readonly location: string;
@@ -18,36 +18,36 @@ export interface SecretStoreStatus {
 }
 
 /**
- * Keeps versioned secrets under paths such as `secret/cqrs-spike/database`: the mount, then the path in it, each part
- * of `[A-Za-z0-9_.-]+`.
+ * Keeps versioned secrets under paths such as `secret/cqrs-spike/database`: the mount, then the path within it. Each
+ * part consists of `[A-Za-z0-9_.-]+`.
  */
 export interface SecretStore extends AsyncDisposable {
-  /** @returns the newest version, or undefined when there is none */
+  /** @returns the newest version, or undefined if there is none */
   read(path: string): Promise<SecretVersion | undefined>;
 
   /**
    * Writes the next version.
    *
-   * @param options.cas the version this write follows; 0 when there must be none
+   * @param options.cas the version that must be the newest; 0 if the secret must not exist
    * @returns the new version
-   * @throws {SecretConflict} when another version is the newest; nothing was written
+   * @throws {SecretConflict} if another version is the newest; nothing was written
    */
   write(path: string, data: SecretData, options: { readonly cas: number }): Promise<number>;
 
   /**
-   * Reads a secret and makes it when there is none. Of several callers at once one makes it, all get the same.
+   * Reads a secret, or creates it if there is none. Of several concurrent callers one creates it and all get the same.
    *
-   * @param make called only when there is no version yet
+   * @param make called only if there is no version yet
    */
   ensure(path: string, make: () => SecretData): Promise<SecretVersion & { readonly isNew: boolean }>;
 
-  /** Tells where the secrets are and whether they can be used. */
+  /** Reads where the secrets are and whether the store is ready. */
   status(): Promise<SecretStoreStatus>;
 
   close(): Promise<void>;
 }
 
-/** A write that follows another version than the newest. */
+/** A write expected another version than the newest. */
 export class SecretConflict extends ScriptError {
   readonly path: string;
 
@@ -55,15 +55,15 @@ export class SecretConflict extends ScriptError {
     super({
       code: "SECRET_CONFLICT",
       exitCode: exitCodes.locked,
-      message: `The secret ${path} was changed by somebody else`,
-      why: `The write was to follow version ${expected}; the newest is ${actual}.`,
+      message: `The secret ${path} was changed concurrently`,
+      why: `The write expected version ${expected}; the newest is ${actual}.`,
       fix: "Run the command again.",
     });
     this.path = path;
   }
 }
 
-/** The `ensure` of every store: read, else write as the first version, else read what the faster one wrote. */
+/** The `ensure` of every store: read, else write the first version, else read what a concurrent caller wrote. */
 export async function ensureSecret(
   store: Pick<SecretStore, "read" | "write">,
   path: string,
@@ -84,7 +84,7 @@ export async function ensureSecret(
 /**
  * Splits a secret's path into its parts.
  *
- * @throws {ScriptError} `SECRET_PATH` (exit 2) for a part that could leave the store
+ * @throws {ScriptError} `SECRET_PATH` (exit 2) for a part that could escape the store
  */
 export function splitSecretPath(path: string): string[] {
   const parts = path.split("/");
@@ -92,8 +92,8 @@ export function splitSecretPath(path: string): string[] {
   throw new ScriptError({
     code: "SECRET_PATH",
     exitCode: exitCodes.usage,
-    message: `${JSON.stringify(path)} is not the path of a secret`,
-    why: "A path is a mount and at least one part after it, each of the characters A-Z a-z 0-9 _ . - and not . or ..",
+    message: `${JSON.stringify(path)} is not a valid path of a secret`,
+    why: "A path is a mount and at least one more part. Parts consist of A-Z a-z 0-9 _ . - and are not . or ..",
     fix: "Write it like secret/cqrs-spike/database.",
   });
 }

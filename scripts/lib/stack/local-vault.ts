@@ -13,15 +13,15 @@ import { pollUntil, type WaitLimit } from "../retry.ts";
 import { environment } from "../runtime.ts";
 import { noLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
-import { readSecret, writeSecret } from "../secrets/vault/delivery.ts";
+import { readSecretFile, writeSecretFile } from "../secrets/vault/delivery.ts";
 
-/** A local Vault that runs and is unsealed. */
+/** A local Vault that is running and unsealed. */
 export interface RunningVault {
   readonly address: string;
   readonly pid: number;
   readonly isStarted: boolean;
   readonly unsealKey: string;
-  /** Of a Vault that was initialised just now; undefined else. To be revoked once everything is set up. */
+  /** Only if the Vault was just initialised. The caller must revoke it after the set-up. */
   readonly rootToken: string | undefined;
 }
 
@@ -38,13 +38,13 @@ export function localVaultFiles(stackDir: string) {
     pid: join(folder, "data/vault.pid"),
     log: join(folder, "data/server.log"),
     unsealKey: join(folder, "unseal-key"),
-    /** Stands while it is being initialised, when nothing can be in it yet. */
+    /** Exists while the Vault is being initialised, when it cannot contain secrets yet. */
     initialising: join(folder, "data/initialising"),
     credentials: join(folder, "credentials"),
   } as const;
 }
 
-/** @returns where the local Vault of a stack listens; undefined when there never was one */
+/** @returns the address of a stack's local Vault; undefined if it was never created */
 export function localVaultAddress(stackDir: string): string | undefined {
   const { config } = localVaultFiles(stackDir);
   const text = existsSync(config) ? readFileSync(config, "utf8") : "";
@@ -52,27 +52,27 @@ export function localVaultAddress(stackDir: string): string | undefined {
 }
 
 /**
- * Has the local Vault of a stack running, initialised and unsealed.
+ * Ensures that the local Vault of a stack is running, initialised and unsealed.
  *
  * @throws {ScriptError} `VAULT_BINARY` (exit 9), `VAULT_FAILED` (exit 3) with the end of its log, `TIMEOUT` (exit 124)
  */
 export async function ensureLocalVault(stackDir: string, wait: WaitLimit): Promise<RunningVault> {
   const files = localVaultFiles(stackDir);
-  // A run that was killed between initialising and writing the key down has left a Vault that nobody can open.
+  // A run that was killed after it initialised Vault but before it wrote the key has left a Vault nobody can open.
   if (existsSync(files.initialising) && !existsSync(files.unsealKey)) await discard(stackDir, wait);
   await mkdir(files.data, { recursive: true, mode: 0o700 });
   const address = localVaultAddress(stackDir) ?? (await writeConfig(stackDir));
   const running = findLocalVault(stackDir);
   const pid = running ?? (await launch(stackDir, address, wait));
-  const client = new VaultClient({ address, login: noLogin(""), limits: patient(wait), signal: wait.signal });
+  const client = new VaultClient({ address, login: noLogin(""), limits: patientLimits(wait), signal: wait.signal });
   const rootToken = await initialise(client, stackDir);
-  const unsealKey = await readSecret(files.unsealKey);
+  const unsealKey = await readSecretFile(files.unsealKey);
   if (unsealKey === undefined) throw keyMissing(files.unsealKey);
   await unseal(client, unsealKey, wait);
   return { address, pid, isStarted: running === undefined, unsealKey, rootToken };
 }
 
-/** @returns the pid of the local Vault of a stack, when it runs */
+/** @returns the pid of a stack's local Vault; undefined if it is not running */
 export function findLocalVault(stackDir: string): number | undefined {
   const files = localVaultFiles(stackDir);
   const pid = existsSync(files.pid) ? Number(readFileSync(files.pid, "utf8")) : 0;
@@ -80,12 +80,12 @@ export function findLocalVault(stackDir: string): number | undefined {
   return describeProcess(pid).command.includes(files.config) ? pid : undefined;
 }
 
-/** @returns the pid that was stopped; undefined when none ran */
+/** @returns the pid that was stopped; undefined if it was not running */
 export async function stopLocalVault(stackDir: string, wait: WaitLimit): Promise<number | undefined> {
   const pid = findLocalVault(stackDir);
   if (pid === undefined) return undefined;
   process.kill(pid, "SIGTERM");
-  await pollFor(`Vault (pid ${pid}) did not stop`, wait, async () => !isAlive(pid));
+  await waitUntil(() => !isAlive(pid), wait, `Vault (pid ${pid}) did not stop`);
   return pid;
 }
 
@@ -109,7 +109,7 @@ async function writeConfig(stackDir: string): Promise<string> {
   return `http://127.0.0.1:${port}`;
 }
 
-/** Starts it as a process of its own session: it survives this script, the terminal, and Ctrl-C. */
+/** Starts Vault in a session of its own: it survives this script, the terminal, and Ctrl-C. */
 async function launch(stackDir: string, address: string, wait: WaitLimit): Promise<number> {
   const files = localVaultFiles(stackDir);
   const port = Number(new URL(address).port);
@@ -127,24 +127,25 @@ async function launch(stackDir: string, address: string, wait: WaitLimit): Promi
     child.once("spawn", () => resolve(child.pid as number));
   });
   child.unref();
-  await pollFor("Vault did not begin to listen", wait, async () => {
+  const isListening = async () => {
     if (!isAlive(pid)) throw serverFailed(files.log, await readFile(files.log, "utf8"));
     return existsSync(files.pid) && !(await isPortFree(port));
-  });
+  };
+  await waitUntil(isListening, wait, "Vault did not start to listen");
   return pid;
 }
 
-/** @returns the root token of a Vault that was not initialised yet */
+/** @returns the root token; undefined if Vault was already initialised */
 async function initialise(client: VaultClient, stackDir: string): Promise<string | undefined> {
   const files = localVaultFiles(stackDir);
   const { initialized } = await client.anonymously({ method: "GET", path: "sys/seal-status" });
   if (initialized === true) return undefined;
-  await writeSecret(files.initialising, "");
+  await writeSecretFile(files.initialising, "");
   await rm(files.unsealKey, { force: true });
   const body = { secret_shares: 1, secret_threshold: 1 };
   const request = { method: "PUT", path: "sys/init", body } as const;
   const { keys_base64: keys, root_token: rootToken } = await client.anonymously(request, { isRepeatable: false });
-  await writeSecret(files.unsealKey, keys[0]);
+  await writeSecretFile(files.unsealKey, keys[0]);
   await rm(files.initialising);
   return rootToken;
 }
@@ -153,21 +154,23 @@ async function unseal(client: VaultClient, key: string, wait: WaitLimit): Promis
   const { sealed } = await client.anonymously({ method: "GET", path: "sys/seal-status" });
   if (sealed === false) return;
   await client.anonymously({ method: "PUT", path: "sys/unseal", body: { key } });
-  // It has to become the leader of itself before it answers anything else.
-  await pollFor("Vault did not become active after it was unsealed", wait, async () => {
-    const { is_self: isActive } = await client.anonymously({ method: "GET", path: "sys/leader" });
-    return isActive === true;
-  });
+  // A node answers other requests only after it has become the leader.
+  const isActive = async () => (await client.anonymously({ method: "GET", path: "sys/leader" }))["is_self"] === true;
+  await waitUntil(isActive, wait, "Vault did not become active after it was unsealed");
 }
 
-function patient({ timeoutMs }: WaitLimit) {
+function patientLimits({ timeoutMs }: WaitLimit) {
   return { timeoutMs, unreachableMs: timeoutMs, sealedMs: timeoutMs };
 }
 
-async function pollFor(what: string, { timeoutMs, signal }: WaitLimit, isSo: () => Promise<boolean>): Promise<void> {
-  const probe = async () => (await isSo()) || undefined;
-  const found = await pollUntil(probe, { timeoutMs, signal, intervalMs: pollIntervalMs });
-  if (found === undefined) throw timedOut(what, timeoutMs);
+async function waitUntil(
+  check: () => Promise<boolean> | boolean,
+  wait: WaitLimit,
+  timeoutMessage: string,
+): Promise<void> {
+  const probe = async () => (await check()) || undefined;
+  const found = await pollUntil(probe, { ...wait, intervalMs: pollIntervalMs });
+  if (found === undefined) throw timedOut(timeoutMessage, wait.timeoutMs);
 }
 
 function findProgram(): string {
@@ -178,8 +181,8 @@ function findProgram(): string {
     code: "VAULT_BINARY",
     exitCode: exitCodes.prerequisite,
     message: "There is no Vault to start",
-    why: "Neither vault nor bao is on the PATH, and VAULT_ADDR names no Vault that runs elsewhere.",
-    fix: "Install HashiCorp Vault or OpenBao, or set VAULT_ADDR, or leave out --secrets vault: files do as well here.",
+    why: "Neither vault nor bao is on the PATH, and VAULT_ADDR is not set.",
+    fix: "Install HashiCorp Vault or OpenBao, set VAULT_ADDR, or omit --secrets vault to keep secrets in files.",
   });
 }
 
@@ -187,9 +190,9 @@ function keyMissing(file: string): ScriptError {
   return new ScriptError({
     code: "VAULT_KEY_MISSING",
     exitCode: exitCodes.notReady,
-    message: "The local Vault can't be unsealed",
-    why: `Its key is gone: there is no ${file}.`,
-    fix: "Bring that file back. Without it the secrets are lost: stop, remove the folder vault/ of the stack, and bootstrap makes new ones.",
+    message: "The local Vault cannot be unsealed",
+    why: `The file with its unseal key is missing: ${file}`,
+    fix: "Restore that file. Without it the secrets are lost: run bun run stop, remove the folder vault/ of the stack, and run bun run bootstrap to create new ones.",
   });
 }
 
@@ -197,7 +200,7 @@ function vaultPortTaken(port: number, config: string): ScriptError {
   return portTaken({
     port,
     holder: "another program",
-    why: "The local Vault listens there, and its port does not change by itself: applications have it in their settings.",
+    why: "The local Vault listens there. Its port never changes by itself, because applications have it in their settings.",
     move: `set another port in ${config}`,
   });
 }
@@ -206,8 +209,8 @@ function serverFailed(file: string, log: string): ScriptError {
   return new ScriptError({
     code: "VAULT_FAILED",
     exitCode: exitCodes.notReady,
-    message: "Vault ended while it started",
+    message: "Vault exited during start-up",
     why: log.trimEnd().split("\n").slice(-logLines).join("\n") || "It wrote no log.",
-    fix: `Mend what its log names (${file}); then run this again.`,
+    fix: `Fix the cause named in its log (${file}), then run this again.`,
   });
 }

@@ -6,14 +6,14 @@ import { FileSecretStore } from "../secrets/file-store.ts";
 import type { SecretStore } from "../secrets/store.ts";
 import { appRoleLogin, noLogin, tokenFileLogin, tokenLogin, type VaultLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
-import { readSecret, receiveCredentials } from "../secrets/vault/delivery.ts";
+import { readSecretFile, receiveCredentials } from "../secrets/vault/delivery.ts";
 import type { RetryLimits } from "../secrets/vault/retry.ts";
 import type { AppRoleName } from "../secrets/vault/setup.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
 import { findLocalVault, localVaultAddress, localVaultFiles } from "./local-vault.ts";
 import type { StackState } from "./state.ts";
 
-/** Where a stack keeps the application's credentials: in files, in an existing Vault, or in a local Vault of its own. */
+/** Where a stack keeps the application's credentials: in files, in an existing Vault, or in its own local Vault. */
 export type SecretsPlace = "file" | "vault" | "local-vault";
 
 /** Who reads the secrets; in Vault, scripts log in as `cqrs-init` and applications as `cqrs-app`. */
@@ -115,7 +115,7 @@ function missingLoginFix(settings: VaultSettings | undefined): string {
 /** Reads the secret id again for each login: `secrets rotate` may have renewed the file. */
 function settingsLogin({ roleId = "", secretId = "", secretIdFile }: VaultSettings): VaultLogin {
   return appRoleLogin("the AppRole of VAULT_ROLE_ID", async () => {
-    const current = secretIdFile === undefined ? undefined : await readSecret(secretIdFile);
+    const current = secretIdFile === undefined ? undefined : await readSecretFile(secretIdFile);
     return { roleId, secretId: current ?? secretId };
   });
 }

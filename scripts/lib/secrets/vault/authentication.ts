@@ -3,42 +3,42 @@ import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { VaultFailure } from "./failure.ts";
 import type { VaultBody, VaultRequest } from "./transport.ts";
 
-/** Sends a request with no other token than its own, again while trouble may pass. */
+/** Sends a request with its own token only, and retries transient failures. */
 export type SendUnauthenticated = (
   request: VaultRequest,
   options?: { readonly isRepeatable?: boolean },
 ) => Promise<VaultBody>;
 
-/** How a token is come by. */
+/** A way to obtain a token. */
 export interface VaultLogin {
-  /** For people: `VAULT_TOKEN`, `the AppRole cqrs-init`. */
+  /** Shown in errors: `VAULT_TOKEN`, `the AppRole cqrs-init`. */
   readonly description: string;
   /**
-   * @param isAgain whether Vault refused the token of the call before
-   * @returns a token; undefined when there is no other one than the one refused
+   * @param wasRefused whether Vault refused the previous token
+   * @returns undefined if there is only the token that was refused
    */
-  obtain(send: SendUnauthenticated, isAgain: boolean): Promise<string | undefined>;
+  obtain(send: SendUnauthenticated, wasRefused: boolean): Promise<string | undefined>;
 }
 
-/** An AppRole's two halves. */
+/** The two credentials of an AppRole. */
 export interface AppRoleCredentials {
   readonly roleId: string;
   readonly secretId: string;
 }
 
-/** A token that was given. */
+/** Uses a fixed token. */
 export function tokenLogin(token: string, description = "VAULT_TOKEN"): VaultLogin {
-  return { description, obtain: async (_send, isAgain) => (isAgain ? undefined : token) };
+  return { description, obtain: async (_send, wasRefused) => (wasRefused ? undefined : token) };
 }
 
-/** A file with a token; read again when the token is refused, as whoever keeps the file may have renewed it. */
+/** Uses the token in a file; reads it again if the token is refused, as an agent may have renewed it. */
 export function tokenFileLogin(file: string): VaultLogin {
   let last: string | undefined;
   return {
     description: `the token in ${file}`,
-    async obtain(_send, isAgain) {
+    async obtain(_send, wasRefused) {
       const token = await readToken(file);
-      if (isAgain && token === last) return undefined;
+      if (wasRefused && token === last) return undefined;
       last = token;
       return token;
     },
@@ -46,9 +46,9 @@ export function tokenFileLogin(file: string): VaultLogin {
 }
 
 /**
- * An AppRole; it logs in again when its token is refused.
+ * Logs in with an AppRole, and again if its token is refused.
  *
- * @param readCredentials called for each login, so that a renewed secret id is found
+ * @param readCredentials called for each login, so that a renewed secret id is picked up
  */
 export function appRoleLogin(
   description: string,
@@ -69,8 +69,8 @@ export function appRoleLogin(
   };
 }
 
-/** No credentials at all. */
-export function noLogin(hint: string): VaultLogin {
+/** Fails: there are no credentials. */
+export function noLogin(fix: string): VaultLogin {
   return {
     description: "nobody",
     async obtain() {
@@ -79,7 +79,7 @@ export function noLogin(hint: string): VaultLogin {
         exitCode: exitCodes.authentication,
         message: "There are no credentials for Vault",
         why: "Neither VAULT_TOKEN nor VAULT_ROLE_ID with VAULT_SECRET_ID is set, and the stack has no AppRole of its own.",
-        fix: hint,
+        fix,
       });
     },
   };
@@ -95,15 +95,15 @@ function loginRefused(description: string): ScriptError {
   return new ScriptError({
     code: "VAULT_LOGIN_REFUSED",
     exitCode: exitCodes.authentication,
-    message: `Vault refuses the login of ${description}`,
+    message: `Vault refuses the login with ${description}`,
     why: "Its role id or secret id is wrong, used up, expired or revoked.",
-    fix: "bun run secrets init delivers a new one; for another Vault than the local one give VAULT_TOKEN of an administrator.",
+    fix: "Run bun run secrets init to deliver a new secret id. Unless it is the local Vault, set VAULT_TOKEN to an administrator's token for that run.",
   });
 }
 
 async function readToken(file: string): Promise<string> {
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    throw unreadable(file, `It can't be read (${error.code}).`);
+    throw unreadable(file, `It cannot be read (${error.code}).`);
   });
   if (text.trim() === "") throw unreadable(file, "It is empty.");
   return text.trim();
@@ -115,6 +115,6 @@ function unreadable(file: string, why: string): ScriptError {
     exitCode: exitCodes.usage,
     message: `There is no token in ${file}`,
     why,
-    fix: "Let VAULT_TOKEN_FILE name the file that your agent writes.",
+    fix: "Set VAULT_TOKEN_FILE to the file that your agent writes.",
   });
 }

@@ -2,7 +2,7 @@ import type { ApplicationEndpoint, Login } from "../application-secret.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
 
-/** Where Vault issues logins: reading `credentials` makes one. */
+/** Where Vault issues logins: reading `credentials` issues one. */
 export const databaseEngine = {
   mount: "database",
   connection: "cqrs",
@@ -12,22 +12,22 @@ export const databaseEngine = {
 
 /** What the engine needs to issue logins. */
 export interface DatabaseEngine {
-  /** The server, as Vault reaches it. */
+  /** The server's address for Vault. */
   readonly server: Pick<ApplicationEndpoint, "host" | "port" | "database">;
-  /** The login by which it makes others; nobody else keeps its password. */
+  /** The login with which Vault creates others; only Vault stores its password. */
   readonly issuer: Login;
   /** Statements with `{{name}}`, `{{password}}` and `{{expiration}}`. */
   readonly creation: string;
   readonly revocation: string;
 }
 
-/** How long a login is good, and how long it may be renewed. */
+/** How long a login is valid, and how long it can be extended. */
 const ttl = { default: "1h", max: "24h" } as const;
 
 /**
- * Configures Vault's database engine to issue logins of the application. Vault tries the issuer's login at once.
+ * Configures Vault's database engine to issue logins for the application. Vault immediately logs in as the issuer.
  *
- * @throws {ScriptError} of the client's, when Vault refuses or can't reach the database
+ * @throws {ScriptError} if Vault refuses the request or cannot reach the database
  */
 export async function configureDatabaseEngine(client: VaultClient, engine: DatabaseEngine): Promise<void> {
   await mountEngine(client);
@@ -42,7 +42,7 @@ export async function configureDatabaseEngine(client: VaultClient, engine: Datab
       connection_url: `postgresql://{{username}}:{{password}}@${address}?sslmode=prefer&application_name=vault`,
       username: engine.issuer.username,
       password: engine.issuer.password,
-      // A verifier is sent, never the password.
+      // Vault sends a verifier, never the password.
       password_authentication: "scram-sha-256",
       verify_connection: true,
     },
@@ -53,7 +53,7 @@ export async function configureDatabaseEngine(client: VaultClient, engine: Datab
     body: {
       db_name: databaseEngine.connection,
       creation_statements: [engine.creation],
-      // As JSON in the list: the plugin cuts plain text at each semicolon, also within a block of code.
+      // As JSON within the list: the plugin splits plain text at each semicolon, even inside a code block.
       revocation_statements: [JSON.stringify([engine.revocation])],
       default_ttl: ttl.default,
       max_ttl: ttl.max,
@@ -66,7 +66,7 @@ async function mountEngine(client: VaultClient): Promise<void> {
   try {
     await client.request(request, { expected: [400] });
   } catch (error) {
-    const isThere = error instanceof VaultFailure && /already in use/.test(error.text);
-    if (!isThere) throw error;
+    const exists = error instanceof VaultFailure && /already in use/.test(error.text);
+    if (!exists) throw error;
   }
 }

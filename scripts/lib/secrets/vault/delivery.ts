@@ -26,7 +26,7 @@ interface Delivery {
 
 /** Reads what the folder contains for an AppRole, without asking Vault. */
 export async function credentialState(folder: string, role: AppRoleName): Promise<CredentialState> {
-  if ((await readSecret(file(folder, role, "secret-id"))) !== undefined) return "received";
+  if ((await readSecretFile(file(folder, role, "secret-id"))) !== undefined) return "received";
   return (await readDelivery(folder, role)) === undefined ? "none" : "delivered";
 }
 
@@ -38,7 +38,7 @@ export async function credentialState(folder: string, role: AppRoleName): Promis
  */
 export async function ensureDelivered(client: VaultClient, folder: string, role: AppRoleName): Promise<boolean> {
   const delivery = await readDelivery(folder, role);
-  const secretId = await readSecret(file(folder, role, "secret-id"));
+  const secretId = await readSecretFile(file(folder, role, "secret-id"));
   if (secretId !== undefined && (await isValidSecretId(client, role, secretId))) return false;
   if (secretId === undefined && delivery !== undefined) {
     if (await isUnopened(client, delivery)) return false;
@@ -49,8 +49,8 @@ export async function ensureDelivered(client: VaultClient, folder: string, role:
 }
 
 /**
- * Reads the credentials of an AppRole; unwraps the delivery if that has not happened yet. If somebody else has unwrapped
- * it, that is an error, never repaired silently: a stranger has the secret id.
+ * Reads the credentials of an AppRole, and unwraps the delivery if that has not happened yet. If somebody else has
+ * unwrapped it, a stranger has the secret id: that is an error, and never repaired silently.
  *
  * @throws {ScriptError} `VAULT_DELIVERY_TAKEN` or `VAULT_DELIVERY_FORGED` (exit 6)
  */
@@ -59,9 +59,9 @@ export async function receiveCredentials(
   folder: string,
   role: AppRoleName,
 ): Promise<AppRoleCredentials> {
-  const roleId = await readSecret(file(folder, role, "role-id"));
+  const roleId = await readSecretFile(file(folder, role, "role-id"));
   if (roleId === undefined) throw nothingDelivered(folder, role);
-  const known = await readSecret(file(folder, role, "secret-id"));
+  const known = await readSecretFile(file(folder, role, "secret-id"));
   return { roleId, secretId: known ?? (await unwrap(send, folder, role)) };
 }
 
@@ -72,13 +72,13 @@ async function unwrap(send: SendUnauthenticated, folder: string, role: AppRoleNa
     await checkOrigin(send, delivery, role);
     const request = { method: "POST", path: "sys/wrapping/unwrap", token: delivery.token } as const;
     const { data } = await send(request, { isRepeatable: false });
-    await writeSecret(file(folder, role, "secret-id"), data.secret_id);
+    await writeSecretFile(file(folder, role, "secret-id"), data.secret_id);
     await rm(file(folder, role, "wrapped"), { force: true });
     return data.secret_id;
   } catch (error) {
     if (!isInvalidWrapping(error)) throw error;
     // Another process of ours may have unwrapped it concurrently; it is about to write the secret id.
-    const secretId = await pollUntil(() => readSecret(file(folder, role, "secret-id")), concurrentUnwrap);
+    const secretId = await pollUntil(() => readSecretFile(file(folder, role, "secret-id")), concurrentUnwrap);
     return secretId ?? Promise.reject(deliveryTaken(role));
   }
 }
@@ -97,8 +97,8 @@ export async function deliverSecretId(client: VaultClient, folder: string, role:
   const body = { metadata: JSON.stringify({ delivery }) };
   const wrapped = await client.request({ method: "POST", path: `${path}/secret-id`, body, wrapTtl });
   const content: Delivery = { token: wrapped.wrap_info?.token ?? "", delivery };
-  await writeSecret(file(folder, role, "role-id"), data.role_id);
-  await writeSecret(file(folder, role, "wrapped"), JSON.stringify(content));
+  await writeSecretFile(file(folder, role, "role-id"), data.role_id);
+  await writeSecretFile(file(folder, role, "wrapped"), JSON.stringify(content));
   await rm(file(folder, role, "secret-id"), { force: true });
 }
 
@@ -159,7 +159,7 @@ function file(folder: string, role: AppRoleName, kind: "role-id" | "secret-id" |
 }
 
 async function readDelivery(folder: string, role: AppRoleName): Promise<Delivery | undefined> {
-  const text = await readSecret(file(folder, role, "wrapped"));
+  const text = await readSecretFile(file(folder, role, "wrapped"));
   try {
     return text === undefined ? undefined : (JSON.parse(text) as Delivery);
   } catch {
@@ -167,8 +167,8 @@ async function readDelivery(folder: string, role: AppRoleName): Promise<Delivery
   }
 }
 
-/** @returns the content of a file, undefined when there is none */
-export async function readSecret(path: string): Promise<string | undefined> {
+/** @returns the content of a file; undefined if the file does not exist or is empty */
+export async function readSecretFile(path: string): Promise<string | undefined> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return "";
     throw error;
@@ -177,7 +177,7 @@ export async function readSecret(path: string): Promise<string | undefined> {
 }
 
 /** Writes a file atomically; only its owner can read it. */
-export async function writeSecret(path: string, text: string): Promise<void> {
+export async function writeSecretFile(path: string, text: string): Promise<void> {
   await mkdir(join(path, ".."), { recursive: true, mode: 0o700 });
   await replaceDurably(path, `${text}\n`);
 }

@@ -1,27 +1,27 @@
 import { exitCodes, ScriptError, type ScriptErrorDetails } from "../../cli/script-error.ts";
 import type { VaultFailure } from "./failure.ts";
 
-/** What a failure was about. */
+/** The request that failed. */
 export interface FailureContext {
   readonly address: string;
   readonly method: string;
   readonly path: string;
-  /** Who asked: `VAULT_TOKEN`, or `the AppRole cqrs-init`. */
+  /** Who sent it: `VAULT_TOKEN`, or `the AppRole cqrs-init`. */
   readonly login: string;
   /** Whether it is the local Vault of this stack, which bootstrap starts and unseals. */
   readonly isLocal: boolean;
 }
 
 /**
- * Tells what a failure means for a person, and what mends it.
+ * Explains a failure and how to fix it.
  *
- * @returns exit 2 wrong address or certificate · 3 gone, sealed, without the mount · 6 refused · 124 not in time
+ * @returns exit 2 wrong address or certificate · 3 unreachable, sealed, no mount · 6 refused · 124 timed out
  */
 export function explainVaultFailure(failure: VaultFailure, context: FailureContext): ScriptError {
-  return new ScriptError(describe(failure, context));
+  return new ScriptError(detailsOf(failure, context));
 }
 
-function describe(failure: VaultFailure, context: FailureContext): ScriptErrorDetails {
+function detailsOf(failure: VaultFailure, context: FailureContext): ScriptErrorDetails {
   if (failure.kind === "network") return unreachable(failure, context);
   if (failure.kind === "timeout") return tooSlow(context);
   if (failure.kind === "certificate") return untrusted(failure, context);
@@ -34,8 +34,8 @@ function describe(failure: VaultFailure, context: FailureContext): ScriptErrorDe
     code: "VAULT_ERROR",
     exitCode: exitCodes.notReady,
     message: `Vault at ${context.address} answered ${failure.status} to ${context.method} ${context.path}`,
-    why: failure.text || "It said no more.",
-    fix: "Look at Vault's own log, then run this again.",
+    why: failure.text || "The answer has no message.",
+    fix: "Check Vault's log, then run this again.",
   };
 }
 
@@ -43,9 +43,9 @@ function unreachable({ code }: VaultFailure, { address, isLocal }: FailureContex
   return {
     code: "VAULT_UNREACHABLE",
     exitCode: exitCodes.notReady,
-    message: `Vault at ${address} can't be reached`,
+    message: `Vault at ${address} is unreachable`,
     why: `The connection failed: ${code}.`,
-    fix: isLocal ? "bun run bootstrap starts it." : "Start that Vault, or correct VAULT_ADDR.",
+    fix: isLocal ? "Start it: bun run bootstrap" : "Start that Vault, or correct VAULT_ADDR.",
   };
 }
 
@@ -54,7 +54,7 @@ function tooSlow({ address, method, path }: FailureContext): ScriptErrorDetails 
     code: "VAULT_TIMEOUT",
     exitCode: exitCodes.timeout,
     message: `Vault at ${address} did not answer ${method} ${path} in time`,
-    why: "It takes connections, but its answers did not come.",
+    why: "It accepts connections but does not answer.",
     fix: "Run this again, with a longer --timeout (CQRS_TIMEOUT) if that Vault is slow.",
   };
 }
@@ -65,7 +65,7 @@ function untrusted({ text, code }: VaultFailure, { address }: FailureContext): S
     exitCode: exitCodes.usage,
     message: `The certificate of Vault at ${address} is not trusted`,
     why: text || code,
-    fix: "Let VAULT_CACERT name the PEM file of the authority that signed it, and VAULT_ADDR the name it was made for.",
+    fix: "Set VAULT_CACERT to the PEM file of the authority that signed it, and VAULT_ADDR to a host name in the certificate.",
   };
 }
 
@@ -73,9 +73,9 @@ function redirected({ status }: VaultFailure, { address }: FailureContext): Scri
   return {
     code: "VAULT_REDIRECT",
     exitCode: exitCodes.usage,
-    message: `Vault at ${address} sends its clients elsewhere`,
-    why: `It answered ${status}; the token is not sent on to an address that nobody configured.`,
-    fix: "Let VAULT_ADDR name the active server, or the load balancer in front of all.",
+    message: `Vault at ${address} redirects its clients`,
+    why: `It answered ${status}. The token is never sent to an address that is not configured.`,
+    fix: "Set VAULT_ADDR to the active server, or to the load balancer in front of the servers.",
   };
 }
 
@@ -86,8 +86,8 @@ function sealed({ text }: VaultFailure, { address, isLocal }: FailureContext): S
     message: `Vault at ${address} is sealed, or not initialised`,
     why: text || "It answered 503.",
     fix: isLocal
-      ? "bun run bootstrap unseals it."
-      : "Unseal it: vault operator unseal (once initialised: vault operator init).",
+      ? "Unseal it: bun run bootstrap"
+      : "Unseal it: vault operator unseal. If it is new, initialise it first: vault operator init",
   };
 }
 
@@ -96,8 +96,8 @@ function rateLimited({ address }: FailureContext): ScriptErrorDetails {
     code: "VAULT_RATE_LIMITED",
     exitCode: exitCodes.timeout,
     message: `Vault at ${address} kept answering 429, too many requests`,
-    why: "A rate limit of that Vault (sys/quotas/rate-limit) was used up for as long as this could wait.",
-    fix: "Run this again later, with a longer --timeout (CQRS_TIMEOUT), or have the quota raised.",
+    why: "A rate limit (sys/quotas/rate-limit) stayed exhausted for as long as this could wait.",
+    fix: "Run this again later or with a longer --timeout (CQRS_TIMEOUT), or raise the quota.",
   };
 }
 
@@ -108,7 +108,7 @@ function refused({ text }: VaultFailure, { address, method, path, login }: Failu
       exitCode: exitCodes.authentication,
       message: `Vault at ${address} does not know the token of ${login}`,
       why: "It has expired, was revoked, or belongs to another Vault.",
-      fix: "Set VAULT_TOKEN to a valid one (vault login; vault print token), or use an AppRole: VAULT_ROLE_ID, VAULT_SECRET_ID.",
+      fix: "Set VAULT_TOKEN to a valid token (vault login; vault print token), or use an AppRole: VAULT_ROLE_ID, VAULT_SECRET_ID.",
     };
   }
   const capability = { GET: "read", POST: "create, update", PUT: "create, update", DELETE: "delete" }[method] ?? method;
@@ -116,8 +116,8 @@ function refused({ text }: VaultFailure, { address, method, path, login }: Failu
     code: "VAULT_FORBIDDEN",
     exitCode: exitCodes.authentication,
     message: `${login} may not ${method} ${path} of Vault at ${address}`,
-    why: "Its policy is too narrow for that.",
-    fix: `Let its policy contain: path "${path}" { capabilities = [${capability
+    why: "Its policy does not allow that.",
+    fix: `Add to its policy: path "${path}" { capabilities = [${capability
       .split(", ")
       .map((name) => `"${name}"`)
       .join(", ")}] }`,
@@ -129,7 +129,7 @@ function noMount({ address, path }: FailureContext): ScriptErrorDetails {
     code: "VAULT_NO_MOUNT",
     exitCode: exitCodes.notReady,
     message: `Vault at ${address} has no engine for ${path}`,
-    why: "The mount was never made, or was disabled.",
-    fix: "bun run secrets init, with VAULT_TOKEN of an administrator",
+    why: "The engine was never mounted, or was disabled.",
+    fix: "Run bun run secrets init with VAULT_TOKEN set to an administrator's token.",
   };
 }

@@ -1,24 +1,24 @@
-/** Of what kind a failure is. */
+/** The kinds of failures. */
 export type VaultFailureKind = "network" | "timeout" | "certificate" | "http";
 
 /**
- * What went wrong with one request, in scalars only.
+ * The failure of one request, in scalars only.
  *
- * The library's errors carry the request: the token, the body, every header. Nothing of them is kept, not as a cause
- * either, since whoever prints an error prints that too.
+ * The library's errors carry the request: the token, the body, every header. None of them is kept, not even as the
+ * cause, because printing an error prints its cause too.
  */
 export class VaultFailure extends Error {
   override readonly name = "VaultFailure";
   readonly kind: VaultFailureKind;
-  /** The HTTP status; 0 when there was no answer. */
+  /** The HTTP status; 0 if there was no answer. */
   readonly status: number;
-  /** The network's code, `ECONNREFUSED`; empty for an answer. */
+  /** The network error's code, such as `ECONNREFUSED`; empty if there was an answer. */
   readonly code: string;
-  /** What Vault said, without values. */
+  /** Vault's message, with tokens masked. */
   readonly text: string;
-  /** What `Retry-After` asks for, in milliseconds; 0 when it is absent. */
+  /** `Retry-After` in milliseconds; 0 if it is absent. */
   readonly retryAfterMs: number;
-  /** The newest version of a secret that was deleted softly; 0 when it is not about one. */
+  /** The newest version of a soft-deleted secret; 0 for other failures. */
   readonly deletedVersion: number;
 
   constructor(facts: Partial<Omit<VaultFailure, "name" | "message">> & { readonly kind: VaultFailureKind }) {
@@ -34,7 +34,7 @@ export class VaultFailure extends Error {
 
 const maxTextLength = 300;
 const timeoutCodes = ["ECONNABORTED", "ETIMEDOUT"];
-/** What looks like a token of Vault or OpenBao; the older form has no fixed length. */
+/** Tokens of Vault and OpenBao; the older form has no fixed length. */
 const tokens = /\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}/g;
 
 interface LibraryError {
@@ -50,7 +50,7 @@ interface LibraryError {
   };
 }
 
-/** Makes our own failure of whatever the library threw. */
+/** Converts an error of the library. */
 export function toVaultFailure(error: unknown): VaultFailure {
   if (error instanceof VaultFailure) return error;
   const { code, message, response } = (error ?? {}) as LibraryError;

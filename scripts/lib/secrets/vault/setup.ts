@@ -7,7 +7,7 @@ import { splitSecretPath } from "../store.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
 
-/** An AppRole of ours; its policy has its name. */
+/** One of our AppRoles; its policy has the same name. */
 export type AppRoleName = keyof typeof appRoles;
 
 const policyDir = join(assetsDir, "infrastructure/vault/policies");
@@ -15,8 +15,8 @@ const mount = splitSecretPath(secretPaths.application)[0] as string;
 const secretIdTtlSeconds = 30 * 24 * 3600;
 
 /**
- * Our AppRoles. Secret ids may be used again until they end, as an application has to log in again when its token ends
- * and when it is restarted; only their delivery works once.
+ * Our AppRoles. A secret id can be used any number of times until it expires, because an application logs in again when
+ * its token expires and when it restarts. Only its delivery is single-use.
  */
 export const appRoles = {
   "cqrs-init": roleSettings("cqrs-init", { ttlSeconds: 20 * 60, maxTtlSeconds: 3600 }),
@@ -24,11 +24,11 @@ export const appRoles = {
 } as const;
 
 /**
- * Has Vault as we need it: the KV engine, the login method AppRole, our policies, our AppRoles. Looks first, and changes
- * only what differs, so that a run without an administrator's token succeeds when nothing has to be changed.
+ * Sets up the KV engine, the AppRole login method, our policies and our AppRoles. Idempotent: it checks first and
+ * changes only what differs, so if nothing differs it succeeds without an administrator's token.
  *
- * @returns what was changed, in a few words each
- * @throws {ScriptError} `VAULT_FORBIDDEN` (exit 6) when something has to be changed and the login may not
+ * @returns the changes, one phrase each
+ * @throws {ScriptError} `VAULT_FORBIDDEN` (exit 6) if the login may not make a change that is needed
  */
 export async function setUpVault(client: VaultClient): Promise<readonly string[]> {
   const changes = [await ensureEngine(client), await ensureLoginMethod(client)];
@@ -37,7 +37,7 @@ export async function setUpVault(client: VaultClient): Promise<readonly string[]
   return changes.filter((change) => change !== undefined);
 }
 
-/** Tells whether the login may see the set-up; a token that only reads or writes our secrets may not. */
+/** Whether the login may read the set-up; a token that only reads or writes our secrets may not. */
 export async function canReadSetup(client: VaultClient): Promise<boolean> {
   try {
     await client.request({ method: "GET", path: `sys/mounts/${mount}` }, { expected: [400, 403] });
@@ -50,25 +50,25 @@ export async function canReadSetup(client: VaultClient): Promise<boolean> {
 
 async function ensureEngine(client: VaultClient): Promise<string | undefined> {
   const path = `sys/mounts/${mount}`;
-  const isMade = await makeUnlessThere(client, path, { type: "kv", options: { version: "2" } });
+  const isCreated = await createIfMissing(client, path, { type: "kv", options: { version: "2" } });
   const { data } = await client.request({ method: "GET", path });
-  if (data?.type === "kv" && data.options?.version === "2") return isMade ? `mounted ${mount}/` : undefined;
+  if (data?.type === "kv" && data.options?.version === "2") return isCreated ? `mounted ${mount}/` : undefined;
   throw new ScriptError({
     code: "VAULT_ENGINE",
     exitCode: exitCodes.refused,
     message: `${mount}/ of Vault is not a KV engine of version 2`,
-    why: `It is ${data?.type} ${data?.options?.version ?? "1"}, and somebody's secrets may be in it.`,
+    why: `It is ${data?.type} ${data?.options?.version ?? "1"} and may contain somebody's secrets.`,
     fix: `Upgrade it (vault kv enable-versioning ${mount}), or use another Vault.`,
   });
 }
 
 async function ensureLoginMethod(client: VaultClient): Promise<string | undefined> {
-  return (await makeUnlessThere(client, "sys/auth/approle", { type: "approle" })) ? "enabled approle" : undefined;
+  return (await createIfMissing(client, "sys/auth/approle", { type: "approle" })) ? "enabled approle" : undefined;
 }
 
-/** @returns whether it was made here; of several at once one makes it */
-async function makeUnlessThere(client: VaultClient, path: string, body: unknown): Promise<boolean> {
-  if ((await find(client, path, 400)) !== undefined) return false;
+/** @returns whether this call created it; of several concurrent callers only one does */
+async function createIfMissing(client: VaultClient, path: string, body: unknown): Promise<boolean> {
+  if ((await readIfPresent(client, path, 400)) !== undefined) return false;
   try {
     await client.request({ method: "POST", path, body }, { expected: [400] });
     return true;
@@ -86,14 +86,14 @@ async function policyNames(): Promise<string[]> {
 async function ensurePolicy(client: VaultClient, name: string): Promise<string | undefined> {
   const policy = (await readFile(join(policyDir, `${name}.hcl`), "utf8")).replaceAll("\r\n", "\n");
   const path = `sys/policies/acl/${name}`;
-  if ((await find(client, path, 404))?.["policy"] === policy) return undefined;
+  if ((await readIfPresent(client, path, 404))?.["policy"] === policy) return undefined;
   await client.request({ method: "PUT", path, body: { policy } });
   return `wrote the policy ${name}`;
 }
 
 async function ensureRole(client: VaultClient, name: AppRoleName): Promise<string | undefined> {
   const path = `auth/approle/role/${name}`;
-  const current = await find(client, path, 404);
+  const current = await readIfPresent(client, path, 404);
   const isSame = Object.entries(appRoles[name]).every(
     ([key, value]) => JSON.stringify(current?.[key]) === JSON.stringify(value),
   );
@@ -102,13 +102,13 @@ async function ensureRole(client: VaultClient, name: AppRoleName): Promise<strin
   return `wrote the AppRole ${name}`;
 }
 
-async function find(
+async function readIfPresent(
   client: VaultClient,
   path: string,
-  statusOfNone: number,
+  missingStatus: number,
 ): Promise<Readonly<Record<string, unknown>> | undefined> {
   try {
-    return (await client.request({ method: "GET", path }, { expected: [statusOfNone] })).data;
+    return (await client.request({ method: "GET", path }, { expected: [missingStatus] })).data;
   } catch (error) {
     if (error instanceof VaultFailure) return undefined;
     throw error;

@@ -2,14 +2,14 @@ import { readFile } from "node:fs/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { toVaultFailure, VaultFailure } from "./failure.ts";
 
-/** Where a Vault is. */
+/** The address of a Vault. */
 export interface VaultAddress {
   /** `https://vault.example:8200` */
   readonly address: string;
   readonly namespace?: string | undefined;
-  /** The certificate of a private authority, in PEM. */
+  /** A PEM file with the certificate of a private authority. */
   readonly caCertFile?: string | undefined;
-  /** How long one answer may take, in milliseconds; at most ten seconds. */
+  /** How long one answer may take; at most, and by default, ten seconds. */
   readonly requestTimeoutMs?: number;
 }
 
@@ -20,15 +20,15 @@ export interface VaultRequest {
   readonly path: string;
   readonly body?: unknown;
   readonly token?: string | undefined;
-  /** Has the answer wrapped in a single-use token that lives so long: `10m`. */
+  /** Wraps the answer in a single-use token with this lifetime, such as `10m`. */
   readonly wrapTtl?: string | undefined;
-  /** Asks for the names below the path: Bun's fetch would make a GET of the method LIST, so this is a GET for all. */
+  /** Lists the names below the path. Sent as a GET, because Bun's fetch would turn the method LIST into a GET. */
   readonly isList?: boolean;
 }
 
-/** An answer of Vault; which of the parts there are depends on the path. */
+/** An answer of Vault; its parts depend on the path. */
 export interface VaultBody {
-  // biome-ignore lint/suspicious/noExplicitAny: each path has a shape of its own, which its caller names
+  // biome-ignore lint/suspicious/noExplicitAny: each path has its own shape, which its caller names
   readonly data?: any;
   readonly auth?: { readonly client_token: string; readonly lease_duration: number; readonly renewable: boolean };
   readonly wrap_info?: { readonly token: string; readonly creation_path: string };
@@ -36,15 +36,15 @@ export interface VaultBody {
   readonly [key: string]: any;
 }
 
-/** Sends one request, and waits for its answer. */
+/** Sends one request and waits for its answer. */
 export type VaultTransport = (request: VaultRequest) => Promise<VaultBody>;
 
 const maxRequestTimeoutMs = 10_000;
 
 /**
- * Makes the way to a Vault. This is the only module that names `hashi-vault-js`, and each line guards against one of
- * its traps: its errors carry tokens, it follows redirects with the token, it encodes no path, it only logs a
- * certificate that it can't read, and its time limit is a second. Its methods cover neither wrapping nor mounts, policies and
+ * Opens a transport to a Vault. This is the only module that imports `hashi-vault-js`, and it works around that
+ * library's traps: its errors carry tokens, it follows redirects with the token, it does not encode paths, it only logs
+ * an unreadable certificate, and its timeout is one second. Its methods do not cover wrapping, mounts, policies and
  * AppRoles, and `updateKVSecret` prints secrets; so all requests go through its public axios instance.
  *
  * @throws {ScriptError} `VAULT_CACERT` (exit 2)
@@ -77,7 +77,7 @@ export async function openTransport(vault: VaultAddress): Promise<VaultTransport
       });
       if (typeof data === "object" && data !== null) return data as VaultBody;
       if (status === 204) return {};
-      // A page of another server, or an answer that was cut off.
+      // A page of another server, or a truncated answer.
       throw new VaultFailure({ kind: "network", code: "NOT_VAULT" });
     } catch (error) {
       throw toVaultFailure(error);
@@ -90,7 +90,7 @@ interface AxiosInstance {
   request(options: Readonly<Record<string, unknown>>): Promise<{ readonly status: number; readonly data: unknown }>;
 }
 
-/** A segment of dots would leave the path it stands in: `../../sys/seal-status` was read that way. */
+/** A segment of dots would escape the path: the library once sent `../../sys/seal-status`. */
 function checkPath(path: string): void {
   const segments = path.split("/");
   const isSafe = segments.every((segment) => /^[A-Za-z0-9_.-]+$/.test(segment) && segment !== "." && segment !== "..");
@@ -103,8 +103,8 @@ async function checkReadable(file: string): Promise<void> {
   throw new ScriptError({
     code: "VAULT_CACERT",
     exitCode: exitCodes.usage,
-    message: `${file} is no certificate`,
-    why: /^[A-Z]{3,}$/.test(pem) ? `It can't be read (${pem}).` : "It holds no PEM block of a certificate.",
-    fix: "Let VAULT_CACERT name the PEM file of the authority that signed Vault's certificate.",
+    message: `${file} is not a certificate`,
+    why: /^[A-Z]{3,}$/.test(pem) ? `It cannot be read (${pem}).` : "It contains no PEM block of a certificate.",
+    fix: "Set VAULT_CACERT to the PEM file of the authority that signed Vault's certificate.",
   });
 }
