@@ -10,7 +10,7 @@ import { startProgram } from "../support/run-script.ts";
 
 type Environment = Readonly<Record<string, string>>;
 
-/** Runs a script of the stack's own project folder, in compose mode. */
+/** Runs a script of the stack's project folder, in compose mode. */
 function script({ dir, env }: ComposeStack, words: readonly string[], change: Environment = {}) {
   const [name, ...args] = words;
   return startProgram(join(dir, `scripts/${name}.ts`), args, { env: { ...env, CQRS_MODE: "compose", ...change } })
@@ -23,7 +23,7 @@ async function data(stack: ComposeStack, ...words: string[]) {
   return JSON.parse(stdout).data;
 }
 
-test("bootstrap, status, stop and destroy drive the containers; other scripts work from the host", async () => {
+test("bootstrap, status, stop and destroy control the containers; other scripts work from the host", async () => {
   await using stack = await makeComposeStack();
   const first = await data(stack, "bootstrap");
   assert.deepEqual([first.mode, first.port, first.isChanged], ["compose", stack.port, true]);
@@ -39,7 +39,7 @@ test("bootstrap, status, stop and destroy drive the containers; other scripts wo
   assert.equal((await data(stack, "stop")).containers.length, 2);
   assert.equal((await script(stack, ["status"])).exitCode, 3);
   await data(stack, "bootstrap");
-  assert.equal((await script(stack, ["destroy"])).exitCode, 8, "not without --yes");
+  assert.equal((await script(stack, ["destroy"])).exitCode, 8, "refused without --yes");
   const { plan } = await data(stack, "destroy", "--yes");
   assert.match(plan.dataDirectory, new RegExp(`${stack.project}-postgres-data`));
   assert.equal(plan.events, 0);
@@ -47,7 +47,7 @@ test("bootstrap, status, stop and destroy drive the containers; other scripts wo
   assert.ok(!volumes.includes(`${stack.project}-postgres-data`) && volumes.includes(`${stack.project}-keys`));
 });
 
-describe("bootstrap --mode compose says clearly", () => {
+describe("bootstrap --mode compose reports clearly", () => {
   let stack: ComposeStack;
   before(async () => {
     stack = await makeComposeStack();
@@ -62,22 +62,23 @@ describe("bootstrap --mode compose says clearly", () => {
     await stack.compose("down", "--volumes", "--timeout", "2");
   }
 
-  test("that there is no docker", () => assertFails({ PATH: dirname(process.execPath) }, 9, /Docker is not installed/));
+  test("that docker is not installed", () =>
+    assertFails({ PATH: dirname(process.execPath) }, 9, /Docker is not installed/));
 
-  test("that no engine answers", () =>
-    assertFails({ DOCKER_HOST: "unix:///nonexistent/docker.sock" }, 9, /No Docker Engine answers/));
+  test("that Docker Engine is not running", () =>
+    assertFails({ DOCKER_HOST: "unix:///nonexistent/docker.sock" }, 9, /Docker Engine is not running/));
 
   test("that compose v2 is missing", async () => {
     const empty = join(stack.dir, "empty");
     await mkdir(empty, { recursive: true });
-    // A plugin of the whole machine can't be taken away by configuration: a docker that knows none stands in its place.
+    // Configuration cannot hide a system-wide plugin, so a wrapper pretends that there is none.
     const words =
       '#!/bin/sh\n[ "$1" != compose ] || { echo "docker: \'compose\' is not a docker command." >&2; exit 1; }\n';
     await writeFile(join(empty, "docker"), `${words}PATH=\${PATH#*:} exec docker "$@"\n`, { mode: 0o755 });
-    await assertFails({ PATH: `${empty}:${process.env["PATH"]}` }, 9, /This Docker has no compose v2/);
+    await assertFails({ PATH: `${empty}:${process.env["PATH"]}` }, 9, /Docker has no compose v2/);
   });
 
-  test("by whom a port is taken", async () => {
+  test("which program uses a port", async () => {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(stack.port, "127.0.0.1", resolve));
     try {
@@ -87,7 +88,7 @@ describe("bootstrap --mode compose says clearly", () => {
     }
   });
 
-  test("which container has a port", async () => {
+  test("which container uses a port", async () => {
     const image = process.env["POSTGRES_IMAGE"] as string;
     const name = `${stack.project}-other`;
     const words = [
@@ -109,13 +110,13 @@ describe("bootstrap --mode compose says clearly", () => {
     }
   });
 
-  test("that an image can't be pulled", () =>
-    assertFails({ POSTGRES_IMAGE: "registry.invalid/none:1" }, 9, /An image can't be pulled[\s\S]*registry\.invalid/));
+  test("that an image cannot be pulled", () =>
+    assertFails({ POSTGRES_IMAGE: "registry.invalid/none:1" }, 9, /An image cannot be pulled[\s\S]*registry\.invalid/));
 
-  test("that there is not enough memory", () =>
-    assertFails({ INIT_MEMORY: "24m" }, 9, /A container has not enough memory/));
+  test("that a container ran out of memory", () =>
+    assertFails({ INIT_MEMORY: "24m" }, 9, /A container ran out of memory/));
 
-  test("that the volume is of another version", async () => {
+  test("that the data volume belongs to another major version", async () => {
     const volume = `${stack.project}-postgres-data`;
     const words = [
       "run",
@@ -127,19 +128,19 @@ describe("bootstrap --mode compose says clearly", () => {
       process.env["POSTGRES_IMAGE"] as string,
     ];
     mustRun("run", await run("docker", [...words, "-c", "echo 15 >/data/PG_VERSION"], { env: stack.env }));
-    await assertFails({}, 9, /made by another major version[\s\S]*PostgreSQL 15, and the image is PostgreSQL 16/);
+    await assertFails({}, 9, /belongs to another major version[\s\S]*PostgreSQL 15, and the image is PostgreSQL 16/);
   });
 
-  test("that a bind mount can't be written", async () => {
+  test("that a bind mount is not writable", async () => {
     const backups = join(stack.dir, "infrastructure/postgres/backups");
     await chmod(backups, 0o555);
     await assertFails(
       {},
       9,
-      /can't use a file or folder of this project[\s\S]*can't write to infrastructure\/postgres\/backups/,
+      /cannot use a file or folder of this project[\s\S]*can't write to infrastructure\/postgres\/backups/,
     );
     await chmod(backups, 0o755);
   });
 
-  test("what init failed with", () => assertFails({ POSTGRES_USER: "cqrs_app" }, 2, /must be a login/));
+  test("why init failed", () => assertFails({ POSTGRES_USER: "cqrs_app" }, 2, /must be a login/));
 });

@@ -8,13 +8,13 @@ import { append } from "../support/append.ts";
 import { health, makeComposeStack, mustRun, run, startComposeStack, until } from "../support/compose.ts";
 import { startScript } from "../support/run-script.ts";
 
-/** compose reads this file beside its own. */
+/** compose reads this file in addition to its own. */
 const override = "docker-compose.override.yml";
 
-test("up --wait fails when init fails, names the cause, and starts no dependent", async () => {
+test("up --wait fails if init fails, reports the cause, and starts no dependent service", async () => {
   await using stack = await makeComposeStack({ POSTGRES_USER: "postgres" });
   const alone = await stack.compose("up", "--wait");
-  assert.notEqual(alone.exitCode, 0, "though nothing else depends on init");
+  assert.notEqual(alone.exitCode, 0, "even though nothing depends on init");
   assert.match(alone.stderr, /service "init" didn't complete successfully: exit 2/);
   const dependent = `services: { application: { image: "${process.env["POSTGRES_IMAGE"]}", entrypoint: [sleep, "60"], depends_on: { init: { condition: service_completed_successfully } } } }`;
   await writeFile(join(stack.dir, override), dependent);
@@ -34,19 +34,19 @@ test("PostgreSQL is not healthy while the image's temporary server runs a slow s
   const exec = (...words: string[]) => stack.compose("exec", "-T", "postgres", ...words);
   await until("the script runs", async () => (await exec("test", "-e", "/tmp/slow")).exitCode === 0);
   const socket = await exec("psql", "-h", "/var/run/postgresql", "-U", "postgres", "-XAtqc", "select 1");
-  assert.equal(socket.stdout, "1\n", "a check by the socket would be fooled");
+  assert.equal(socket.stdout, "1\n", "a check through the socket would succeed");
   const looks = async () => {
     const words = ["inspect", "--format", "{{len .State.Health.Log}}", `${stack.project}-postgres`];
     return Number((await run("docker", words, { env: stack.env })).stdout);
   };
-  await until("it was looked at twice", async () => (await looks()) >= 2);
+  await until("two health checks have run", async () => (await looks()) >= 2);
   assert.equal(await health(stack, "postgres"), "starting");
   assert.equal((await exec("touch", "/tmp/go-on")).exitCode, 0);
-  assert.equal((await up).exitCode, 0, "and then all is well");
+  assert.equal((await up).exitCode, 0, "up succeeds once the script has ended");
   assert.equal(await health(stack, "postgres"), "healthy");
 });
 
-test("two stacks stand side by side, one with other names and another user; neither sees the other", async () => {
+test("two stacks run side by side, one with other names and another user, and are independent", async () => {
   await using one = await startComposeStack();
   await using other = await startComposeStack({
     POSTGRES_DB: "Other Orders",
@@ -67,7 +67,7 @@ test("two stacks stand side by side, one with other names and another user; neit
   assert.equal(written.exitCode, 0, `backups can be written\n${written.stderr}`);
 });
 
-test("init may run twice at once, and on an emptied Vault: the credential works again", async () => {
+test("init can run twice concurrently, and restores working credentials after Vault was emptied", async () => {
   await using stack = await startComposeStack();
   await stack.withSession((sql) => append(sql, {}));
   const runs = await Promise.all([1, 2].map(() => stack.compose("run", "--rm", "-T", "init")));
@@ -85,7 +85,7 @@ test("init may run twice at once, and on an emptied Vault: the credential works 
   assert.equal(row?.["count"], 1, "the events are still there");
 });
 
-test("a wrong password of the application is repaired, a superuser's is reported with what mends it", async () => {
+test("a wrong password of the application is repaired; a superuser's is reported with a fix", async () => {
   await using stack = await startComposeStack();
   const ask = (sql: string) =>
     stack.mustCompose("exec", "-T", "postgres", "psql", "-h", "127.0.0.1", "-U", "postgres", "-c", sql);
@@ -97,9 +97,9 @@ test("a wrong password of the application is repaired, a superuser's is reported
   assert.notEqual((await stack.compose("up", "--wait")).exitCode, 0);
   const log = await stack.mustCompose("logs", "--no-log-prefix", "init");
   assert.match(log, /PostgreSQL refuses the login postgres:\/\/postgres:\*\*\*\*@postgres:5432/);
-  const mend = /fix: (docker compose exec .*)/.exec(log)?.[1];
-  assert.ok(mend !== undefined, log);
-  mustRun(mend, await run("sh", ["-c", mend], { cwd: stack.dir, env: stack.env }));
+  const fix = /fix: (docker compose exec .*)/.exec(log)?.[1];
+  assert.ok(fix !== undefined, log);
+  mustRun(fix, await run("sh", ["-c", fix], { cwd: stack.dir, env: stack.env }));
   await stack.mustCompose("up", "--wait");
 });
 
@@ -108,7 +108,7 @@ test("wait-for waits for a Vault that is sealed, and for a server that comes bac
   const vault = (words: string) => ["exec", "-T", "vault", "sh", "-c", `VAULT_ADDR=http://127.0.0.1:8200 ${words}`];
   const [target, login] = [`vault://127.0.0.1:${stack.vaultPort}`, connectionUrl(await stack.application())];
   await stack.mustCompose("stop", "postgres");
-  // Started without its entrypoint, Vault stays as it comes up: sealed.
+  // Without its entrypoint, Vault starts sealed and stays sealed.
   await stack.mustCompose("stop", "vault");
   const sealed = ["run", "--detach", "--rm", "--no-deps", "--service-ports", "--entrypoint", "vault", "vault"];
   const id = (await stack.mustCompose(...sealed, "server", "-config=/vault/config/compose.hcl"))

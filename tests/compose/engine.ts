@@ -6,20 +6,20 @@ import { join } from "node:path";
 import process from "node:process";
 import { mustRun, run, until } from "../support/compose.ts";
 
-/** A Docker Engine with compose v2; what was started for it is stopped when it is disposed of. */
+/** A Docker Engine with compose v2. Disposing of it stops what was started for it. */
 export interface Engine extends AsyncDisposable {
   readonly version: string;
   readonly composeVersion: string;
-  /** Whose engine it is. */
+  /** Where the engine comes from. */
   readonly origin: string;
-  /** Variables by which `docker` finds it. */
+  /** Variables with which `docker` finds it. */
   readonly env: Readonly<Record<string, string>>;
-  /** For files of the run. */
+  /** A folder for temporary files. */
   readonly folder: string;
 }
 
 /**
- * Finds an engine, or starts one where this is root and Debian's docker.io is installed.
+ * Finds a running engine, or starts one if this is root and Debian's docker.io is installed.
  *
  * @throws {Error} saying what is missing
  */
@@ -27,8 +27,8 @@ export async function withEngine(): Promise<Engine> {
   const folder = await mkdtemp(join(tmpdir(), "cqrs-compose-"));
   const config = process.env["DOCKER_CONFIG"] ?? join(folder, "config");
   const given = { ...environment(), DOCKER_CONFIG: config };
-  const isThere = (await run("docker", ["info"], { env: given })).exitCode === 0;
-  const daemon = isThere ? undefined : await startDaemon(folder);
+  const isRunning = (await run("docker", ["info"], { env: given })).exitCode === 0;
+  const daemon = isRunning ? undefined : await startDaemon(folder);
   const env = { DOCKER_CONFIG: config, ...(daemon === undefined ? {} : { DOCKER_HOST: daemon.host }) };
   const dispose = async () => {
     await daemon?.stop();
@@ -41,7 +41,7 @@ export async function withEngine(): Promise<Engine> {
     return {
       version: await ask("version", "--format", "{{.Server.Version}}"),
       composeVersion: await ask("compose", "version", "--short"),
-      origin: daemon === undefined ? "the one of this machine" : "started for this run",
+      origin: daemon === undefined ? "already running" : "started for this run",
       env,
       folder,
       [Symbol.asyncDispose]: dispose,
@@ -65,10 +65,10 @@ async function startDaemon(folder: string): Promise<{ readonly host: string; sto
     await ended;
   };
   try {
-    // A test calls docker as another user.
+    // One test calls docker as another user.
     await chmod(folder, 0o711);
     await until("dockerd answers", async () => {
-      if (child.exitCode !== null) throw new Error("dockerd has ended");
+      if (child.exitCode !== null) throw new Error("dockerd has exited");
       return (await run("docker", ["info"], { env: { ...environment(), DOCKER_HOST: host } })).exitCode === 0;
     });
     return { host, stop };
@@ -76,12 +76,12 @@ async function startDaemon(folder: string): Promise<{ readonly host: string; sto
     await stop();
     const log = await readFile(logFile, "utf8").catch(() => "");
     const need =
-      "No Docker Engine answers, and none could be started: it takes root and Debian's docker.io and iptables.";
+      "No Docker Engine is running, and none could be started: that requires root, and Debian's docker.io and iptables.";
     throw new Error(`${need}\n${(error as Error).message}\n${log.split("\n").slice(-15).join("\n")}`);
   }
 }
 
-/** Debian's engine comes without compose v2; the plugin is one file of a package of the next release. */
+/** Debian's engine lacks compose v2; the plugin is a single file from a package of the next release. */
 async function provideCompose(folder: string, config: string, env: Readonly<Record<string, string>>): Promise<void> {
   if ((await run("docker", ["compose", "version"], { env })).exitCode === 0) return;
   const cached = join(cacheFolder(), "docker-compose");
@@ -106,15 +106,15 @@ async function downloadCompose(folder: string, file: string): Promise<void> {
   await chmod(file, 0o755);
 }
 
-/** @returns where this machine's own packages come from */
+/** @returns the package mirror of this machine */
 async function ownMirror(): Promise<string> {
   const { stdout } = await run("apt-get", ["indextargets", "--format", "$(REPO_URI)"]);
   const mirror = stdout.split("\n").find((uri) => uri !== "" && !uri.includes("security"));
-  if (mirror === undefined) throw new Error("apt names no source of packages, from which compose v2 could be fetched");
+  if (mirror === undefined) throw new Error("apt has no package source from which compose v2 could be downloaded");
   return mirror;
 }
 
-/** The folder of what is fetched or built once for the tests. */
+/** The folder for what the tests download or build once. */
 export function cacheFolder(): string {
   const { CQRS_TEST_CACHE, XDG_CACHE_HOME } = process.env;
   return CQRS_TEST_CACHE || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "cqrs-postgres");

@@ -5,12 +5,12 @@ import { assetsDir } from "../../scripts/lib/paths.ts";
 import { mustRun, run } from "../support/compose.ts";
 import { cacheFolder } from "./engine.ts";
 
-/** An image that a stack is made of. */
+/** An image of a stack. */
 export interface ChosenImage {
-  /** `postgres`: what stands before `_IMAGE`. */
+  /** The part before `_IMAGE`: `postgres`. */
   readonly name: string;
   readonly image: string;
-  /** Whether it is the one that users get. */
+  /** Whether it is the official image, which users get. */
   readonly isReal: boolean;
 }
 
@@ -21,7 +21,7 @@ const standIns = {
   bun: "cqrs-standin/bun:1.4",
 };
 
-/** Takes the official images where they are here or can be pulled, else builds all stand-ins. */
+/** Uses the official images that are present or can be pulled, and builds stand-ins for the others. */
 export async function chooseImages(): Promise<readonly ChosenImage[]> {
   const names = Object.keys(official) as (keyof typeof official)[];
   const real = await Promise.all(names.map((name) => isAvailable(official[name])));
@@ -40,7 +40,7 @@ async function isAvailable(image: string): Promise<boolean> {
 async function buildStandIns(): Promise<void> {
   const vault = process.env["CQRS_TEST_VAULT"] || join(cacheFolder(), "vault-1.21.1/vault");
   if (!existsSync(vault))
-    throw new Error(`There is no Vault at ${vault}: bash tests/support/build-vault.sh builds one`);
+    throw new Error(`There is no Vault at ${vault}. Build one: bash tests/support/build-vault.sh`);
   const words = [join(assetsDir, "tests/compose/stand-ins/build.sh"), assetsDir, vault, process.execPath];
   mustRun("build.sh", await run("bash", words));
 }

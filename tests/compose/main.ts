@@ -1,8 +1,7 @@
 // Runs the tests of the compose stack on a real Docker Engine: `bun run test:compose [--soak] [files]`.
 //
-// Where no engine answers and this is root, dockerd is started for the run, with a data folder of its own. Where no
-// registry gives an image, a stand-in is built; each run says which of both every image is. Closes with: N passed, N
-// failed, N skipped.
+// If no engine is running and this is root, it starts dockerd for the run, with its own data folder. If an image cannot
+// be pulled, it builds a stand-in; each run reports which images are real. Last line: N passed, N failed, N skipped.
 import { spawn } from "node:child_process";
 import { glob, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -34,11 +33,11 @@ interface Count {
   readonly skipped: number;
 }
 
-/** Two files at once, as stacks mostly wait for health checks; what a file prints is shown when it has ended. */
+/** Runs two files concurrently, as stacks mostly wait for health checks. Prints a file's output once it has ended. */
 async function runTests(files: readonly string[], folder: string): Promise<void> {
   const waiting = [...files];
   const counts: Count[] = [];
-  // Ctrl-C ends the tests, which got it too; the containers are still to be removed.
+  // Ctrl-C ends the tests, which receive it too; the containers must still be removed.
   process.once("SIGINT", () => {});
   const work = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
@@ -73,7 +72,7 @@ async function runFile(file: string, reportFile: string): Promise<Count> {
   const cases = text.match(/<testcase\b[^>]*?(\/>|>[\s\S]*?<\/testcase>)/g) ?? [];
   const failed = cases.filter((one) => /<(failure|error)\b/.test(one)).length;
   const skipped = cases.filter((one) => /<skipped\b/.test(one)).length;
-  // A file that can't be loaded has no case in the report; the exit code still tells.
+  // A file that cannot be loaded has no case in the report; only its exit code shows the failure.
   const hidden = exitCode !== 0 && failed === 0 ? 1 : 0;
   return { passed: cases.length - failed - skipped, failed: failed + hidden, skipped };
 }

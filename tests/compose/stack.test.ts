@@ -31,7 +31,7 @@ async function isUsable(): Promise<boolean> {
     );
 }
 
-test("up --wait returns when the schema is applied and the credentials in Vault work", async () => {
+test("up --wait returns once the schema is applied and the credentials in Vault work", async () => {
   const [inside, outside] = [await stack.secret("database"), await stack.secret("database-local")];
   assert.equal(inside["url"], "jdbc:postgresql://postgres:5432/cqrs_db");
   assert.equal(outside["url"], `jdbc:postgresql://127.0.0.1:${stack.port}/cqrs_db`);
@@ -48,7 +48,7 @@ test("a second up changes nothing", async () => {
   assert.deepEqual(await stack.secret("database"), secret);
 });
 
-test("a restart of either server, and down and up, keep data and secrets", async () => {
+test("data and secrets survive a restart of either server, and down and up", async () => {
   const secret = await stack.secret("database");
   const count = await stack.withSession(countEvents);
   assert.ok(count > 0);
@@ -63,7 +63,7 @@ test("a restart of either server, and down and up, keep data and secrets", async
   }
 });
 
-test("nothing that can be looked at holds a secret", async () => {
+test("no inspectable output contains a secret", async () => {
   const application = (await stack.secret("database"))["password"] as string;
   const read = (service: string, file: string) => stack.mustCompose("exec", "-T", service, "cat", file);
   const secrets = [
@@ -83,15 +83,15 @@ test("nothing that can be looked at holds a secret", async () => {
   for (const [where, text] of Object.entries(seen)) {
     assert.ok(text.length > 100, where);
     for (const [index, secret] of secrets.entries()) {
-      assert.ok(secret.length > 20 && !text.includes(secret), `${where} holds secret ${index}`);
+      assert.ok(secret.length > 20 && !text.includes(secret), `${where} contains secret ${index}`);
     }
   }
   const counted = await countInLayers(`${stack.project}-init`, [...secrets, '"name": "cqrs-postgres"']);
-  assert.deepEqual(counted.slice(0, -1), [0, 0, 0, 0], "the layers hold a secret");
+  assert.deepEqual(counted.slice(0, -1), [0, 0, 0, 0], "the layers contain a secret");
   assert.ok((counted.at(-1) ?? 0) > 0, "the search would find one");
 });
 
-/** @returns in how many lines of an image's layers, which are tar files, each text stands */
+/** @returns in how many lines of an image's layers, which are tar files, each text occurs */
 async function countInLayers(image: string, texts: readonly string[]): Promise<number[]> {
   const file = `${stack.dir}/image.tar`;
   mustRun("save", await run("docker", ["save", "--output", file, image], { env: stack.env }));
@@ -99,7 +99,7 @@ async function countInLayers(image: string, texts: readonly string[]): Promise<n
   return (await Promise.all(counts)).map(({ stdout }) => Number(stdout));
 }
 
-test("containers have no more than they need", async () => {
+test("containers have minimal privileges and resources", async () => {
   const ids = (await stack.mustCompose("ps", "--all", "--quiet")).trim().split("\n");
   const { stdout } = await run("docker", ["inspect", ...ids], { env: stack.env });
   for (const { Name, HostConfig } of JSON.parse(stdout)) {
@@ -115,15 +115,15 @@ test("containers have no more than they need", async () => {
   }
   const read = (service: string, file: string) =>
     stack.compose("run", "--rm", "-T", "--no-deps", "--entrypoint", "cat", service, file);
-  assert.notEqual((await read("init", "/keys/vault/unseal-key")).exitCode, 0, "init can't unseal Vault");
+  assert.notEqual((await read("init", "/keys/vault/unseal-key")).exitCode, 0, "init cannot unseal Vault");
   assert.notEqual((await stack.compose("exec", "-T", "vault", "cat", "/keys/postgres/password")).exitCode, 0);
 });
 
-test("the log of PostgreSQL is where docker compose logs looks", async () => {
+test("docker compose logs shows the log of PostgreSQL", async () => {
   assert.match(await stack.mustCompose("logs", "postgres"), /database system is ready to accept connections/);
 });
 
-/** Longer than a statement under way takes, so that it is caught by what is done. */
+/** Longer than a statement takes, so that the disturbance affects statements in flight. */
 const lastingMs = 1500;
 
 const disturbances: Readonly<Record<string, () => Promise<void>>> = {
@@ -131,7 +131,7 @@ const disturbances: Readonly<Record<string, () => Promise<void>>> = {
     await stack.mustCompose("kill", "--signal", "KILL", "postgres");
     await stack.mustCompose("start", "postgres");
   },
-  "crash of PostgreSQL, which comes back by itself": () => crash("postgres"),
+  "crash of PostgreSQL, which restarts by itself": () => crash("postgres"),
   "pause and unpause": async () => {
     await stack.mustCompose("pause", "postgres");
     await sleep(lastingMs);
@@ -153,13 +153,13 @@ const disturbances: Readonly<Record<string, () => Promise<void>>> = {
     await stack.mustCompose("kill", "--signal", "KILL", "vault");
     await stack.mustCompose("start", "vault");
   },
-  "crash of Vault, which comes back by itself": () => crash("vault"),
+  "crash of Vault, which restarts by itself": () => crash("vault"),
 };
 
-/** Docker waits twice as long before each restart of a container that has run for less than ten seconds. */
+/** Docker doubles its delay before each restart of a container that ran for less than ten seconds. */
 const restartResetMs = 11_000;
 
-/** Kills a container's main process from outside: unlike `docker kill` that is no wish that it be stopped. */
+/** Kills a container's main process from outside: after `docker kill`, Docker would not restart the container. */
 async function crash(service: string): Promise<void> {
   const inspect = async (what: string) => {
     const words = ["inspect", "--format", `{{.State.${what}}}`, `${stack.project}-${service}`];
@@ -175,7 +175,7 @@ async function crash(service: string): Promise<void> {
 }
 
 for (const [name, disturb] of Object.entries(disturbances)) {
-  test(`after a ${name} under load every acknowledged event is there once, and the credential works`, async () => {
+  test(`after a ${name} under load, every acknowledged event is stored once and the credentials work`, async () => {
     for (let round = 0; round < testRounds(1); round++) {
       const load = startLoad();
       await until("something is acknowledged", async () => load.acknowledged.length >= 20);
@@ -183,7 +183,7 @@ for (const [name, disturb] of Object.entries(disturbances)) {
       await until("the database is usable again", isUsable);
       await until("Vault is usable again", async () => (await health(stack, "vault")) === "healthy");
       const before = load.acknowledged.length;
-      await until("appends go on", async () => load.acknowledged.length >= before + 20);
+      await until("appends resume", async () => load.acknowledged.length >= before + 20);
       const acknowledged = await load.stop();
       const rows = await stack.withSession(
         (sql) => sql<{ id: string; count: number }[]>`
@@ -197,7 +197,7 @@ for (const [name, disturb] of Object.entries(disturbances)) {
   });
 }
 
-/** Appends from two sessions, each event with an id of its own. */
+/** Appends from two sessions, each event with its own id. */
 function startLoad(): { readonly acknowledged: string[]; stop(): Promise<string[]> } {
   const acknowledged: string[] = [];
   let isOver = false;

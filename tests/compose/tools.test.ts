@@ -6,8 +6,8 @@ import { test } from "node:test";
 import { append } from "../support/append.ts";
 import { makeComposeStack, mustRun, run, startComposeStack } from "../support/compose.ts";
 
-test("an ordinary user drives the stack, and owns what it leaves in the project", async (t) => {
-  if (process.getuid?.() !== 0) return t.skip("the whole run is an ordinary user's");
+test("an ordinary user can control the stack, and owns the files that it leaves in the project", async (t) => {
+  if (process.getuid?.() !== 0) return t.skip("this run is not root's");
   await using stack = await makeComposeStack();
   const config = join(stack.dir, ".docker");
   await cp(`${stack.env["DOCKER_CONFIG"]}`, config, { recursive: true });
@@ -26,7 +26,7 @@ test("an ordinary user drives the stack, and owns what it leaves in the project"
   await compose("down", "--volumes");
 });
 
-test("init backs up to the host's folder and restores from there, as a tool", async () => {
+test("the init container can be used as a tool to back up to a folder of the host and restore from it", async () => {
   await using stack = await startComposeStack({ CQRS_UID: "1234", CQRS_GID: "2345" });
   const init = (...words: string[]) => stack.mustCompose("run", "--rm", "-T", "init", ...words);
   const count = async () => {

@@ -3,23 +3,23 @@ import { randomUUID } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { type Connection, type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { pollUntil } from "../../scripts/lib/retry.ts";
 import { unusedPort } from "./port.ts";
 import { copyProject } from "./project-copy.ts";
 
-/** What a command left. */
+/** The result of a command. */
 export interface CommandRun {
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** How a stack differs from the default. */
+/** Variables that differ from the default. */
 export type ComposeSettings = Readonly<Record<string, string>>;
 
-/** A stack of containers in a copy of the project, under a name and on ports of its own; removed with all it has. */
+/** Containers in a copy of the project, with their own project name and ports. Disposing of it removes everything. */
 export interface ComposeStack extends AsyncDisposable {
   readonly dir: string;
   readonly project: string;
@@ -28,17 +28,17 @@ export interface ComposeStack extends AsyncDisposable {
   readonly env: Readonly<Record<string, string>>;
   /** Runs `docker compose …`. */
   compose(...words: string[]): Promise<CommandRun>;
-  /** The same, and fails the test unless it exits with 0. */
+  /** Runs `docker compose …` and fails the test unless it exits with 0. */
   mustCompose(...words: string[]): Promise<string>;
-  /** Reads a secret as the init container may. */
+  /** Reads a secret like the init container. */
   secret(path: "database" | "database-local"): Promise<Readonly<Record<string, string>>>;
-  /** The application, as a program on the host. */
+  /** The application's login, for programs on the host. */
   application(): Promise<ConnectionTarget & { readonly password: string }>;
-  /** Runs work in a session of the application. */
+  /** Does work in a session of the application. */
   withSession<Result>(work: (sql: Connection["sql"]) => Promise<Result>): Promise<Result>;
 }
 
-/** Prepares a stack; nothing runs yet. */
+/** Prepares a stack without starting it. */
 export async function makeComposeStack(settings: ComposeSettings = {}): Promise<ComposeStack> {
   const copy = await copyProject();
   const { dir } = copy;
@@ -77,13 +77,13 @@ export async function makeComposeStack(settings: ComposeSettings = {}): Promise<
     async [Symbol.asyncDispose]() {
       await compose("--profile", "tools", "down", "--volumes", "--remove-orphans", "--timeout", "5");
       await run("docker", ["image", "rm", "--force", `${project}-init`], { env });
-      // Containers write as users of their own.
+      // Contains files that the containers wrote as other users.
       await rm(dir, { recursive: true, force: true });
     },
   };
 }
 
-/** Prepares a stack and has it up. */
+/** Prepares a stack and starts it. */
 export async function startComposeStack(settings?: ComposeSettings): Promise<ComposeStack> {
   const stack = await makeComposeStack(settings);
   const { exitCode, stderr } = await stack.compose("up", "--wait", "--quiet-pull");
@@ -93,7 +93,7 @@ export async function startComposeStack(settings?: ComposeSettings): Promise<Com
   throw new Error(`up --wait exited with ${exitCode}\n${stderr}\n${logs.stdout}`);
 }
 
-/** Runs a program to its end, whatever it exits with. */
+/** Runs a program and returns its result, whatever its exit code. */
 export function run(
   program: string,
   words: readonly string[],
@@ -113,13 +113,10 @@ export function mustRun(what: string, { exitCode, stdout, stderr }: CommandRun):
   return stdout;
 }
 
-/** Asks again until the answer is yes. */
-export async function until(what: string, isSo: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
-  while (!(await isSo())) {
-    if (Date.now() > deadline) throw new Error(`not so after ${timeoutMs} ms: ${what}`);
-    await sleep(100);
-  }
+/** Polls a condition until it holds. */
+export async function until(what: string, check: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
+  const found = await pollUntil(async () => (await check()) || undefined, { timeoutMs, intervalMs: 100 });
+  if (found === undefined) throw new Error(`not so after ${timeoutMs} ms: ${what}`);
 }
 
 /** @returns "starting", "healthy", "unhealthy" */
@@ -128,7 +125,7 @@ export async function health({ project, env }: ComposeStack, service: string): P
   return (await run("docker", words, { env })).stdout.trim();
 }
 
-/** In Vault's container: log in as init does, read. */
+/** Runs in Vault's container: logs in like init and reads a secret. */
 const readSecret = `
   cd /keys/init && vault=$(command -v vault || command -v bao) && export VAULT_ADDR=http://127.0.0.1:8200
   VAULT_TOKEN=$($vault write -field=token auth/approle/login role_id=@cqrs-init.role-id secret_id=@cqrs-init.secret-id) \\

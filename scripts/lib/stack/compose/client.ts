@@ -6,14 +6,14 @@ import { environment } from "../../runtime.ts";
 import type { StackState } from "../state.ts";
 import { explainEngineError } from "./failure.ts";
 
-/** What a run of docker left. */
+/** The result of a docker command. */
 export interface DockerRun {
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** A container of the stack, as `docker compose ps` tells it. */
+/** A container of the stack, as `docker compose ps` reports it. */
 export interface ComposeContainer {
   readonly Name: string;
   readonly Service: string;
@@ -23,26 +23,26 @@ export interface ComposeContainer {
   readonly Publishers: readonly { readonly PublishedPort: number; readonly TargetPort: number }[] | null;
 }
 
-/** What the scripts ask of `docker compose` in the project's folder. */
+/** Runs `docker` and `docker compose` in the project's folder. */
 export class ComposeClient {
   readonly #env: Readonly<Record<string, string>>;
   readonly #signal: AbortSignal | undefined;
 
-  /** @param signal ends a command that runs */
+  /** @param signal kills a running command */
   constructor(config: Config, remembered: StackState | undefined, signal?: AbortSignal) {
     this.#env = composeEnvironment(config, remembered);
     this.#signal = signal;
   }
 
-  /** Runs `docker compose …`, whatever it exits with. */
+  /** Runs `docker compose …` and returns its result, whatever its exit code. */
   compose(...words: string[]): Promise<DockerRun> {
     return this.docker("compose", "--ansi=never", ...words);
   }
 
   /**
-   * Runs `docker …`, whatever it exits with.
+   * Runs `docker …` and returns its result, whatever its exit code.
    *
-   * @throws {ScriptError} `DOCKER` (exit 9) where there is no docker to run
+   * @throws {ScriptError} `DOCKER` (exit 9) if docker is not installed
    */
   async docker(...words: string[]): Promise<DockerRun> {
     const options = { cwd: assetsDir, env: this.#env, signal: this.#signal };
@@ -57,8 +57,8 @@ export class ComposeClient {
   }
 
   /**
-   * @returns the containers there are, those that have ended too
-   * @throws {ScriptError} `DOCKER` (exit 9) when the engine or compose v2 is missing
+   * @returns all containers of the stack, stopped ones included
+   * @throws {ScriptError} `DOCKER` (exit 9) if the engine or compose v2 is missing
    */
   async containers(): Promise<readonly ComposeContainer[]> {
     const run = await this.compose("ps", "--all", "--format", "json");
@@ -68,7 +68,7 @@ export class ComposeClient {
   }
 }
 
-/** Variables that docker-compose.yml reads; what neither flags nor the state say is left to `.env` and its defaults. */
+/** Variables that docker-compose.yml reads. What neither flags nor the state set comes from `.env` and the defaults. */
 function composeEnvironment(config: Config, remembered: StackState | undefined): Record<string, string> {
   const port = config.port ?? remembered?.port;
   const uid = process.getuid?.() ?? 0;
@@ -77,7 +77,7 @@ function composeEnvironment(config: Config, remembered: StackState | undefined):
     POSTGRES_DB: config.database ?? remembered?.database,
     POSTGRES_USER: config.user ?? remembered?.user,
     POSTGRES_PORT: port === undefined ? undefined : `${port}`,
-    // Archives are to belong to whoever runs the scripts; root's would not be readable for init.
+    // Archives belong to the user who runs the scripts. Not for root: init could not read its archives.
     ...(uid === 0 ? {} : { CQRS_UID: `${uid}`, CQRS_GID: `${gid}` }),
     ...environment(),
   };

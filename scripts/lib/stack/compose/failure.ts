@@ -2,7 +2,7 @@ import { portTaken } from "../../cli/errors.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { DockerRun } from "./client.ts";
 
-/** A failure by what docker says of it; the texts are those of Docker Engine 20.10 to 28 and of PostgreSQL. */
+/** A failure, recognised by the output of Docker Engine 20.10 to 28 or of a container. */
 interface KnownFailure {
   readonly pattern: RegExp;
   readonly code: string;
@@ -15,25 +15,25 @@ const engineFailures: readonly KnownFailure[] = [
     pattern: /^ENOENT/,
     code: "DOCKER",
     message: "Docker is not installed",
-    fix: "Install Docker Engine and compose v2, or use the server that needs neither: bun run bootstrap --mode embedded",
+    fix: "Install Docker Engine and compose v2, or use the embedded server: bun run bootstrap --mode embedded",
   },
   {
     pattern: /permission denied.*(docker\.sock|daemon socket)|docker\.sock.*permission denied/is,
     code: "DOCKER",
-    message: "This user may not use the Docker Engine",
-    fix: "Add this user to the group docker (sudo usermod -aG docker $USER, then log in again).",
+    message: "This user may not use Docker Engine",
+    fix: "Add this user to the group docker: sudo usermod -aG docker $USER, then log in again.",
   },
   {
     pattern: /is not a docker command|unknown command|unknown (shorthand )?flag/i,
     code: "DOCKER",
-    message: "This Docker has no compose v2",
-    fix: "Install the plugin docker-compose-plugin (compose 2.26 or newer); docker-compose 1.x can't read our file.",
+    message: "Docker has no compose v2",
+    fix: "Install docker-compose-plugin (compose 2.26 or newer); docker-compose 1.x cannot read docker-compose.yml.",
   },
   {
     pattern: /cannot connect to the docker daemon|error during connect|no such host.*docker|connection refused/i,
     code: "DOCKER",
-    message: "No Docker Engine answers",
-    fix: "Start it (sudo systemctl start docker, or Docker Desktop), or use bun run bootstrap --mode embedded",
+    message: "Docker Engine is not running",
+    fix: "Start it (sudo systemctl start docker, or Docker Desktop), or run bun run bootstrap --mode embedded.",
   },
 ];
 
@@ -42,38 +42,38 @@ const startFailures: readonly KnownFailure[] = [
     pattern:
       /pull access denied|manifest unknown|failed to resolve|registry[^\n]*no such host|toomanyrequests|No such image/i,
     code: "IMAGE",
-    message: "An image can't be pulled",
-    fix: "Look whether the registry can be reached; or name other images: POSTGRES_IMAGE, VAULT_IMAGE, BUN_IMAGE",
+    message: "An image cannot be pulled",
+    fix: "Check that the registry is reachable, or set other images: POSTGRES_IMAGE, VAULT_IMAGE, BUN_IMAGE",
   },
   {
     pattern: /data volume was made by PostgreSQL \d+/i,
     code: "SERVER_VERSION",
-    message: "The data volume was made by another major version of PostgreSQL",
-    fix: "Name that version's image (POSTGRES_IMAGE=postgres:15-alpine), back up, destroy, and restore with 16.",
+    message: "The data volume belongs to another major version of PostgreSQL",
+    fix: "Set that version's image (POSTGRES_IMAGE=postgres:15-alpine), back up, destroy, and restore with 16.",
   },
   {
     pattern: /exit(ed)? \(?137|OOMKilled|cannot allocate memory|could not map anonymous shared memory|Minimum memory/i,
     code: "MEMORY",
-    message: "A container has not enough memory",
-    fix: "Give it more: POSTGRES_MEMORY=2g, VAULT_MEMORY=1g or INIT_MEMORY=1g",
+    message: "A container ran out of memory",
+    fix: "Raise its limit: POSTGRES_MEMORY=2g, VAULT_MEMORY=1g or INIT_MEMORY=1g",
   },
   {
     pattern: /permission denied|error mounting|not a directory|EACCES/i,
     code: "MOUNT",
-    message: "A container can't use a file or folder of this project",
-    fix: "Let infrastructure/postgres/backups belong to CQRS_UID (default: you), and everybody read the rest: chmod -R o+rX infrastructure/{vault,init}",
+    message: "A container cannot use a file or folder of this project",
+    fix: "Make CQRS_UID (default: you) the owner of infrastructure/postgres/backups, and the rest readable for all: chmod -R o+rX infrastructure/{vault,init}",
   },
 ];
 
-/** @returns the error of a docker that can't be used (exit 9) */
+/** @returns the error of a docker command that failed (exit 9) */
 export function explainEngineError(run: DockerRun): ScriptError {
   return explain(engineFailures, run.stderr) ?? notStarted(run.stderr, undefined);
 }
 
 /**
- * Makes an error for people of an `up` that failed.
+ * Explains a failed `up`.
  *
- * @param log the last lines of the containers
+ * @param log the last lines of the containers' logs
  */
 export function explainStartError(run: DockerRun, log: string): ScriptError {
   const text = `${run.stderr}\n${log}`;
@@ -82,19 +82,19 @@ export function explainStartError(run: DockerRun, log: string): ScriptError {
   return known ?? notStarted(ended === undefined ? text : log, ended);
 }
 
-/** A one-shot service that did not end with 0. */
+/** A one-shot service that failed. */
 export interface FailedService {
   readonly name: string;
   readonly exitCode: number;
 }
 
-/** @returns the one-shot service for which an `up` failed */
+/** @returns the one-shot service that made an `up` fail */
 export function failedService({ stderr }: DockerRun): FailedService | undefined {
   const [, name, exitCode] = /service "(\w+)" didn't complete successfully: exit (\d+)/.exec(stderr) ?? [];
   return name === undefined ? undefined : { name, exitCode: Number(exitCode) };
 }
 
-/** @returns the port that an `up` could not have; undefined when that is not what failed */
+/** @returns the port that made an `up` fail because another program listens on it */
 export function takenPort({ stderr }: DockerRun): number | undefined {
   const found =
     /Bind for \S+?:(\d+) failed|listen tcp\d? \S+?:(\d+): bind|ports are not available: exposing port TCP \S+?:(\d+)/i.exec(
@@ -129,8 +129,8 @@ function notStarted(text: string, ended: FailedService | undefined): ScriptError
   return new ScriptError({
     code: "CONTAINERS",
     exitCode: isKnown ? ended.exitCode : exitCodes.notReady,
-    message: ended === undefined ? "The containers did not come up" : `${ended.name} exited with ${ended.exitCode}`,
+    message: ended === undefined ? "The containers did not start" : `${ended.name} exited with ${ended.exitCode}`,
     why: lines.slice(-12).join("\n"),
-    fix: "Mend that and run this again; docker compose logs has the whole story.",
+    fix: "Fix the cause, then run this again. docker compose logs shows the full logs.",
   });
 }

@@ -14,7 +14,7 @@ import { explainEngineError, explainStartError, failedService, publishedPortTake
  * Starts the containers of a stack and waits until the database is ready.
  *
  * @returns the application's login, for programs on the host
- * @throws {ScriptError} `DOCKER`, `PORT_TAKEN`, `IMAGE`, `MEMORY`, `MOUNT`, `SERVER_VERSION` (exit 9), or the error of init
+ * @throws {ScriptError} `DOCKER`, `PORT_TAKEN`, `IMAGE`, `MEMORY`, `MOUNT`, `SERVER_VERSION` (exit 9), or init's error
  */
 export async function startContainers(stack: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
   const client = openClient(stack, run);

@@ -5,15 +5,15 @@ import { ComposeClient, type ComposeContainer } from "./client.ts";
 
 const postgresPort = 5432;
 const vaultPort = 8200;
-/** Read in the container, as nothing of it is on the host. */
+/** Runs in the container: the host has none of these files. */
 const credentials =
   "cd /keys && cat postgres/password && echo && cat init/cqrs-init.role-id && echo && cat init/cqrs-init.secret-id";
 
 /**
- * Completes the configuration by what only the containers know: the published ports, the superuser's password, how to
- * log in to Vault. All scripts then work with them from the host, as with any server.
+ * Completes the configuration with what only the containers know: the published ports, the superuser's password, and
+ * the login for Vault. All scripts then use the containers from the host like any external server.
  *
- * @returns the configuration as it is when the stack does not run
+ * @returns the configuration without a server if the stack is not running
  * @throws {ScriptError} `DOCKER` (exit 9)
  */
 export async function readComposeSettings(config: Config, remembered: StackState | undefined): Promise<Config> {
@@ -24,14 +24,14 @@ export async function readComposeSettings(config: Config, remembered: StackState
   const { exitCode, stdout } = await client.compose("exec", "-T", "postgres", "sh", "-c", credentials);
   const [password = "", roleId = "", secretId = ""] = stdout.split("\n");
   if (exitCode !== 0 || secretId === "") return { ...config, externalServer: undefined };
-  const [port, ofVault] = [publishedPort(postgres, postgresPort), publishedPort(vault, vaultPort)];
+  const [port, publishedVaultPort] = [publishedPort(postgres, postgresPort), publishedPort(vault, vaultPort)];
   return {
     ...config,
     externalServerProblems: [],
     localPort: port,
     externalServer: { host: "127.0.0.1", port, user: superuser, password, database: undefined, tls: "disable" },
     vault: {
-      address: `http://127.0.0.1:${ofVault}`,
+      address: `http://127.0.0.1:${publishedVaultPort}`,
       token: undefined,
       tokenFile: undefined,
       namespace: undefined,
