@@ -18,7 +18,7 @@ before(async () => {
 });
 after(() => settled[Symbol.asyncDispose]());
 
-test("bootstrap makes a server that a client of the application can append to, and changes nothing when run again", async () => {
+test("bootstrap sets up a server that the application can append to, and changes nothing when run again", async () => {
   await using stack = await makeTestStack();
   const first = await runForData<BootstrapResult>(["bootstrap"], stack);
   assert.equal(first.mode, "embedded");
@@ -46,7 +46,7 @@ test("bootstrap makes a server that a client of the application can append to, a
   );
 });
 
-test("the server listens on the loopback alone, asks everybody for SCRAM, and has UTF-8, ICU and checksums", async () => {
+test("the server listens only on the loopback, requires SCRAM, and uses UTF-8, ICU and checksums", async () => {
   await runForData(["bootstrap"], settled);
   await using admin = openConnection(await settled.administrator());
   const [settings] = await admin.sql`
@@ -74,7 +74,7 @@ test("the server listens on the loopback alone, asks everybody for SCRAM, and ha
   );
 });
 
-test("the server survives the script, stop ends it, and bootstrap starts it again on the same port with its data", async () => {
+test("the server outlives the script, stop stops it, and bootstrap restarts it on the same port with its data", async () => {
   const first = await runForData<BootstrapResult>(["bootstrap"], settled);
   await append(settled);
   assert.equal((await runForData<StackStatus>(["status"], settled)).isRunning, true);
@@ -89,7 +89,7 @@ test("the server survives the script, stop ends it, and bootstrap starts it agai
   assert.equal(await countEvents(settled), 1);
 });
 
-test("three bootstraps at once all succeed, and one of them makes the cluster", async () => {
+test("three concurrent bootstraps all succeed, and only one of them initialises the cluster", async () => {
   await using stack = await makeTestStack();
   const runs = await Promise.all([1, 2, 3].map(() => runForData<BootstrapResult>(["bootstrap"], stack)));
   const makers = runs.filter(({ steps }) => steps.some(({ name, isChanged }) => name === "cluster" && isChanged));
@@ -97,7 +97,7 @@ test("three bootstraps at once all succeed, and one of them makes the cluster", 
   assert.equal(new Set(runs.map(({ port }) => port)).size, 1);
 });
 
-test("a port that another program holds is named, and never exchanged for another one", async () => {
+test("bootstrap reports a port that another program uses, and does not switch to another port", async () => {
   const { port } = await runForData<BootstrapResult>(["bootstrap"], settled);
   await runForData(["stop"], settled);
   const intruder = await listen(port);
@@ -122,7 +122,7 @@ test("another PostgreSQL server on our port is not mistaken for ours", async () 
   assert.match(error.message, /another PostgreSQL server/);
 });
 
-test("a running server refuses to move, a stopped one moves for good", async () => {
+test("a running server refuses to change its port, a stopped one changes it permanently", async () => {
   const { port } = await runForData<BootstrapResult>(["bootstrap"], settled);
   const wanted = await unusedPort();
   const refused = await runScript(["bootstrap", "--port", `${wanted}`], settled);
@@ -136,7 +136,7 @@ test("a running server refuses to move, a stopped one moves for good", async () 
   assert.equal((await settled.application()).port, wanted);
 });
 
-test("the port stays when the state file is lost", async () => {
+test("the server keeps its port if the state file is lost", async () => {
   await using stack = await makeTestStack();
   const port = await unusedPort();
   await runForData(["bootstrap", "--port", `${port}`], stack);
@@ -145,14 +145,14 @@ test("the port stays when the state file is lost", async () => {
   assert.equal((await runForData<BootstrapResult>(["bootstrap"], stack)).port, port);
 });
 
-test("a port that did not work is not kept", async () => {
+test("a port that did not work is not saved", async () => {
   await using other = await sharedStack();
   const taken = (await other.administrator()).port;
   const { port } = await runForData<BootstrapResult>(["bootstrap"], settled);
   await runForData(["stop"], settled);
   for (const wanted of [taken, 80]) {
     const run = await runScript(["bootstrap", "--port", `${wanted}`], settled);
-    // Some systems let everybody listen on 80.
+    // On some systems any user may listen on port 80.
     if (run.exitCode === 0) return;
     assert.equal(run.exitCode, 9, run.stderr);
     assert.match(run.stderr, new RegExp(`port ${wanted}`, "i"));
@@ -160,7 +160,7 @@ test("a port that did not work is not kept", async () => {
   assert.equal((await runForData<BootstrapResult>(["bootstrap"], settled)).port, port);
 });
 
-test("a secret without its password is named, and the running server left alone", async () => {
+test("bootstrap reports a secret without a password and leaves the running server alone", async () => {
   await runForData(["bootstrap"], settled);
   const { pid } = await runForData<StackStatus>(["status"], settled);
   const file = join(settled.stackDir, "secrets/embedded/superuser/1.json");
@@ -173,7 +173,7 @@ test("a secret without its password is named, and the running server left alone"
   assert.equal((await runForData<StackStatus>(["status"], settled)).pid, pid);
 });
 
-test("a secret store that is gone is not taken for a server that is", async () => {
+test("status reports a missing secret store as such, not as a stopped server", async () => {
   await runForData(["bootstrap"], settled);
   await rename(join(settled.stackDir, "secrets"), join(settled.stackDir, "elsewhere"));
   const run = await runScript(["status"], settled);
@@ -182,14 +182,14 @@ test("a secret store that is gone is not taken for a server that is", async () =
   assert.match(run.stderr, /There is no secret embedded\/superuser/);
 });
 
-test("--verbose tells which program runs as whom, and each file that is applied", async () => {
+test("--verbose shows the server program and its account, and each file that is applied", async () => {
   await using stack = await makeTestStack();
   const { stderr } = await runScript(["bootstrap", "--verbose"], stack);
   assert.match(stderr, /^PostgreSQL 16\.\d+ at \S+\/postgres, run as /m);
   assert.match(stderr, /^applied migrations\/0001-schemas\.sql$/m);
 });
 
-test("two destroys at once both succeed", async () => {
+test("two concurrent destroys both succeed", async () => {
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
   const runs = await Promise.all([1, 2].map(() => runScript(["destroy", "--yes"], stack)));
@@ -200,7 +200,7 @@ test("two destroys at once both succeed", async () => {
   );
 });
 
-test("a data directory of another major version is refused with the way out, and left as it was", async () => {
+test("a data directory of another major version is refused with instructions, and left untouched", async () => {
   await using stack = await makeTestStack();
   await mkdir(stack.dataDir, { recursive: true });
   await writeFile(join(stack.dataDir, "PG_VERSION"), "15\n");
@@ -211,7 +211,7 @@ test("a data directory of another major version is refused with the way out, and
   assert.deepEqual(await readdir(stack.dataDir), ["PG_VERSION"]);
 });
 
-test("a folder with files that are no cluster is refused by bootstrap and by destroy, and left as it was", async () => {
+test("bootstrap and destroy refuse a data directory that is not a cluster, and leave it untouched", async () => {
   await using stack = await makeTestStack();
   await mkdir(stack.dataDir, { recursive: true });
   await writeFile(join(stack.dataDir, "thesis.txt"), "years of work");
@@ -223,7 +223,7 @@ test("a folder with files that are no cluster is refused by bootstrap and by des
   assert.equal(await readFile(join(stack.dataDir, "thesis.txt"), "utf8"), "years of work");
 });
 
-test("bootstrap gets back in when the secret store was emptied, and keeps the data", async () => {
+test("bootstrap regains access after the secret store was emptied, and keeps the data", async () => {
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
   await append(stack);
@@ -231,13 +231,13 @@ test("bootstrap gets back in when the secret store was emptied, and keeps the da
   await rm(join(stack.stackDir, "secrets"), { recursive: true });
   const run = await runScript(["bootstrap"], stack);
   assert.equal(run.exitCode, 0, run.stderr);
-  assert.match(run.stderr, /superuser's password set anew/);
+  assert.match(run.stderr, /reset the superuser's password/);
   const after = await stack.application();
   assert.notEqual(after.password, before.password);
   assert.equal(await countEvents(stack), 1);
 });
 
-test("a stack works below a folder whose path is longer than a socket's may be, with spaces and quotes in it", async () => {
+test("a stack works in a folder whose path has spaces and quotes and is longer than a socket path may be", async () => {
   await using parent = await makeTestStack();
   const stackDir = join(parent.stackDir, `it's "a" $HOME of ${"long ".repeat(30)}names`);
   const options = { stackDir };
@@ -248,7 +248,7 @@ test("a stack works below a folder whose path is longer than a socket's may be, 
   await runForData(["destroy", "--yes"], options);
 });
 
-test("destroy refuses without --yes and says what it would delete; with it, it deletes that and no more", async () => {
+test("destroy without --yes refuses and shows what it would delete; with --yes it deletes exactly that", async () => {
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
   await append(stack);
@@ -282,7 +282,7 @@ async function countEvents(stack: TestStack): Promise<number> {
   return row?.["events"] as number;
 }
 
-/** Takes a port, as a program that hangs up on whoever calls. */
+/** Occupies a port, as a program that closes every connection. */
 async function listen(port: number): Promise<Server> {
   const server = createServer((socket) => socket.destroy());
   await new Promise<void>((resolve, reject) => {

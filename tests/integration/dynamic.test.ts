@@ -14,7 +14,7 @@ import {
   vaultTest,
 } from "../support/vault.ts";
 
-/** A login that was issued. */
+/** An issued login. */
 interface Issued {
   readonly leaseId: string;
   readonly target: ConnectionTarget & { readonly password: string };
@@ -33,49 +33,49 @@ after(async () => {
   for (const part of [vault, stack]) await part?.[Symbol.asyncDispose]();
 });
 
-vaultTest("an issued login works as the application does, and shares what it creates with all others", async () => {
-  const [first, second] = [await issue(), await issue()];
-  for (const { target } of [first, second]) await assertAppends(target);
-  await using one = openConnection(first.target);
-  await one.sql`create table read_model.shared (id int primary key)`;
-  for (const target of [second.target, await readApplication()]) {
-    await using other = openConnection(target);
-    await other.sql`insert into read_model.shared select coalesce(max(id), 0) + 1 from read_model.shared`;
-    await other.sql`alter table read_model.shared add column if not exists note text`;
-  }
-  for (const { leaseId } of [first, second]) await revoke(leaseId);
-  await using application = openConnection(await readApplication());
-  const [row] = await application.sql`
+vaultTest(
+  "an issued login works like the application's, and shares what it creates with all other logins",
+  async () => {
+    const [first, second] = [await issue(), await issue()];
+    for (const { target } of [first, second]) await assertAppends(target);
+    await using one = openConnection(first.target);
+    await one.sql`create table read_model.shared (id int primary key)`;
+    for (const target of [second.target, await readApplication()]) {
+      await using other = openConnection(target);
+      await other.sql`insert into read_model.shared select coalesce(max(id), 0) + 1 from read_model.shared`;
+      await other.sql`alter table read_model.shared add column if not exists note text`;
+    }
+    for (const { leaseId } of [first, second]) await revoke(leaseId);
+    await using application = openConnection(await readApplication());
+    const [row] = await application.sql`
     select tableowner::text as owner, (select count(*)::int from read_model.shared) as rows
     from pg_tables where tablename = 'shared'`;
-  assert.deepEqual({ ...row }, { owner: "cqrs_app", rows: 2 });
-});
-
-vaultTest(
-  "a login that is taken back loses its sessions, and its name; what it owns becomes the application's",
-  async () => {
-    const { leaseId, target } = await issue();
-    await using session = openConnection(target);
-    await session.sql`select 1`;
-    await using owning = openConnection(target);
-    await owning.sql`set role none`;
-    await owning.sql`create table read_model.mine ()`;
-    await revoke(leaseId);
-    await assert.rejects(
-      async () => await session.sql`select pg_sleep(0)`,
-      /password authentication failed|CONNECTION|terminat/,
-    );
-    await assert.rejects(checkLogin(target), { code: "AUTHENTICATION" });
-    await using admin = openConnection(await stack.administrator());
-    const [row] = await admin.sql`
-    select (select count(*)::int from pg_stat_activity where usename = ${target.user}) as sessions,
-      (select count(*)::int from pg_roles where rolname = ${target.user}) as roles,
-      (select tableowner::text from pg_tables where tablename = 'mine') as owner`;
-    assert.deepEqual({ ...row }, { sessions: 0, roles: 0, owner: "cqrs_app" });
+    assert.deepEqual({ ...row }, { owner: "cqrs_app", rows: 2 });
   },
 );
 
-vaultTest("the engine's login may do no more than it needs, and nobody else has its password", async () => {
+vaultTest("revoking a login ends its sessions, drops it, and transfers what it owns to the application", async () => {
+  const { leaseId, target } = await issue();
+  await using session = openConnection(target);
+  await session.sql`select 1`;
+  await using owning = openConnection(target);
+  await owning.sql`set role none`;
+  await owning.sql`create table read_model.mine ()`;
+  await revoke(leaseId);
+  await assert.rejects(
+    async () => await session.sql`select pg_sleep(0)`,
+    /password authentication failed|CONNECTION|terminat/,
+  );
+  await assert.rejects(checkLogin(target), { code: "AUTHENTICATION" });
+  await using admin = openConnection(await stack.administrator());
+  const [row] = await admin.sql`
+    select (select count(*)::int from pg_stat_activity where usename = ${target.user}) as sessions,
+      (select count(*)::int from pg_roles where rolname = ${target.user}) as roles,
+      (select tableowner::text from pg_tables where tablename = 'mine') as owner`;
+  assert.deepEqual({ ...row }, { sessions: 0, roles: 0, owner: "cqrs_app" });
+});
+
+vaultTest("the engine's login has only the privileges it needs, and only Vault has its password", async () => {
   await using admin = openConnection(await stack.administrator());
   const [row] = await admin.sql`
     select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls, rolreplication, rolpassword like 'SCRAM-SHA-256$%' as "isVerifier",
@@ -98,7 +98,7 @@ vaultTest("the engine's login may do no more than it needs, and nobody else has 
   assert.equal(body.data.connection_details.password, undefined);
 });
 
-vaultTest("an application's policy lets it issue logins and nothing else", async () => {
+vaultTest("the policy of an application allows issuing logins and nothing else", async () => {
   const { body } = await vault.request("GET", "sys/policies/acl/cqrs-dynamic");
   const token = await vault.tokenFor(body.data.policy);
   const { status, body: issued } = await vault.request("GET", "database/creds/cqrs-app", undefined, token);
@@ -117,7 +117,7 @@ vaultTest("an application's policy lets it issue logins and nothing else", async
   await revoke(issued.lease_id);
 });
 
-vaultTest("enabling it again changes the engine's password and keeps what was issued", async () => {
+vaultTest("secrets dynamic changes the engine's password when run again, and keeps issued logins", async () => {
   const { target, leaseId } = await issue();
   const before = await readVerifier();
   await enable();
@@ -128,7 +128,7 @@ vaultTest("enabling it again changes the engine's password and keeps what was is
 });
 
 vaultTest(
-  "logins that Vault has forgotten are swept with their sessions once they have ended, and no others",
+  "sweep drops expired logins that Vault has forgotten, together with their sessions, and no others",
   async () => {
     const [forgotten, good] = [await issue(), await issue()];
     await using session = openConnection(forgotten.target);
@@ -150,7 +150,7 @@ vaultTest(
   },
 );
 
-/** The application's own login, as it stands in Vault. */
+/** The application's own login, from Vault. */
 async function readApplication(): Promise<ConnectionTarget & { readonly password: string }> {
   const { body } = await vault.request("GET", "secret/data/cqrs-spike/database-local");
   const { host, port, database, username, password } = body.data.data;
@@ -158,7 +158,7 @@ async function readApplication(): Promise<ConnectionTarget & { readonly password
 }
 
 vaultTest(
-  "secrets dynamic needs a Vault, and a token that may set it up; secrets sweep needs something issued",
+  "secrets dynamic requires a Vault and an administrator's token; secrets sweep requires secrets dynamic",
   async () => {
     await using empty = await withCluster();
     const noVault = await runScript(["secrets", "dynamic"], empty);

@@ -31,7 +31,7 @@ after(async () => {
   for (const part of [stack, cluster]) await part?.[Symbol.asyncDispose]();
 });
 
-test("an administrator without superuser bootstraps a server by --mode external, and all of it works", async () => {
+test("an administrator who is not a superuser can bootstrap a server with --mode external", async () => {
   await using server = await withBareCluster();
   const first = await runForData<BootstrapResult>(words, server.options);
   assert.deepEqual([first.mode, first.isChanged], ["external", true]);
@@ -39,7 +39,7 @@ test("an administrator without superuser bootstraps a server by --mode external,
   await assertAppends(application);
   assertUnchanged(await runForData<BootstrapResult>(words, server.options));
 
-  // The mode, the database and the login are remembered; only the address is not.
+  // The state contains the mode, the database and the login, but not the address.
   assertUnchanged(await runForData<BootstrapResult>(["bootstrap"], server.options));
   const status = await runForData<{ pending: string[] }>(["schema", "status"], server.options);
   assert.deepEqual(status.pending, []);
@@ -53,7 +53,7 @@ test("an administrator without superuser bootstraps a server by --mode external,
   assert.equal(row?.["owner"], groupRoles.owner);
 });
 
-test("an administrator without superuser repairs what was damaged, and follows the secret", async () => {
+test("an administrator who is not a superuser can repair damage, and sets the password from the secret", async () => {
   await using server = await withBareCluster();
   await runForData<BootstrapResult>(words, server.options);
   await using admin = openConnection(server.superuser);
@@ -82,7 +82,7 @@ async function makeTable(target: ConnectionTarget): Promise<void> {
   await application.sql`create table read_model.made_by_application (id serial primary key)`;
 }
 
-test("an administrator without superuser backs up and restores; sessions that it may not end are named", async () => {
+test("an administrator who is not a superuser can back up and restore; sessions it may not end are reported", async () => {
   await using server = await withBareCluster();
   await runForData<BootstrapResult>(words, server.options);
   const application = await server.application();
@@ -108,7 +108,7 @@ test("an administrator without superuser backs up and restores; sessions that it
   assert.deepEqual(await content(), archived);
 });
 
-test("an external administrator that may not do it is told what is missing", async () => {
+test("an external administrator without the required privileges is told which are missing", async () => {
   await using server = await withBareCluster();
   await using admin = openConnection(server.superuser);
   await admin.sql.unsafe(`alter role "boss@ü" nocreatedb`);
@@ -124,14 +124,14 @@ test("an external administrator that may not do it is told what is missing", asy
   assert.match(withoutRoles.stderr, /^ {2}fix: .*grant cqrs_owner, cqrs_app to "somebody else" with admin option;$/m);
 });
 
-test("an external administrator's own name is refused for the application's login", async () => {
+test("the external administrator's own login is refused as the application's login", async () => {
   await using server = await withBareCluster();
   const ran = await runScript([...words.slice(0, -1), "boss@ü"], server.options);
   assert.equal(ran.exitCode, 2);
   assert.match(ran.stderr, /^error: boss@ü can't be both the administrator and the application's login$/m);
 });
 
-test("a wrong password of the external administrator ends with exit code 6 and a masked URL", async () => {
+test("a wrong password of the external administrator exits with 6 and a masked URL", async () => {
   await using folder = await withFolder();
   const target = { ...(await stack.administrator()), password: "wrong/p@ss" };
   const env = { DATABASE_URL: connectionUrl(target) };
@@ -146,21 +146,21 @@ test("a wrong password of the external administrator ends with exit code 6 and a
   }
 });
 
-test("an external server that can't be reached ends with exit code 3 and a masked URL", async () => {
+test("an unreachable external server exits with 3 and a masked URL", async () => {
   await using folder = await withFolder();
   const port = await unusedPort();
   const env = { DATABASE_URL: `postgres://boss:s3cr3t-w0rd@127.0.0.1:${port}/x` };
   const ran = await runScript(["bootstrap", "--mode", "external"], { stackDir: folder.dir, env });
   assert.equal(ran.exitCode, 3, ran.stderr);
-  assert.match(ran.stderr, /^error: Can't use postgres:\/\/boss:\*\*\*\*@127\.0\.0\.1:\d+\/x$/m);
+  assert.match(ran.stderr, /^error: Cannot use postgres:\/\/boss:\*\*\*\*@127\.0\.0\.1:\d+\/x$/m);
   assert.match(ran.stderr, /ECONNREFUSED/);
   assertNoSecrets(ran, ["s3cr3t-w0rd"]);
 });
 
-test("schema apply on a server that no bootstrap has prepared ends with exit code 3 and says what is missing", async () => {
+test("schema apply on a server without a bootstrap exits with 3 and reports what is missing", async () => {
   await using server = await withBareCluster();
   const ran = await runScript(["schema", "apply", "--mode", "external", "--database", "template1"], server.options);
-  assert.equal(ran.exitCode, 2, "a database of every server's is not ours");
+  assert.equal(ran.exitCode, 2, "a maintenance database is refused");
   await using admin = openConnection(server.superuser);
   await admin.sql`create database unprepared`;
   const unprepared = await runScript(
@@ -172,7 +172,7 @@ test("schema apply on a server that no bootstrap has prepared ends with exit cod
   assert.match(unprepared.stderr, /fix: bun run bootstrap/);
 });
 
-test("DATABASE_URL names the database that is made, unless it is one for administrators", async () => {
+test("DATABASE_URL names the database to create, unless it is a maintenance database", async () => {
   await using server = await withBareCluster();
   const url = new URL(server.options.env["DATABASE_URL"] ?? "");
   for (const [given, made] of [
@@ -185,7 +185,7 @@ test("DATABASE_URL names the database that is made, unless it is one for adminis
   }
 });
 
-test("the application's own credentials are refused for the administrator's", async () => {
+test("the application's login is refused as the administrator", async () => {
   await using folder = await withFolder();
   const env = { DATABASE_URL: connectionUrl(await stack.application()) };
   for (const login of ["cqrs_user", "another"]) {
@@ -195,23 +195,23 @@ test("the application's own credentials are refused for the administrator's", as
   }
 });
 
-test("an external server that nobody named ends with exit code 2", async () => {
+test("a missing address of the external server exits with 2", async () => {
   await using folder = await withFolder();
   const ran = await runScript(["bootstrap", "--mode", "external"], { stackDir: folder.dir });
   assert.equal(ran.exitCode, 2);
-  assert.match(ran.stderr, /^error: The external server is not named$/m);
+  assert.match(ran.stderr, /^error: No external server is set$/m);
 });
 
 const words = ["bootstrap", "--mode", "external", "--database", "ext.db ü", "--user", "ext user"];
 
 interface BareCluster extends AsyncDisposable {
   readonly superuser: ConnectionTarget;
-  /** Of a stack directory that has no server of its own. */
+  /** For a stack directory without an embedded server. */
   readonly options: { readonly stackDir: string; readonly env: Readonly<Record<string, string>> };
   application(): Promise<ConnectionTarget & { readonly password: string }>;
 }
 
-/** A cluster as somebody else runs it: without our roles and database, with an administrator that is no superuser. */
+/** A cluster as others run it: without our roles and database, with an administrator who is not a superuser. */
 async function withBareCluster(): Promise<BareCluster> {
   const folder = await withFolder();
   const superuser = { ...(await cluster.administrator()), database: "postgres" };

@@ -14,7 +14,7 @@ import { makeTestStack, openTestStack, sharedStack, type TestStack } from "../su
 
 const chosenPassword = "correct-horse-battery-staple-2026";
 
-test("no password stands in any output, log, data file, environment or command line; status --env alone prints one", async () => {
+test("no password appears in an output, log, data file, environment or command line; only status --env prints it", async () => {
   await using stack = await makeTestStack();
   await using commandLines = watchProcesses();
   const outputs: string[] = [];
@@ -47,8 +47,7 @@ test("no password stands in any output, log, data file, environment or command l
   assert.ok(commandLines.text().includes("postgres\0-D\0"), "the command lines were seen");
   assert.ok(files.has(join(stack.dataDir, "log/start.log")), "the logs were read");
   const logs = [...files].filter(([file]) => file.startsWith(join(stack.dataDir, "log/")));
-  for (const [file, log] of logs)
-    assert.ok(!log.includes("SCRAM-SHA-256$"), `${file} holds what passwords are tried by`);
+  for (const [file, log] of logs) assert.ok(!log.includes("SCRAM-SHA-256$"), `${file} contains a password verifier`);
   for (const secret of [generated, chosenPassword, superuser]) {
     for (const output of outputs) assert.ok(!output.includes(secret), output);
     for (const [file, content] of files) assert.ok(!content.includes(secret), file);
@@ -57,7 +56,7 @@ test("no password stands in any output, log, data file, environment or command l
   }
 });
 
-test("an error of the connection holds no password, however it is looked at", async () => {
+test("a connection error contains no password in any representation", async () => {
   await using stack = await sharedStack();
   const target = { ...(await stack.application()), password: chosenPassword };
   await using connection = openConnection(target);
@@ -79,7 +78,7 @@ async function readSuperuserSecret(stack: TestStack): Promise<{ readonly passwor
   return { password: secret?.data["password"] ?? assert.fail("there is no superuser secret") };
 }
 
-/** Deno lets nobody read below /proc without every permission; the shell may. */
+/** Deno allows reading /proc only with all permissions; a program that it starts needs none. */
 function readServerEnvironment(pid: string | undefined): string {
   if (process.platform !== "linux") return "";
   const { stdout, status } = spawnSync("cat", [`/proc/${pid}/environ`], { encoding: "utf8" });
@@ -87,7 +86,7 @@ function readServerEnvironment(pid: string | undefined): string {
   return stdout;
 }
 
-test("a password that a log would hold is found by this search", async () => {
+test("this search finds a password that is in a log", async () => {
   await using stack = await makeTestStack();
   await runScript(["bootstrap"], stack);
   await writeFile(join(stack.dataDir, "log/extra.log"), `ALTER ROLE x PASSWORD '${chosenPassword}'`);

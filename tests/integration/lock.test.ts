@@ -20,7 +20,7 @@ async function makeStackDir(): Promise<AsyncDisposable & { readonly path: string
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-test("lockStack() lets one process at a time go on", async () => {
+test("lockStack() admits one process at a time", async () => {
   const processes = 4;
   const times = testRounds(5);
   await using stackDir = await makeStackDir();
@@ -35,7 +35,7 @@ test("lockStack() lets one process at a time go on", async () => {
   assert.equal(await readFile(join(stackDir.path, "count"), "utf8"), `${processes * times}`);
 });
 
-test("lockStack() lets one caller of a process at a time go on", async () => {
+test("lockStack() admits one caller at a time within a process", async () => {
   await using stackDir = await makeStackDir();
   let inside = 0;
   const callers = Array.from({ length: 5 }, async () => {
@@ -48,7 +48,7 @@ test("lockStack() lets one caller of a process at a time go on", async () => {
   await Promise.all(callers);
 });
 
-test("lockStack() gets the lock of a process that was killed, and names it while it waits", async () => {
+test("lockStack() names the holder while it waits, and takes the lock once the holder was killed", async () => {
   for (let round = 0; round < testRounds(2); round++) {
     await using stackDir = await makeStackDir();
     const { child, ended, saw, kill } = startProgram(`${fixtures}/hold-stack-lock.ts`, [stackDir.path]);
@@ -62,7 +62,7 @@ test("lockStack() gets the lock of a process that was killed, and names it while
   }
 });
 
-test("lockStack() gives up after its timeout and names the holder", async () => {
+test("lockStack() fails after its timeout and names the holder", async () => {
   await using stackDir = await makeStackDir();
   using _lock = await lockStack(stackDir.path, options({ command: "bootstrap" }));
   await assert.rejects(lockStack(stackDir.path, options({ timeoutMs: 60 })), (error) => {
@@ -85,13 +85,13 @@ test("lockStack() stops waiting when it is aborted", async () => {
   await assert.rejects(waiting, { name: "AbortError" });
 });
 
-test("a lock that was given back can be taken again at once", async () => {
+test("a released lock can be taken again immediately", async () => {
   await using stackDir = await makeStackDir();
   const onWait = () => assert.fail("it was free");
   for (let round = 0; round < 3; round++) (await lockStack(stackDir.path, options({ onWait })))[Symbol.dispose]();
 });
 
-test("the locks of two stacks have nothing to do with each other", async () => {
+test("the locks of two stacks are independent", async () => {
   await using one = await makeStackDir();
   await using other = await makeStackDir();
   using _one = await lockStack(one.path, options());

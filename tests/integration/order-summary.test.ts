@@ -74,7 +74,10 @@ test("seed fills a database once; list, run, rebuild and replay work for it and 
 
   const refused = await runScript(["projections", "rebuild"], stack);
   assert.equal(refused.exitCode, 8);
-  assert.match(refused.stderr, /Version 1 of the projection order_summary serves already[\s\S]*Set its version to 2/);
+  assert.match(
+    refused.stderr,
+    /Version 1 of the projection order_summary is already serving[\s\S]*Set its version to 2/,
+  );
 
   const module = join(stack.stackDir, "mine.ts");
   const example = pathToFileURL(join(assetsDir, "scripts/lib/demo/order-summary.ts")).href;

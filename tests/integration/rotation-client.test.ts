@@ -28,7 +28,7 @@ after(() => stack[Symbol.asyncDispose]());
 const writers = 16;
 const shortGraceMs = 1000;
 
-test("16 connections that append without pause see no failed append while the credentials are rotated", async () => {
+test("16 connections that append continuously see no failed append during rotations", async () => {
   const stop = new AbortController();
   const store = await openStore(writers);
   const kept = Array.from({ length: writers / 2 }, () => appendOn(store, stop.signal));
@@ -52,7 +52,7 @@ test("16 connections that append without pause see no failed append while the cr
   );
 });
 
-test("a pool that was made before a rotation logs in by the new name afterwards, though the old one has ended", async () => {
+test("a pool opened before a rotation logs in with the new name afterwards, after the old login has expired", async () => {
   await using store = await openStore(2);
   const old = await stack.application();
   const kept = store.sql<{ name: string }[]>`select session_user::text as name from pg_sleep(1)`.execute();
@@ -61,10 +61,10 @@ test("a pool that was made before a rotation logs in by the new name afterwards,
   await assert.rejects(checkLogin(old), { code: "AUTHENTICATION" });
   const { lastVersion } = await appendEvents(store, newOrder(), [orderPlaced]);
   assert.deepEqual([await loginOf(store), lastVersion], [login, 1]);
-  assert.equal((await kept)[0]?.name, old.user, "the open connection goes on");
+  assert.equal((await kept)[0]?.name, old.user, "the open connection stays open");
 });
 
-test("a subscription that begins after a rotation reads and listens by the new name", async () => {
+test("a subscription started after a rotation reads and listens with the new login", async () => {
   await using store = await openStore(2);
   const { login } = await rotate(0);
   const stop = new AbortController();
@@ -81,7 +81,7 @@ test("a subscription that begins after a rotation reads and listens by the new n
   assert.deepEqual([...new Set(sessions.map((session) => session.login))], [login]);
 });
 
-test("connections that are made at the moment of the switch each use a name with its own password", async () => {
+test("connections opened during the switch never mix one login's name with the other's password", async () => {
   await rotate(60_000);
   const logins = await bothLogins();
   for (let round = 0; round < testRounds(3); round++) {
@@ -102,7 +102,7 @@ test("connections that are made at the moment of the switch each use a name with
   }
 });
 
-test("credentials that can't be read fail the query with the reason, and the pool goes on when they can", async () => {
+test("unreadable credentials fail the query with the reason, and the pool recovers when they are readable", async () => {
   const { user, password, ...target } = await stack.application();
   let isReadable = false;
   const credentials = () => {
@@ -120,7 +120,7 @@ test("credentials that can't be read fail the query with the reason, and the poo
   assert.equal((await pool.sql`select 1`).length, 1);
 });
 
-test("a server that is not there yet fails the query with the reason, and the pool goes on when it is", async () => {
+test("an unreachable server fails the query with the reason, and the pool recovers when it is reachable", async () => {
   const { user, password, ...target } = await stack.application();
   const port = await unusedPort();
   const credentials = () => ({ user, password });
@@ -138,8 +138,8 @@ test("a server that is not there yet fails the query with the reason, and the po
   forwarder.close();
 });
 
-test("a pool that follows credentials speaks TLS as it is told, and trusts no certificate that it can't check", {
-  skip: spawnSync("openssl", ["version"]).status === 0 ? false : "no openssl here",
+test("a pool with changing credentials honours its TLS mode, and rejects a certificate that it cannot verify", {
+  skip: spawnSync("openssl", ["version"]).status === 0 ? false : "openssl is not installed",
 }, async () => {
   await switchTlsOn();
   const { user = "", password = "", ...target } = await stack.administrator();
@@ -154,7 +154,7 @@ test("a pool that follows credentials speaks TLS as it is told, and trusts no ce
   await assert.rejects(isEncrypted("verify-full"));
 });
 
-/** A certificate that nobody vouches for. */
+/** Enables TLS with a self-signed certificate. */
 async function switchTlsOn(): Promise<void> {
   const files = ["-keyout", join(stack.dataDir, "server.key"), "-out", join(stack.dataDir, "server.crt")];
   const { status } = spawnSync("openssl", [
@@ -179,7 +179,7 @@ async function openStore(maxConnections: number): Promise<EventStore> {
   return openEventStore({ ...target, user, maxConnections, credentials: readCredentials });
 }
 
-/** What `connect()` of the package does at each new connection. */
+/** Like `connect()` of the package for each new connection. */
 async function readCredentials(): Promise<Credentials> {
   return stack.application();
 }
@@ -190,7 +190,7 @@ async function appendOn(store: EventStore, signal: AbortSignal): Promise<number>
   return count;
 }
 
-/** No client retries here: one refused login would be a failed append. */
+/** Nothing retries here: a single refused login fails the append. */
 async function appendOnNewConnections(signal: AbortSignal): Promise<number> {
   let count = 0;
   while (!signal.aborted) {
@@ -210,7 +210,7 @@ async function loginOf({ sql }: Pick<EventStore, "sql">): Promise<string> {
   return row?.name ?? "";
 }
 
-/** Ends when a session of this login is in `pg_sleep`. */
+/** Waits until a session of this login is in `pg_sleep`. */
 async function sleeps(login: string): Promise<void> {
   await using admin = openConnection(await stack.administrator());
   for (;;) {
@@ -219,7 +219,7 @@ async function sleeps(login: string): Promise<void> {
   }
 }
 
-/** Both logins of the pair, at a moment at which both are good. */
+/** Both logins of the pair, while both are valid. */
 async function bothLogins(): Promise<readonly Credentials[]> {
   const first = await stack.application();
   await rotate(60_000);
@@ -230,7 +230,7 @@ function rotate(graceMs: number, endGrace = true): Promise<Rotation> {
   return rotateTestStack(stack, { graceMs, endGrace });
 }
 
-/** Rotates as soon as the rotation before lets it. */
+/** Rotates as soon as the previous grace period is over. */
 async function rotateAfterGrace(): Promise<Rotation> {
   for (;;) {
     try {

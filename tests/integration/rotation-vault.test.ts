@@ -9,8 +9,8 @@ import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
 import {
+  assertRotationComplete,
   assertSecretsLogIn,
-  assertSettled,
   openLogins,
   otherLogin,
   type RotatedStack,
@@ -30,27 +30,27 @@ before(async () => {
   const [made, started] = await Promise.all([makeTestStack(), startVault()]);
   vault = started;
   await runForData(["bootstrap"], { ...made, env: administratorOf(vault) });
-  // From here on the AppRole that was delivered to the stack is enough.
+  // From here on, the AppRole delivered to the stack is sufficient.
   stack = { ...made, env: { VAULT_ADDR: vault.address }, [Symbol.asyncDispose]: () => made[Symbol.asyncDispose]() };
 });
 after(async () => {
   for (const part of [stack, vault]) await part?.[Symbol.asyncDispose]();
 });
 
-vaultTest("secrets rotate hands out the other login in Vault, by the stack's own AppRole", async () => {
+vaultTest("secrets rotate switches to the other login in Vault, with the stack's own AppRole", async () => {
   const first = await readLogin(stack);
   const { login } = await runForData<Rotation>(["secrets", "rotate", "--grace", "1m"], {
     ...stack,
     env: stack.env ?? {},
   });
   assert.equal(login, otherLogin(first.user));
-  assert.equal(await assertSettled(stack), login);
+  assert.equal(await assertRotationComplete(stack), login);
   await checkLogin(first);
   const refused = await runScript(["secrets", "rotate"], { ...stack, env: stack.env ?? {} });
   assert.equal(refused.exitCode, 8, refused.stderr);
 });
 
-vaultTest("secrets rotate delivers a new secret id, and the one the application has goes on working", async () => {
+vaultTest("secrets rotate delivers a new secret id, and the application's previous one stays valid", async () => {
   const folder = join(stack.stackDir, "vault/credentials");
   const readFiles = (name: string) => readFile(join(folder, `cqrs-app.${name}`), "utf8");
   await readAsApplication(stack);
@@ -68,19 +68,19 @@ vaultTest("secrets rotate delivers a new secret id, and the one the application 
 });
 
 for (const point of ["after login", "after write 1", "before write 2", "before retire"]) {
-  vaultTest(`a rotation in Vault that is killed ${point} leaves credentials that are good, and is mended`, async () => {
+  vaultTest(`a rotation in Vault killed ${point} leaves valid credentials, and the next run completes it`, async () => {
     const env = { ...stack.env, CQRS_STACK_DIR: stack.stackDir };
-    for (const mend of [() => rotateTestStack(stack), () => runForData(["bootstrap"], { ...stack, env })]) {
+    for (const complete of [() => rotateTestStack(stack), () => runForData(["bootstrap"], { ...stack, env })]) {
       const { exitCode } = await startProgram("tests/support/fixtures/rotate-until.ts", [point], { env }).ended;
       assert.notEqual(exitCode, 0, "it was not killed");
       await assertSecretsLogIn(stack);
-      await mend();
-      await assertSettled(stack);
+      await complete();
+      await assertRotationComplete(stack);
     }
   });
 }
 
-vaultTest("16 connections that read their login from Vault see no failed append while it is rotated", async () => {
+vaultTest("16 connections that read their login from Vault append without a failure during rotations", async () => {
   const stop = new AbortController();
   await rotateTestStack(stack, { graceMs: 0 });
   const credentials = await openLogins(stack);
@@ -101,7 +101,7 @@ vaultTest("16 connections that read their login from Vault see no failed append 
   for (const count of await Promise.all(writers)) assert.ok(count > 0);
 });
 
-vaultTest("a Vault that is away when the secret is to be written leaves all as it was", async () => {
+vaultTest("if Vault is sealed when the secret is written, nothing changes", async () => {
   await rotateTestStack(stack, { graceMs: 0 });
   const before = await readLogin(stack);
   await vault.seal();
@@ -110,7 +110,7 @@ vaultTest("a Vault that is away when the secret is to be written leaves all as i
   assert.match(run.stderr, /is sealed/);
   await vault.unseal();
   assert.deepEqual(await readLogin(stack), before);
-  await assertSettled(stack);
+  await assertRotationComplete(stack);
   await using admin = openConnection(await stack.administrator());
   const sessions = await admin.sql`select from pg_locks where locktype = 'advisory' and classid = ${0x72_6f_74_61}`;
   assert.equal(sessions.length, 0, "the lock ended with the run");

@@ -10,7 +10,7 @@ import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
 import type { Rotation } from "../../scripts/lib/stack/rotate.ts";
 import { assertAppends } from "../support/bootstrap-assertions.ts";
-import { assertSecretsLogIn, assertSettled, otherLogin, rotateTestStack } from "../support/logins.ts";
+import { assertRotationComplete, assertSecretsLogIn, otherLogin, rotateTestStack } from "../support/logins.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { bootstrapTestStack, makeTestStack, type TestStack, withCluster } from "../support/stack.ts";
@@ -21,14 +21,14 @@ before(async () => {
 });
 after(() => stack[Symbol.asyncDispose]());
 
-test("secrets rotate hands out the other login, and lets the first one end after its grace", async () => {
+test("secrets rotate switches to the other login, and expires the previous one after the grace period", async () => {
   const first = await stack.application();
   const rotation = await runForData<Rotation>(["secrets", "rotate", "--grace", "2s"], stack);
   assert.deepEqual(Object.keys(rotation), ["login", "previous", "previousUntil"]);
   assert.deepEqual([rotation.login, rotation.previous], [otherLogin(first.user), first.user]);
   const second = await stack.application();
   assert.notEqual(second.password, first.password);
-  assert.equal(await assertSettled(stack), rotation.login);
+  assert.equal(await assertRotationComplete(stack), rotation.login);
   await assertAppends(second);
   await checkLogin(first);
   await until(rotation.previousUntil);
@@ -36,42 +36,42 @@ test("secrets rotate hands out the other login, and lets the first one end after
   const back = await runForData<Rotation>(["secrets", "rotate", "--grace", "0s"], stack);
   assert.equal(back.login, first.user);
   await assert.rejects(checkLogin(second), { code: "AUTHENTICATION" });
-  await assert.rejects(checkLogin(first), { code: "AUTHENTICATION" }, "the first password does not come back");
+  await assert.rejects(checkLogin(first), { code: "AUTHENTICATION" }, "the first password does not become valid again");
   await assertAppends(await stack.application());
 });
 
-test("a bootstrap keeps the login that a rotation has handed out, and changes nothing", async () => {
+test("a bootstrap keeps the login that a rotation has switched to, and changes nothing", async () => {
   const { login } = await runForData<Rotation>(["secrets", "rotate", "--yes"], stack);
   const run = await runForData<{ isChanged: boolean; user: string }>(["bootstrap"], stack);
   assert.deepEqual([run.isChanged, run.user], [false, login]);
   const { url } = await runForData<{ url: string }>(["status"], stack);
   assert.ok(url.startsWith(`postgres://${login}:****@`), url);
-  await assertSettled(stack);
+  await assertRotationComplete(stack);
 });
 
-test("secrets rotate refuses to take a login that applications may still be using, and says until when", async () => {
+test("secrets rotate refuses to reuse a login before its grace period ends, and reports when that is", async () => {
   await runForData<Rotation>(["secrets", "rotate", "--yes"], stack);
   const before = await stack.application();
   const run = await runScript(["secrets", "rotate"], stack);
   assert.equal(run.exitCode, 8, run.stderr);
-  assert.match(run.stderr, /error: cqrs_user(_b)? is still good until \d{4}-\d\d-\d\dT/);
+  assert.match(run.stderr, /error: cqrs_user(_b)? is still valid until \d{4}-\d\d-\d\dT/);
   assert.match(run.stderr, /fix: .*bun run secrets rotate --yes/);
   assert.deepEqual(await stack.application(), before);
 });
 
-test("a bootstrap that finds no secret any more ends the turn of the login that it named", async () => {
+test("if the secret was lost, bootstrap expires the login that it named", async () => {
   for (let login = ""; !login.endsWith("_b"); ) ({ login } = await rotate());
-  const forgotten = await stack.application();
+  const lost = await stack.application();
   await rm(join(stack.stackDir, "secrets/secret"), { recursive: true });
   await runForData(["bootstrap"], { ...stack, env: { CQRS_GRACE: "0s" } });
-  assert.equal(await assertSettled(stack), otherLogin(forgotten.user));
-  await assert.rejects(checkLogin(forgotten), { code: "AUTHENTICATION" });
-  assert.equal((await rotate()).login, forgotten.user);
+  assert.equal(await assertRotationComplete(stack), otherLogin(lost.user));
+  await assert.rejects(checkLogin(lost), { code: "AUTHENTICATION" });
+  assert.equal((await rotate()).login, lost.user);
 });
 
-test("secrets rotate takes no login that somebody else has made", async () => {
+test("secrets rotate does not take over a login that somebody else created", async () => {
   await using admin = openConnection(await stack.administrator());
-  const login = await assertSettled(stack);
+  const login = await assertRotationComplete(stack);
   await admin.sql.unsafe(`alter role ${otherLogin(login)} valid until 'infinity'`);
   const run = await runScript(["secrets", "rotate", "--yes"], stack);
   assert.equal(run.exitCode, 8, run.stderr);
@@ -81,7 +81,7 @@ test("secrets rotate takes no login that somebody else has made", async () => {
   assert.equal((await rotate()).login, otherLogin(login));
 });
 
-test("secrets rotate says what is missing: the secret, the server, or the freedom to choose a password", async () => {
+test("secrets rotate reports a stopped server, and a password fixed by POSTGRES_PASSWORD", async () => {
   await using empty = await makeTestStack();
   const stopped = await runScript(["secrets", "rotate"], empty);
   assert.equal(stopped.exitCode, 3);
@@ -91,16 +91,16 @@ test("secrets rotate says what is missing: the secret, the server, or the freedo
   assert.match(fixed.stderr, /POSTGRES_PASSWORD fixes the password/);
 });
 
-test("of two rotations at once one proceeds; the other waits for it, and is refused", async () => {
+test("of two concurrent rotations one proceeds; the other waits for it and is then refused", async () => {
   for (let round = 0; round < testRounds(1); round++) {
     await rotate(0);
     const runs = await Promise.all([1, 2].map(() => runScript(["secrets", "rotate"], stack)));
     assert.deepEqual(runs.map(({ exitCode }) => exitCode).toSorted(), [0, 8]);
-    await assertSettled(stack);
+    await assertRotationComplete(stack);
   }
 });
 
-test("where there is no lock of a stack, PostgreSQL's own keeps a second rotation out", async () => {
+test("with an external server, an advisory lock of PostgreSQL keeps a second rotation out", async () => {
   await using external = await makeTestStack();
   const env = { CQRS_MODE: "external", DATABASE_URL: connectionUrl(await stack.administrator()), POSTGRES_USER: "ext" };
   const options = { stackDir: external.stackDir, env };
@@ -126,8 +126,8 @@ test("where there is no lock of a stack, PostgreSQL's own keeps a second rotatio
   await admin.sql`drop role ext_b`;
 });
 
-test("a secret that somebody else writes meanwhile is kept, and its password becomes the login's", async () => {
-  const login = await assertSettled(stack);
+test("a concurrent write of the secret is kept, and its password is set on the login", async () => {
+  const login = await assertRotationComplete(stack);
   const theirs = { username: otherLogin(login), password: generatePassword() };
   const { write } = FileSecretStore.prototype;
   FileSecretStore.prototype.write = async function (path, data, options) {
@@ -138,14 +138,14 @@ test("a secret that somebody else writes meanwhile is kept, and its password bec
   await assert.rejects(rotate(), { code: "SECRET_CONFLICT", exitCode: 5 });
   await checkLogin({ ...(await stack.application()), user: theirs.username, password: theirs.password });
   await bootstrapTestStack(stack.stackDir);
-  assert.equal(await assertSettled(stack), theirs.username);
+  assert.equal(await assertRotationComplete(stack), theirs.username);
 });
 
 function rotate(graceMs = 60_000): Promise<Rotation> {
   return rotateTestStack(stack, { graceMs });
 }
 
-/** Ends when PostgreSQL's clock, which is ours, is past a moment. */
+/** Waits until a time has passed; PostgreSQL's clock is ours. */
 async function until(moment: string): Promise<void> {
   while (Date.now() <= Date.parse(moment)) await sleep(20);
 }

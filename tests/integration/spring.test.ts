@@ -7,7 +7,7 @@ import { buildSpringApplication, type SpringApplication, springSkip } from "../s
 import { openTestStack, type TestStack, withCluster } from "../support/stack.ts";
 import { startVault, type TestVault } from "../support/vault.ts";
 
-/** What an application may do, as `infrastructure/vault/policies` lets it. */
+/** The capabilities of an application in `infrastructure/vault/policies`. */
 const policy = 'path "secret/data/cqrs-spike/database*" { capabilities = ["read"] }';
 
 let stack: TestStack;
@@ -24,7 +24,7 @@ after(async () => {
   for (const part of [application, vault, stack]) await part?.[Symbol.asyncDispose]();
 });
 
-test("a Spring Boot application starts with our application.yml as it is, a token, and the secret for the host", {
+test("a Spring Boot application starts with our unmodified application.yml, a token, and the secret for the host", {
   skip: springSkip,
 }, async () => {
   const env = { VAULT_ADDR: vault.address, VAULT_TOKEN: await vault.tokenFor(policy), CQRS_SECRET: "database-local" };
@@ -40,7 +40,7 @@ test("a Spring Boot application starts with our application.yml as it is, a toke
   ]);
 });
 
-test("it starts with an AppRole and the secret for containers, and again as the other login after a rotation", {
+test("it starts with an AppRole and the secret for containers, and with the other login after a rotation", {
   skip: springSkip,
 }, async () => {
   const env = { VAULT_ADDR: vault.address, VAULT_AUTHENTICATION: "APPROLE", ...(await makeAppRole()) };
@@ -50,7 +50,9 @@ test("it starts with an AppRole and the secret for containers, and again as the 
   await assertWorks(env, "cqrs_user_b as cqrs_app");
 });
 
-test("it does not start where Vault lets it read nothing, and prints no token", { skip: springSkip }, async () => {
+test("without a capability to read the secret it does not start, and prints no token", {
+  skip: springSkip,
+}, async () => {
   const token = await vault.tokenFor('path "secret/data/another" { capabilities = ["read"] }');
   const { exitCode, output } = await application.run({ VAULT_ADDR: vault.address, VAULT_TOKEN: token });
   assert.notEqual(exitCode, 0);
@@ -58,7 +60,7 @@ test("it does not start where Vault lets it read nothing, and prints no token", 
   assert.ok(!output.includes(token));
 });
 
-/** Lets the application run once and looks for what it wrote. */
+/** Runs the application once and checks what it wrote. */
 async function assertWorks(env: Readonly<Record<string, string>>, who: string): Promise<string[]> {
   const { exitCode, output } = await application.run(env);
   assert.equal(exitCode, 0, output);
@@ -75,7 +77,7 @@ async function assertWorks(env: Readonly<Record<string, string>>, who: string): 
   return result;
 }
 
-/** Puts the stack's secrets into Vault as they are. */
+/** Copies the stack's secrets to Vault. */
 async function fillVault(): Promise<void> {
   await vault.request("POST", "sys/mounts/secret", { type: "kv", options: { version: "2" } });
   const { secrets } = await openTestStack(stack.stackDir);

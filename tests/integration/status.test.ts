@@ -6,7 +6,7 @@ import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack } from "../support/stack.ts";
 
-test("status tells mode, version, masked url, pid, port, folder, size, uptime and what is pending", async () => {
+test("status shows mode, version, masked URL, pid, port, folder, size, uptime and pending files", async () => {
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
   const status = await runForData<StackStatus>(["status"], stack);
@@ -28,7 +28,7 @@ test("status tells mode, version, masked url, pid, port, folder, size, uptime an
   assert.match(drifted.schemaProblem ?? "", /0001-schemas\.sql was edited/);
 });
 
-test("status exits with 3 and tells what it knows when nothing runs, before a bootstrap and after a stop", async () => {
+test("status exits with 3 and shows what is known if the server is stopped or was never bootstrapped", async () => {
   await using stack = await makeTestStack();
   for (const prepare of [async () => {}, async () => void (await startAndStop(stack))]) {
     await prepare();
@@ -46,7 +46,7 @@ test("status exits with 3 and tells what it knows when nothing runs, before a bo
   }
 });
 
-test("the lines of status --env put a shell into the database, whatever is in the password", async () => {
+test("status --env prints lines that a shell can evaluate, whatever the password contains", async () => {
   await using stack = await makeTestStack();
   const password = `it's $HOME "quoted" \\ & 100%`;
   await runForData(["bootstrap"], { ...stack, env: { POSTGRES_PASSWORD: password } });

@@ -11,13 +11,13 @@ export function detailOf({ steps }: BootstrapResult, name: string): string {
   return steps.find((step) => step.name === name)?.detail ?? "";
 }
 
-/** Asserts that a bootstrap found all as it should be. */
+/** Asserts that a bootstrap changed nothing. */
 export function assertUnchanged({ isChanged, steps }: BootstrapResult): void {
   const changed = steps.filter((step) => step.isChanged).map(({ name, detail }) => `${name}: ${detail}`);
   assert.deepEqual([isChanged, changed], [false, []]);
 }
 
-/** Does what an application does, with nothing but its own login. */
+/** Appends an event like an application, with only its own login. */
 export async function assertAppends(target: ConnectionTarget): Promise<void> {
   await using connection = openConnection(target);
   const [row] = await connection.sql`
@@ -32,14 +32,14 @@ export function assertNoSecrets({ stdout, stderr }: ScriptRun, secrets: readonly
   for (const secret of secrets) assert.ok(!`${stdout}${stderr}`.includes(secret), "a password was printed");
 }
 
-/** What {@link readFacts} finds, a line each. */
+/** The result of {@link readFacts}, one line per fact. */
 export interface Facts {
   readonly roles: readonly string[];
   readonly memberships: readonly string[];
   readonly databases: readonly string[];
 }
 
-/** Everything about the cluster's roles and databases that an application depends on. */
+/** Reads everything about the cluster's roles and databases that an application depends on. */
 export async function readFacts(sql: Sql): Promise<Facts> {
   const roles = await sql<{ fact: string }[]>`
     select concat_ws(' ', rolname,

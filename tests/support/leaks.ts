@@ -4,9 +4,9 @@ import { join } from "node:path";
 import process from "node:process";
 
 /**
- * Looks at every command line of the machine, again and again.
+ * Polls the command lines of all processes of this machine.
  *
- * @param hasEnvironments at every environment too, where the kernel shows them
+ * @param hasEnvironments polls the environments too, if the kernel shows them
  */
 export function watchProcesses(hasEnvironments = false): AsyncDisposable & { text(): string } {
   let seen = "";
@@ -27,7 +27,7 @@ export function watchProcesses(hasEnvironments = false): AsyncDisposable & { tex
   };
 }
 
-/** Reads every file below a folder, but those where secrets belong. */
+/** Reads every file below a folder, except those where secrets belong. */
 export async function readFiles(folder: string, except: readonly string[]): Promise<Map<string, string>> {
   const files = new Map<string, string>();
   for (const name of await readdir(folder, { recursive: true })) {

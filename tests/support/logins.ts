@@ -9,13 +9,13 @@ import { type Rotation, rotateLogin } from "../../scripts/lib/stack/rotate.ts";
 import { openStack, readApplicationSecret } from "../../scripts/lib/stack/stack.ts";
 import { silentRun, type TestStack } from "./stack.ts";
 
-/** A stack whose credentials are rotated. */
+/** A stack whose credentials a test rotates. */
 export interface RotatedStack extends Pick<TestStack, "stackDir" | "administrator"> {
-  /** Variables that say where its secrets are; files when left out. */
+  /** Variables that select its secret store; files by default. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** How to rotate in a test; without a look at the grace before, and with one of a minute, when left out. */
+/** How a test rotates; by default it ends the previous grace period and grants one of a minute. */
 export interface TestRotation {
   readonly graceMs?: number;
   readonly endGrace?: boolean;
@@ -27,10 +27,10 @@ export function rotateTestStack(stack: RotatedStack, options: TestRotation = {})
   return rotateLogin(configOf(stack, graceMs), silentRun, { endGrace });
 }
 
-/** What an application knows of its server and its login. */
+/** A server and the application's login. */
 type LoginTarget = ConnectionTarget & { readonly password: string };
 
-/** Reads the login that a secret names at this moment. */
+/** Reads the login that a secret names now. */
 export async function readLogin(
   stack: RotatedStack,
   path: string = secretPaths.applicationLocal,
@@ -38,12 +38,12 @@ export async function readLogin(
   return (await openLogins(stack, path))();
 }
 
-/** Reads the secret by the application's own AppRole, whose delivery it takes where it was not taken yet. */
+/** Reads the secret with the application's own AppRole; unwraps its delivery if that has not happened yet. */
 export async function readAsApplication(stack: RotatedStack): Promise<void> {
   await readApplicationSecret(await openStack(configOf(stack), "application"));
 }
 
-/** Opens the secret store once, as an application does, for a login that is read again and again. */
+/** Opens the secret store once, as an application does, to read the login repeatedly. */
 export async function openLogins(
   stack: RotatedStack,
   path: string = secretPaths.applicationLocal,
@@ -63,15 +63,15 @@ export async function openLogins(
   };
 }
 
-/** Asserts that both secrets name logins that PostgreSQL accepts at this moment; returns the application's. */
+/** Asserts that PostgreSQL accepts the logins of both secrets; returns the application's login. */
 export async function assertSecretsLogIn(stack: RotatedStack): Promise<string> {
   const login = await readLogin(stack, secretPaths.application);
   for (const target of [login, await readLogin(stack)]) await checkLogin(target);
   return login.user;
 }
 
-/** Asserts that one login is the application's, in both secrets, and the other one ends or has ended. */
-export async function assertSettled(stack: RotatedStack): Promise<string> {
+/** Asserts that both secrets name the same login, and that the other one expires; returns the application's login. */
+export async function assertRotationComplete(stack: RotatedStack): Promise<string> {
   const login = await assertSecretsLogIn(stack);
   assert.equal((await readLogin(stack)).user, login, "both secrets name the same login");
   await using admin = openConnection(await stack.administrator());
@@ -81,7 +81,7 @@ export async function assertSettled(stack: RotatedStack): Promise<string> {
   return login;
 }
 
-/** @returns the login that takes turns with this one */
+/** @returns the other login of the pair */
 export function otherLogin(login: string): string {
   return login.endsWith("_b") ? login.slice(0, -2) : `${login}_b`;
 }

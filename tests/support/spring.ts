@@ -6,23 +6,23 @@ import process from "node:process";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { vaultSkip } from "./vault.ts";
 
-/** What a program left. */
+/** The result of a program. */
 export interface SpringRun {
   readonly exitCode: number | null;
-  /** Both streams. */
+  /** stdout and stderr. */
   readonly output: string;
 }
 
-/** An application that was built with our `application.yml`; its folder is removed when it is disposed of. */
+/** An application built with our `application.yml`. Disposing of it removes its folder. */
 export interface SpringApplication extends AsyncDisposable {
-  /** Starts it with these variables and nothing else that could configure it. */
+  /** Starts it with these variables and no other configuration. */
   run(env: Readonly<Record<string, string>>): Promise<SpringRun>;
 }
 
-/** Why a test of Spring Boot is left out; false where it can be run. */
+/** Why tests of Spring Boot are skipped; false if they can run. */
 export const springSkip: string | false = findReason();
 
-/** Builds the application beside this file; Maven fetches what it needs into its own cache. */
+/** Builds the application in tests/support/spring; Maven downloads what it needs into its own cache. */
 export async function buildSpringApplication(): Promise<SpringApplication> {
   const folder = await mkdtemp(join(tmpdir(), "cqrs-spring-"));
   await cp(join(assetsDir, "tests/support/spring"), folder, { recursive: true });
@@ -37,9 +37,9 @@ export async function buildSpringApplication(): Promise<SpringApplication> {
 
 function findReason(): string | false {
   const { CQRS_TEST_SPRING, CQRS_TEST_ROUNDS } = process.env;
-  if (!CQRS_TEST_SPRING && !CQRS_TEST_ROUNDS) return "takes half a minute: set CQRS_TEST_SPRING=1, or run a soak";
+  if (!CQRS_TEST_SPRING && !CQRS_TEST_ROUNDS) return "takes half a minute: set CQRS_TEST_SPRING=1, or run a soak test";
   for (const program of ["java", "mvn"]) {
-    if (spawnSync(program, ["-version"], { stdio: "ignore" }).status !== 0) return `no ${program} here`;
+    if (spawnSync(program, ["-version"], { stdio: "ignore" }).status !== 0) return `${program} is not installed`;
   }
   return vaultSkip;
 }

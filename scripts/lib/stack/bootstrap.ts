@@ -161,13 +161,13 @@ async function applyPending(stack: Stack, run: RunContext, target: ConnectionTar
   );
 }
 
-/** In the init container the password is the keys volume's; the data volume may be an older one. */
+/** In the init container the password comes from the keys volume, and the data volume may be older. */
 function explainLogin(error: unknown, target: ConnectionTarget, { localPort }: Config): unknown {
   const explained = explainConnectionError(error, target);
   const isInit = localPort !== undefined && connectionFailure(error) === "wrong-password";
   if (!isInit || !(explained instanceof ScriptError)) return explained;
   const { code, exitCode, message } = explained;
-  const why = `${explained.why}\nThe volume of the data is older than the one of the keys, which holds another password.`;
+  const why = `${explained.why}\nThe data volume is older than the keys volume, which contains another password.`;
   const fix = "docker compose exec -T postgres sh /superuser-password.sh";
   return new ScriptError({ code, exitCode, message, why, fix });
 }

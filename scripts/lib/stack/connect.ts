@@ -3,17 +3,17 @@ import { type EventStore, type EventStoreOptions, openEventStore } from "../even
 import type { Credentials } from "../postgres/changing-login.ts";
 import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
-/** How an application connects. */
+/** How an application connects to its event store. */
 export interface ConnectOptions extends Pick<EventStoreOptions, "applicationName" | "maxConnections" | "upcasters"> {
-  /** `postgres://user:password@host:port/database`; the secret of the stack when left out. */
+  /** `postgres://user:password@host:port/database`; by default the stack's secret. */
   readonly url?: string;
 }
 
 /**
- * Opens the event store with the credentials of the secret store, as the configuration names it; nothing of them is in
- * the program. The secret is read again for each new connection, so that a rotated login is followed.
+ * Opens the event store with the credentials from the configured secret store. Each new connection reads the secret
+ * again, so that a rotation is picked up without a restart.
  *
- * @throws {ScriptError} `SECRETS_MISSING` when no bootstrap has made the credentials, `CONFIGURATION` for a wrong URL
+ * @throws {ScriptError} `SECRETS_MISSING` if no bootstrap has created the credentials, `CONFIGURATION` for a wrong URL
  */
 export async function connect(options: ConnectOptions = {}): Promise<EventStore> {
   const { url, ...others } = options;
@@ -21,7 +21,7 @@ export async function connect(options: ConnectOptions = {}): Promise<EventStore>
   return openStackStore(await openStack(loadConfig(), "application"), others);
 }
 
-/** Opens the event store of a stack as its application. */
+/** Opens the event store of a stack, as its application. */
 export async function openStackStore(stack: Stack, options: Omit<ConnectOptions, "url"> = {}): Promise<EventStore> {
   const { host, port, database, username } = await readApplicationSecret(stack);
   const target = { host, port: Number(port), database, user: username };

@@ -5,7 +5,7 @@ import { type Administrator, explainPrivilegeError, groupRoles } from "../postgr
 import { quoteIdentifier } from "../postgres/quote.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 
-/** The application's search path: what it creates without a schema goes to the first one. */
+/** The application's search path; what it creates without naming a schema goes to the first one. */
 export const searchPath = "command_model, read_model, event_store, public";
 
 interface DatabaseRow {
@@ -16,11 +16,11 @@ interface DatabaseRow {
 }
 
 /**
- * Makes the database and what belongs to it but to no schema: owner, search path, privileges. A restore calls it for
- * a database of another name, as none of these follow a name.
+ * Ensures that the database exists with its owner, search path and privileges. A restore calls this for the new
+ * database, as renaming a database does not transfer any of them.
  *
- * @param sql a session in any database of the server that may create databases
- * @returns what was changed, a phrase each; empty when all was right
+ * @param sql a session in any database of the server, with a login that may create databases
+ * @returns the changes, one phrase each
  * @throws {ScriptError} `PRIVILEGES` (exit 9)
  */
 export async function ensureDatabase(sql: Sql, administrator: Administrator, name: string): Promise<string[]> {
@@ -43,15 +43,15 @@ async function createDatabase(sql: Sql, name: string): Promise<boolean> {
     );
     return true;
   } catch (error) {
-    const isMadeByAnother = ["42P04", "23505"].includes(errorCode(error));
-    if (!isMadeByAnother) throw error;
+    const isCreatedConcurrently = ["42P04", "23505"].includes(errorCode(error));
+    if (!isCreatedConcurrently) throw error;
     return false;
   }
 }
 
 async function repairDatabase(sql: Sql, administrator: Administrator, name: string): Promise<boolean> {
   const row = await readDatabase(sql, name);
-  const repairs = wrongSettings(row, quoteIdentifier(name));
+  const repairs = findRepairs(row, quoteIdentifier(name));
   if (repairs.length > 0) await runAsOwner(sql, administrator, row, repairs);
   return repairs.length > 0;
 }
@@ -66,11 +66,11 @@ async function readDatabase(sql: Sql, name: string): Promise<DatabaseRow> {
       coalesce((select setconfig from pg_catalog.pg_db_role_setting where setdatabase = oid and setrole = 0), '{}')
         as settings
     from pg_catalog.pg_database where datname = ${name}`;
-  if (row === undefined) throw new Error(`the database ${name} vanished while it was set up`);
+  if (row === undefined) throw new Error(`the database ${name} was dropped while it was being set up`);
   return row;
 }
 
-function wrongSettings(row: DatabaseRow, name: string): string[] {
+function findRepairs(row: DatabaseRow, name: string): string[] {
   const repairs: string[] = [];
   if (row.isOpenToPublic) repairs.push(`revoke all on database ${name} from public`);
   if (row.isOpenToPublic || !row.isOpenToApp) {

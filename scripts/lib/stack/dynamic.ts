@@ -12,7 +12,7 @@ import { generatePassword } from "../secrets/password.ts";
 import type { VaultClient } from "../secrets/vault/client.ts";
 import { configureDatabaseEngine, databaseEngine } from "../secrets/vault/database-engine.ts";
 import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
-import { administratorTarget, type RunContext, readSecret, type Stack } from "./stack.ts";
+import { administratorTarget, type RunContext, requireSecret, type Stack } from "./stack.ts";
 import { asVaultAdministrator } from "./vault-setup.ts";
 
 /** How applications get an issued login. */
@@ -38,7 +38,7 @@ export async function enableDynamicLogins(stack: Stack, run: RunContext): Promis
 
 /** @param client its token may mount engines and write policies */
 async function configureDynamicLogins(stack: Stack, run: RunContext, client: VaultClient): Promise<DynamicLogins> {
-  const { data } = await readSecret(stack.secrets, secretPaths.application);
+  const { data } = await requireSecret(stack.secrets, secretPaths.application);
   const [host, port, database] = ["host", "port", "database"].map((key) =>
     requireKey(data, key, secretPaths.application),
   ) as [string, string, string];

@@ -20,7 +20,8 @@ const pollIntervalMs = 50;
  * Takes the lock of a stack: only one script at a time changes it.
  *
  * Neither Bun nor Deno offers `flock`, but both bring SQLite, which locks its file through the kernel. The kernel
- * releases the lock when the process ends, however it ends, so there are no stale locks (`infrastructure/decisions/0002`).
+ * releases the lock when the process ends, however it ends, so there are no stale locks
+ * (`infrastructure/decisions/0002`).
  *
  * @returns releases the lock when it is disposed of
  * @throws {ScriptError} `LOCKED` (exit 5) with the holder, if the lock was not free in time

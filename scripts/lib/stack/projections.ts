@@ -15,9 +15,9 @@ import { openStackStore } from "./connect.ts";
 import { openStack, readApplicationSecret } from "./stack.ts";
 
 /**
- * Works with the event store of a stack, as its application.
+ * Does work with the event store of a stack, as its application.
  *
- * @throws {ScriptError} in place of what the driver and the event store throw, where that was to be foreseen
+ * @throws {ScriptError} for the expected errors of the driver and the event store
  */
 export async function withStackStore<Result>(
   config: Config,
@@ -27,7 +27,7 @@ export async function withStackStore<Result>(
   const { host, port, database, username } = await readApplicationSecret(stack);
   await using store = await openStackStore(stack, { applicationName: "cqrs-postgres projections" });
   try {
-    // The first statement by itself: a projection would wait for a server that is away.
+    // Connect first: a projection would wait for an unreachable server instead of failing.
     await store.sql`select from read_model.projection_version limit 0`;
     return await work(store);
   } catch (error) {
@@ -37,10 +37,10 @@ export async function withStackStore<Result>(
 }
 
 /**
- * Loads the projections of a module: whatever it exports that has a name, a version and a handle.
+ * Loads the projections that a module exports: objects with a name, a version and a handle.
  *
- * @param path from the working folder; the example of this package when undefined
- * @param name only the one of this name
+ * @param path relative to the working folder; by default the example of this package
+ * @param name selects one of them
  * @throws {ScriptError} `NO_PROJECTION` (exit 2)
  */
 export async function loadProjections(
@@ -55,8 +55,8 @@ export async function loadProjections(
     code: "NO_PROJECTION",
     exitCode: exitCodes.usage,
     message: name === undefined ? `${path} exports no projection` : `There is no projection ${name}`,
-    why: `${path ?? "The example"} has ${found.map((definition) => definition.name).join(", ") || "none"}.`,
-    fix: "Name a module that exports objects with name, version and handle: --module ./projections.ts",
+    why: `${path ?? "The example"} exports: ${found.map((definition) => definition.name).join(", ") || "none"}.`,
+    fix: "Pass a module that exports objects with name, version and handle: --module ./projections.ts",
   });
 }
 
@@ -67,9 +67,9 @@ async function importModule(path: string): Promise<Record<string, unknown>> {
     throw new ScriptError({
       code: "NO_PROJECTION",
       exitCode: exitCodes.usage,
-      message: `The module ${path} can't be loaded`,
+      message: `The module ${path} cannot be loaded`,
       why: error instanceof Error ? error.message : String(error),
-      fix: "Give the path of a module that exports projections, from the working folder.",
+      fix: "Pass the path of a module that exports projections, relative to the working folder.",
     });
   }
 }
@@ -80,7 +80,7 @@ function isDefinition(value: unknown): value is ProjectionDefinition {
   return isNamed && (events === undefined || Array.isArray(events)) && typeof handle === "function";
 }
 
-/** How a run of several projections ended. */
+/** How the run of one projection ended. */
 export interface ProjectionEnd {
   readonly name: string;
   readonly version: number;
@@ -94,7 +94,7 @@ export interface RunProjectionsOptions {
   readonly signal: AbortSignal;
 }
 
-/** Runs projections side by side; when one fails, the others end after the events under way. */
+/** Runs projections concurrently. If one fails, the others stop after the events in flight. */
 export async function runProjections(
   store: EventStore,
   definitions: readonly ProjectionDefinition[],
@@ -116,9 +116,9 @@ export async function runProjections(
 }
 
 /**
- * Builds the present version of a projection beside the one that serves, and puts it in its place.
+ * Builds the defined version of a projection while the serving version goes on, then cuts over to it.
  *
- * @throws {ScriptError} `ALREADY_SERVING` (exit 8) when that version serves
+ * @throws {ScriptError} `ALREADY_SERVING` (exit 8) if that version is already serving
  */
 export async function rebuildProjection(
   store: EventStore,
@@ -132,9 +132,9 @@ export async function rebuildProjection(
     throw new ScriptError({
       code: "ALREADY_SERVING",
       exitCode: exitCodes.refused,
-      message: `Version ${version} of the projection ${name} serves already`,
-      why: "A version is built once; another one is built beside it, under a number of its own.",
-      fix: `Set its version to ${version + 1} in the module, and run this again.`,
+      message: `Version ${version} of the projection ${name} is already serving`,
+      why: "Each version is built only once; a rebuild needs a new version number.",
+      fix: `Set its version to ${version + 1} in the module, then run this again.`,
     });
   }
   const [end] = await runProjections(store, [definition], { stopWhenCaughtUp: true, signal });
@@ -150,8 +150,8 @@ function explainProjectionError(error: unknown): unknown {
     exitCode: isMisfit ? exitCodes.refused : exitCodes.usage,
     message: (error as Error).message,
     why: isMisfit
-      ? `The database refuses what the projection does (${code}); its version as it was goes on serving.`
-      : "The definition of the projection can't be used with this database.",
-    fix: isMisfit ? "bun run schema apply, or mend the projection's SQL." : "Mend the definition.",
+      ? `The database refuses a statement of the projection (${code}). The previous version continues to serve.`
+      : "The definition of the projection cannot be used with this database.",
+    fix: isMisfit ? "Run bun run schema apply, or fix the projection's SQL." : "Fix the definition.",
   });
 }

@@ -11,7 +11,7 @@ import { type Login, requireKey, secretPaths, switchLocalLogin, switchLogin } fr
 import { generatePassword } from "../secrets/password.ts";
 import { SecretConflict, type SecretVersion } from "../secrets/store.ts";
 import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
-import { administratorTarget, lockForRun, openStack, type RunContext, readSecret, type Stack } from "./stack.ts";
+import { administratorTarget, lockForRun, openStack, type RunContext, requireSecret, type Stack } from "./stack.ts";
 import { renewApplicationLogin } from "./vault-setup.ts";
 
 /** The result of a rotation. */
@@ -71,7 +71,7 @@ export async function rotateLogin(config: Config, run: RunContext, options: Rota
 
 async function rotateUnderLock(context: RotationContext, { endGrace }: RotateOptions): Promise<Rotation> {
   const { stack, run, session } = context;
-  const secret = await readSecret(stack.secrets, secretPaths.application);
+  const secret = await requireSecret(stack.secrets, secretPaths.application);
   const pair = loginPair(stack.user, requireKey(secret.data, "username", secretPaths.application));
   if ((await readTurn(session.sql, pair.current)).turn === "prepared") return completeRotation(context, secret, pair);
   const { turn, until } = await readTurn(session.sql, pair.other);

@@ -4,7 +4,7 @@ import { type ApplicationEndpoint, ensureApplicationSecret, secretPaths } from "
 import type { SecretData } from "../secrets/store.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
 import { openFileStore, rememberedSecrets, type SecretsPlace } from "./secret-store.ts";
-import { administratorTarget, lockForRun, openStack, type RunContext, readSecret, type Stack } from "./stack.ts";
+import { administratorTarget, lockForRun, openStack, type RunContext, requireSecret, type Stack } from "./stack.ts";
 import { writeState } from "./state.ts";
 import { prepareVault } from "./vault-setup.ts";
 
@@ -52,7 +52,7 @@ export async function initSecrets(found: Stack, run: RunContext): Promise<Secret
  * @throws {ScriptError} `SECRETS_MISSING` (exit 3)
  */
 export async function readSecretData(stack: Stack): Promise<SecretData> {
-  return (await readSecret(stack.secrets, secretPaths.application)).data;
+  return (await requireSecret(stack.secrets, secretPaths.application)).data;
 }
 
 /** Reads where the secrets are, whether the store is ready, and which versions it has. */

@@ -95,14 +95,14 @@ export function waitLimit({ config }: Stack, { signal }: RunContext): WaitLimit 
 /**
  * Finds the server of a stack, as its administrator.
  *
- * @throws {ScriptError} `NOT_RUNNING` or `SECRETS_MISSING` (exit 3); `CONFIGURATION` (exit 2) if no external server is set
+ * @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` (exit 3); `CONFIGURATION` (exit 2) without an external server
  */
 export async function administratorTarget(stack: Stack): Promise<ConnectionTarget> {
   if (stack.mode === "compose" && stack.config.externalServer === undefined) throw notRunning(stack);
   if (stack.mode !== "embedded") return externalTarget(stack);
   const found = await findPostmaster(stack.dataDir);
   if (found.state !== "running") throw notRunning(stack);
-  const { data } = await readSecret(stack.superuserSecrets, secretPaths.superuser);
+  const { data } = await requireSecret(stack.superuserSecrets, secretPaths.superuser);
   const password = requireKey(data, "password", secretPaths.superuser);
   return { host: "127.0.0.1", port: found.port, database: stack.database, user: superuser, password };
 }
@@ -115,13 +115,13 @@ export async function administratorTarget(stack: Stack): Promise<ConnectionTarge
 export async function readApplicationSecret(stack: Stack): Promise<ApplicationSecret> {
   const isLocal = stack.config.applicationSecret === "database-local";
   const path = isLocal ? secretPaths.applicationLocal : secretPaths.application;
-  const { data } = await readSecret(stack.secrets, path);
+  const { data } = await requireSecret(stack.secrets, path);
   for (const key of applicationSecretKeys) requireKey(data, key, path);
   return data as ApplicationSecret;
 }
 
 /** @throws {ScriptError} `SECRETS_MISSING` (exit 3) */
-export async function readSecret(store: SecretStore, path: string): Promise<SecretVersion> {
+export async function requireSecret(store: SecretStore, path: string): Promise<SecretVersion> {
   const secret = await store.read(path);
   if (secret !== undefined) return secret;
   throw new ScriptError({

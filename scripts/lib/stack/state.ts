@@ -11,20 +11,18 @@ const stackState = v.object({
   user: v.string(),
   /** The port on this host; absent in external mode. */
   port: v.exactOptional(v.pipe(v.number(), v.integer())),
-  /** Where secrets are; absent: in files. */
+  /** Where the secrets are; absent if they are in files. */
   secrets: v.exactOptional(v.picklist(["vault", "local-vault"])),
-  /** That Vault's address; absent: in files. */
+  /** The address of that Vault. */
   vaultAddress: v.exactOptional(v.string()),
 });
 
-/** What a stack remembers from one script to the next; nothing secret. */
+/** What a stack remembers from one script to the next. Contains no secrets. */
 export type StackState = v.InferOutput<typeof stackState>;
 
 /**
- * Reads the state of a stack.
- *
- * @returns undefined when nothing was bootstrapped yet
- * @throws {ScriptError} `STATE` (exit 2) for a file that is not one of ours
+ * @returns the state of a stack; undefined before the first bootstrap
+ * @throws {ScriptError} `STATE` (exit 2) if the file is not a valid state
  */
 export async function readState(stackDir: string): Promise<StackState | undefined> {
   const file = stateFile(stackDir);
@@ -38,13 +36,12 @@ export async function readState(stackDir: string): Promise<StackState | undefine
   throw unreadable(file, parsed.issues[0].message);
 }
 
-/** Writes the state: whole, or not at all. */
+/** Writes the state atomically. */
 export async function writeState(stackDir: string, state: StackState): Promise<void> {
   await mkdir(stackDir, { recursive: true });
   await replaceDurably(stateFile(stackDir), `${JSON.stringify(state, undefined, 2)}\n`, 0o644);
 }
 
-/** Forgets the state. */
 export async function removeState(stackDir: string): Promise<void> {
   await rm(stateFile(stackDir), { force: true });
 }
@@ -57,8 +54,8 @@ function unreadable(file: string, why: string): ScriptError {
   return new ScriptError({
     code: "STATE",
     exitCode: exitCodes.usage,
-    message: `Can't read ${file}`,
+    message: `Cannot read ${file}`,
     why,
-    fix: "Remove it: bootstrap writes it again, and the data is not in it.",
+    fix: "Remove it and run bun run bootstrap, which writes it again. It contains no data.",
   });
 }

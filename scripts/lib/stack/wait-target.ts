@@ -7,14 +7,14 @@ import type { ConnectionTarget } from "../postgres/connect.ts";
 import type { SessionCheck } from "../wait/postgres.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "../wait/target.ts";
 
-// Everything else is loaded by the target that needs it: a wait for a port shall not load a driver.
+// Each target loads its own modules: waiting for a port does not load the driver.
 
 const forms = "postgres | schema | vault | postgres://… | vault://… | tcp://host:port | http(s)://… | file:path";
 
 /**
- * Finds out what a word of the command line asks to wait for.
+ * Parses a word of the command line into a target to wait for.
  *
- * @param query asked of databases in place of a plain login
+ * @param query the condition that a database must fulfil; by default a successful login is enough
  * @throws {ScriptError} `USAGE` or `CONFIGURATION` (exit 2)
  */
 export async function findTarget(word: string, query?: string): Promise<WaitTarget> {
@@ -47,7 +47,7 @@ async function tcpTargetOf(url: URL): Promise<WaitTarget> {
   return tcpTarget({ host: url.hostname.replace(/^\[|\]$/g, ""), port });
 }
 
-/** The URL is read as DATABASE_URL is; a password that it lacks comes from PGPASSWORD or PGPASSWORD_FILE. */
+/** Reads the URL like DATABASE_URL; a missing password comes from PGPASSWORD or PGPASSWORD_FILE. */
 async function postgresTargetOf(url: URL, query: string | undefined): Promise<WaitTarget> {
   const { parseServerUrl } = await import("../config.ts");
   const { environment } = await import("../runtime.ts");
@@ -55,7 +55,7 @@ async function postgresTargetOf(url: URL, query: string | undefined): Promise<Wa
   return postgresTarget(withDatabase(parseServerUrl(url.href, environment())), await sessionCheck(query));
 }
 
-/** As libpq does: a database that is not named has the login's name. */
+/** Like libpq: the database defaults to the login's name. */
 function withDatabase(server: ExternalServer): ConnectionTarget {
   return { ...server, database: server.database ?? server.user };
 }
@@ -78,7 +78,7 @@ async function configuredVault(): Promise<WaitTarget> {
   return vaultTarget(new URL(vault.address), { caCertFile: vault.caCertFile });
 }
 
-/** The stack's database, as its application; the stack is looked up anew each time, as it may be made meanwhile. */
+/** The stack's database, as its application. Opens the stack for each probe, as a bootstrap may create it meanwhile. */
 async function configuredTarget(name: string, check: SessionCheck): Promise<WaitTarget> {
   const { loadConfig } = await import("../config.ts");
   const { lookAtPostgres } = await import("../wait/postgres.ts");
@@ -86,8 +86,8 @@ async function configuredTarget(name: string, check: SessionCheck): Promise<Wait
   return {
     name,
     async look(signal) {
-      const server = await applicationTarget(config).catch(notReadyYet);
-      return "isUsable" in server ? server : lookAtPostgres(server, check, signal).catch(notAlikeYet);
+      const server = await applicationTarget(config).catch(toNotReady);
+      return "isUsable" in server ? server : lookAtPostgres(server, check, signal).catch(toWrongPassword);
     },
   };
 }
@@ -100,13 +100,13 @@ async function applicationTarget(config: Config): Promise<ConnectionTarget> {
   return { host, port: Number(port), database, user, password };
 }
 
-function notReadyYet(error: unknown) {
+function toNotReady(error: unknown) {
   if (error instanceof ScriptError && error.exitCode === exitCodes.notReady) return notYet(error.message);
   throw error;
 }
 
-/** A bootstrap writes the secret first and sets the password then: for a moment the server refuses what the store says. */
-function notAlikeYet(error: unknown): Finding {
+/** A bootstrap writes the secret before it sets the password: until then the server refuses the login. */
+function toWrongPassword(error: unknown): Finding {
   const isRefused = error instanceof ScriptError && error.exitCode === exitCodes.authentication;
   if (isRefused) return { isUsable: false, reason: error.why ?? error.message, isMissing: true };
   throw error;
