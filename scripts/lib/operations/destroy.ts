@@ -36,7 +36,7 @@ export async function planDestruction(stack: Stack): Promise<DestructionPlan | u
   const keptNames = ["secrets", "vault/data", "postgres/backups"];
   const kept = keptNames.map((name) => join(stack.stackDir, name)).filter(existsSync);
   const sizeBytes = await folderSize(stack.dataDir);
-  return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countRows(stack)) };
+  return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countStreamsAndEvents(stack)) };
 }
 
 async function planVolumeDestruction(stack: Stack): Promise<DestructionPlan | undefined> {
@@ -44,7 +44,7 @@ async function planVolumeDestruction(stack: Stack): Promise<DestructionPlan | un
   if (found === undefined) return undefined;
   const { volume, sizeBytes } = found;
   const kept = ["the volumes of Vault and of the keys", ...keptFolders()];
-  return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countRows(stack)) };
+  return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countStreamsAndEvents(stack)) };
 }
 
 /**
@@ -65,7 +65,7 @@ export async function destroyStack(stack: Stack, run: RunContext): Promise<void>
   await removeLeftovers(stack.dataDir);
 }
 
-async function countRows(stack: Stack): Promise<Pick<DestructionPlan, "streams" | "events">> {
+async function countStreamsAndEvents(stack: Stack): Promise<Pick<DestructionPlan, "streams" | "events">> {
   try {
     const target = await administratorTarget(stack);
     await using connection = openConnection(target);

@@ -1,7 +1,8 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { loginPair } from "../login-names.ts";
+import { retry } from "../retry.ts";
 import { generatePassword } from "./password.ts";
-import { SecretConflict, type SecretData, type SecretStore, type SecretVersion } from "./store.ts";
+import { isSameSecret, SecretConflict, type SecretData, type SecretStore, type SecretVersion } from "./store.ts";
 
 /** Paths of secrets; the first part is the mount. */
 export const secretPaths = {
@@ -99,22 +100,26 @@ export function requireKey(data: SecretData, key: string, path: string): string 
   });
 }
 
+/** @returns the part of a server's URL after the credentials: `host:5432/database` */
+export function urlAddress({ host, port, database }: Pick<ApplicationEndpoint, "host" | "port" | "database">): string {
+  return `${host.includes(":") ? `[${host}]` : host}:${port}/${encodeURIComponent(database)}`;
+}
+
 async function reconcile(
   store: SecretStore,
   path: string,
   wanted: (current: SecretData | undefined) => SecretData,
 ): Promise<{ readonly data: SecretData; readonly isWritten: boolean }> {
-  for (let attempt = 1; ; attempt++) {
+  const work = async () => {
     const current = await store.read(path);
     const data = { ...current?.data, ...wanted(current?.data) };
-    if (current !== undefined && isSame(current.data, data)) return { data, isWritten: false };
-    try {
-      await store.write(path, data, { cas: current?.version ?? 0 });
-      return { data, isWritten: true };
-    } catch (error) {
-      if (!(error instanceof SecretConflict) || attempt === writeAttempts) throw error;
-    }
-  }
+    if (current !== undefined && isSameSecret(current.data, data)) return { data, isWritten: false };
+    await store.write(path, data, { cas: current?.version ?? 0 });
+    return { data, isWritten: true };
+  };
+  const pauseMs = (error: unknown, attempt: number) =>
+    error instanceof SecretConflict && attempt < writeAttempts ? 0 : undefined;
+  return retry(work, { pauseMs });
 }
 
 function withLogin(data: SecretData, { username, password }: Login): SecretData {
@@ -126,7 +131,7 @@ function withLogin(data: SecretData, { username, password }: Login): SecretData 
 }
 
 function makeSecret({ host, port, database, username }: ApplicationEndpoint, password: string): ApplicationSecret {
-  const address = `${host.includes(":") ? `[${host}]` : host}:${port}/${encodeURIComponent(database)}`;
+  const address = urlAddress({ host, port, database });
   return {
     username,
     password,
@@ -137,9 +142,4 @@ function makeSecret({ host, port, database, username }: ApplicationEndpoint, pas
     database,
     uri: `postgres://${encodeURIComponent(username)}:${encodeURIComponent(password)}@${address}`,
   };
-}
-
-function isSame(one: SecretData, other: SecretData): boolean {
-  const keys = Object.keys(other);
-  return keys.length === Object.keys(one).length && keys.every((key) => one[key] === other[key]);
 }

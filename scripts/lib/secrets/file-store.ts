@@ -3,7 +3,7 @@ import type { Stats } from "node:fs";
 import { constants, link, lstat, mkdir, open, readdir, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import type { ScriptError } from "../cli/script-error.ts";
 import { syncFolder, writeDurably } from "../durable-file.ts";
 import {
   ensureSecret,
@@ -13,6 +13,7 @@ import {
   type SecretStoreStatus,
   type SecretVersion,
   splitSecretPath,
+  unusableSecret,
 } from "./store.ts";
 
 const keptVersions = 10;
@@ -177,14 +178,8 @@ function checkAccess(path: string, stats: Stats, wantedMode: string): Stats {
   return stats;
 }
 
-function unusable(path: string, why: string, fix?: string): ScriptError {
-  return new ScriptError({
-    code: "SECRETS_UNUSABLE",
-    exitCode: exitCodes.usage,
-    message: `The secret store cannot use ${path}`,
-    why,
-    fix: fix ?? "Inspect it, then repair or remove it.",
-  });
+function unusable(path: string, why: string, fix = "Inspect it, then repair or remove it."): ScriptError {
+  return unusableSecret(path, why, fix);
 }
 
 function ignoreCode(code: string): (error: unknown) => undefined {

@@ -63,6 +63,23 @@ export class SecretConflict extends ScriptError {
   }
 }
 
+/** @returns the error of a stored secret that cannot be used (exit 2) */
+export function unusableSecret(path: string, why: string, fix: string): ScriptError {
+  return new ScriptError({
+    code: "SECRETS_UNUSABLE",
+    exitCode: exitCodes.usage,
+    message: `The secret store cannot use ${path}`,
+    why,
+    fix,
+  });
+}
+
+/** Whether two secrets have the same keys and values. */
+export function isSameSecret(one: SecretData, other: SecretData): boolean {
+  const keys = Object.keys(other);
+  return keys.length === Object.keys(one).length && keys.every((key) => one[key] === other[key]);
+}
+
 /** The `ensure` of every store: read, else write the first version, else read what a concurrent caller wrote. */
 export async function ensureSecret(
   store: Pick<SecretStore, "read" | "write">,

@@ -4,14 +4,15 @@ import type { Config, Mode } from "../config.ts";
 import { type Connection, type ConnectionTarget, maskedUrl, openConnection } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectionFailure } from "../postgres/failure.ts";
-import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
-import { ensureRoles, readAdministrator } from "../postgres/logins/roles.ts";
+import { reconcilePassword } from "../postgres/logins/login.ts";
+import { ensureRoles } from "../postgres/logins/roles.ts";
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
+import { type AdministratorSession, openSession } from "./administrator.ts";
 import { startContainers } from "./compose/life-cycle.ts";
 import { ensureDatabase } from "./database.ts";
 import { startEmbeddedServer } from "./embedded.ts";
-import { type AdministratorSession, keepOutOfLog, readLoginPair, reconcileLogins } from "./login-pair.ts";
+import { checkApplicationLogin, readLoginPair, reconcileLogins } from "./login-pair.ts";
 import { rememberedSecrets } from "./secret-store.ts";
 import { copySecrets } from "./secrets.ts";
 import {
@@ -89,16 +90,16 @@ async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
 
 async function setUpDatabase(stack: Stack, run: BootstrapRun, target: ConnectionTarget): Promise<ConnectionTarget> {
   await using connection = await connectAnywhere(target, stack.config, run.signal);
-  const { sql } = connection;
-  const administrator = await readAdministrator(sql);
-  const session = { sql, administrator };
-  await keepOutOfLog(session);
+  const session = await openSession(connection.sql);
   const logins = await readLoginPair(stack);
   await run.step("roles", async () =>
     stepResult(await reconcileLogins(session, logins, stack.config.graceMs), "up to date"),
   );
   await run.step("database", async () =>
-    stepResult(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is up to date`),
+    stepResult(
+      await ensureDatabase(session.sql, session.administrator, stack.database),
+      `${stack.database} is up to date`,
+    ),
   );
   await run.step("schema", () => applyPending(stack, run, target));
   // Awaited: the connection is closed when this function returns.
@@ -135,10 +136,7 @@ async function setUpCredentials(
       `${secret.username} has the password of the secret`,
     );
   });
-  await run.step("login", async () => {
-    await checkLogin(application);
-    return { isChanged: false, detail: `${application.user} can log in to ${database}` };
-  });
+  await run.step("login", () => checkApplicationLogin(application));
   if (stack.mode === "external") {
     await writeState(stack.stackDir, { mode: "external", database, user, ...rememberedSecrets(stack) });
   }

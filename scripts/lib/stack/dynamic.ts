@@ -1,18 +1,15 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { assetsDir } from "../paths.ts";
-import { openConnection } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/explain.ts";
 import { ensureIssuer, issuer, sweepLogins } from "../postgres/logins/issuer.ts";
-import { readAdministrator } from "../postgres/logins/roles.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";
 import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import type { VaultClient } from "../secrets/vault/client.ts";
 import { configureDatabaseEngine, databaseEngine } from "../secrets/vault/database-engine.ts";
-import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
-import { administratorTarget, type RunContext, requireSecret, type Stack } from "./stack.ts";
+import { withAdministrator } from "./administrator.ts";
+import { noVault } from "./secret-store.ts";
+import { type RunContext, requireSecret, type Stack } from "./stack.ts";
 import { asVaultAdministrator } from "./vault-setup.ts";
 
 /** How applications get an issued login. */
@@ -25,6 +22,7 @@ export interface DynamicLogins {
 
 const folder = join(assetsDir, "infrastructure/vault/dynamic");
 const policy = "cqrs-dynamic";
+const applicationName = "cqrs-postgres secrets";
 
 /**
  * Configures Vault's database engine to issue logins for the application. Each login works as `cqrs_app` and is valid
@@ -32,7 +30,10 @@ const policy = "cqrs-dynamic";
  * login gets a new password each time.
  */
 export async function enableDynamicLogins(stack: Stack, run: RunContext): Promise<DynamicLogins> {
-  if (stack.secretsPlace === "file") throw notVault();
+  if (stack.secretsPlace === "file") {
+    const fix = "Move the secrets to Vault first: bun run secrets migrate, with VAULT_ADDR and VAULT_TOKEN set";
+    throw noVault("issue logins", fix);
+  }
   return asVaultAdministrator(stack, run, (client) => configureDynamicLogins(stack, run, client));
 }
 
@@ -43,7 +44,7 @@ async function configureDynamicLogins(stack: Stack, run: RunContext, client: Vau
     requireKey(data, key, secretPaths.application),
   ) as [string, string, string];
   const password = generatePassword();
-  await asAdministrator(stack, run, async ({ sql, administrator }) => {
+  await withAdministrator(stack, run, applicationName, async ({ sql, administrator }) => {
     await ensureIssuer(sql, administrator, await scramVerifier(password));
   });
   await configureDatabaseEngine(client, {
@@ -64,35 +65,9 @@ async function configureDynamicLogins(stack: Stack, run: RunContext, client: Vau
  */
 export async function sweepDynamicLogins(stack: Stack, run: RunContext): Promise<string[]> {
   const revocation = await readRevocation();
-  return asAdministrator(stack, run, ({ sql }) => sweepLogins(sql, revocation));
-}
-
-async function asAdministrator<Result>(
-  stack: Stack,
-  run: RunContext,
-  work: (session: AdministratorSession) => Promise<Result>,
-): Promise<Result> {
-  const target = await administratorTarget(stack);
-  await using connection = openConnection(target, { applicationName: "cqrs-postgres secrets", signal: run.signal });
-  try {
-    const session = { sql: connection.sql, administrator: await readAdministrator(connection.sql) };
-    await keepOutOfLog(session);
-    return await work(session);
-  } catch (error) {
-    throw explainConnectionError(error, target);
-  }
+  return withAdministrator(stack, run, applicationName, ({ sql }) => sweepLogins(sql, revocation));
 }
 
 function readRevocation(): Promise<string> {
   return readFile(join(folder, "revoke.sql"), "utf8");
-}
-
-function notVault(): ScriptError {
-  return new ScriptError({
-    code: "NOT_VAULT",
-    exitCode: exitCodes.usage,
-    message: "There is no Vault to issue logins",
-    why: "This stack keeps its secrets in files.",
-    fix: "Move them to Vault first: bun run secrets migrate, with VAULT_ADDR and VAULT_TOKEN set",
-  });
 }

@@ -1,15 +1,12 @@
+import type { StepResult } from "../cli/reporter.ts";
 import { type LoginPair, loginPair } from "../login-names.ts";
-import type { Sql } from "../postgres/connect.ts";
-import { type Administrator, ensureRoles } from "../postgres/logins/roles.ts";
+import type { ConnectionTarget, Sql } from "../postgres/connect.ts";
+import { checkLogin } from "../postgres/logins/login.ts";
+import { ensureRoles } from "../postgres/logins/roles.ts";
 import { readTurn } from "../postgres/logins/twin.ts";
 import { secretPaths } from "../secrets/application-secret.ts";
+import type { AdministratorSession } from "./administrator.ts";
 import type { Stack } from "./stack.ts";
-
-/** A session that may change roles, and its login. */
-export interface AdministratorSession {
-  readonly sql: Sql;
-  readonly administrator: Administrator;
-}
 
 /** Determines which login of the pair the application's secret names. */
 export async function readLoginPair({ secrets, user }: Stack): Promise<LoginPair> {
@@ -22,6 +19,12 @@ export async function findLogin(sql: Sql, user: string): Promise<string> {
   const [first, second] = [user, loginPair(user, undefined).other];
   const isSecond = (await readTurn(sql, second)).turn === "current" && (await readTurn(sql, first)).turn !== "current";
   return isSecond ? second : first;
+}
+
+/** The step of a bootstrap that shows that the application's credentials work. */
+export async function checkApplicationLogin(application: ConnectionTarget): Promise<StepResult> {
+  await checkLogin(application);
+  return { isChanged: false, detail: `${application.user} can log in to ${application.database}` };
 }
 
 /**
@@ -40,12 +43,4 @@ export async function reconcileLogins(
   // version of it was restored.
   const mustExpireOther = turn !== "current" && turn !== "absent";
   return ensureRoles(sql, administrator, current, mustExpireOther ? { name: other, graceMs } : undefined);
-}
-
-/** Keeps statements that set a password out of the server's log; only a superuser can. */
-export async function keepOutOfLog({ sql, administrator }: AdministratorSession): Promise<void> {
-  if (!administrator.isSuperuser) return;
-  await sql`select pg_catalog.set_config('log_statement', 'none', false),
-    pg_catalog.set_config('log_min_duration_statement', '-1', false),
-    pg_catalog.set_config('log_min_error_statement', 'panic', false)`;
 }

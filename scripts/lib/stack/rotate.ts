@@ -1,17 +1,16 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, wrongSettings } from "../config.ts";
 import { type LoginPair, loginPair } from "../login-names.ts";
-import { type ConnectionTarget, openConnection } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/explain.ts";
+import type { ConnectionTarget } from "../postgres/connect.ts";
 import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
-import { ensureRoles, prepareLogin, readAdministrator } from "../postgres/logins/roles.ts";
+import { ensureRoles, prepareLogin } from "../postgres/logins/roles.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";
 import { lockRotation, readTurn } from "../postgres/logins/twin.ts";
 import { type Login, requireKey, secretPaths, switchLocalLogin, switchLogin } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import { SecretConflict, type SecretVersion } from "../secrets/store.ts";
-import { type AdministratorSession, keepOutOfLog } from "./login-pair.ts";
-import { administratorTarget, lockForRun, openStack, type RunContext, requireSecret, type Stack } from "./stack.ts";
+import { type AdministratorSession, withAdministrator } from "./administrator.ts";
+import { lockForRun, openStack, type RunContext, requireSecret, type Stack } from "./stack.ts";
 import { renewApplicationLogin } from "./vault-setup.ts";
 
 /** The result of a rotation. */
@@ -54,19 +53,13 @@ export async function rotateLogin(config: Config, run: RunContext, options: Rota
   if (config.password !== undefined) throw wrongSettings(["POSTGRES_PASSWORD fixes the password: remove it to rotate"]);
   const stack = await openStack(config);
   using _lock = stack.mode === "embedded" ? await lockForRun(stack, run, "secrets rotate") : undefined;
-  const target = await administratorTarget(stack);
-  await using connection = openConnection(target, { applicationName: "cqrs-postgres rotate", signal: run.signal });
-  const { sql } = connection;
-  try {
-    const session = { sql, administrator: await readAdministrator(sql) };
-    await keepOutOfLog(session);
-    await lockRotation(sql);
+  // Awaited: the lock is released when this function returns.
+  return await withAdministrator(stack, run, "cqrs-postgres rotate", async (session, target) => {
+    await lockRotation(session.sql);
     const rotation = await rotateUnderLock({ stack, run, target, session }, options);
     await run.reporter.step("secret id", () => renewApplicationLogin(stack));
     return rotation;
-  } catch (error) {
-    throw explainConnectionError(error, target);
-  }
+  });
 }
 
 async function rotateUnderLock(context: RotationContext, { endGrace }: RotateOptions): Promise<Rotation> {

@@ -120,6 +120,20 @@ function settingsLogin({ roleId = "", secretId = "", secretIdFile }: VaultSettin
   });
 }
 
+/**
+ * @param purpose what Vault is needed for: `issue logins`
+ * @returns the error of a script that needs Vault, for a stack that keeps its secrets in files (exit 2)
+ */
+export function noVault(purpose: string, fix: string): ScriptError {
+  return new ScriptError({
+    code: "NOT_VAULT",
+    exitCode: exitCodes.usage,
+    message: `There is no Vault to ${purpose}`,
+    why: "This stack keeps its secrets in files, and no setting names a Vault.",
+    fix,
+  });
+}
+
 function missingAddress(address: string): VaultLogin {
   return failingLogin({
     code: "CONFIGURATION",

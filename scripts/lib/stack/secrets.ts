@@ -1,9 +1,8 @@
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { choosePort } from "../postgres/server/port.ts";
 import { type ApplicationEndpoint, ensureApplicationSecret, secretPaths } from "../secrets/application-secret.ts";
-import type { SecretData } from "../secrets/store.ts";
+import { isSameSecret, type SecretData } from "../secrets/store.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
-import { openFileStore, rememberedSecrets, type SecretsPlace } from "./secret-store.ts";
+import { noVault, openFileStore, rememberedSecrets, type SecretsPlace } from "./secret-store.ts";
 import { administratorTarget, lockForRun, openStack, type RunContext, requireSecret, type Stack } from "./stack.ts";
 import { writeState } from "./state.ts";
 import { prepareVault } from "./vault-setup.ts";
@@ -71,7 +70,10 @@ export async function readSecretsStatus(stack: Stack): Promise<SecretsStatus> {
  * @throws {ScriptError} `NOT_VAULT` (exit 2) if the configuration names no Vault
  */
 export async function migrateSecrets(found: Stack, run: RunContext): Promise<readonly MigratedSecret[]> {
-  if (found.secretsPlace === "file") throw notVault();
+  if (found.secretsPlace === "file") {
+    const fix = "Set VAULT_ADDR and VAULT_TOKEN, or start a local Vault: bun run secrets migrate --secrets vault";
+    throw noVault("move the secrets to", fix);
+  }
   using _lock = await lockForRun(found, run, "secrets migrate");
   await prepareVault(found, run);
   const stack = await openStack(found.config);
@@ -92,9 +94,7 @@ export async function copySecrets(stack: Stack): Promise<readonly MigratedSecret
       continue;
     }
     const { data, isNew } = await stack.secrets.ensure(path, () => source.data);
-    const isSame =
-      JSON.stringify(Object.entries(data).toSorted()) === JSON.stringify(Object.entries(source.data).toSorted());
-    migrated.push({ path, outcome: isNew ? "copied" : isSame ? "same" : "different" });
+    migrated.push({ path, outcome: isNew ? "copied" : isSameSecret(data, source.data) ? "same" : "different" });
   }
   return migrated;
 }
@@ -113,14 +113,4 @@ async function findEndpoint(stack: Stack): Promise<ApplicationEndpoint> {
   }
   const port = remembered?.port ?? config.port ?? (await choosePort(stackDir));
   return { host: "127.0.0.1", port, database, username };
-}
-
-function notVault(): ScriptError {
-  return new ScriptError({
-    code: "NOT_VAULT",
-    exitCode: exitCodes.usage,
-    message: "There is no Vault to move the secrets to",
-    why: "This stack keeps its secrets in files, and no setting names a Vault.",
-    fix: "Set VAULT_ADDR and VAULT_TOKEN, or start a local Vault: bun run secrets migrate --secrets vault",
-  });
 }

@@ -1,4 +1,4 @@
-import type { ApplicationEndpoint, Login } from "../application-secret.ts";
+import { type ApplicationEndpoint, type Login, urlAddress } from "../application-secret.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
 
@@ -31,8 +31,7 @@ const ttl = { default: "1h", max: "24h" } as const;
  */
 export async function configureDatabaseEngine(client: VaultClient, engine: DatabaseEngine): Promise<void> {
   await mountEngine(client);
-  const { host, port, database } = engine.server;
-  const address = `${host.includes(":") ? `[${host}]` : host}:${port}/${encodeURIComponent(database)}`;
+  const address = urlAddress(engine.server);
   await client.request({
     method: "POST",
     path: `${databaseEngine.mount}/config/${databaseEngine.connection}`,

@@ -1,12 +1,14 @@
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import {
   ensureSecret,
+  isSameSecret,
   SecretConflict,
   type SecretData,
   type SecretStore,
   type SecretStoreStatus,
   type SecretVersion,
   splitSecretPath,
+  unusableSecret,
 } from "../store.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
@@ -38,7 +40,7 @@ export class VaultSecretStore implements SecretStore {
     }
     const { secret, deletedVersion } = await this.#look(path);
     // The first attempt may have succeeded and only its answer was lost.
-    if (wasRepeated && secret?.version === cas + 1 && isSame(secret.data, data)) return secret.version;
+    if (wasRepeated && secret?.version === cas + 1 && isSameSecret(secret.data, data)) return secret.version;
     // To us a deleted secret does not exist, but Vault continues from its last version.
     if (cas === 0 && deletedVersion > 0) return this.#rewrite(path, data, deletedVersion);
     throw new SecretConflict(path, cas, secret?.version ?? 0);
@@ -109,16 +111,6 @@ function isMismatch(error: unknown): boolean {
 function checkData(data: unknown, path: string): SecretData {
   const isObject = typeof data === "object" && data !== null;
   if (isObject && Object.values(data).every((value) => typeof value === "string")) return data as SecretData;
-  throw new ScriptError({
-    code: "SECRETS_UNUSABLE",
-    exitCode: exitCodes.usage,
-    message: `The secret store cannot use ${path}`,
-    why: "Not all of its values are strings.",
-    fix: "Write it again with strings only, or restore an older version: vault kv rollback.",
-  });
-}
-
-function isSame(one: SecretData, other: SecretData): boolean {
-  const keys = Object.keys(other);
-  return keys.length === Object.keys(one).length && keys.every((key) => one[key] === other[key]);
+  const fix = "Write it again with strings only, or restore an older version: vault kv rollback.";
+  throw unusableSecret(path, "Not all of its values are strings.", fix);
 }

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import type { StepResult } from "../../cli/reporter.ts";
 import { assetsDir } from "../../paths.ts";
 import { type ConnectionTarget, openConnection } from "../../postgres/connect.ts";
-import { checkLogin } from "../../postgres/logins/login.ts";
 import { runProcess } from "../../process.ts";
+import { checkApplicationLogin } from "../login-pair.ts";
 import { type BootstrapRun, openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer, type DockerRun } from "./client.ts";
@@ -23,10 +23,7 @@ export async function startContainers(stack: Stack, run: BootstrapRun): Promise<
   const running = await openStack({ ...stack.config, mode: "compose" });
   const { host, database, username: user, password, ...secret } = await readApplicationSecret(running);
   const application = { host, port: Number(secret.port), database, user, password };
-  await run.step("login", async () => {
-    await checkLogin(application);
-    return { isChanged: false, detail: `${user} can log in to ${database}` };
-  });
+  await run.step("login", () => checkApplicationLogin(application));
   await writeState(stack.stackDir, { mode: "compose", database, user, port: application.port });
   return application;
 }

@@ -1,0 +1,44 @@
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { explainConnectionError } from "../postgres/explain.ts";
+import { type Administrator, readAdministrator } from "../postgres/logins/roles.ts";
+import { administratorTarget, type RunContext, type Stack } from "./stack.ts";
+
+/** A session that may change roles, and its login. */
+export interface AdministratorSession {
+  readonly sql: Sql;
+  readonly administrator: Administrator;
+}
+
+/**
+ * Does work in a session of the server's administrator.
+ *
+ * @throws {ScriptError} for the errors of {@link administratorTarget} and of the connection
+ */
+export async function withAdministrator<Result>(
+  stack: Stack,
+  run: RunContext,
+  applicationName: string,
+  work: (session: AdministratorSession, target: ConnectionTarget) => Promise<Result>,
+): Promise<Result> {
+  const target = await administratorTarget(stack);
+  await using connection = openConnection(target, { applicationName, signal: run.signal });
+  try {
+    return await work(await openSession(connection.sql), target);
+  } catch (error) {
+    throw explainConnectionError(error, target);
+  }
+}
+
+/** Makes a connection an administrator's session: statements that set a password stay out of the server's log. */
+export async function openSession(sql: Sql): Promise<AdministratorSession> {
+  const administrator = await readAdministrator(sql);
+  if (administrator.isSuperuser) await stopLogging(sql);
+  return { sql, administrator };
+}
+
+/** Only a superuser may change these settings. */
+async function stopLogging(sql: Sql): Promise<void> {
+  await sql`select pg_catalog.set_config('log_statement', 'none', false),
+    pg_catalog.set_config('log_min_duration_statement', '-1', false),
+    pg_catalog.set_config('log_min_error_statement', 'panic', false)`;
+}
