@@ -46,6 +46,16 @@ test("withRetries() stops immediately when it is aborted", async () => {
   await assert.rejects(work, { name: "AbortError" });
 });
 
+test("withRetries() does not retry an error that is not a failure of Vault", async () => {
+  let attempts = 0;
+  const send = () => {
+    attempts++;
+    return Promise.reject(new TypeError("a bug"));
+  };
+  await assert.rejects(withRetries(send, { limits }), TypeError);
+  assert.equal(attempts, 1);
+});
+
 test("toVaultFailure() keeps nothing of the request, and masks tokens in Vault's message", () => {
   const token = "hvs.CAESIJQ1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789";
   const failure = toVaultFailure({

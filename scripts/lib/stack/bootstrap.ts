@@ -82,8 +82,8 @@ async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
   await run.step("vault", () => prepareVault(stack, run));
   const prepared = await openStack(stack.config);
   if (prepared.remembered !== undefined && prepared.remembered.secrets === undefined) {
-    const moved = await copySecrets(prepared);
-    run.reporter.info(`this stack now keeps its secrets in Vault (${moved.length} copied from files)`);
+    const copied = (await copySecrets(prepared)).filter(({ outcome }) => outcome === "copied");
+    run.reporter.info(`this stack now keeps its secrets in Vault (${copied.length} copied from files)`);
   }
   return prepared;
 }

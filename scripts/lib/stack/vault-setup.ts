@@ -40,7 +40,7 @@ async function prepareLocal(stack: Stack, run: RunContext): Promise<string[]> {
   }
   const changes = await asRoot(stack, vault, (client) => setUpAndDeliver(stack, client, true));
   // Last, so that a run that was killed before it revoked root does not look complete.
-  await receiveOwn(stack, openClient(stack));
+  await receiveOwnCredentials(stack, openClient(stack));
   return [...started, ...changes];
 }
 
@@ -88,12 +88,12 @@ async function prepareExisting(stack: Stack): Promise<string[]> {
   if (!(await canReadSetup(client))) return [];
   const deliverInit = stack.config.vault?.roleId === undefined;
   const changes = await setUpAndDeliver(stack, client, deliverInit);
-  if (deliverInit) await receiveOwn(stack, client);
+  if (deliverInit) await receiveOwnCredentials(stack, client);
   return changes;
 }
 
 /** Scripts unwrap their own delivery at once; the application unwraps its own. */
-async function receiveOwn(stack: Stack, client: VaultClient): Promise<void> {
+async function receiveOwnCredentials(stack: Stack, client: VaultClient): Promise<void> {
   const folder = localVaultFiles(stack.stackDir).credentials;
   await receiveCredentials((request, options) => client.send(request, options), folder, "cqrs-init");
 }
