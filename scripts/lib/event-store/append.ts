@@ -6,9 +6,8 @@ import { checkAggregate } from "./check-aggregate.ts";
 import { explainError, InvalidInput, refusalError } from "./errors.ts";
 import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
 import { toJson } from "./json.ts";
-import type { EventStore } from "./store.ts";
 import { streamIdOf } from "./stream-id.ts";
-import type { ItemOutcome } from "./work-queue.ts";
+import type { ItemOutcome, WorkQueue } from "./work-queue.ts";
 
 /** How to append. */
 export interface AppendOptions {
@@ -31,6 +30,12 @@ export interface AppendResult {
   readonly lastPosition: bigint;
   /** The same events were already stored, by an earlier attempt of this call or by an earlier call. */
   readonly isDuplicate: boolean;
+}
+
+/** What an append needs of an event store. */
+export interface AppendTarget {
+  /** @internal Appends that wait for their batch. */
+  readonly appends: WorkQueue<string, AppendResult>;
 }
 
 interface AppendRow {
@@ -57,7 +62,7 @@ interface AppendRow {
  * @throws {InvalidInput} if the events cannot be stored; most of that is checked before anything is sent
  */
 export async function appendEvents<Event extends DomainEvent>(
-  store: EventStore,
+  store: AppendTarget,
   aggregate: Aggregate,
   events: readonly NewEvent<Event>[],
   options: AppendOptions = {},

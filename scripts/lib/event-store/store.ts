@@ -1,7 +1,7 @@
 import type { Credentials } from "../postgres/changing-login.ts";
 import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { Announcer } from "./announcer.ts";
-import { type AppendResult, deliverBatch } from "./append.ts";
+import { type AppendResult, type AppendTarget, deliverBatch } from "./append.ts";
 import { noUpcasters, type Upcasters } from "./upcast.ts";
 import { WakeUps } from "./wake-ups.ts";
 import { WorkQueue } from "./work-queue.ts";
@@ -21,11 +21,9 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
 }
 
 /** A pool of connections to an event store, and what its calls share. */
-export interface EventStore extends AsyncDisposable {
+export interface EventStore extends AppendTarget, AsyncDisposable {
   /** The pool, for your own statements and transactions. */
   readonly sql: Sql;
-  /** @internal Appends that wait for their batch. */
-  readonly appends: WorkQueue<string, AppendResult>;
   /** @internal */
   readonly upcasters: Upcasters;
   /** @internal Wakes readers when there may be new events. */

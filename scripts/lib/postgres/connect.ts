@@ -2,10 +2,9 @@ import postgres from "postgres";
 import type { TlsMode } from "../tls-mode.ts";
 import { expectUncaught } from "../uncaught.ts";
 import { ChangingLogin, type Credentials } from "./changing-login.ts";
-import { isLateWrite } from "./driver.ts";
+import { isLateWrite, type Sql } from "./driver.ts";
 
-/** A pool of connections; int8 columns are read as `bigint`. */
-export type Sql = postgres.Sql<{ bigint: bigint }>;
+export type { Sql };
 
 /** Where to connect, as whom. */
 export interface ConnectionTarget {

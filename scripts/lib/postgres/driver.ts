@@ -1,10 +1,13 @@
 // Every workaround of postgres.js, and everything that leans on its internals: it holds for this version alone.
 import type { Readable } from "node:stream";
 import { Duplex } from "node:stream";
-import type { Sql } from "./connect.ts";
+import type postgres from "postgres";
 
 /** The version of postgres.js whose faults and internals this file knows; a test compares it with the one installed. */
 export const driverVersion = "3.4.9";
+
+/** A pool of connections; int8 columns are read as `bigint`. */
+export type Sql = postgres.Sql<{ bigint: bigint }>;
 
 /** What the driver passes to its `socket` function: the options of its pool. */
 export interface DriverOptions {

@@ -4,14 +4,7 @@ import { assetsDir } from "../../paths.ts";
 import { runProcess } from "../../process.ts";
 import { environment } from "../../runtime.ts";
 import type { StackState } from "../state.ts";
-import { explainEngineError } from "./failure.ts";
-
-/** The result of a docker command. */
-export interface DockerRun {
-  readonly exitCode: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+import { type DockerRun, explainEngineError } from "./failure.ts";
 
 /** A container of the stack, as `docker compose ps` reports it. */
 export interface ComposeContainer {

@@ -1,6 +1,12 @@
 import { portTaken } from "../../cli/errors.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
-import type { DockerRun } from "./client.ts";
+
+/** What a run of docker left. */
+export interface DockerRun {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
 
 /** A failure, recognised by the output of Docker Engine 20.10 to 28 or of a container. */
 interface KnownFailure {
