@@ -50,8 +50,8 @@ export async function withLaterServer(major: number): Promise<LaterServer> {
 async function startServer(dataDir: string, binaries: Binaries): Promise<ConnectionTarget> {
   const account = chooseAccount(dataDir);
   const password = generatePassword();
-  await initialiseCluster(dataDir, binaries, account, password);
   const server = { dataDir, binaries, account, superuserPassword: password };
+  await initialiseCluster(server);
   const { port } = await ensureRunning(server, await unusedPort(), wait);
   return { host: "127.0.0.1", port, database: "postgres", user: superuser, password, tls: "disable" };
 }

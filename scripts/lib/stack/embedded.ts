@@ -6,13 +6,14 @@ import type { ConnectionTarget } from "../postgres/connect.ts";
 import { chooseAccount } from "../postgres/server/account.ts";
 import { findBinaries } from "../postgres/server/binaries.ts";
 import {
+  type EmbeddedServer,
   initialiseCluster,
   inspectCluster,
-  readSettledPort,
+  readConfiguredPort,
   removeLeftovers,
   superuser,
 } from "../postgres/server/cluster.ts";
-import { type EmbeddedServer, ensureRunning } from "../postgres/server/life-cycle.ts";
+import { ensureRunning } from "../postgres/server/life-cycle.ts";
 import { choosePort } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { environment } from "../runtime.ts";
@@ -40,7 +41,7 @@ export async function startEmbeddedServer(stack: Stack, run: BootstrapRun): Prom
   const server: EmbeddedServer = { dataDir: stack.dataDir, binaries, account, superuserPassword: password };
   await run.step("cluster", async () => {
     if (isInitialised) return { isChanged: false, detail: `${stack.dataDir} exists` };
-    await initialiseCluster(stack.dataDir, binaries, account, password);
+    await initialiseCluster(server);
     return { isChanged: true, detail: `created ${stack.dataDir} with PostgreSQL ${binaries.version}` };
   });
   await run.step("server", () => start(stack, run, server, port));
@@ -77,7 +78,7 @@ async function saveState(stack: Stack, port: number): Promise<void> {
 
 /** If the state file was lost, the port is still in the cluster's settings. */
 async function lastOrNewPort({ dataDir, stackDir }: Stack): Promise<number> {
-  return (await readSettledPort(dataDir)) ?? (await choosePort(stackDir));
+  return (await readConfiguredPort(dataDir)) ?? (await choosePort(stackDir));
 }
 
 async function ensureSuperuserPassword(stack: Stack): Promise<string> {

@@ -1,7 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
-import { connectionFailure, errorCode } from "../postgres/failure.ts";
+import { connectionFailure, errorCode, isFromServer } from "../postgres/failure.ts";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 import { converse } from "./tcp.ts";
@@ -82,8 +82,7 @@ function judgeError(error: unknown, server: ConnectionTarget): Finding {
   const failure = connectionFailure(error);
   if (failure === "wrong-password") throw explainConnectionError(error, server);
   if (code === "42601") throw wrongQuery(reason);
-  const isOfServer = (error as { readonly severity?: unknown }).severity !== undefined;
-  return failure === undefined && !isOfServer ? judgeSocketError(error, maskedUrl(server)) : notYet(reason);
+  return failure === undefined && !isFromServer(error) ? judgeSocketError(error, maskedUrl(server)) : notYet(reason);
 }
 
 function wrongQuery(why: string): ScriptError {

@@ -1,3 +1,4 @@
+import { retry } from "../../retry.ts";
 import { errorCode } from "../failure.ts";
 
 const attempts = 10;
@@ -12,13 +13,7 @@ const alreadyThere = ["23505", "42710"];
  * @param work idempotent, and one transaction
  */
 export async function retryRace<Result>(work: () => Promise<Result>): Promise<Result> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!isRace(error) || attempt === attempts) throw error;
-    }
-  }
+  return await retry(work, { pauseMs: (error, attempt) => (isRace(error) && attempt < attempts ? 0 : undefined) });
 }
 
 function isRace(error: unknown): boolean {

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { syncFolder } from "../../durable-file.ts";
 import { assetsDir } from "../../paths.ts";
 import { runProcess, runProcessSync } from "../../process.ts";
+import { retry } from "../../retry.ts";
+import { errorCode } from "../failure.ts";
 import { scramVerifier } from "../logins/scram.ts";
 import { quoteLiteral } from "../quote.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
@@ -17,8 +18,17 @@ export const superuser = "postgres";
 /** Where the settings come from: one file for this server and for the container. */
 const settingsFile = join(assetsDir, "infrastructure/postgres/config/postgresql.conf");
 
+/** Together 10 seconds: how long an initdb may go on writing after its script was killed. */
 const removalAttempts = 200;
-const removalIntervalMs = 50;
+const removalPauseMs = 50;
+
+/** A cluster and what it takes to run its server. */
+export interface EmbeddedServer {
+  readonly dataDir: string;
+  readonly binaries: Binaries;
+  readonly account: ServerAccount;
+  readonly superuserPassword: string;
+}
 
 /** What a data directory holds. */
 export type ClusterState = "absent" | "initialised";
@@ -53,15 +63,9 @@ export async function readMajorVersion(dataDir: string): Promise<string> {
 
 /**
  * Makes a cluster: in a folder of a temporary name, renamed when it is whole. What a killed run has left is removed.
- *
- * @param password the superuser's; only its SCRAM verifier is written
  */
-export async function initialiseCluster(
-  dataDir: string,
-  binaries: Binaries,
-  account: ServerAccount,
-  password: string,
-): Promise<void> {
+export async function initialiseCluster(server: EmbeddedServer): Promise<void> {
+  const { dataDir, binaries, account, superuserPassword } = server;
   await removeLeftovers(dataDir);
   const temporary = `${dataDir}.tmp-${randomUUID().slice(0, 8)}`;
   const passwordFile = `${temporary}.verifier`;
@@ -69,7 +73,7 @@ export async function initialiseCluster(
   await account.own(temporary);
   try {
     checkReachable(temporary, account);
-    await writeFile(passwordFile, `${await scramVerifier(password)}\n`, { mode: 0o600 });
+    await writeFile(passwordFile, `${await scramVerifier(superuserPassword)}\n`, { mode: 0o600 });
     await account.own(passwordFile);
     await runProgram(account, binaries.initdb, initdbArguments(temporary, passwordFile));
     await rm(passwordFile);
@@ -92,15 +96,10 @@ export async function removeLeftovers(dataDir: string): Promise<void> {
 
 /** The initdb of a killed run may still be writing; it ends as soon as it misses a file. */
 async function removeFolder(folder: string): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await rm(folder, { recursive: true, force: true });
-    } catch (error) {
-      const isBeingWritten = (error as NodeJS.ErrnoException).code === "ENOTEMPTY";
-      if (!isBeingWritten || attempt === removalAttempts) throw error;
-      await sleep(removalIntervalMs);
-    }
-  }
+  await retry(() => rm(folder, { recursive: true, force: true }), {
+    pauseMs: (error, attempt) =>
+      errorCode(error) === "ENOTEMPTY" && attempt < removalAttempts ? removalPauseMs : undefined,
+  });
 }
 
 /** An account that root steps down to has no way into a folder such as root's home. */
@@ -138,11 +137,7 @@ function initdbArguments(dataDir: string, passwordFile: string): string[] {
  *
  * @returns puts the former settings back, for a start that fails
  */
-export async function writeSettings(
-  dataDir: string,
-  account: ServerAccount,
-  port: number,
-): Promise<() => Promise<void>> {
+export async function writeSettings({ dataDir, account }: EmbeddedServer, port: number): Promise<() => Promise<void>> {
   const shared = await readFile(settingsFile, "utf8");
   const file = join(dataDir, "postgresql.conf");
   const former = await readFile(file, "utf8").catch(() => undefined);
@@ -158,7 +153,7 @@ export async function writeSettings(
 }
 
 /** @returns the port that the cluster was last started on; undefined when it never was */
-export async function readSettledPort(dataDir: string): Promise<number | undefined> {
+export async function readConfiguredPort(dataDir: string): Promise<number | undefined> {
   const settings = await readFile(join(dataDir, "postgresql.conf"), "utf8").catch(() => "");
   const port = /^port = (\d+)$/m.exec(settings)?.[1];
   return port === undefined ? undefined : Number(port);
@@ -190,14 +185,11 @@ export async function readSystemIdentifier(dataDir: string): Promise<string> {
 /**
  * Gives the superuser a new password while the server is stopped: the way back in when the secret store has lost it.
  */
-export async function resetSuperuserPassword(
-  dataDir: string,
-  binaries: Binaries,
-  account: ServerAccount,
-  password: string,
-): Promise<void> {
+export async function resetSuperuserPassword(server: EmbeddedServer): Promise<void> {
+  const { dataDir, binaries, account, superuserPassword } = server;
   const settings = ["-c", "logging_collector=off", "-c", "log_statement=none", "-c", "log_min_error_statement=panic"];
-  const statement = `alter role ${superuser} with login password ${quoteLiteral(await scramVerifier(password))};\n`;
+  const verifier = await scramVerifier(superuserPassword);
+  const statement = `alter role ${superuser} with login password ${quoteLiteral(verifier)};\n`;
   await runProgram(account, binaries.postgres, ["--single", "-D", dataDir, ...settings, "postgres"], statement);
 }
 

@@ -3,39 +3,30 @@ import { realpathSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { portTaken, timedOut } from "../../cli/errors.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { isAlive } from "../../process.ts";
+import { pollUntil, type WaitLimit } from "../../retry.ts";
 import { type ConnectionTarget, openConnection } from "../connect.ts";
 import { type ConnectionFailure, connectionFailure } from "../failure.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
-import type { Binaries } from "./binaries.ts";
-import { readSystemIdentifier, resetSuperuserPassword, superuser, writeSettings } from "./cluster.ts";
-import { describeListener, isPortFree } from "./port.ts";
+import {
+  type EmbeddedServer,
+  readSystemIdentifier,
+  resetSuperuserPassword,
+  superuser,
+  writeSettings,
+} from "./cluster.ts";
+import { identifyListener, isPortFree } from "./port.ts";
 import { findPostmaster, type Postmaster } from "./postmaster.ts";
 
-/** A cluster and what is needed to run it. */
-export interface EmbeddedServer {
-  readonly dataDir: string;
-  readonly binaries: Binaries;
-  readonly account: ServerAccount;
-  readonly superuserPassword: string;
-}
-
-/** Bounds of a wait. */
-export interface WaitOptions {
-  readonly timeoutMs: number;
-  readonly signal: AbortSignal;
-}
-
-/** What was done to have the server running. */
+/** A running server, and what was done to get it running. */
 export type StartResult = Postmaster & { readonly how: "started" | "adopted"; readonly isPasswordReset: boolean };
 
 const pollIntervalMs = 20;
-const startAttempts = 100;
+const restartIntervalMs = 100;
+const logFlushMs = 500;
 const logLines = 12;
-const lastWordsAttempts = 25;
 
 /**
  * Has the server running and its superuser able to log in: adopts one that runs already, starts it else.
@@ -43,13 +34,13 @@ const lastWordsAttempts = 25;
  * @param port the port to start on; a running server keeps its own
  * @throws {ScriptError} `PORT_TAKEN` (exit 9), `SERVER_FAILED` (exit 3) with the end of its log, `TIMEOUT` (exit 124)
  */
-export async function ensureRunning(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<StartResult> {
+export async function ensureRunning(server: EmbeddedServer, port: number, wait: WaitLimit): Promise<StartResult> {
   const found = await findPostmaster(server.dataDir);
   const how = found.state === "running" ? "adopted" : "started";
   const postmaster = found.state === "running" ? found : await start(server, port, wait);
   if ((await awaitLogin(server, postmaster, wait)) === "ready") return { ...postmaster, how, isPasswordReset: false };
   await stopServer(server.dataDir, wait);
-  await resetSuperuserPassword(server.dataDir, server.binaries, server.account, server.superuserPassword);
+  await resetSuperuserPassword(server);
   const restarted = await start(server, postmaster.port, wait);
   if ((await awaitLogin(server, restarted, wait)) !== "ready") throw loginRefused(restarted.port);
   return { ...restarted, how, isPasswordReset: true };
@@ -61,21 +52,21 @@ export async function ensureRunning(server: EmbeddedServer, port: number, wait: 
  * @returns the pid that was stopped; undefined when none ran
  * @throws {ScriptError} `TIMEOUT` (exit 124)
  */
-export async function stopServer(dataDir: string, wait: WaitOptions): Promise<number | undefined> {
+export async function stopServer(dataDir: string, wait: WaitLimit): Promise<number | undefined> {
   const found = await findPostmaster(dataDir);
   if (found.state !== "running") return undefined;
   process.kill(found.pid, "SIGINT");
-  const deadline = Date.now() + wait.timeoutMs;
-  while (isAlive(found.pid)) {
-    if (Date.now() > deadline) throw timedOut(`PostgreSQL (pid ${found.pid}) did not stop`, wait.timeoutMs);
-    await sleep(pollIntervalMs, undefined, { signal: wait.signal });
-  }
-  return found.pid;
+  const pid = await pollUntil(() => (isAlive(found.pid) ? undefined : found.pid), {
+    ...wait,
+    intervalMs: pollIntervalMs,
+  });
+  if (pid === undefined) throw timedOut(`PostgreSQL (pid ${found.pid}) did not stop`, wait.timeoutMs);
+  return pid;
 }
 
-async function start(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<Postmaster> {
-  if (!(await isPortFree(port))) throw serverPortTaken(port, await describeListener(port));
-  const restoreSettings = await writeSettings(server.dataDir, server.account, port);
+async function start(server: EmbeddedServer, port: number, wait: WaitLimit): Promise<Postmaster> {
+  if (!(await isPortFree(port))) throw serverPortTaken(port, await identifyListener(port));
+  const restoreSettings = await writeSettings(server, port);
   try {
     return await startOn(server, port, wait);
   } catch (error) {
@@ -84,20 +75,26 @@ async function start(server: EmbeddedServer, port: number, wait: WaitOptions): P
   }
 }
 
-async function startOn(server: EmbeddedServer, port: number, wait: WaitOptions): Promise<Postmaster> {
-  const deadline = Date.now() + wait.timeoutMs;
-  for (let attempt = 1; ; attempt++) {
+async function startOn(server: EmbeddedServer, port: number, wait: WaitLimit): Promise<Postmaster> {
+  const deadline = performance.now() + wait.timeoutMs;
+  let log = "";
+  const tryOnce = async () => {
     await removeStaleLocks(server.dataDir);
     const pid = await launch(server);
-    const isUp = await awaitPostmaster(server.dataDir, pid, deadline, wait);
-    if (isUp) return { pid, port };
-    const log = await readLastWords(server.dataDir, wait.signal);
-    // The workers of a killed server need a moment to notice; until then they hold its shared memory.
-    const isHeldByOrphans = log.includes("pre-existing shared memory block");
+    const outcome = await awaitPostmaster(server.dataDir, pid, { ...wait, timeoutMs: deadline - performance.now() });
+    if (outcome === "ready") return { pid, port };
+    if (outcome === undefined) {
+      throw timedOut("PostgreSQL did not become ready (it may still be recovering)", wait.timeoutMs);
+    }
+    log = await readFinalLog(server.dataDir, wait.signal);
     if (/could not bind .*: Permission denied/.test(log)) throw portDenied(port, server.account);
-    if (!isHeldByOrphans || attempt === startAttempts || Date.now() > deadline) throw serverFailed(server, log);
-    await sleep(5 * pollIntervalMs, undefined, { signal: wait.signal });
-  }
+    // The workers of a killed server hold its shared memory until they notice that it is gone.
+    if (!log.includes("pre-existing shared memory block")) throw serverFailed(server, log);
+    return undefined;
+  };
+  const postmaster = await pollUntil(tryOnce, { ...wait, intervalMs: restartIntervalMs });
+  if (postmaster === undefined) throw serverFailed(server, log);
+  return postmaster;
 }
 
 /** PostgreSQL refuses to start while the pid in one of its lock files belongs to anybody; here none serves the data. */
@@ -129,44 +126,43 @@ async function launch({ dataDir, binaries, account }: EmbeddedServer): Promise<n
   return pid;
 }
 
-/** @returns false when the process has ended */
-async function awaitPostmaster(dataDir: string, pid: number, deadline: number, wait: WaitOptions): Promise<boolean> {
-  while (isAlive(pid)) {
+/** @returns undefined if the server is still starting after `timeoutMs` */
+async function awaitPostmaster(dataDir: string, pid: number, limit: WaitLimit): Promise<"ready" | "ended" | undefined> {
+  const look = async () => {
+    if (!isAlive(pid)) return "ended";
     const found = await findPostmaster(dataDir);
     const lines = (await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "")).split("\n");
-    if (found.state === "running" && found.pid === pid && lines[7]?.trim() === "ready") return true;
-    if (Date.now() > deadline)
-      throw timedOut("PostgreSQL did not become ready (it may still be recovering)", wait.timeoutMs);
-    await sleep(pollIntervalMs, undefined, { signal: wait.signal });
-  }
-  return false;
+    const isReady = found.state === "running" && found.pid === pid && lines[7]?.trim() === "ready";
+    return isReady ? "ready" : undefined;
+  };
+  return await pollUntil(look, { ...limit, intervalMs: pollIntervalMs });
 }
 
 async function awaitLogin(
   server: EmbeddedServer,
   postmaster: Postmaster,
-  wait: WaitOptions,
+  wait: WaitLimit,
 ): Promise<"ready" | "wrong-password"> {
-  const deadline = Date.now() + wait.timeoutMs;
-  for (;;) {
-    const failure = await tryLogin(server, postmaster);
-    if (failure === undefined) return "ready";
-    if (failure === "wrong-password") return "wrong-password";
+  const tryOnce = async () => {
+    const outcome = await tryLogin(server, postmaster);
+    if (outcome === "ready" || outcome === "wrong-password") return outcome;
     if (!isAlive(postmaster.pid)) throw serverFailed(server, await readRecentLog(server.dataDir));
-    if (Date.now() > deadline) throw timedOut("PostgreSQL does not answer", wait.timeoutMs);
-    await sleep(pollIntervalMs, undefined, { signal: wait.signal });
-  }
+    return undefined;
+  };
+  const outcome = await pollUntil(tryOnce, { ...wait, intervalMs: pollIntervalMs });
+  if (outcome === undefined) throw timedOut("PostgreSQL does not answer", wait.timeoutMs);
+  return outcome;
 }
 
 /** Whoever answers on the port must be the cluster in our folder. */
-async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<ConnectionFailure | undefined> {
+async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<"ready" | ConnectionFailure> {
   const password = server.superuserPassword;
   const target: ConnectionTarget = { host: "127.0.0.1", port, database: "postgres", user: superuser, password };
   await using connection = openConnection(target);
   try {
     const [row] = await connection.sql<{ id: string }[]>`
       select system_identifier::text as id from pg_catalog.pg_control_system()`;
-    if (row?.id === (await readSystemIdentifier(server.dataDir))) return undefined;
+    if (row?.id === (await readSystemIdentifier(server.dataDir))) return "ready";
   } catch (error) {
     const failure = connectionFailure(error);
     if (failure === undefined) throw error;
@@ -175,14 +171,14 @@ async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<C
   throw serverPortTaken(port, "another PostgreSQL server");
 }
 
-/** The server's log is written by a process of its own, which may end a moment after it. */
-async function readLastWords(dataDir: string, signal: AbortSignal): Promise<string> {
-  for (let attempt = 0; attempt < lastWordsAttempts; attempt++) {
+/** A separate process writes the log, and may end shortly after the server. */
+async function readFinalLog(dataDir: string, signal: AbortSignal | undefined): Promise<string> {
+  const readIfFinal = async () => {
     const log = await readRecentLog(dataDir);
-    if (/FATAL|PANIC/.test(log)) return log;
-    await sleep(pollIntervalMs, undefined, { signal });
-  }
-  return readRecentLog(dataDir);
+    return /FATAL|PANIC/.test(log) ? log : undefined;
+  };
+  const log = await pollUntil(readIfFinal, { timeoutMs: logFlushMs, intervalMs: pollIntervalMs, signal });
+  return log ?? (await readRecentLog(dataDir));
 }
 
 async function readRecentLog(dataDir: string): Promise<string> {

@@ -41,8 +41,8 @@ export async function isPortFree(port: number): Promise<boolean> {
   });
 }
 
-/** Tells what listens on a port of 127.0.0.1, for an error message. */
-export async function describeListener(port: number): Promise<string> {
+/** Identifies what listens on a port of 127.0.0.1, in words for an error message. */
+export async function identifyListener(port: number): Promise<string> {
   const answer = await firstByte(port);
   return answer === "S" || answer === "N" ? "another PostgreSQL server" : "another program";
 }
