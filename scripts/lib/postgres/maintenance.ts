@@ -1,26 +1,52 @@
-import { type Connection, type ConnectionOptions, type ConnectionTarget, openConnection } from "./connect.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import {
+  type Connection,
+  type ConnectionOptions,
+  type ConnectionTarget,
+  maskedUrl,
+  openConnection,
+} from "./connect.ts";
 import { explainConnectionError } from "./explain.ts";
 import { connectionFailure } from "./failure.ts";
 
-/** Databases to be in while another one is made, renamed or dropped. */
-const maintenanceDatabases = ["postgres", "template1"];
+/** Databases that every server has: a session in one of them can create, rename or drop another database. */
+export const maintenanceDatabases: readonly string[] = ["postgres", "template1"];
+
+/** How to connect for maintenance. */
+export interface MaintenanceOptions extends ConnectionOptions {
+  /** Databases to try in this order; @default {@link maintenanceDatabases} */
+  readonly candidates?: readonly string[];
+}
 
 /**
- * Connects to a database of the server that is not an application's.
+ * Connects to the first candidate that exists, whichever database the target names.
  *
- * @throws {ScriptError} `NOT_READY` (exit 3), `AUTHENTICATION` (exit 6)
+ * @throws {ScriptError} `NOT_READY` or `NO_DATABASE` (exit 3), `AUTHENTICATION` (exit 6)
  */
-export async function connectForMaintenance(target: ConnectionTarget, options: ConnectionOptions): Promise<Connection> {
-  for (const database of maintenanceDatabases) {
-    const connection = openConnection({ ...target, database }, options);
+export async function connectForMaintenance(
+  target: ConnectionTarget,
+  { candidates = maintenanceDatabases, ...options }: MaintenanceOptions,
+): Promise<Connection> {
+  for (const database of candidates) {
+    const candidate = { ...target, database };
+    const connection = openConnection(candidate, options);
     try {
       await connection.sql`select 1`;
       return connection;
     } catch (error) {
       await connection[Symbol.asyncDispose]();
-      const isLast = database === maintenanceDatabases.at(-1);
-      if (isLast || connectionFailure(error) !== "no-database") throw explainConnectionError(error, target);
+      if (connectionFailure(error) !== "no-database") throw explainConnectionError(error, candidate);
     }
   }
-  throw new Error("unreachable: the last database either connects or throws");
+  throw noCandidate(target, candidates);
+}
+
+function noCandidate(target: ConnectionTarget, candidates: readonly string[]): ScriptError {
+  return new ScriptError({
+    code: "NO_DATABASE",
+    exitCode: exitCodes.notReady,
+    message: `No database of ${maskedUrl(target)} can be used for maintenance`,
+    why: `None of these databases exists: ${candidates.join(", ")}.`,
+    fix: "Create one of them with the server's own tools.",
+  });
 }

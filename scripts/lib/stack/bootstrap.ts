@@ -1,11 +1,10 @@
 import type { FinishedStep, StepResult } from "../cli/reporter.ts";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
-import { type Connection, type ConnectionTarget, maskedUrl, openConnection } from "../postgres/connect.ts";
-import { explainConnectionError } from "../postgres/explain.ts";
-import { connectionFailure } from "../postgres/failure.ts";
+import { type Connection, type ConnectionTarget, maskedUrl } from "../postgres/connect.ts";
 import { reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles } from "../postgres/logins/roles.ts";
+import { connectForMaintenance, maintenanceDatabases } from "../postgres/maintenance.ts";
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { type AdministratorSession, openSession } from "./administrator.ts";
@@ -40,8 +39,6 @@ export interface BootstrapResult {
   readonly steps: readonly FinishedStep[];
 }
 
-/** Where to log in while the database does not exist yet. */
-const maintenanceDatabases = ["postgres", "template1"];
 
 /**
  * Sets up the server, roles, database, schema and credentials. Idempotent: each step checks first and changes only what
@@ -89,7 +86,7 @@ async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
 }
 
 async function setUpDatabase(stack: Stack, run: BootstrapRun, target: ConnectionTarget): Promise<ConnectionTarget> {
-  await using connection = await connectAnywhere(target, stack.config, run.signal);
+  await using connection = await connectAsAdministrator(target, stack.config, run.signal);
   const session = await openSession(connection.sql);
   const logins = await readLoginPair(stack);
   await run.step("roles", async () =>
@@ -159,36 +156,33 @@ async function applyPending(stack: Stack, run: RunContext, target: ConnectionTar
   );
 }
 
-/** In the init container the password comes from the keys volume, and the data volume may be older. */
-function explainLogin(error: unknown, target: ConnectionTarget, { localPort }: Config): unknown {
-  const explained = explainConnectionError(error, target);
-  const isInit = localPort !== undefined && connectionFailure(error) === "wrong-password";
-  if (!isInit || !(explained instanceof ScriptError)) return explained;
-  const { code, exitCode, message } = explained;
-  const why = `${explained.why}\nThe data volume is older than the keys volume, which contains another password.`;
-  const fix = "docker compose exec -T postgres sh /superuser-password.sh";
-  return new ScriptError({ code, exitCode, message, why, fix });
+/** The database may not exist yet; a session in another one can create it. */
+async function connectAsAdministrator(
+  target: ConnectionTarget,
+  { localPort }: Config,
+  signal: AbortSignal,
+): Promise<Connection> {
+  const candidates = [target.database, ...maintenanceDatabases];
+  try {
+    return await connectForMaintenance(target, {
+      candidates,
+      applicationName: "cqrs-postgres bootstrap",
+      signal,
+    });
+  } catch (error) {
+    const isInit = localPort !== undefined;
+    throw isInit && error instanceof ScriptError && error.code === "AUTHENTICATION" ? staleVolume(error) : error;
+  }
 }
 
-/** The database to be made may not exist yet; another one of the server does for making it. */
-async function connectAnywhere(target: ConnectionTarget, config: Config, signal: AbortSignal): Promise<Connection> {
-  for (const database of [target.database, ...maintenanceDatabases]) {
-    const candidate = { ...target, database };
-    const connection = openConnection(candidate, { applicationName: "cqrs-postgres bootstrap", signal });
-    try {
-      await connection.sql`select 1`;
-      return connection;
-    } catch (error) {
-      await connection[Symbol.asyncDispose]();
-      if (connectionFailure(error) !== "no-database") throw explainLogin(error, candidate, config);
-    }
-  }
-  throw new ScriptError({
-    code: "NO_DATABASE",
-    exitCode: exitCodes.notReady,
-    message: `${maskedUrl(target)} does not exist, and there is no other database to make it from`,
-    why: `None of ${maintenanceDatabases.join(", ")} lets this login in.`,
-    fix: `Make it by the server's own tools: create database ${target.database}`,
+/** The init container reads the password from the volume of keys, which may be newer than the data volume. */
+function staleVolume({ code, exitCode, message, why }: ScriptError): ScriptError {
+  return new ScriptError({
+    code,
+    exitCode,
+    message,
+    why: `${why}\nThe data volume is older than the volume of keys, which holds another password.`,
+    fix: "Run docker compose exec -T postgres sh /superuser-password.sh",
   });
 }
 
