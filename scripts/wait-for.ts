@@ -27,11 +27,11 @@ export const command = defineScript({
     query: { type: "string", valueHint: "sql", description: "Ask databases this; not false or null is usable" },
   },
   async run({ args, operands, commandWords, reporter, signal }): Promise<Waited> {
-    const { parseDuration } = await import("./lib/duration.ts");
+    const { notADuration, parseDuration } = await import("./lib/duration.ts");
     const { findTarget } = await import("./lib/stack/wait-target.ts");
     const { waitForTargets } = await import("./lib/wait/wait.ts");
     const timeoutMs = parseDuration(args.timeout);
-    if (timeoutMs === undefined) throw usageError("--timeout must be a duration such as 500ms, 60s or 5m", undefined);
+    if (timeoutMs === undefined) throw usageError(`--timeout ${notADuration}`, undefined);
     if (operands.length === 0) throw usageError("There is nothing to wait for", "Name a target. See --help.");
     const targets = await Promise.all(operands.map((word) => findTarget(word, args.query)));
     const reports = await waitForTargets(targets, {

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
-import { parseDuration } from "./duration.ts";
+import { notADuration, parseDuration } from "./duration.ts";
 import { maxLoginBytes, maxNameBytes } from "./login-names.ts";
 import { projectDir } from "./paths.ts";
 import { type Environment, environment } from "./runtime.ts";
@@ -121,11 +121,9 @@ const password = v.pipe(
   v.string(),
   v.regex(/^[\u0020-\u007e]+$/, "must consist of printable ASCII characters (clients disagree on how to hash others)"),
 );
-const duration = v.pipe(
-  v.string(),
-  v.check((text) => parseDuration(text) !== undefined, "must be a duration such as 500ms, 60s or 5m"),
-  v.transform((text) => parseDuration(text) as number),
-);
+/** Timers of JavaScript cannot run longer than 24 days. */
+const timeout = durationUpTo("24d");
+const grace = durationUpTo("365d");
 const mode = v.picklist(["embedded", "compose", "external"], "must be embedded, compose or external");
 const applicationSecret = v.picklist(["database", "database-local"], "must be database or database-local");
 const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
@@ -161,8 +159,8 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     database: read.setting("POSTGRES_DB", database, "database"),
     user: read.setting("POSTGRES_USER", login, "user"),
     password: read.setting("POSTGRES_PASSWORD", password),
-    timeoutMs: read.setting("CQRS_TIMEOUT", duration, "timeout") ?? 60_000,
-    graceMs: read.setting("CQRS_GRACE", duration, "grace") ?? 60 * 60_000,
+    timeoutMs: read.setting("CQRS_TIMEOUT", timeout, "timeout") ?? 60_000,
+    graceMs: read.setting("CQRS_GRACE", grace, "grace") ?? 60 * 60_000,
     externalServer: readExternalServer(foreign),
     secrets: read.setting("CQRS_SECRETS", secretsKind, "secrets"),
     vault: readVault(read),
@@ -338,6 +336,15 @@ function readDotEnv(file: string): Environment {
 
 function errorCode(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? String(error);
+}
+
+function durationUpTo(longest: string) {
+  return v.pipe(
+    v.string(),
+    v.check((text) => parseDuration(text) !== undefined, notADuration),
+    v.transform((text) => parseDuration(text) as number),
+    v.maxValue(parseDuration(longest) as number, `must be at most ${longest}`),
+  );
 }
 
 function parseUrl(text: string): URL | undefined {

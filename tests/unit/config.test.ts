@@ -74,6 +74,11 @@ test("loadConfig() takes a flag before the environment", () => {
   assert.deepEqual([mode, port, database, user, timeoutMs], ["embedded", 2, "c", "d", 300_000]);
 });
 
+test("loadConfig() reads hours and days", () => {
+  const { timeoutMs, graceMs } = load({ CQRS_GRACE: "7d" }, { timeout: "2h" });
+  assert.deepEqual([timeoutMs, graceMs], [7_200_000, 604_800_000]);
+});
+
 test("loadConfig() takes an empty variable for an absent one", () => {
   assert.deepEqual(load({ CQRS_STACK_DIR: "", POSTGRES_PORT: "", POSTGRES_DB: "", DATABASE_URL: "" }), load({}));
 });
@@ -101,7 +106,10 @@ const wrong: readonly (readonly [variable: string, value: string, problem: strin
     "pässword",
     "POSTGRES_PASSWORD must consist of printable ASCII characters (clients disagree on how to hash others)",
   ],
-  ["CQRS_TIMEOUT", "60", "--timeout (CQRS_TIMEOUT) must be a duration such as 500ms, 60s or 5m"],
+  ["CQRS_TIMEOUT", "60", "--timeout (CQRS_TIMEOUT) must be a duration such as 500ms, 60s, 5m, 2h or 7d"],
+  ["CQRS_TIMEOUT", "25d", "--timeout (CQRS_TIMEOUT) must be at most 24d"],
+  ["CQRS_GRACE", "1w", "--grace (CQRS_GRACE) must be a duration such as 500ms, 60s, 5m, 2h or 7d"],
+  ["CQRS_GRACE", "366d", "--grace (CQRS_GRACE) must be at most 365d"],
   [
     "DATABASE_URL",
     "mysql://db/x",
@@ -131,7 +139,7 @@ for (const [variable, value, problem] of wrong) {
 test("loadConfig() reports all problems together", () => {
   const problems = problemsOf(
     { CQRS_MODE: "external", POSTGRES_DB: "postgres", PGPORT: "x" },
-    { port: "x", timeout: "1h" },
+    { port: "x", timeout: "soon" },
   );
   assert.deepEqual(
     problems.map((problem) => problem.split(" must ")[0]),

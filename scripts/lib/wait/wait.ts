@@ -27,6 +27,8 @@ export interface WaitReport {
 
 /** A look that takes longer is given up: a connection to a server that hangs is worth nothing when it has come back. */
 const lookTimeoutMs = 5000;
+/** JavaScript ends a longer timer at once. */
+const longestTimerMs = 2 ** 31 - 1;
 const firstDelayMs = 50;
 const lastDelayMs = 1000;
 /** A delay is this part of the time waited so far, so that delays grow geometrically and none is long against the whole. */
@@ -43,7 +45,7 @@ export async function waitForTargets(
   options: WaitOptions,
 ): Promise<readonly WaitReport[]> {
   const ending = new AbortController();
-  const timer = setTimeout(() => ending.abort(), options.timeoutMs);
+  const timer = setTimeout(() => ending.abort(), Math.min(options.timeoutMs, longestTimerMs));
   const signal = AbortSignal.any([ending.signal, options.signal]);
   const waits = targets.map((target) => new Wait(target, options, signal));
   try {
