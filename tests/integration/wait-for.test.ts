@@ -108,7 +108,7 @@ describe("wait-for ends with 0 once", () => {
   test("a file is there; with --invert, once it is gone", async () => {
     const file = join(dir, "marker");
     const coming = begin(`file:${file}`);
-    await coming.saw("it is not there");
+    await coming.saw("it does not exist");
     await writeFile(file, "");
     assertRun(await coming.ended, 0, /^ready/m);
     const going = begin(`file:${file}`, "--invert");
@@ -169,7 +169,7 @@ describe("wait-for fails at once", () => {
     assertRun(await run(), 2, /nothing to wait for/);
     assertRun(await run("vault"), 2, /No Vault is configured/);
     assertRun(await run(url, "--timeout", "soon"), 2, /must be a duration/);
-    assertRun(await run(url, "--query", "selec 1"), 2, /The query is no SQL/);
+    assertRun(await run(url, "--query", "selec 1"), 2, /The query is not valid SQL/);
   });
 
   test("when the two sides disagree about TLS", async () => {
@@ -250,7 +250,7 @@ describe("wait-for … -- command", () => {
   });
 
   test("says when there is no such program", async () => {
-    assertRun(await run(url, "--", "no-such-program-at-all"), 9, /Can't run no-such-program-at-all/);
+    assertRun(await run(url, "--", "no-such-program-at-all"), 9, /Cannot run no-such-program-at-all/);
   });
 
   test("is not run when a signal ended the waiting", async () => {

@@ -8,17 +8,18 @@ import { environment, terminal } from "../runtime.ts";
 const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
 /**
- * Runs a command in place of this process, as far as that can be done: it has our standard streams and our environment,
- * gets our signals, and its exit code is the result (128 + n when signal n ended it).
+ * Runs a command in place of this process, as far as possible: the command has our standard streams and our environment
+ * and receives our signals.
  *
- * @throws {ScriptError} `COMMAND` (exit 9) when it can't be started
+ * @returns its exit code, or 128 + n if signal n ended it
+ * @throws {ScriptError} `COMMAND` (exit 9) if it cannot be started
  */
 export async function runCommand([program = "", ...args]: readonly string[]): Promise<number> {
   const { isStdinTerminal } = terminal();
   let pid: number | undefined;
-  // Before the command is there: one that is sent a signal as soon as it can be seen gets it.
+  // Before the command starts, so that it receives even a signal that is sent as soon as it is visible.
   const listeners = forwarded.map((name) => {
-    // What a terminal sends on Ctrl-C the command gets from it too; twice would be a second Ctrl-C.
+    // On Ctrl-C the terminal signals the command as well; forwarding would make it a second Ctrl-C.
     const isSentTwice = name === "SIGINT" && isStdinTerminal;
     const forward = () => void (!isSentTwice && pid !== undefined && process.kill(pid, name));
     process.on(name, forward);
@@ -42,8 +43,8 @@ function explainSpawnError(error: unknown, program: string): unknown {
   return new ScriptError({
     code: "COMMAND",
     exitCode: exitCodes.prerequisite,
-    message: `Can't run ${program}`,
-    why: code === "ENOENT" ? "There is no such program." : "This user may not run it.",
-    fix: "Correct the words after --.",
+    message: `Cannot run ${program}`,
+    why: code === "ENOENT" ? "No such program was found." : "This user may not run it.",
+    fix: "Fix the command after --.",
   });
 }

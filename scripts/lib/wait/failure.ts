@@ -7,18 +7,18 @@ const words: Readonly<Record<string, string>> = {
   ConnectionRefused: "nobody listens there",
   ECONNRESET: "the connection was cut",
   EPIPE: "the connection was cut",
-  ENOTFOUND: "there is no host of this name",
-  EAI_AGAIN: "there is no host of this name",
-  EHOSTUNREACH: "there is no way to this host",
-  ENETUNREACH: "there is no way to this host",
+  ENOTFOUND: "no host has this name",
+  EAI_AGAIN: "no host has this name",
+  EHOSTUNREACH: "this host cannot be reached",
+  ENETUNREACH: "this host cannot be reached",
   ETIMEDOUT: "the host does not answer",
 };
 
 /**
  * Judges an error of a socket.
  *
- * @returns a finding for what may mend itself
- * @throws {ScriptError} `TLS` (exit 2) for what does not; and whatever is no error of a connection
+ * @returns a finding if waiting may help
+ * @throws {ScriptError} `TLS` (exit 2) or `NOT_PERMITTED` (exit 9) if it cannot; or the error, if Deno lacks a permission
  */
 export function judgeSocketError(error: unknown, target: string): Finding {
   const code = errorCode(error);
@@ -37,18 +37,18 @@ export function tlsMismatch(target: string, why: string): ScriptError {
     exitCode: exitCodes.usage,
     message: `${target} and this side do not agree about TLS`,
     why,
-    fix: "Correct the scheme or the sslmode, or give the certificate's authority (NODE_EXTRA_CA_CERTS).",
+    fix: "Fix the scheme or the sslmode, or set NODE_EXTRA_CA_CERTS to the certificate of the authority.",
   });
 }
 
-/** Deno answers so when the name of a host is not among what it may ask; a firewall of this machine may as well. */
+/** Deno's answer if it was not given this host; a firewall of this machine can cause the same error. */
 function notPermitted(target: string, why: string): ScriptError {
   return new ScriptError({
     code: "NOT_PERMITTED",
     exitCode: exitCodes.prerequisite,
     message: `This process may not connect to ${target}`,
     why,
-    fix: "On Deno, give --allow-net for this host.",
+    fix: "On Deno, pass --allow-net for this host.",
   });
 }
 

@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { errorCode } from "../postgres/failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
-/** A file or folder that is there. */
+/** A file or folder that exists. */
 export function fileTarget(path: string): WaitTarget {
   return { name: `file:${path}`, look: () => lookAtFile(path) };
 }
@@ -12,7 +12,7 @@ async function lookAtFile(path: string): Promise<Finding> {
     await stat(path);
     return usable;
   } catch (error) {
-    if (["ENOENT", "ENOTDIR"].includes(errorCode(error))) return notYet("it is not there");
+    if (["ENOENT", "ENOTDIR"].includes(errorCode(error))) return notYet("it does not exist");
     throw error;
   }
 }

@@ -4,9 +4,9 @@ import { request as requestTls } from "node:https";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
-/** How to ask. */
+/** How to send the request. */
 export interface HttpOptions {
-  /** The path of a certificate authority's certificate, beside the system's. */
+  /** Path of the certificate of an authority to trust in addition to the system's. */
   readonly caCertFile?: string | undefined;
 }
 
@@ -15,7 +15,7 @@ interface Answer {
   readonly body: string;
 }
 
-/** A server that answers a GET with a status below 400. No proxy is used: the server itself is meant. */
+/** A server that answers a GET with a status below 400. No proxy is used, because the server itself is meant. */
 export function httpTarget(url: URL): WaitTarget {
   const name = printable(url);
   return {
@@ -26,9 +26,9 @@ export function httpTarget(url: URL): WaitTarget {
 }
 
 /**
- * Asks once and judges the answer.
+ * Sends one request and judges the answer.
  *
- * @throws {ScriptError} `TLS` (exit 2) when the server speaks TLS and this side does not, or the other way about
+ * @throws {ScriptError} `TLS` (exit 2) if only one side speaks TLS
  */
 export async function lookOverHttp(
   url: URL,
@@ -39,7 +39,7 @@ export async function lookOverHttp(
 ): Promise<Finding> {
   const answer = await get(url, signal, options).catch((error: unknown) => judgeSocketError(error, name));
   if ("isUsable" in answer) return answer;
-  // What Go's and nginx's servers say to plain HTTP on a port with TLS.
+  // The answer of Go and nginx to plain HTTP on a port with TLS.
   const wantsTls = answer.status === 400 && /HTTP request .*to (an )?HTTPS/.test(answer.body);
   if (wantsTls) throw tlsMismatch(name, `It answers ${answer.body.trim().slice(0, 200)}`);
   return judge(answer);

@@ -2,27 +2,25 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectionFailure, errorCode, isFromServer } from "../postgres/failure.ts";
+import { sslRequest } from "../postgres/ssl-request.ts";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 import { converse } from "./tcp.ts";
 
-/** `SSLRequest` of the protocol: its length and the number 80877103; every PostgreSQL answers S or N to it. */
-const sslRequest = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
-
 /**
- * Looks into a session that could be opened.
+ * Checks a session that was opened.
  *
  * @throws the driver's error
  */
 export type SessionCheck = (sql: Sql) => Promise<Finding>;
 
-/** A database that lets a login in and passes the check. */
+/** A database that accepts a login and passes the check. */
 export function postgresTarget(server: ConnectionTarget, check: SessionCheck = queryCheck("select true")): WaitTarget {
   return { name: maskedUrl(server), look: (signal) => lookAtPostgres(server, check, signal) };
 }
 
 /**
- * Opens a session and looks into it.
+ * Opens a session and checks it.
  *
  * @throws {ScriptError} `AUTHENTICATION` (exit 6), `TLS` or `QUERY` (exit 2)
  */
@@ -41,7 +39,7 @@ export async function lookAtPostgres(
   }
 }
 
-/** @returns a check that passes when the query's first row does not begin with false or null */
+/** @returns a check that passes if the first value of the first row is neither false nor null */
 export function queryCheck(query: string): SessionCheck {
   return async (sql) => {
     const [row] = await sql.unsafe(query).values();
@@ -51,7 +49,7 @@ export function queryCheck(query: string): SessionCheck {
   };
 }
 
-/** The driver takes any server for PostgreSQL and waits for its words; this tells what listens there. */
+/** The driver takes any server for PostgreSQL and waits for its answer; this finds out what listens there. */
 async function lookAtGreeting(server: ConnectionTarget, signal: AbortSignal): Promise<Finding> {
   const name = maskedUrl(server);
   try {
@@ -75,7 +73,7 @@ function judgeError(error: unknown, server: ConnectionTarget): Finding {
   const code = errorCode(error);
   const { message, routine } = error as Error & { readonly routine?: string };
   const reason = `${message} (${code})`;
-  // 28000 is said of a role that does not exist, and of a client that pg_hba.conf does not let in.
+  // The code 28000 stands for a role that does not exist, and for a client that pg_hba.conf rejects.
   const isMissingRole = code === "28000" && routine === "InitializeSessionUserId";
   const isClosedDatabase = code === "42501" && routine === "CheckMyDatabase";
   if (code === "3D000" || isMissingRole || isClosedDatabase) return { isUsable: false, reason, isMissing: true };
@@ -89,8 +87,8 @@ function wrongQuery(why: string): ScriptError {
   return new ScriptError({
     code: "QUERY",
     exitCode: exitCodes.usage,
-    message: "The query is no SQL",
+    message: "The query is not valid SQL",
     why,
-    fix: "Correct --query.",
+    fix: "Fix --query.",
   });
 }

@@ -1,31 +1,31 @@
 /** What one look at a target found. */
 export type Finding = { readonly isUsable: true } | Obstacle;
 
-/** Why a target is not usable, and may soon be. */
+/** Why a target is not usable yet. */
 export interface Obstacle {
   readonly isUsable: false;
   /** In a few words, without secrets. */
   readonly reason: string;
-  /** A part that nobody may be about to make (a database, a role): it is waited for only a short while. */
+  /** A database or role is missing. Nothing may be about to create it, so the wait for it is short. */
   readonly isMissing?: boolean;
 }
 
 /** Something that is waited for. */
 export interface WaitTarget {
-  /** As it may be printed. */
+  /** Safe to print. */
   readonly name: string;
   /**
    * Looks once.
    *
    * @param signal ends the look when it is aborted
-   * @throws {ScriptError} when looking again is of no use: a wrong password, a wrong setting
+   * @throws {ScriptError} if waiting cannot help: a wrong password, a wrong setting
    */
   look(signal: AbortSignal): Promise<Finding>;
 }
 
 export const usable: Finding = { isUsable: true };
 
-/** @returns what a look finds that has to be repeated */
+/** @returns the finding of a target that is not usable yet */
 export function notYet(reason: string): Obstacle {
   return { isUsable: false, reason };
 }

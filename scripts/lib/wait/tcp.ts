@@ -9,8 +9,8 @@ export interface Endpoint {
 }
 
 /**
- * How long an open connection has to stay open: a proxy in front of nothing accepts, and closes at once, as soon as a busy
- * machine lets it.
+ * How long a connection has to stay open. A proxy without a server behind it accepts a connection and closes it at once,
+ * or a little later on a busy machine.
  */
 const lastingMs = 100;
 
@@ -34,9 +34,9 @@ async function lookAtPort(endpoint: Endpoint, name: string, signal: AbortSignal)
 }
 
 /**
- * Opens a connection, talks, and closes it whatever comes.
+ * Opens a connection, talks, and closes it in any case.
  *
- * @param talk gets the open connection; what it hands to `done` is the result
+ * @param talk receives the open connection, and passes the result to `done`
  * @throws the socket's error
  */
 export async function converse<Result>(

@@ -1,11 +1,11 @@
 import { type HttpOptions, lookOverHttp } from "./http.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
-/** What the status of `sys/health` means, from Vault's and OpenBao's documentation. */
+/** What a status of `sys/health` means, as Vault and OpenBao document it. */
 const reasons: Readonly<Record<number, string>> = {
   429: "it is a standby",
   472: "it is a secondary for disaster recovery",
-  473: "it is a standby for reading only",
+  473: "it is a performance standby",
   501: "it is not initialised",
   503: "it is sealed",
 };
@@ -18,5 +18,5 @@ export function vaultTarget(address: URL, options: HttpOptions = {}): WaitTarget
 }
 
 function judge(status: number): Finding {
-  return status === 200 ? usable : notYet(reasons[status] ?? `it answers ${status}, not as a Vault does`);
+  return status === 200 ? usable : notYet(reasons[status] ?? `it answers ${status}, which is no answer of a Vault`);
 }

@@ -7,38 +7,39 @@ export interface WaitOptions {
   readonly timeoutMs: number;
   /** Wait until the targets are *not* usable. */
   readonly invert?: boolean;
-  /** One of the targets is enough. */
+  /** Wait for one of the targets only. */
   readonly any?: boolean;
-  /** How long a missing database or role is waited for, in milliseconds; @default 5000 */
+  /** How long to wait for a missing database or role; @default 5000 */
   readonly graceMs?: number;
   readonly signal: AbortSignal;
-  /** Told of each reason that is another than the last one. */
+  /** Called whenever the reason of a target changes. */
   readonly onReason?: (target: string, reason: string) => void;
 }
 
-/** What was waited for, and how long. */
+/** A target, and how long the wait for it took. */
 export interface WaitReport {
   readonly target: string;
   readonly tries: number;
   readonly waitedMs: number;
-  /** The last reason for going on; null when there was none. */
+  /** The last reason to wait; null if the first look succeeded. */
   readonly reason: string | null;
 }
 
-/** A look that takes longer is given up: a connection to a server that hangs is worth nothing when it has come back. */
+/** A longer look is abandoned: if a server hangs, the connection is still useless after the server has recovered. */
 const lookTimeoutMs = 5000;
 /** JavaScript ends a longer timer at once. */
 const longestTimerMs = 2 ** 31 - 1;
 const firstDelayMs = 50;
 const lastDelayMs = 1000;
-/** A delay is this part of the time waited so far, so that delays grow geometrically and none is long against the whole. */
-const delayShare = 0.05;
+/** The delay as a part of the time waited so far: delays grow geometrically, but none adds much to the whole wait. */
+const delayFraction = 0.05;
 
 /**
- * Waits until every target is usable (or any, or none), looking at all of them at once.
+ * Waits until all targets are usable, or one of them, or none. Looks at all targets concurrently.
  *
- * @returns a report of each target that was reached
- * @throws {ScriptError} `TIMEOUT` (exit 124) with the last reason for each; or at once what a look throws
+ * @returns a report for each target that was reached
+ * @throws {ScriptError} `TIMEOUT` (exit 124) with the last reason of each target, `MISSING` (exit 3), or at once what a
+ * look throws
  */
 export async function waitForTargets(
   targets: readonly WaitTarget[],
@@ -60,10 +61,10 @@ export async function waitForTargets(
   }
 }
 
-/** The time is over, or somebody else has ended the waiting. */
+/** The time is up, or the wait was ended from outside. */
 class Late extends Error {}
 
-/** The waiting for one target. */
+/** The wait for one target. */
 class Wait {
   readonly #target: WaitTarget;
   readonly #options: WaitOptions;
@@ -97,14 +98,14 @@ class Wait {
   }
 
   async #look(): Promise<Finding> {
-    const giveUp = new AbortController();
-    const timer = setTimeout(() => giveUp.abort(), lookTimeoutMs);
+    const abandon = new AbortController();
+    const timer = setTimeout(() => abandon.abort(), lookTimeoutMs);
     const { promise, resolve, reject } = Promise.withResolvers<Finding>();
     const end = () => reject(new Late());
     this.#signal.addEventListener("abort", end, { once: true });
-    giveUp.signal.addEventListener("abort", () => resolve(notYet(`no answer within ${lookTimeoutMs / 1000} s`)));
+    abandon.signal.addEventListener("abort", () => resolve(notYet(`no answer within ${lookTimeoutMs / 1000} s`)));
     try {
-      this.#target.look(AbortSignal.any([this.#signal, giveUp.signal])).then(resolve, reject);
+      this.#target.look(AbortSignal.any([this.#signal, abandon.signal])).then(resolve, reject);
       if (this.#signal.aborted) end();
       return await promise;
     } finally {
@@ -121,9 +122,9 @@ class Wait {
     if (isOver) throw stillMissing(this.report());
   }
 
-  /** Jitter keeps clients that were started together from coming together. */
+  /** Jitter spreads the requests of clients that were started together. */
   #delayMs(): number {
-    const delayMs = Math.min(Math.max(this.#waitedMs() * delayShare, firstDelayMs), lastDelayMs);
+    const delayMs = Math.min(Math.max(this.#waitedMs() * delayFraction, firstDelayMs), lastDelayMs);
     return delayMs * (0.5 + Math.random() / 2);
   }
 
@@ -146,7 +147,7 @@ function timedOut(waits: readonly Wait[], { timeoutMs, invert }: WaitOptions): S
     exitCode: exitCodes.timeout,
     message: `${invert === true ? "Still usable" : "Not usable"} after ${timeoutMs / 1000} s`,
     why: lines.join("\n"),
-    fix: "Look at the log of what did not come, or wait longer: --timeout 5m",
+    fix: "Check the logs of the targets above, or wait longer: --timeout 5m",
     data: { targets: reports },
   });
 }
@@ -155,9 +156,9 @@ function stillMissing({ target, tries, reason }: WaitReport): ScriptError {
   return new ScriptError({
     code: "MISSING",
     exitCode: exitCodes.notReady,
-    message: `${target} lets nobody in, and nobody seems to be at work on that`,
+    message: `${target} does not accept this login, and nothing seems to be setting it up`,
     why: `${reason} (${count(tries)})`,
-    fix: "Make the database and the role first: bun run bootstrap",
+    fix: "Run bun run bootstrap, which creates the database and the role.",
   });
 }
 

@@ -1,19 +1,18 @@
 import { createHash } from "node:crypto";
 import { connect, createServer } from "node:net";
+import { sslRequest } from "../ssl-request.ts";
 
-/** Below the ports that systems hand out by themselves (from 32768 on Linux, 49152 on macOS). */
+/** Below the ephemeral ports of the system (from 32768 on Linux, 49152 on macOS). */
 const firstPort = 20_000;
 const portCount = 10_000;
 const attempts = 100;
 const probeTimeoutMs = 1000;
-/** The eight bytes by which a client asks PostgreSQL for TLS; the answer is one letter, S or N. */
-const tlsRequest = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
 
 /**
- * Chooses the port of a new server: derived from the folder, so that two projects rarely meet, and the next free one
- * where they do.
+ * Chooses the port of a new server. The port is derived from the folder, so that two projects rarely collide; if it is
+ * not usable, the next usable one is chosen.
  *
- * @param isUsable whether a candidate may be taken
+ * @param isUsable whether a port can be chosen
  */
 export async function choosePort(
   folder: string,
@@ -24,16 +23,16 @@ export async function choosePort(
     const port = firstPort + ((start + attempt) % portCount);
     if (await isUsable(port)) return port;
   }
-  throw new Error(`none of ${attempts} ports from ${firstPort + start} on is free`);
+  throw new Error(`none of the ${attempts} ports from ${firstPort + start} is free`);
 }
 
-/** @returns whether a server could listen on this port of 127.0.0.1 now */
+/** @returns whether a server could currently listen on this port of 127.0.0.1 */
 export async function isPortFree(port: number): Promise<boolean> {
   const server = createServer();
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "EADDRINUSE") resolve(false);
-      // Nobody has it; the server itself will say that it may not, as it says to root.
+      // The port is free, but privileged: the start of the server reports that.
       else if (error.code === "EACCES") resolve(true);
       else reject(error);
     });
@@ -57,7 +56,7 @@ function firstByte(port: number): Promise<string> {
     socket.setTimeout(probeTimeoutMs, () => finish(""));
     socket.on("error", () => finish(""));
     socket.on("close", () => finish(""));
-    socket.on("connect", () => socket.write(tlsRequest));
+    socket.on("connect", () => socket.write(sslRequest));
     socket.on("data", (bytes: Buffer) => finish(bytes.toString("latin1", 0, 1)));
   });
 }
