@@ -206,7 +206,7 @@ test("a data directory of another major version is refused with instructions, an
   await writeFile(join(stack.dataDir, "PG_VERSION"), "15\n");
   const run = await runScript(["bootstrap"], stack);
   assert.equal(run.exitCode, 9);
-  assert.match(run.stderr, /was made by PostgreSQL 15/);
+  assert.match(run.stderr, /was created by PostgreSQL 15/);
   assert.match(run.stderr, /pg_dumpall.*bun run destroy --yes/);
   assert.deepEqual(await readdir(stack.dataDir), ["PG_VERSION"]);
 });

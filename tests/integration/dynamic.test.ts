@@ -164,7 +164,7 @@ vaultTest(
     const noVault = await runScript(["secrets", "dynamic"], empty);
     assert.deepEqual([noVault.exitCode, /error: There is no Vault/.test(noVault.stderr)], [2, true], noVault.stderr);
     const noIssuer = await runScript(["secrets", "sweep"], empty);
-    assert.deepEqual([noIssuer.exitCode, /fix: bun run secrets dynamic/.test(noIssuer.stderr)], [3, true]);
+    assert.deepEqual([noIssuer.exitCode, /fix: Run bun run secrets dynamic/.test(noIssuer.stderr)], [3, true]);
     const tooNarrow = await runScript(["secrets", "dynamic"], { ...stack, env: { VAULT_ADDR: vault.address } });
     assert.deepEqual([tooNarrow.exitCode, /sys\/mounts\/database/.test(tooNarrow.stderr)], [6, true], tooNarrow.stderr);
   },

@@ -128,7 +128,7 @@ test("the external administrator's own login is refused as the application's log
   await using server = await withBareCluster();
   const ran = await runScript([...words.slice(0, -1), "boss@ü"], server.options);
   assert.equal(ran.exitCode, 2);
-  assert.match(ran.stderr, /^error: boss@ü can't be both the administrator and the application's login$/m);
+  assert.match(ran.stderr, /^error: boss@ü cannot be both the administrator and the application's login$/m);
 });
 
 test("a wrong password of the external administrator exits with 6 and a masked URL", async () => {
@@ -169,7 +169,7 @@ test("schema apply on a server without a bootstrap exits with 3 and reports what
   );
   assert.equal(unprepared.exitCode, 3, unprepared.stderr);
   assert.match(unprepared.stderr, /role "cqrs_owner" does not exist/);
-  assert.match(unprepared.stderr, /fix: bun run bootstrap/);
+  assert.match(unprepared.stderr, /fix: Run bun run bootstrap/);
 });
 
 test("DATABASE_URL names the database to create, unless it is a maintenance database", async () => {
@@ -191,7 +191,7 @@ test("the application's login is refused as the administrator", async () => {
   for (const login of ["cqrs_user", "another"]) {
     const ran = await runScript(["bootstrap", "--mode", "external", "--user", login], { stackDir: folder.dir, env });
     assert.equal(ran.exitCode, 2, ran.stderr);
-    assert.match(ran.stderr, /cqrs_user can't be both the administrator and the application's login/);
+    assert.match(ran.stderr, /cqrs_user cannot be both the administrator and the application's login/);
   }
 });
 

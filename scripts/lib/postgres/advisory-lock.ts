@@ -1,11 +1,11 @@
 import { pollUntil, type WaitLimit } from "../retry.ts";
 import type { Sql } from "./connect.ts";
 
-/** What a lock protects. Sessions compete for it if both parts are equal and they are in the same database. */
+/** Identifies a lock. Sessions compete for it if both parts are equal and they are in the same database. */
 export interface AdvisoryKey {
-  /** Four ASCII letters, so that the lock can be recognised in pg_locks. */
+  /** Four ASCII letters, by which the lock can be recognised in pg_locks. */
   readonly tag: string;
-  /** One of several of its kind, such as the name of a database. */
+  /** Which of several locks with this tag, such as the name of a database. */
   readonly name: string;
 }
 
@@ -19,15 +19,15 @@ export interface LockHolder {
 /** How to wait for a lock. */
 export interface AdvisoryLockOptions extends WaitLimit {
   /**
-   * Called each time the lock is not free; @default always true
+   * Called after each attempt that found the lock taken; @default always true
    *
-   * @param holder undefined if it has just released the lock
+   * @param holder undefined if it has released the lock in the meantime
    * @returns false to give up
    */
   readonly shouldWait?: (holder: LockHolder | undefined) => boolean;
 }
 
-/** Whether the lock was taken; if not, who holds it. */
+/** Whether we hold the lock; if not, who does. */
 export type LockResult =
   | { readonly isTaken: true }
   | { readonly isTaken: false; readonly holder: LockHolder | undefined };

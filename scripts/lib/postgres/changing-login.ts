@@ -4,31 +4,31 @@ import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type DriverOptions, failingStream } from "./driver.ts";
 
-/** Who logs in. */
+/** The user and password of a login. */
 export interface Credentials {
   readonly user: string;
   readonly password: string;
 }
 
-/** Connections that log in with the same credentials, counted until each has been asked for its password. */
+/** Connections that log in with the same credentials, counted until the driver has asked for the password of each. */
 interface Round {
   readonly credentials: Credentials;
   opened: number;
   asked: number;
   closed: number;
-  /** When the last of them has logged in or was given up. */
+  /** When the last of them has logged in or timed out. */
   overAt: number;
 }
 
 const pollIntervalMs = 5;
 
 /**
- * Lets each new connection of a pool log in with the credentials of that moment, so that a changed login is followed as
- * well as a changed password.
+ * Makes every new connection of a pool use the current credentials, so that a rotated user name is picked up as well as
+ * a rotated password.
  *
- * The driver fixes the user for a whole pool and asks for the password without saying for which connection. So
- * connections log in in rounds, each with one pair of credentials; the first connection with other credentials waits
- * until all of the round before have been asked for the password, or can't be any more.
+ * The driver fixes the user for the whole pool, and asks for the password without saying for which connection. So
+ * connections log in in rounds that share credentials: a connection with new credentials waits until every connection
+ * of the previous round has been asked for its password, has closed, or has timed out.
  */
 export class ChangingLogin {
   readonly #read: () => Credentials | Promise<Credentials>;
@@ -36,15 +36,15 @@ export class ChangingLogin {
   #round: Round | undefined;
 
   /**
-   * @param read asked at each new connection
-   * @param timeoutMs after how long the driver gives up a connection that is not ready
+   * @param read called for each new connection
+   * @param timeoutMs how long the driver waits for a connection to be ready
    */
   constructor(read: () => Credentials | Promise<Credentials>, timeoutMs: number) {
     this.#read = read;
     this.#timeoutMs = timeoutMs;
   }
 
-  /** The driver's `socket`: called before each connection is made. */
+  /** The driver's `socket`, which it calls before it opens a connection. */
   async open(options: DriverOptions): Promise<Duplex> {
     try {
       const round = await this.#join(await this.#read());
@@ -59,7 +59,7 @@ export class ChangingLogin {
 
   /** The driver's `password`. */
   password(): string {
-    if (this.#round === undefined) throw new Error("a password was asked for before a connection was made");
+    if (this.#round === undefined) throw new Error("the driver asked for a password before it opened a connection");
     this.#round.asked++;
     return this.#round.credentials.password;
   }
@@ -86,7 +86,7 @@ async function reach(socket: Socket, options: DriverOptions, timeoutMs: number):
   socket.connect(port, host);
   await once(socket, "connect");
   socket.setTimeout(0);
-  // The driver compares the name with the server's certificate.
+  // The driver checks this name against the server's certificate.
   return Object.assign(socket, { host });
 }
 
@@ -94,7 +94,7 @@ function timedOut(host: string, port: number, timeoutMs: number): Error {
   return Object.assign(new Error(`${host}:${port} did not answer for ${timeoutMs} ms`), { code: "ETIMEDOUT" });
 }
 
-/** A connection may be asked and closed: of both counts only the greater one says for sure how many are through. */
+/** A connection may be counted as both asked and closed, so only the greater count is reliable. */
 function isOver({ opened, asked, closed, overAt }: Round): boolean {
   return Math.max(asked, closed) >= opened || performance.now() > overAt;
 }

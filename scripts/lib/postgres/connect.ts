@@ -6,7 +6,7 @@ import { isLateWrite, type Sql } from "./driver.ts";
 
 export type { Sql };
 
-/** Where to connect, as whom. */
+/** The server to connect to, and the login. */
 export interface ConnectionTarget {
   readonly host: string;
   readonly port: number;
@@ -20,36 +20,36 @@ export interface ConnectionTarget {
 export interface ConnectionOptions {
   /** Shown in `pg_stat_activity`; @default "cqrs-postgres" */
   readonly applicationName?: string;
-  /** Greatest number of connections; @default 1 */
+  /** Maximum number of connections; @default 1 */
   readonly max?: number;
-  /** Role to work as (`SET ROLE`); the login itself when left out. */
+  /** Role to switch to (`SET ROLE`); the login itself by default. */
   readonly role?: string;
-  /** The search path; the database's own when left out. */
+  /** The search path; that of the database by default. */
   readonly searchPath?: string;
-  /** How long connecting may take, in seconds; @default 10 */
+  /** How long to wait for a connection, in seconds; @default 10 */
   readonly connectTimeoutSeconds?: number;
-  /** How long a connection may be idle before it is closed, in seconds; @default 0, for ever */
+  /** How long a connection may be idle before it is closed, in seconds; @default 0, never */
   readonly idleTimeoutSeconds?: number;
-  /** Asked at each new connection, so that a rotated login is followed; the target's own when left out. */
+  /** Called for each new connection, so that a rotated login is picked up; those of the target by default. */
   readonly credentials?: () => Credentials | Promise<Credentials>;
-  /** Isolation of transactions that name none; the server's own when left out. */
+  /** Isolation of transactions that do not set it; that of the server by default. */
   readonly isolation?: "read committed";
-  /** Ends all connections at once when it is aborted. */
+  /** Closes all connections at once when it is aborted. */
   readonly signal?: AbortSignal;
-  /** Gets what the server remarks, such as `NOTICE: …`. */
+  /** Receives notices and warnings of the server: `NOTICE: …`. */
   readonly onNotice?: (text: string) => void;
 }
 
-/** A pool that is closed when it is disposed of. */
+/** A pool that closes when it is disposed of. */
 export interface Connection extends AsyncDisposable {
   readonly sql: Sql;
 }
 
 /**
- * Makes a pool; it connects at the first query.
+ * Opens a pool; it connects with the first query.
  *
- * Server, login, password and TLS are always given to the driver: what is absent it would take from PG* variables, and
- * the environment of a shell shall not choose the server.
+ * The driver is always given server, login, password and TLS. It would read missing ones from the PG* variables, and
+ * the environment of a shell must not choose the server.
  */
 export function openConnection(target: ConnectionTarget, options: ConnectionOptions = {}): Connection {
   expectUncaught(isLateWrite);
@@ -59,7 +59,7 @@ export function openConnection(target: ConnectionTarget, options: ConnectionOpti
     port: target.port,
     database: target.database,
     username: target.user,
-    // A function, since the driver would put PGPASSWORD in place of an empty string.
+    // A function, because the driver replaces an empty string by PGPASSWORD.
     password: () => target.password ?? "",
     ...(options.credentials === undefined ? {} : followCredentials(options.credentials, connectTimeoutSeconds * 1000)),
     ssl: target.tls === undefined || target.tls === "disable" ? false : target.tls,
@@ -99,7 +99,7 @@ export function connectionUrl(target: ConnectionTarget): string {
   return `postgres://${encodeURIComponent(target.user)}${password}@${location(target)}`;
 }
 
-/** @returns the same with `****` in place of the password: what may be printed */
+/** @returns the URL with `****` for the password, which is safe to print */
 export function maskedUrl(target: ConnectionTarget): string {
   return `postgres://${encodeURIComponent(target.user)}:****@${location(target)}`;
 }

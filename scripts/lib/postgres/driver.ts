@@ -1,34 +1,34 @@
-// Every workaround of postgres.js, and everything that leans on its internals: it holds for this version alone.
+// Every workaround for postgres.js, and every use of its internals. All of it is tied to one version.
 import type { Readable } from "node:stream";
 import { Duplex } from "node:stream";
 import type postgres from "postgres";
 
-/** The version of postgres.js whose faults and internals this file knows; a test compares it with the one installed. */
+/** The version of postgres.js that this file is written for; a test compares it with the installed one. */
 export const driverVersion = "3.4.9";
 
 /** A pool of connections; int8 columns are read as `bigint`. */
 export type Sql = postgres.Sql<{ bigint: bigint }>;
 
-/** What the driver passes to its `socket` function: the options of its pool. */
+/** What the driver passes to its `socket` function: the options of the pool. */
 export interface DriverOptions {
   readonly host: readonly string[];
   readonly port: readonly number[];
-  /** Parameters of the start-up message; a user among them comes before the pool's own. */
+  /** Parameters of the start-up message; a user among them overrides that of the pool. */
   readonly connection: Record<string, unknown>;
 }
 
 /**
- * A stream on which the driver's first write fails. If its `socket` function rejected, or the socket closed before that
- * write, the pool would never use this connection again.
+ * A stream whose first write fails. If the `socket` function rejected, or the socket closed before that write, the pool
+ * would never use the connection again.
  */
 export function failingStream(error: Error): Duplex {
   return new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done(error) });
 }
 
 /**
- * Whether an uncaught exception is the driver's late write: it postpones small writes, and throws where nothing can
- * catch it if the server has closed the connection in the meantime. The statement itself has failed with
- * CONNECTION_CLOSED, and that is what is reported.
+ * Whether an uncaught exception comes from a postponed write of the driver. The driver postpones small writes, and
+ * throws where nothing can catch it if the server closes the connection in the meantime. The statement itself fails
+ * with CONNECTION_CLOSED, so nothing goes unreported.
  */
 export function isLateWrite(error: unknown): boolean {
   const stack = error instanceof TypeError ? (error.stack ?? "") : "";
@@ -36,12 +36,12 @@ export function isLateWrite(error: unknown): boolean {
 }
 
 /**
- * Does work in a transaction.
+ * Runs work in a transaction.
  *
- * If the server ends the session while the work waits for something else, the driver's `begin` rejects at once. Once the
- * work returned, the driver would send a rollback and throw where nothing can catch it, so the work never returns to it.
+ * If the server ends the session while the work waits for something else, the driver's `begin` rejects at once. If the
+ * work returned after that, the driver would send a rollback and throw where nothing can catch it. So it never returns.
  *
- * The result travels in an object: the driver would await the elements of an array instead of the work.
+ * The result is wrapped in an object, because the driver awaits the elements of a returned array.
  */
 export async function beginTransaction<Result>(
   sql: Sql,
@@ -74,7 +74,7 @@ export async function dropListener(listener: Promise<ChannelListener> | undefine
   await (await listener)?.unlisten().catch(() => undefined);
 }
 
-/** What the driver keeps of a statement. */
+/** The driver's record of a statement. */
 interface StreamedQuery {
   active: boolean;
   resolve(result: unknown): void;
@@ -83,9 +83,9 @@ interface StreamedQuery {
 }
 
 /**
- * The end of a COPY on the wire. The driver settles its promise once the stream exists and drops what comes later:
- * refused rows (its issue 1173), a session that ended, the number of rows. For an empty table all of that arrives at
- * once, so this must be called before the statement is sent.
+ * Settles when a COPY has ended on the wire. The driver settles its own promise as soon as the stream exists, and drops
+ * what comes later: rejected rows (its issue 1173), a lost session, the number of rows. For an empty table all of that
+ * arrives together, so this must be called before the statement is sent.
  *
  * @returns the number of rows
  */
@@ -117,16 +117,16 @@ export function copyEnd(pending: unknown): Promise<number> {
 export async function abandonCopy(pending: unknown, readable: Readable, ended: Promise<number>): Promise<void> {
   const query = pending as StreamedQuery;
   query.active = true;
-  // Not query.cancel(), which drops its promise: that rejects uncaught if the server is gone.
+  // query.cancel() would drop this promise, and its rejection would be uncaught if the server is gone.
   query.canceller(query).catch(() => {});
   readable.resume();
   await ended.catch(() => {});
-  // The last rows may have paused the socket, and a stream that has failed resumes nothing.
+  // The last rows may have paused the socket, and a failed stream does not resume it.
   resumeSocket(readable);
 }
 
 /**
- * Resumes the socket behind a COPY TO. The driver pauses it if the last rows come faster than they are read, and nothing
+ * Resumes the socket behind a COPY TO. The driver pauses it if the last rows arrive faster than they are read, and never
  * resumes it (its issues 499 and 917).
  */
 export function resumeSocket(readable: Readable): void {

@@ -5,9 +5,9 @@ import { connectionFailure, errorCode } from "./failure.ts";
 const diskFull = "53100";
 
 /**
- * Explains an error that the driver raised while connecting, or a full disk of the server.
+ * Explains an error of the connection, or a full disk of the server.
  *
- * @returns the error to throw in its place; the same error if it is about something else
+ * @returns the error to throw instead; the same error if it is about something else
  */
 export function explainConnectionError(error: unknown, target: ConnectionTarget): unknown {
   if (errorCode(error) === diskFull) return serverDiskFull(error as Error);
@@ -20,7 +20,7 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
       exitCode: exitCodes.authentication,
       message: `PostgreSQL refuses the login ${maskedUrl(target)}`,
       why,
-      fix: "Run bun run bootstrap, which sets the password again; for a server of your own, check PGUSER and PGPASSWORD.",
+      fix: "Run bun run bootstrap, which sets the password again. For your own server, check PGUSER and PGPASSWORD.",
     });
   }
   return new ScriptError({
@@ -28,7 +28,7 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
     exitCode: exitCodes.notReady,
     message: `Cannot use ${maskedUrl(target)}`,
     why,
-    fix: "bun run bootstrap",
+    fix: "Run bun run bootstrap",
   });
 }
 
@@ -38,6 +38,6 @@ function serverDiskFull({ message }: Error): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: "The disk of the PostgreSQL server is full",
     why: message,
-    fix: "Free some space there, then run this again.",
+    fix: "Free some space on it, then run this again.",
   });
 }

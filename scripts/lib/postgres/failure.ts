@@ -4,7 +4,7 @@ export function errorCode(error: unknown): string {
   return typeof code === "string" ? code : "";
 }
 
-/** Why a connection failed; what to do depends on it. */
+/** Why a connection failed. */
 export type ConnectionFailure = "unreachable" | "starting" | "wrong-password" | "no-database" | "refused" | "lost";
 
 const failures: Readonly<Record<string, ConnectionFailure>> = {
@@ -29,23 +29,23 @@ const failures: Readonly<Record<string, ConnectionFailure>> = {
   "3D000": "no-database",
 };
 
-/** @returns how the connection failed; undefined if the error is not about the connection */
+/** @returns why the connection failed; undefined if the error is not about the connection */
 export function connectionFailure(error: unknown): ConnectionFailure | undefined {
   return failures[errorCode(error)] ?? (isFatal(error) ? "refused" : undefined);
 }
 
-/** Whether the server is away and may come back. A pool that was closed on purpose does not. */
+/** Whether the server is away and may come back. A pool that was closed on purpose will not. */
 export function isServerAway(error: unknown): boolean {
   if (errorCode(error) === "CONNECTION_ENDED") return false;
   return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
 }
 
-/** A race with other sessions: a serialisation failure, a deadlock, a lock timeout. Run again, it may succeed. */
+/** A race with other sessions: a serialisation failure, a deadlock, a lock timeout. A retry may succeed. */
 export function isConflict(error: unknown): boolean {
   return ["40001", "40P01", "55P03"].includes(errorCode(error));
 }
 
-/** The server lacks resources (53) or somebody intervened (57): the statement is not to blame. */
+/** The server lacks resources (53) or an operator intervened (57): the statement is not to blame. */
 export function isServerTrouble(error: unknown): boolean {
   return /^5[37]...$/.test(errorCode(error));
 }
@@ -60,7 +60,7 @@ export function isFromServer(error: unknown): boolean {
   return typeof (error as { severity?: unknown } | null | undefined)?.severity === "string";
 }
 
-/** The server ended the session, for example over a start-up setting such as a role that does not exist. */
+/** The server ended the session, for example because a start-up setting names a role that does not exist. */
 function isFatal(error: unknown): boolean {
   return (error as { severity?: unknown } | null | undefined)?.severity === "FATAL";
 }

@@ -1,13 +1,13 @@
 /**
- * Quotes a name for SQL. The driver's own `sql(name)` takes a dot for a separator, and a name may contain one.
+ * Quotes a name for SQL. The driver's `sql(name)` would split a name at its dots.
  *
- * @returns `"name"`, quotes in it doubled
+ * @returns `"name"`, with quotes doubled
  */
 export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** Quotes a text for statements that take no parameters, such as `ALTER ROLE … PASSWORD`. */
+/** Quotes text for statements that take no parameters, such as `ALTER ROLE … PASSWORD`. */
 export function quoteLiteral(text: string): string {
   return text.includes("\\") ? ` E'${escaped(text).replaceAll("\\", "\\\\")}'` : `'${escaped(text)}'`;
 }

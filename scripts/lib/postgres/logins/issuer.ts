@@ -5,46 +5,47 @@ import { inTransaction } from "../transaction.ts";
 import { retryRace } from "./retry-race.ts";
 import { type Administrator, explainPrivilegeError, groupRoles } from "./roles.ts";
 
-/** The login by which Vault's database engine makes and drops the logins that it issues. */
+/** The issuer: the role with which Vault's database engine creates and drops short-lived logins. */
 export const issuer = "cqrs_vault";
 
-/** How long after its end an issued login counts as forgotten; Vault takes back its own at once. */
+/** How long after its expiry a login counts as abandoned; Vault drops its logins at once. */
 const leewaySeconds = 60;
+/** Names that can be put into the revocation statement, as Vault generates them. */
 const sweepable = "^[A-Za-z0-9_.-]+$";
 
 /**
- * Makes the issuer what it is to be: it may make logins, let them be the application's and end their sessions; nothing
+ * Creates or repairs the issuer: it can create logins, make them the application's and end their sessions, and nothing
  * else.
  *
- * @param verifier what PostgreSQL stores in place of the issuer's password
+ * @param verifier the SCRAM verifier of the issuer's password
  * @throws {ScriptError} `PRIVILEGES` (exit 9)
  */
 export async function ensureIssuer(sql: Sql, administrator: Administrator, verifier: string): Promise<void> {
   try {
-    await retryRace(() => inTransaction(sql, (tx) => makeIssuer(tx, administrator, verifier)));
+    await retryRace(() => inTransaction(sql, (tx) => reconcileIssuer(tx, administrator, verifier)));
   } catch (error) {
     throw explainPrivilegeError(error, administrator);
   }
 }
 
 /**
- * Drops the logins that were issued, have ended, and were not taken back: Vault was away at their end, or was emptied.
- * Their sessions are ended.
+ * Drops issued logins that have expired but were never revoked, because Vault was unreachable at the time or has lost
+ * its data. Ends their sessions.
  *
- * @param revocation the statement that drops one, with `{{name}}` in place of its name
- * @returns the names
- * @throws {ScriptError} `NO_ISSUER` (exit 3) where no logins are issued
+ * @param revocation the statement that drops a login, with `{{name}}` for its name
+ * @returns the names of the dropped logins
+ * @throws {ScriptError} `NO_ISSUER` (exit 3) if this server issues no logins
  */
 export async function sweepLogins(sql: Sql, revocation: string): Promise<string[]> {
   const [found] = await sql`select from pg_catalog.pg_roles where rolname = ${issuer}`;
   if (found === undefined) throw noIssuer();
-  const forgotten = await sql<{ name: string }[]>`
+  const abandoned = await sql<{ name: string }[]>`
     select issued.rolname as name
     from pg_catalog.pg_roles as issued
     join pg_catalog.pg_auth_members as made on made.roleid = issued.oid and made.admin_option
     where made.member = ${issuer}::regrole and issued.rolname ~ ${sweepable}
       and issued.rolvaliduntil < now() - make_interval(secs => ${leewaySeconds})`;
-  const names = [...new Set(forgotten.map(({ name }) => name))];
+  const names = [...new Set(abandoned.map(({ name }) => name))];
   for (const name of names) {
     await inTransaction(sql, async (tx) => {
       await tx.unsafe(`set local role ${issuer}`);
@@ -54,14 +55,14 @@ export async function sweepLogins(sql: Sql, revocation: string): Promise<string[
   return names;
 }
 
-async function makeIssuer(tx: Sql, administrator: Administrator, verifier: string): Promise<void> {
+async function reconcileIssuer(tx: Sql, administrator: Administrator, verifier: string): Promise<void> {
   const [existing] = await tx`select from pg_catalog.pg_roles where rolname = ${issuer}`;
   if (existing === undefined) await tx.unsafe(`create role ${issuer}`);
   await tx.unsafe(`alter role ${issuer} with login createrole password ${quoteLiteral(verifier)}`);
   await tx.unsafe(`grant ${groupRoles.app} to ${issuer} with admin true, inherit true, set true`);
   await tx.unsafe(`grant pg_signal_backend to ${issuer}`);
   if (administrator.isSuperuser) return;
-  // To sweep, the administrator acts as the issuer: only that one may drop what it has made.
+  // Only the issuer can drop the logins that it has created, so the administrator acts as the issuer to sweep.
   await tx.unsafe(`grant ${issuer} to ${quoteIdentifier(administrator.name)} with set true`);
 }
 
@@ -69,8 +70,8 @@ function noIssuer(): ScriptError {
   return new ScriptError({
     code: "NO_ISSUER",
     exitCode: exitCodes.notReady,
-    message: "No logins are issued here",
-    why: `The server has no role ${issuer}, which Vault's database engine makes them by.`,
-    fix: "bun run secrets dynamic",
+    message: "This server issues no logins",
+    why: `It has no role ${issuer}, with which Vault's database engine would create them.`,
+    fix: "Run bun run secrets dynamic",
   });
 }

@@ -7,8 +7,8 @@ import type { Administrator } from "./roles.ts";
 import { matchesVerifier, scramVerifier } from "./scram.ts";
 
 /**
- * Sets the password of a login to the one in the secret store, when it is another. Only a SCRAM verifier goes over the
- * wire and into the server's log.
+ * Sets the password of a login to the one in the secret store, if it differs. Only a SCRAM verifier is sent, so the
+ * server cannot log the password.
  *
  * @param target the login as an application would use it, with the password of the store
  * @returns whether the password was changed
@@ -18,7 +18,7 @@ export async function reconcilePassword(
   administrator: Administrator,
   target: ConnectionTarget & { readonly password: string },
 ): Promise<boolean> {
-  if (await isPasswordRight(sql, administrator, target)) return false;
+  if (await isPasswordCurrent(sql, administrator, target)) return false;
   const verifier = await scramVerifier(target.password);
   await retryRace(async () => {
     await sql.unsafe(`alter role ${quoteIdentifier(target.user)} password ${quoteLiteral(verifier)}`);
@@ -27,7 +27,7 @@ export async function reconcilePassword(
 }
 
 /**
- * Logs in as an application would and asks for one row.
+ * Logs in as the application would and runs a query.
  *
  * @throws {ScriptError} `AUTHENTICATION` (exit 6) or `NOT_READY` (exit 3)
  */
@@ -40,8 +40,8 @@ export async function checkLogin(target: ConnectionTarget): Promise<void> {
   }
 }
 
-/** A superuser sees the verifier; anybody else has to try. */
-async function isPasswordRight(
+/** A superuser can read the verifier; any other role has to try the password. */
+async function isPasswordCurrent(
   sql: Sql,
   administrator: Administrator,
   target: ConnectionTarget & { readonly password: string },

@@ -6,17 +6,17 @@ import { inTransaction } from "../transaction.ts";
 import { retryRace } from "./retry-race.ts";
 import { expireTwin, preparedUntil, type Twin } from "./twin.ts";
 
-/** The group roles; nobody logs in as one of them. */
+/** The group roles, which cannot log in. */
 export const groupRoles = {
-  /** Owns the database, event_store and all that migrations make. */
+  /** Owns the database, event_store and everything that migrations create. */
   owner: "cqrs_owner",
   /** Holds every grant of the application and owns what applications create. */
   app: "cqrs_app",
 } as const;
 
-/** Who the session that reconciles is. */
+/** The login that sets up roles and databases. */
 export interface Administrator {
-  /** The role that it works as. */
+  /** The role that it acts as. */
   readonly name: string;
   /** The role that it logged in as. */
   readonly login: string;
@@ -41,7 +41,7 @@ const minimumVersion = 160_000;
 const insufficientPrivilege = "42501";
 
 /**
- * Asks the server who we are and whether it is one we know.
+ * Reads as whom we are connected, and checks the version of the server.
  *
  * @throws {ScriptError} `SERVER_VERSION` (exit 9) below PostgreSQL 16
  */
@@ -56,21 +56,21 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
       code: "SERVER_VERSION",
       exitCode: exitCodes.prerequisite,
       message: `The server is PostgreSQL ${row.versionText}`,
-      why: "PostgreSQL 16 or newer is needed.",
-      fix: "Upgrade the server, or let bun run bootstrap --mode embedded start one.",
+      why: "PostgreSQL 16 or newer is required.",
+      fix: "Upgrade the server, or run bun run bootstrap --mode embedded, which starts one.",
     });
   }
   return { name: row.name, login: row.login, isSuperuser: row.isSuperuser };
 }
 
 /**
- * Makes the group roles and the application's login what they are to be; a role that somebody changed is repaired.
+ * Creates or repairs the group roles and the application's login.
  *
  * @param sql a session that may create roles
  * @param login name of the application's login; its password is set by `reconcilePassword()`
- * @param twin the login that the application does not use now, if it may have one
- * @returns what was changed, a phrase each; empty when all was right
- * @throws {ScriptError} `CONFIGURATION` (exit 2) for a login that is the administrator's own, `PRIVILEGES` (exit 9)
+ * @param twin the application's other login, to be expired
+ * @returns the changes, one phrase each; empty if nothing had to change
+ * @throws {ScriptError} `CONFIGURATION` (exit 2) if the login is the administrator's own, `PRIVILEGES` (exit 9)
  */
 export function ensureRoles(sql: Sql, administrator: Administrator, login: string, twin?: Twin): Promise<string[]> {
   return changeRoles(sql, administrator, login, async (tx) => {
@@ -80,9 +80,9 @@ export function ensureRoles(sql: Sql, administrator: Administrator, login: strin
 }
 
 /**
- * Makes a login ready to be the application's, with a new password: at once, or not at all.
+ * Creates or repairs a login that the application will use next, and sets its password, in one transaction.
  *
- * @param verifier what PostgreSQL stores in place of the password
+ * @param verifier the SCRAM verifier of the password
  */
 export async function prepareLogin(
   sql: Sql,
@@ -103,8 +103,8 @@ async function changeRoles(
   login: string,
   work: (tx: Sql) => Promise<string[]>,
 ): Promise<string[]> {
-  const isOfApplication = administrator.name === groupRoles.app || administrator.name === groupRoles.owner;
-  if (administrator.login === login || isOfApplication) throw sameLogin(administrator.login);
+  const isGroupRole = administrator.name === groupRoles.app || administrator.name === groupRoles.owner;
+  if (administrator.login === login || isGroupRole) throw sameLogin(administrator.login);
   try {
     return await retryRace(() => inTransaction(sql, work));
   } catch (error) {
@@ -113,9 +113,9 @@ async function changeRoles(
 }
 
 /**
- * Makes an error for people of one that says that the administrator may not do something.
+ * Explains an error that says that the administrator lacks a privilege.
  *
- * @returns the error to throw in its place: the same one when it says something else
+ * @returns the error to throw instead; the same error if it is about something else
  */
 export function explainPrivilegeError(error: unknown, { name }: Administrator): unknown {
   if (errorCode(error) !== insufficientPrivilege) return error;
@@ -126,7 +126,7 @@ export function explainPrivilegeError(error: unknown, { name }: Administrator): 
     exitCode: exitCodes.prerequisite,
     message: `${name} may not set up the roles and the database`,
     why: detail === undefined ? message : `${message}\n${detail}`,
-    fix: `As a superuser: alter role ${quoteIdentifier(name)} createrole createdb; and where another login made the roles: grant ${groups} to ${quoteIdentifier(name)} with admin option;`,
+    fix: `As a superuser, run: alter role ${quoteIdentifier(name)} createrole createdb; If another login created the roles, also run: grant ${groups} to ${quoteIdentifier(name)} with admin option;`,
   });
 }
 
@@ -142,12 +142,12 @@ async function reconcileRoles(
   if (!administrator.isSuperuser) changes.push(...(await ensureOwnerAccess(tx, administrator.name)));
   changes.push(...(await ensureStatisticsAccess(tx)));
   changes.push(...(await revokeOwner(tx, [login, groupRoles.app])));
-  // The owner backs up, and makes again, what applications made.
+  // The owner backs up and restores what applications have created.
   for (const member of [groupRoles.owner, login]) changes.push(...(await ensureMembership(tx, member)));
   return changes;
 }
 
-/** @param loginUntil until when it is a login; none when left out */
+/** @param loginUntil when the login expires; without it the role cannot log in */
 async function ensureRole(tx: Sql, name: string, loginUntil?: string): Promise<string[]> {
   const isLogin = loginUntil !== undefined;
   const validUntil = loginUntil ?? "infinity";
@@ -168,7 +168,7 @@ async function ensureRole(tx: Sql, name: string, loginUntil?: string): Promise<s
   return repairs.length > 0 || !isRoleSet ? [`repaired role ${name}`] : [];
 }
 
-/** Only what differs: an attribute that is merely named may need a superuser. */
+/** Lists only attributes that differ: some cannot even be named without being a superuser. */
 function wrongAttributes(role: RoleRow, isLogin: boolean): string[] {
   const wanted: readonly (readonly [boolean, string])[] = [
     [role.rolcanlogin === isLogin, loginClause(isLogin)],
@@ -188,8 +188,8 @@ function loginClause(isLogin: boolean): string {
 }
 
 /**
- * A CREATEROLE login holds ADMIN on the owner but may not act as it until it says so. It inherits too: the database is
- * closed to all but the owner and the application, and so would be to the one who made it.
+ * A CREATEROLE login has ADMIN on the owner, but cannot act as it until it grants itself SET. It needs INHERIT too: the
+ * database is closed to every role but the owner and the application, even to the role that created it.
  */
 async function ensureOwnerAccess(tx: Sql, administrator: string): Promise<string[]> {
   const [row] = await tx<{ canAct: boolean }[]>`
@@ -197,7 +197,7 @@ async function ensureOwnerAccess(tx: Sql, administrator: string): Promise<string
       and pg_catalog.pg_has_role(${administrator}::name, ${groupRoles.owner}::name, 'USAGE') as "canAct"`;
   if (row?.canAct === true) return [];
   await tx.unsafe(`grant ${groupRoles.owner} to ${quoteIdentifier(administrator)} with inherit true, set true`);
-  return [`let ${administrator} act as ${groupRoles.owner}`];
+  return [`allowed ${administrator} to act as ${groupRoles.owner}`];
 }
 
 async function ensureMembership(tx: Sql, login: string): Promise<string[]> {
@@ -213,8 +213,8 @@ async function ensureMembership(tx: Sql, login: string): Promise<string[]> {
 }
 
 /**
- * Lets the owner's functions name the session that holds readers back (`event_store.horizon_holder`). A managed server
- * may not let us; then they name less.
+ * Lets the owner's functions identify the session that holds readers back (`event_store.horizon_holder`). A managed
+ * server may not allow the grant; then they report less.
  */
 async function ensureStatisticsAccess(tx: Sql): Promise<string[]> {
   const [row] = await tx<{ canGrant: boolean; isMember: boolean }[]>`
@@ -227,8 +227,8 @@ async function ensureStatisticsAccess(tx: Sql): Promise<string[]> {
 }
 
 /**
- * A member of the owner could disable the trigger that keeps events as they are. Each grant is revoked by the name of
- * its grantor: without it, PostgreSQL looks for our own grant only and leaves another's with a warning.
+ * A member of the owner could disable the trigger that makes events immutable. Each grant is revoked in the name of its
+ * grantor: without GRANTED BY, PostgreSQL revokes only our own grant and warns about any other.
  */
 async function revokeOwner(tx: Sql, roles: readonly string[]): Promise<string[]> {
   const grants = await tx<{ name: string; grantor: string }[]>`
@@ -247,8 +247,8 @@ function sameLogin(login: string): ScriptError {
   return new ScriptError({
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
-    message: `${login} can't be both the administrator and the application's login`,
-    why: "The application's login gets no rights beyond the application's; the administrator would lose its own.",
-    fix: "Give another --user (POSTGRES_USER), or connect as another administrator (PGUSER).",
+    message: `${login} cannot be both the administrator and the application's login`,
+    why: "The application's login is reduced to the application's privileges; the administrator would lose its own.",
+    fix: "Pass another --user (POSTGRES_USER), or connect as another administrator (PGUSER).",
   });
 }

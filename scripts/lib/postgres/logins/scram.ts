@@ -1,4 +1,4 @@
-/** As many as PostgreSQL's own `scram_iterations`. */
+/** PostgreSQL's default for `scram_iterations`. */
 const scramIterations = 4096;
 const saltBytes = 16;
 const keyBits = 256;
@@ -10,7 +10,7 @@ const keyBits = 256;
  * (RFC 5802, RFC 7677).
  *
  * @param password printable ASCII, where SASLprep changes nothing
- * @param salt random when left out
+ * @param salt random by default
  */
 export async function scramVerifier(
   password: string,
@@ -24,7 +24,7 @@ export async function scramVerifier(
   return `SCRAM-SHA-256$${iterations}:${base64(salt)}$${base64(storedKey)}:${base64(serverKey)}`;
 }
 
-/** @returns whether `verifier`, as PostgreSQL stores it, is one of `password`; false for any other format */
+/** @returns whether `verifier`, as PostgreSQL stores it, was computed from `password`; false for any other format */
 export async function matchesVerifier(password: string, verifier: string | null): Promise<boolean> {
   const parts = /^SCRAM-SHA-256\$([1-9]\d{0,6}):([A-Za-z0-9+/=]+)\$[^:]+:[^:]+$/.exec(verifier ?? "");
   if (parts === null) return false;

@@ -3,30 +3,35 @@ import { takeAdvisoryLock } from "../advisory-lock.ts";
 import type { Sql } from "../connect.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 
-/** The login that takes turns with the application's one, and how long it is still good for when it has had its turn. */
+/**
+ * The twin: the second login of an application. The two alternate: each rotation switches to the twin, and the login
+ * that it replaces becomes the twin and expires.
+ */
 export interface Twin {
   readonly name: string;
+  /** How long it stays valid after it was replaced. */
   readonly graceMs: number;
 }
 
-/** How far a login is in its turn. */
+/** The state of a login in the rotation. */
 export type LoginTurn =
   | "absent"
-  /** Good without end: the application's. */
+  /** The application's login: it does not expire. */
   | "current"
-  /** It has a new password that no secret names yet. */
+  /** It has a new password that no secret contains yet. */
   | "prepared"
-  /** It had its turn; applications that have not read the new secret yet may log in with it. */
+  /** It was replaced, but applications that have not read the new secret yet can still log in with it. */
   | "ending"
+  /** It has expired. */
   | "ended";
 
 /**
- * The end of a login that is prepared, in UTC. It never comes, so a secret that names the login is good from the first
- * moment on; and it differs from no end, so a rotation that was cut off is told from one that was finished.
+ * The expiry of a prepared login, in UTC. It is never reached, so the login is valid as soon as a secret names it. It
+ * differs from `infinity`, so that an interrupted rotation can be told from a finished one.
  */
 export const preparedUntil = "9999-12-31 00:00:00";
 
-/** Tells how far a login is in its turn, and when it ends or ended. */
+/** Reads the state of a login, and when it expires or expired. */
 export async function readTurn(sql: Sql, login: string): Promise<{ readonly turn: LoginTurn; readonly until: Date }> {
   const [row] = await sql<{ turn: LoginTurn; until: Date | null }[]>`
     select
@@ -42,10 +47,10 @@ export async function readTurn(sql: Sql, login: string): Promise<{ readonly turn
 }
 
 /**
- * Lets a login end after its grace, when it had its turn and nobody has said so yet. PostgreSQL itself keeps to it, so no
- * process has to wait for the end; sessions that are open then go on.
+ * Makes a replaced login expire after its grace period, unless its expiry is already set. PostgreSQL enforces the expiry,
+ * so no process has to wait for it. Open sessions continue.
  *
- * @returns what was changed, a phrase each
+ * @returns the changes, one phrase each
  */
 export async function expireTwin(tx: Sql, { name, graceMs }: Twin): Promise<string[]> {
   const [row] = await tx<{ until: string }[]>`
@@ -57,7 +62,7 @@ export async function expireTwin(tx: Sql, { name, graceMs }: Twin): Promise<stri
 }
 
 /**
- * Takes the lock under which logins take turns; the session holds it until it ends.
+ * Takes the lock of rotations; the session holds it until it ends.
  *
  * @param sql a single connection
  * @throws {ScriptError} `LOCKED` (exit 5) if another session holds it
@@ -67,7 +72,7 @@ export async function lockRotation(sql: Sql): Promise<void> {
   if (isTaken) return;
   throw locked(
     "Another rotation is running",
-    "Two at once would each change the password that the other has just published.",
-    "Wait for it to finish; it leaves new credentials.",
+    "Two at the same time would each change the password that the other has just published.",
+    "Wait for it to finish; its credentials are new as well.",
   );
 }

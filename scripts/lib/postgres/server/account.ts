@@ -4,19 +4,19 @@ import process from "node:process";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { runProcessSync } from "../../process.ts";
 
-/** As whom the server runs: PostgreSQL refuses to be root. */
+/** The account that the server runs as: PostgreSQL refuses to run as root. */
 export interface ServerAccount {
-  /** For people: `root, in a user namespace`. */
+  /** In words: `root, in a user namespace`. */
   readonly description: string;
-  /** The user and group to start a process with; empty for our own. */
+  /** The user and group to start a process as; empty for our own. */
   readonly identity: { readonly uid?: number; readonly gid?: number };
-  /** @returns the words that run `program` under this account */
+  /** @returns the command line that runs `program` as this account */
   command(program: string, args: readonly string[]): string[];
-  /** Makes a file that we made the account's own. */
-  own(path: string): Promise<void>;
+  /** Makes the account the owner of a file. */
+  takeOwnership(path: string): Promise<void>;
 }
 
-/** The whole environment of a server: whatever it held, `/proc/<pid>/environ` would show. */
+/** The whole environment of a server. Anything else in it could be read from `/proc/<pid>/environ`. */
 export const serverEnvironment = { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C" } as const;
 
 interface PasswdEntry {
@@ -26,14 +26,14 @@ interface PasswdEntry {
 }
 
 /**
- * Chooses the account of a server.
+ * Chooses the account that runs a server.
  *
- * An ordinary user runs it as itself. For root it is the owner of the data directory, where that is somebody else;
- * root's own data is served from a user namespace, in which root is an ordinary user, so that it works even inside
- * root's home. Where such namespaces are forbidden, as in most containers, it steps down to `postgres` or `nobody`.
+ * An ordinary user runs it as itself. Root runs it as the owner of the data directory, if that is another user. Root's
+ * own data is served from a user namespace, in which root is an ordinary user, so that it works even in root's home.
+ * If user namespaces are forbidden, as in most containers, root steps down to `postgres` or `nobody`.
  *
- * @param dataDir the data directory; need not exist
- * @throws {ScriptError} `NO_ACCOUNT` (exit 9) when root can do neither
+ * @param dataDir the data directory, which need not exist
+ * @throws {ScriptError} `NO_ACCOUNT` (exit 9) if root can do none of this
  */
 export function chooseAccount(dataDir: string): ServerAccount {
   if (process.getuid?.() !== 0) return ownAccount;
@@ -54,7 +54,7 @@ const ownAccount: ServerAccount = {
   description: "this user",
   identity: {},
   command: (program, args) => [program, ...args],
-  own: async () => {},
+  takeOwnership: async () => {},
 };
 
 function steppedDown({ name, uid, gid }: PasswdEntry): ServerAccount {
@@ -62,7 +62,7 @@ function steppedDown({ name, uid, gid }: PasswdEntry): ServerAccount {
     description: `the user ${name}`,
     identity: { uid, gid },
     command: (program, args) => [program, ...args],
-    own: (path) => chown(path, uid, gid),
+    takeOwnership: (path) => chown(path, uid, gid),
   };
 }
 
@@ -71,7 +71,7 @@ function inUserNamespace(account: PasswdEntry): ServerAccount {
     description: "root, in a user namespace",
     identity: {},
     command: (program, args) => [...unshare(account), program, ...args],
-    own: async () => {},
+    takeOwnership: async () => {},
   };
 }
 
@@ -84,7 +84,7 @@ function canMapUser(account: PasswdEntry): boolean {
   }
 }
 
-/** initdb looks its user up, so the mapped one has to be in /etc/passwd. */
+/** initdb looks up its user, so the mapped user has to be in /etc/passwd. */
 function unshare({ uid, gid }: PasswdEntry): string[] {
   return ["unshare", "--user", `--map-user=${uid}`, `--map-group=${gid}`, "--"];
 }
@@ -101,7 +101,7 @@ function noAccount(why: string): ScriptError {
   return new ScriptError({
     code: "NO_ACCOUNT",
     exitCode: exitCodes.prerequisite,
-    message: "PostgreSQL does not run as root, and there is no other account to run it as",
+    message: "PostgreSQL refuses to run as root, and no other account is available",
     why,
     fix: "Run this as an ordinary user.",
   });

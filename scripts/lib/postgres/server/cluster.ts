@@ -12,10 +12,10 @@ import { quoteLiteral } from "../quote.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 import { type Binaries, majorVersion } from "./binaries.ts";
 
-/** The superuser of every cluster; nothing but bootstrapping uses it. */
+/** The superuser of every cluster. */
 export const superuser = "postgres";
 
-/** Where the settings come from: one file for this server and for the container. */
+/** The settings of this server and of the container, in one file. */
 const settingsFile = join(assetsDir, "infrastructure/postgres/config/postgresql.conf");
 
 /** Together 10 seconds: how long an initdb may go on writing after its script was killed. */
@@ -36,7 +36,7 @@ export type ClusterState = "absent" | "initialised";
 /**
  * Looks at a data directory without changing it.
  *
- * @throws {ScriptError} `FOREIGN_DATA` (exit 9) for files that are no cluster, `DATA_VERSION` (exit 9) for one of
+ * @throws {ScriptError} `FOREIGN_DATA` (exit 9) for files that are no cluster, `DATA_VERSION` (exit 9) for a cluster of
  * another major version
  */
 export async function inspectCluster(dataDir: string): Promise<ClusterState> {
@@ -51,7 +51,7 @@ export async function inspectCluster(dataDir: string): Promise<ClusterState> {
 }
 
 /**
- * Reads by which major version of PostgreSQL a data directory was made.
+ * Reads which major version of PostgreSQL created a data directory.
  *
  * @throws {ScriptError} `FOREIGN_DATA` (exit 9) for files that are no cluster
  */
@@ -62,7 +62,8 @@ export async function readMajorVersion(dataDir: string): Promise<string> {
 }
 
 /**
- * Makes a cluster: in a folder of a temporary name, renamed when it is whole. What a killed run has left is removed.
+ * Creates a cluster under a temporary name and renames it when it is complete. Removes what killed runs have left. Of
+ * the password only a SCRAM verifier is written.
  */
 export async function initialiseCluster(server: EmbeddedServer): Promise<void> {
   const { dataDir, binaries, account, superuserPassword } = server;
@@ -70,11 +71,11 @@ export async function initialiseCluster(server: EmbeddedServer): Promise<void> {
   const temporary = `${dataDir}.tmp-${randomUUID().slice(0, 8)}`;
   const passwordFile = `${temporary}.verifier`;
   await mkdir(temporary, { recursive: true, mode: 0o700 });
-  await account.own(temporary);
+  await account.takeOwnership(temporary);
   try {
     checkReachable(temporary, account);
     await writeFile(passwordFile, `${await scramVerifier(superuserPassword)}\n`, { mode: 0o600 });
-    await account.own(passwordFile);
+    await account.takeOwnership(passwordFile);
     await runProgram(account, binaries.initdb, initdbArguments(temporary, passwordFile));
     await rm(passwordFile);
     await rm(dataDir, { recursive: true, force: true });
@@ -85,7 +86,7 @@ export async function initialiseCluster(server: EmbeddedServer): Promise<void> {
   }
 }
 
-/** Removes what runs that were killed have left beside the data directory. */
+/** Removes what killed runs have left next to the data directory. */
 export async function removeLeftovers(dataDir: string): Promise<void> {
   const parent = dirname(dataDir);
   const names = await readdir(parent).catch(() => []);
@@ -94,7 +95,7 @@ export async function removeLeftovers(dataDir: string): Promise<void> {
   }
 }
 
-/** The initdb of a killed run may still be writing; it ends as soon as it misses a file. */
+/** The initdb of a killed run may still be writing; it fails as soon as it misses a file. */
 async function removeFolder(folder: string): Promise<void> {
   await retry(() => rm(folder, { recursive: true, force: true }), {
     pauseMs: (error, attempt) =>
@@ -102,7 +103,7 @@ async function removeFolder(folder: string): Promise<void> {
   });
 }
 
-/** An account that root steps down to has no way into a folder such as root's home. */
+/** An account that root steps down to cannot enter a folder such as root's home. */
 function checkReachable(folder: string, account: ServerAccount): void {
   const [program, ...args] = account.command("test", ["-w", folder]);
   const options = { ...account.identity, env: serverEnvironment, cwd: "/" };
@@ -110,9 +111,9 @@ function checkReachable(folder: string, account: ServerAccount): void {
   throw new ScriptError({
     code: "FOLDER_UNREACHABLE",
     exitCode: exitCodes.prerequisite,
-    message: `PostgreSQL, run as ${account.description}, can't reach ${dirname(folder)}`,
-    why: "A folder above it lets nobody but its owner in, and PostgreSQL does not run as root.",
-    fix: "Give a folder that others may enter (CQRS_STACK_DIR=/var/lib/cqrs-postgres), or run this as an ordinary user.",
+    message: `PostgreSQL, run as ${account.description}, cannot reach ${dirname(folder)}`,
+    why: "A parent folder is closed to other users, and PostgreSQL refuses to run as root.",
+    fix: "Set CQRS_STACK_DIR to a folder that others can enter, such as /var/lib/cqrs-postgres, or run this as an ordinary user.",
   });
 }
 
@@ -132,10 +133,10 @@ function initdbArguments(dataDir: string, passwordFile: string): string[] {
 }
 
 /**
- * Writes `postgresql.conf`: the settings of the repository, then what this server alone needs. Written anew before
- * each start, so whoever starts the server by hand starts the same one.
+ * Writes `postgresql.conf`: the settings of the project, then those that only this server needs. It is rewritten before
+ * each start, so that a server that is started by hand has the same settings.
  *
- * @returns puts the former settings back, for a start that fails
+ * @returns restores the previous settings, for a start that fails
  */
 export async function writeSettings({ dataDir, account }: EmbeddedServer, port: number): Promise<() => Promise<void>> {
   const shared = await readFile(settingsFile, "utf8");
@@ -143,23 +144,23 @@ export async function writeSettings({ dataDir, account }: EmbeddedServer, port: 
   const former = await readFile(file, "utf8").catch(() => undefined);
   await writeFile(file, `# Written by bootstrap; edit ${settingsFile} instead.\n\n${shared}\n${ownSettings(port)}`);
   await chmod(file, 0o600);
-  await account.own(file);
+  await account.takeOwnership(file);
   const logDir = join(dataDir, "log");
   await mkdir(logDir, { recursive: true, mode: 0o700 });
-  await account.own(logDir);
+  await account.takeOwnership(logDir);
   return async () => {
     if (former !== undefined) await writeFile(file, former);
   };
 }
 
-/** @returns the port that the cluster was last started on; undefined when it never was */
+/** @returns the port of the last start, as in the settings of the cluster; undefined if it was never started */
 export async function readConfiguredPort(dataDir: string): Promise<number | undefined> {
   const settings = await readFile(join(dataDir, "postgresql.conf"), "utf8").catch(() => "");
   const port = /^port = (\d+)$/m.exec(settings)?.[1];
   return port === undefined ? undefined : Number(port);
 }
 
-/** The socket's folder is relative to the data directory: its path is never too long, and nobody else can enter it. */
+/** The socket is in the data directory: as a relative path it is never too long, and no other user can enter it. */
 function ownSettings(port: number): string {
   return `# The embedded server's own settings.
 listen_addresses = '127.0.0.1'
@@ -175,7 +176,7 @@ log_file_mode = 0600
 `;
 }
 
-/** @returns the number that tells this cluster from every other one, from `pg_control` */
+/** @returns the identifier of the cluster, which is unique, from `pg_control` */
 export async function readSystemIdentifier(dataDir: string): Promise<string> {
   await using file = await open(join(dataDir, "global/pg_control"));
   const { buffer } = await file.read(Buffer.alloc(8), 0, 8, 0);
@@ -183,7 +184,7 @@ export async function readSystemIdentifier(dataDir: string): Promise<string> {
 }
 
 /**
- * Gives the superuser a new password while the server is stopped: the way back in when the secret store has lost it.
+ * Sets the superuser's password while the server is stopped: the way back in if the secret store has lost the old one.
  */
 export async function resetSuperuserPassword(server: EmbeddedServer): Promise<void> {
   const { dataDir, binaries, account, superuserPassword } = server;
@@ -205,8 +206,8 @@ function programFailed(program: string, account: ServerAccount, code: number | s
     code: "CLUSTER_FAILED",
     exitCode: exitCodes.prerequisite,
     message: `${program} failed (${code}), run as ${account.description}`,
-    why: errors.trim().split("\n").slice(-10).join("\n") || "It gave no reason.",
-    fix: "Mend what it names (permissions, disk space), or choose another folder by CQRS_STACK_DIR; then run this again.",
+    why: errors.trim().split("\n").slice(-10).join("\n") || "It printed no error.",
+    fix: "Fix what it reports (permissions, disk space), or set CQRS_STACK_DIR to another folder, then run this again.",
   });
 }
 
@@ -215,8 +216,8 @@ function foreignData(dataDir: string): ScriptError {
     code: "FOREIGN_DATA",
     exitCode: exitCodes.prerequisite,
     message: `${dataDir} is not a PostgreSQL data directory`,
-    why: "It has files in it but no PG_VERSION. Nothing in it was touched.",
-    fix: "Move it away, or choose another folder by CQRS_STACK_DIR.",
+    why: "It contains files, but no PG_VERSION. Nothing in it was changed.",
+    fix: "Move it away, or set CQRS_STACK_DIR to another folder.",
   });
 }
 
@@ -224,8 +225,8 @@ function otherVersion(dataDir: string, version: string): ScriptError {
   return new ScriptError({
     code: "DATA_VERSION",
     exitCode: exitCodes.prerequisite,
-    message: `${dataDir} was made by PostgreSQL ${version}`,
-    why: `This is PostgreSQL ${majorVersion}, which can't read it. Nothing in it was touched.`,
-    fix: `Dump it with PostgreSQL ${version} (pg_dumpall) and move it away, choose another folder by CQRS_STACK_DIR, or give it up: bun run destroy --yes`,
+    message: `${dataDir} was created by PostgreSQL ${version}`,
+    why: `This is PostgreSQL ${majorVersion}, which cannot read it. Nothing in it was changed.`,
+    fix: `Dump it with PostgreSQL ${version} (pg_dumpall) and move it away, or set CQRS_STACK_DIR to another folder, or run bun run destroy --yes to delete it.`,
   });
 }

@@ -29,7 +29,7 @@ const logFlushMs = 500;
 const logLines = 12;
 
 /**
- * Has the server running and its superuser able to log in: adopts one that runs already, starts it else.
+ * Ensures that the server is running and its superuser can log in. Adopts a running server; otherwise starts it.
  *
  * @param port the port to start on; a running server keeps its own
  * @throws {ScriptError} `PORT_TAKEN` (exit 9), `SERVER_FAILED` (exit 3) with the end of its log, `TIMEOUT` (exit 124)
@@ -47,9 +47,9 @@ export async function ensureRunning(server: EmbeddedServer, port: number, wait: 
 }
 
 /**
- * Stops the server of a data directory: sessions end, data is written, the process is gone.
+ * Stops the server of a data directory: ends its sessions, has it write its data, and waits until the process is gone.
  *
- * @returns the pid that was stopped; undefined when none ran
+ * @returns the pid that was stopped; undefined if no server was running
  * @throws {ScriptError} `TIMEOUT` (exit 124)
  */
 export async function stopServer(dataDir: string, wait: WaitLimit): Promise<number | undefined> {
@@ -97,7 +97,7 @@ async function startOn(server: EmbeddedServer, port: number, wait: WaitLimit): P
   return postmaster;
 }
 
-/** PostgreSQL refuses to start while the pid in one of its lock files belongs to anybody; here none serves the data. */
+/** PostgreSQL refuses to start while any process has the pid in a lock file. Here that process is not the server. */
 async function removeStaleLocks(dataDir: string): Promise<void> {
   const found = await findPostmaster(dataDir);
   if (found.state === "recycled") await rm(join(dataDir, "postmaster.pid"), { force: true });
@@ -105,7 +105,7 @@ async function removeStaleLocks(dataDir: string): Promise<void> {
   for (const name of names) await rm(join(dataDir, name), { force: true });
 }
 
-/** Starts the server as a process of its own session: it survives this script, the terminal, and Ctrl-C. */
+/** Starts the server in a session of its own, so that it survives this script, the terminal and Ctrl-C. */
 async function launch({ dataDir, binaries, account }: EmbeddedServer): Promise<number> {
   const logDir = join(dataDir, "log");
   await mkdir(logDir, { recursive: true, mode: 0o700 });
@@ -154,7 +154,7 @@ async function awaitLogin(
   return outcome;
 }
 
-/** Whoever answers on the port must be the cluster in our folder. */
+/** The server that answers on the port must be the one of our data directory. */
 async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<"ready" | ConnectionFailure> {
   const password = server.superuserPassword;
   const target: ConnectionTarget = { host: "127.0.0.1", port, database: "postgres", user: superuser, password };
@@ -196,19 +196,19 @@ function serverFailed(server: EmbeddedServer, log: string): ScriptError {
   return new ScriptError({
     code: "SERVER_FAILED",
     exitCode: exitCodes.notReady,
-    message: `PostgreSQL ${server.binaries.version} ended while it started, run as ${server.account.description}`,
+    message: `PostgreSQL ${server.binaries.version} exited during its start, run as ${server.account.description}`,
     why: log.trim() || "It wrote no log.",
-    fix: `Mend what its log names (${join(server.dataDir, "log")}); then run this again.`,
+    fix: `Fix what its log reports (${join(server.dataDir, "log")}), then run this again.`,
   });
 }
 
-/** @returns the error of a stack's port that another program listens on (exit 9) */
+/** @returns the error if another program listens on the port of a stack (exit 9) */
 export function serverPortTaken(port: number, holder: string): ScriptError {
   return portTaken({
     port,
     holder,
-    why: "The port of a stack does not change by itself: applications have it in their settings.",
-    move: "move the stack for good: bun run bootstrap --port <number>",
+    why: "The port of a stack never changes by itself, because applications have it in their settings.",
+    move: "move the stack permanently: bun run bootstrap --port <number>",
   });
 }
 
@@ -216,9 +216,9 @@ function portDenied(port: number, account: ServerAccount): ScriptError {
   return new ScriptError({
     code: "PORT_DENIED",
     exitCode: exitCodes.prerequisite,
-    message: `PostgreSQL, run as ${account.description}, may not listen on port ${port}`,
-    why: "Ports below 1024 are for root, and PostgreSQL does not run as root.",
-    fix: "Choose a greater one: bun run bootstrap --port <number>",
+    message: `PostgreSQL, run as ${account.description}, cannot listen on port ${port}`,
+    why: "Ports below 1024 are reserved for root, and PostgreSQL refuses to run as root.",
+    fix: "Run bun run bootstrap --port <number> with a port from 1024.",
   });
 }
 
@@ -226,8 +226,8 @@ function loginRefused(port: number): ScriptError {
   return new ScriptError({
     code: "AUTHENTICATION",
     exitCode: exitCodes.authentication,
-    message: `The server on port ${port} refuses its superuser, whose password was just set anew`,
-    why: "Something other than the password is in the way: pg_hba.conf, or the role postgres itself.",
-    fix: "Look at pg_hba.conf in the data directory and at the server's log.",
+    message: `The server on port ${port} refuses its superuser, although its password was just reset`,
+    why: "The cause is not the password, but pg_hba.conf or the role postgres itself.",
+    fix: "Check pg_hba.conf in the data directory, and the server's log.",
   });
 }

@@ -3,25 +3,25 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describeProcess, hasProcess } from "../../process.ts";
 
-/** What `postmaster.pid` says, if it is ours and true. */
+/** A running server, as its `postmaster.pid` describes it. */
 export interface Postmaster {
   readonly pid: number;
   readonly port: number;
 }
 
-/** What is found in a data directory. */
+/** What a data directory reveals about its server. */
 export type PostmasterState =
   | { readonly state: "none" }
   /**
-   * The file is left over, and its number belongs to another program or to a zombie: PostgreSQL would take that for a
-   * server and refuse to start.
+   * The file is stale, and its pid belongs to another program or to a zombie. PostgreSQL would take that for a server and
+   * refuse to start.
    */
   | { readonly state: "recycled"; readonly pid: number }
   | ({ readonly state: "running" } & Postmaster);
 
 /**
- * Finds the server of a data directory. A pid alone proves nothing, since numbers are used again: the process must be
- * alive, be `postgres`, and serve this directory.
+ * Finds the server of a data directory. A pid alone proves nothing, because pids are reused: the process must be alive,
+ * be `postgres`, and serve this directory.
  */
 export async function findPostmaster(dataDir: string): Promise<PostmasterState> {
   const content = await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "");
