@@ -92,7 +92,7 @@ test("applySchema() leaves nothing of a file that fails, and what came before it
   assert.deepEqual([error.code, error.exitCode], ["MIGRATION_FAILED", 1]);
   assert.equal(error.message, `${join(folder.dir, "migrations/0002-second.sql")}: division by zero`);
   assert.match(error.why ?? "", /^division by zero \(22012\)/);
-  assert.match(error.fix ?? "", /this file was undone, those before it stay applied/);
+  assert.match(error.fix ?? "", /This file was rolled back; those before it stay applied/);
   assert.deepEqual(await readLedger(database.admin), ["migrations/0001-first.sql"]);
   assert.deepEqual(await tablesOf(database.admin), ["first", "schema_migration"]);
 
@@ -163,12 +163,12 @@ const drifts: readonly (readonly [string, (folder: SchemaFolder) => Promise<void
   [
     "a migration that is missing",
     (folder) => folder.remove("migrations/0002-second.sql"),
-    /^migrations\/0002-second\.sql was applied to this database but is not here$/,
+    /^migrations\/0002-second\.sql was applied to this database, but its file is missing$/,
   ],
   [
     "a migration before the last that was applied",
     (folder) => folder.write({ "migrations/0000-late.sql": "create table public.late (id int);\n" }),
-    /^migrations\/0000-late\.sql comes before migrations\/0002-second\.sql, which is applied already$/,
+    /^migrations\/0000-late\.sql comes before migrations\/0002-second\.sql, which is already applied$/,
   ],
 ];
 
@@ -220,7 +220,7 @@ for (const [what, name, says] of badNames) {
     await using folder = await withFiles({ ...ordinary, [name]: "select 1;\n" });
     const error = await failure(apply(database.administrator, folder));
     assert.deepEqual([error.code, error.exitCode], ["MIGRATION_NAME", 2]);
-    assert.match(error.message, /^migrations\/\S+\.sql can't take part in the order of the migrations$/);
+    assert.match(error.message, /^migrations\/\S+\.sql has no place in the order of the migrations$/);
     assert.match(error.why ?? "", says);
     assert.deepEqual(await tablesOf(database.admin), []);
   });
@@ -250,7 +250,7 @@ test("applySchema() refuses a placeholder that it does not know, with its place"
   const error = await failure(apply(database.administrator, folder));
   assert.deepEqual([error.code, error.exitCode], ["PLACEHOLDER", 2]);
   const file = join(folder.dir, "migrations/0001-first.sql");
-  assert.equal(error.message, `${file}:2:13: there is no placeholder :{user}`);
+  assert.equal(error.message, `${file}:2:13: unknown placeholder :{user}`);
   assert.deepEqual(await readLedger(database.admin), []);
 });
 

@@ -45,7 +45,7 @@ for (const name of ["role", "constructor", "APP"]) {
       (error) => {
         assert.ok(error instanceof ScriptError);
         assert.deepEqual([error.code, error.exitCode], ["PLACEHOLDER", 2]);
-        assert.equal(error.message, `${file.path}:2:32: there is no placeholder :{${name}}`);
+        assert.equal(error.message, `${file.path}:2:32: unknown placeholder :{${name}}`);
         return true;
       },
     );

@@ -14,11 +14,11 @@ import { readSchema, type SchemaFile } from "./source.ts";
 export interface ApplyOptions extends SchemaLockOptions {
   /** The files of the schema; the product's own when left out. */
   readonly files?: readonly SchemaFile[];
-  /** Optional parts to apply too: names of files in `optional/`, without `.sql`. */
+  /** Optional parts to apply as well: names of files in `optional/`, without `.sql`. */
   readonly optional?: readonly string[];
   /** Called after each file that was applied. */
   readonly onApplied?: (name: string) => void;
-  /** Gets what the server remarks while a file runs. */
+  /** Receives notices and warnings of the server while a file runs. */
   readonly onNotice: (text: string) => void;
 }
 
@@ -26,18 +26,18 @@ export interface ApplyOptions extends SchemaLockOptions {
 export interface ApplyResult {
   /** Names of the files applied by this run, in order. */
   readonly applied: readonly string[];
-  /** How many files are applied now. */
+  /** How many files are applied now, by this run and earlier ones. */
   readonly total: number;
 }
 
 /**
- * Brings a database to the schema of the files: each file in one transaction with its row in the ledger.
+ * Applies the pending files of the schema to a database, each in one transaction with its row in the ledger.
  *
- * Of several runs at once one applies, the others find nothing to do.
+ * Of several concurrent runs, one applies the files and the others find nothing to do.
  *
- * @param target the database, as a login that may act as its owner
+ * @param target the database, with a login that can act as its owner
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5), or `MIGRATION_FAILED` (exit 1) with
- * `file:line:column`; files before the one that failed stay applied, that one left nothing
+ * `file:line:column`; the failed file is rolled back, those before it stay applied
  */
 export async function applySchema(target: ConnectionTarget, options: ApplyOptions): Promise<ApplyResult> {
   const files = options.files ?? (await readSchema());
@@ -68,7 +68,7 @@ export async function applySchema(target: ConnectionTarget, options: ApplyOption
   }
 }
 
-/** What `schema status` tells. */
+/** What `schema status` shows. */
 export interface SchemaStatus {
   readonly applied: readonly LedgerEntry[];
   /** Names of the files to apply, in order. */
@@ -76,7 +76,7 @@ export interface SchemaStatus {
 }
 
 /**
- * Tells what is applied to a database and what is not; changes nothing.
+ * Reads which files are applied to a database and which are pending. Changes nothing.
  *
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4)
  */
@@ -91,7 +91,7 @@ export async function readSchemaStatus(target: ConnectionTarget, signal: AbortSi
 }
 
 /**
- * Compares the files with what was applied, without a lock.
+ * Compares the files with the ledger, without a lock.
  *
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4)
  */
@@ -108,7 +108,7 @@ async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders)
   const startedAt = performance.now();
   const work = inTransaction(sql, async (tx) => {
     await tx.unsafe(expanded.text).simple();
-    // A file may have changed the session; neither its row in the ledger nor the next file is to notice.
+    // A file may have changed settings of the session; they must not reach its row in the ledger or the next file.
     await tx.unsafe(`reset session authorization; reset all; set role ${groupRoles.owner}`).simple();
     const durationMs = Math.round(performance.now() - startedAt);
     await tx`
@@ -134,17 +134,17 @@ function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): un
     exitCode: exitCodes.bug,
     message: `${place}: ${message}`,
     why: reasons.filter((reason) => reason !== undefined).join("\n"),
-    fix: "Correct the file and run bun run schema apply again; this file was undone, those before it stay applied.",
+    fix: "Fix the file, then run bun run schema apply again. This file was rolled back; those before it stay applied.",
   });
 }
 
-/** The server's state, not the file, is the cause: no space, no memory, a lock, a cancelled or ended session. */
+/** The cause is the state of the server, not the file: disk space, memory, a lock, a cancelled or lost session. */
 function migrationStopped(place: string, why: string): ScriptError {
   return new ScriptError({
     code: "MIGRATION_STOPPED",
     exitCode: exitCodes.notReady,
     message: `${place}: the server could not finish this file`,
     why,
-    fix: "Mend that, and run bun run schema apply again; this file was undone, those before it stay applied.",
+    fix: "Fix that, then run bun run schema apply again. This file was rolled back; those before it stay applied.",
   });
 }

@@ -2,29 +2,26 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { lineAndColumn } from "./placeholders.ts";
 import type { SchemaFile } from "./source.ts";
 
-/** Bodies of functions, texts and comments: what stands in them is no statement of the file. */
+/** Bodies of functions, strings, quoted names and comments: what they contain is no statement of the file. */
 const quoted = /\$(\w*)\$[\s\S]*?\$\1\$|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\/\*[\s\S]*?\*\//g;
 
-/** What a file may not have, as it begins after another statement or the file's beginning. */
+/** Statements that a file must not contain, at the start of the file or after another statement, and why. */
 const refused: readonly (readonly [RegExp, string])[] = [
   [
     /(?<=^|;)\s*(begin|start|commit|rollback|abort)(\s+(work|transaction)\b[^;]*)?\s*(;|$)/gi,
-    "A file is applied in a transaction with its row in the ledger; one of its own would tear them apart.",
+    "A file is applied in one transaction with its row in the ledger; transaction control would separate the two.",
   ],
-  [
-    /(?<=^|;)\s*copy\b[^;]*\bfrom\s+stdin\b/gi,
-    "There is nobody to send the rows: the session would wait for them for ever.",
-  ],
+  [/(?<=^|;)\s*copy\b[^;]*\bfrom\s+stdin\b/gi, "COPY … FROM STDIN has no input here; the session would hang."],
 ];
 
 /**
- * Refuses what can't be undone together with the rest of a file, or would never end.
+ * Refuses statements that could not be rolled back with the rest of a file, or would never end.
  *
  * @throws {ScriptError} `STATEMENT_REFUSED` (exit 2) with `file:line:column`
  */
 export function checkStatements(file: SchemaFile): void {
   if (/^--\s*no-transaction\b/m.test(file.text)) {
-    throw statementRefused(file, 0, "Files outside a transaction are not supported yet.");
+    throw statementRefused(file, 0, "Applying a file outside a transaction is not supported.");
   }
   const statements = file.text.replace(quoted, (text) => " ".repeat(text.length));
   for (const [pattern, why] of refused) {
@@ -38,8 +35,8 @@ function statementRefused(file: SchemaFile, offset: number, why: string): Script
   return new ScriptError({
     code: "STATEMENT_REFUSED",
     exitCode: exitCodes.usage,
-    message: `${file.path}:${lineAndColumn(file.text, offset)}: a migration can't have this statement`,
+    message: `${file.path}:${lineAndColumn(file.text, offset)}: a file of the schema cannot contain this statement`,
     why,
-    fix: "Take it out; nothing was applied.",
+    fix: "Remove it. Nothing was applied.",
   });
 }

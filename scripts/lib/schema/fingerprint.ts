@@ -2,11 +2,11 @@ import { createHash } from "node:crypto";
 import type { Sql } from "../postgres/connect.ts";
 import { catalogQueries } from "./fingerprint-queries.ts";
 
-/** What a database's catalog says of everything that somebody made in it; data is no part of it. */
+/** Identifies everything that was created in a database, apart from its data. */
 export interface CatalogFingerprint {
   /** sha-256 over all objects, in hexadecimal. */
   readonly hash: string;
-  /** A digest for each object by kind and name: `table event_store.domain_event`. */
+  /** One digest per object, by kind and name: `table event_store.domain_event`. */
   readonly objects: Readonly<Record<string, string>>;
 }
 
@@ -17,11 +17,11 @@ interface CatalogRow {
 }
 
 /**
- * Reads the fingerprint of a database: two databases with the same schema have the same one, however they came to it.
+ * Reads the fingerprint of a database. Databases with the same schema have the same fingerprint, however they got there.
  *
- * Objects of extensions, their versions, and what belongs to no schema of the user are left out.
+ * Objects and versions of extensions are left out, and so is everything outside of the users' schemas.
  *
- * @param tx a transaction; its search path is changed until its end, as the catalog qualifies names by it
+ * @param tx a transaction; its search path is changed until it ends, because the catalog qualifies names by it
  */
 export async function readFingerprint(tx: Sql): Promise<CatalogFingerprint> {
   await tx`select pg_catalog.set_config('search_path', 'pg_catalog', true)`;
@@ -35,9 +35,9 @@ export async function readFingerprint(tx: Sql): Promise<CatalogFingerprint> {
 }
 
 /**
- * Tells how a database differs from what it should be.
+ * Compares the fingerprint of a database with the expected one.
  *
- * @returns a phrase for each object: `table read_model.orders is missing`; empty when there is no difference
+ * @returns one phrase per object that differs: `table read_model.orders is missing`
  */
 export function compareFingerprints(expected: CatalogFingerprint, actual: CatalogFingerprint): string[] {
   const names = new Set([...Object.keys(expected.objects), ...Object.keys(actual.objects)]);
@@ -45,8 +45,8 @@ export function compareFingerprints(expected: CatalogFingerprint, actual: Catalo
   for (const name of [...names].toSorted()) {
     const [wanted, found] = [expected.objects[name], actual.objects[name]];
     if (wanted === found) continue;
-    if (wanted === undefined) differences.push(`${name} was made by no migration`);
-    else differences.push(`${name} ${found === undefined ? "is missing" : "is not as its migration made it"}`);
+    if (wanted === undefined) differences.push(`${name} was created by no migration`);
+    else differences.push(`${name} ${found === undefined ? "is missing" : "differs from what its migration created"}`);
   }
   return differences;
 }

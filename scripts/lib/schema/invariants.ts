@@ -16,19 +16,18 @@ export interface Violation {
 const shownRows = 5;
 
 /**
- * Asks the database whether what is always true is true: each file of `sql/verify` is a query that gives the rows that
- * are not as they have to be.
+ * Checks the invariants of the schema: each file of `sql/verify` is a query that returns the rows that violate one.
  *
- * @returns nothing when all is as it has to be
+ * @returns the violations; empty if all invariants hold
  */
 export async function readViolations(sql: Sql, dir: string = join(schemaDir, "verify")): Promise<Violation[]> {
   const names = (await readdir(dir)).filter((name) => name.endsWith(".sql")).toSorted();
-  const ask = async (tx: Sql) => {
+  const runQueries = async (tx: Sql) => {
     await tx.unsafe("set local work_mem = '256MB'");
     const violations: Violation[] = [];
     for (const name of names) {
       const query = await readFile(join(dir, name), "utf8");
-      // Materialized: for a few rows of what has none, the planner would choose to look each one up.
+      // MATERIALIZED, because the planner would optimise for the first rows, and usually there are none.
       const rows = await tx.unsafe<Record<string, unknown>[]>(
         `with violation as materialized (${query}) select * from violation limit ${shownRows}`,
       );
@@ -36,10 +35,10 @@ export async function readViolations(sql: Sql, dir: string = join(schemaDir, "ve
     }
     return violations;
   };
-  return await inTransaction(sql, ask, "read only");
+  return await inTransaction(sql, runQueries, "read only");
 }
 
-/** @throws {ScriptError} `INVARIANT` (exit 11), naming the files and the first rows, when one does not hold */
+/** @throws {ScriptError} `INVARIANT` (exit 11) with the names and first rows of the violations, if there are any */
 export function checkNoViolations(violations: readonly Violation[], message: string): void {
   if (violations.length === 0) return;
   const print = (_key: string, value: unknown) => (typeof value === "bigint" ? `${value}` : value);
@@ -48,6 +47,6 @@ export function checkNoViolations(violations: readonly Violation[], message: str
     exitCode: exitCodes.verification,
     message,
     why: violations.map(({ invariant, rows }) => `${invariant}: ${JSON.stringify(rows, print)}`).join("\n"),
-    fix: "Each name is a file of sql/verify, which says what has to be.",
+    fix: "Read sql/verify/<name>.sql, which says what must hold.",
   });
 }

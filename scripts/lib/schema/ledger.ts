@@ -9,7 +9,7 @@ export interface LedgerEntry {
   readonly appliedAt: Date;
 }
 
-/** What the files and the ledger say together. */
+/** The files compared with the ledger. */
 export interface SchemaPlan {
   /** Files to apply, in order. */
   readonly pending: readonly SchemaFile[];
@@ -19,17 +19,17 @@ export interface SchemaPlan {
 /**
  * Reads what was applied to a database.
  *
- * @returns an empty list where there is no ledger yet
+ * @returns an empty list if there is no ledger yet
  */
 export async function readLedger(sql: Sql): Promise<LedgerEntry[]> {
-  if (!(await isLedgerThere(sql))) return [];
+  if (!(await ledgerExists(sql))) return [];
   return sql<LedgerEntry[]>`
     select name, checksum, applied_at as "appliedAt" from public.schema_migration order by name collate "C"`;
 }
 
-/** Makes the ledger where there is none yet; run under the lock. */
+/** Creates the ledger if it does not exist. The caller holds the lock of the schema. */
 export async function createLedger(sql: Sql): Promise<void> {
-  if (await isLedgerThere(sql)) return;
+  if (await ledgerExists(sql)) return;
   await sql.unsafe(`
     create table public.schema_migration (
       name text not null constraint schema_migration_pkey primary key,
@@ -38,7 +38,7 @@ export async function createLedger(sql: Sql): Promise<void> {
       applied_by name not null default session_user,
       duration_ms integer not null
     );
-    comment on table public.schema_migration is 'The ledger: which files of sql/ made this schema';
+    comment on table public.schema_migration is 'The ledger: the files of sql/ that were applied';
     comment on column public.schema_migration.name is 'Path below sql/, such as migrations/0001-schemas.sql';
     comment on column public.schema_migration.checksum is 'sha-256 of the file with LF line ends, in hexadecimal';
     comment on column public.schema_migration.applied_at is 'When it was applied';
@@ -48,18 +48,18 @@ export async function createLedger(sql: Sql): Promise<void> {
   `);
 }
 
-async function isLedgerThere(sql: Sql): Promise<boolean> {
-  const [row] = await sql<{ isThere: boolean }[]>`
-    select to_regclass('public.schema_migration') is not null as "isThere"`;
-  return row?.isThere === true;
+async function ledgerExists(sql: Sql): Promise<boolean> {
+  const [row] = await sql<{ exists: boolean }[]>`
+    select to_regclass('public.schema_migration') is not null as exists`;
+  return row?.exists === true;
 }
 
 /**
  * Compares the files with the ledger.
  *
- * @param wanted names of optional files to apply; those that are applied already need not be named
- * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), naming the file, when a migration was edited after it was applied, is
- * missing, or comes before one that was applied; `UNKNOWN_OPTION` (exit 2) for a name that no optional file has
+ * @param wanted names of optional files to apply; those already applied need not be named
+ * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4) if a migration was edited after it was applied, is missing, or comes
+ * before one that was applied; `UNKNOWN_OPTION` (exit 2) for a name that no optional file has
  */
 export function planSchema(
   files: readonly SchemaFile[],
@@ -71,9 +71,9 @@ export function planSchema(
   const missing = applied.find(({ name }) => !name.startsWith("routines/") && !names.has(name));
   if (missing !== undefined) throw missingFile(missing.name);
   checkWanted(files, wanted);
-  const isMeant = (file: SchemaFile) =>
+  const isWanted = (file: SchemaFile) =>
     file.kind !== "optional" || ledger.has(file.name) || wanted.includes(optionalName(file));
-  const pending = files.filter((file) => isMeant(file) && ledger.get(file.name)?.checksum !== file.checksum);
+  const pending = files.filter((file) => isWanted(file) && ledger.get(file.name)?.checksum !== file.checksum);
   const last = applied.map(({ name }) => name).findLast((name) => name.startsWith("migrations/")) ?? "";
   for (const { kind, name } of pending) {
     if (kind === "routine") continue;
@@ -90,33 +90,33 @@ function checkWanted(files: readonly SchemaFile[], wanted: readonly string[]): v
   throw new ScriptError({
     code: "UNKNOWN_OPTION",
     exitCode: exitCodes.usage,
-    message: `There is no optional part of the schema named ${JSON.stringify(unknown)}`,
-    why: "Each is a file of sql/optional.",
-    fix: `Choose of: ${known.join(", ") || "none"}.`,
+    message: `The schema has no optional part ${JSON.stringify(unknown)}`,
+    why: "Its optional parts are the files of sql/optional.",
+    fix: `Choose one of: ${known.join(", ") || "none"}.`,
   });
 }
 
 function editedFile(name: string): ScriptError {
   return drift(
     `${name} was edited after it was applied`,
-    "Its checksum is another than the ledger's. Applied migrations don't change; nothing was applied.",
+    "Its checksum differs from the one in the ledger. Applied migrations must not change. Nothing was applied.",
     `Undo the edit (git checkout -- sql/${name}) and write the change as a new migration.`,
   );
 }
 
 function missingFile(name: string): ScriptError {
   return drift(
-    `${name} was applied to this database but is not here`,
+    `${name} was applied to this database, but its file is missing`,
     "The database is newer than this version of the project, or the file was removed. Nothing was applied.",
-    "Get the newer version, or bring the file back.",
+    "Get the newer version, or restore the file.",
   );
 }
 
 function outOfOrder(name: string, last: string): ScriptError {
   return drift(
-    `${name} comes before ${last}, which is applied already`,
-    "Applied so, two databases would have had their migrations in different orders. Nothing was applied.",
-    "Give it a number after the last one.",
+    `${name} comes before ${last}, which is already applied`,
+    "Applying it now would give this database another order of migrations than others. Nothing was applied.",
+    "Rename it, with a number after the last one.",
   );
 }
 

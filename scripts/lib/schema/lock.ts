@@ -6,18 +6,18 @@ import type { Sql } from "../postgres/connect.ts";
 export interface SchemaLockOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
-  /** Called once if the lock is not free at once. */
+  /** Called once, if another session holds the lock. */
   readonly onWait: (holder: string) => void;
 }
 
 /**
- * Takes the lock under which a schema is changed; the session holds it until it ends.
+ * Takes the lock for changes of the schema; the session holds it until it ends.
  *
  * @param sql a connection of its own
- * @throws {ScriptError} `LOCKED` (exit 5) with the holder, if it was not free in time
+ * @throws {ScriptError} `LOCKED` (exit 5) with the holder, if the lock was not free in time
  */
 export async function lockSchema(sql: Sql, { timeoutMs, signal, onWait }: SchemaLockOptions): Promise<void> {
-  let isTold = false;
+  let isReported = false;
   const lock = await takeAdvisoryLock(
     sql,
     { tag: "sche", name: "" },
@@ -25,8 +25,8 @@ export async function lockSchema(sql: Sql, { timeoutMs, signal, onWait }: Schema
       timeoutMs,
       signal,
       shouldWait: (holder) => {
-        if (!isTold) onWait(describeHolder(holder));
-        isTold = true;
+        if (!isReported) onWait(describeHolder(holder));
+        isReported = true;
         return true;
       },
     },
@@ -35,6 +35,6 @@ export async function lockSchema(sql: Sql, { timeoutMs, signal, onWait }: Schema
   throw locked(
     "Another session is changing the schema",
     `${describeHolder(lock.holder)} held the lock for ${timeoutMs} ms.`,
-    "Wait for it, or end it by select pg_terminate_backend(<session>); then run this again.",
+    "Wait for it, or end it with select pg_terminate_backend(<session>), then run this again.",
   );
 }

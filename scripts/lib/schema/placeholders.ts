@@ -3,10 +3,10 @@ import { groupRoles } from "../postgres/logins/roles.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 import type { SchemaFile } from "./source.ts";
 
-/** The values that may stand in a file as `:{name}`; each is a quoted identifier. */
+/** The values of the placeholders `:{name}`, each a quoted identifier. */
 export type Placeholders = Readonly<Record<"database" | "owner" | "app", string>>;
 
-/** SQL that can be sent, and the way back from a place in it to the file. */
+/** SQL that can be sent, and the map from its positions back to the file. */
 export interface ExpandedSql {
   readonly text: string;
   /**
@@ -31,9 +31,9 @@ export function placeholdersFor(database: string): Placeholders {
 }
 
 /**
- * Puts values in place of `:{name}`.
+ * Replaces each `:{name}` by its value.
  *
- * @throws {ScriptError} `PLACEHOLDER` (exit 2) for a name that is not on the list
+ * @throws {ScriptError} `PLACEHOLDER` (exit 2) for an unknown name
  */
 export function expandPlaceholders(file: SchemaFile, values: Placeholders): ExpandedSql {
   let text = "";
@@ -51,7 +51,7 @@ export function expandPlaceholders(file: SchemaFile, values: Placeholders): Expa
   return { text, locate: (position) => lineAndColumn(file.text, sourceOffset(stretches, codeUnits(text, position))) };
 }
 
-/** A place inside a value is that of the placeholder's end. */
+/** A position inside a value maps to the end of its placeholder. */
 function sourceOffset(stretches: readonly Stretch[], offset: number): number {
   const index = stretches.findLastIndex(({ at }) => at <= offset);
   const { at, source } = stretches[index] as Stretch;
@@ -73,8 +73,8 @@ function unknownPlaceholder(file: SchemaFile, name: string, place: string): Scri
   return new ScriptError({
     code: "PLACEHOLDER",
     exitCode: exitCodes.usage,
-    message: `${file.path}:${place}: there is no placeholder :{${name}}`,
+    message: `${file.path}:${place}: unknown placeholder :{${name}}`,
     why: "Only :{database}, :{owner} and :{app} are replaced.",
-    fix: "Write one of these, or the name itself.",
+    fix: "Use one of these, or write the name itself.",
   });
 }

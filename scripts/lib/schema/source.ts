@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { assetsDir } from "../paths.ts";
 
-/** What a file is: applied once, applied again when it changed, or applied once where it was asked for. */
+/** A migration is applied once, a routine again whenever it changes, an optional file once if it is requested. */
 export type SchemaFileKind = "migration" | "routine" | "optional";
 
-/** A file of SQL that makes a part of the schema. */
+/** An SQL file of the schema. */
 export interface SchemaFile {
   /** Its name in the ledger: `migrations/0001-schemas.sql`, `routines/functions/event_store.append_events.sql`. */
   readonly name: string;
@@ -25,12 +25,11 @@ export interface SchemaFile {
 export const schemaDir: string = join(assetsDir, "sql");
 
 /**
- * Reads the files that make the schema, in the order in which they are applied: the migrations by number, then the
- * routines by folder and name (functions, queries, triggers, views: each needs only what comes before), then those
- * that are optional.
+ * Reads the files of the schema in the order in which they are applied: migrations by number, routines by folder and
+ * name (functions, queries, triggers, views: each needs only those before it), then optional files.
  *
- * @param dir the folder that has `migrations/` and `routines/`, and may have `optional/`
- * @throws {ScriptError} `MIGRATION_NAME` (exit 2) for a name without number, or a number that stands twice
+ * @param dir the folder of `migrations/`, `routines/` and possibly `optional/`
+ * @throws {ScriptError} `MIGRATION_NAME` (exit 2) for a name without a number, or a number that is used twice
  */
 export async function readSchema(dir: string = schemaDir): Promise<SchemaFile[]> {
   const migrations = await readFolder(dir, "migrations", "migration");
@@ -40,7 +39,7 @@ export async function readSchema(dir: string = schemaDir): Promise<SchemaFile[]>
   return [...migrations, ...routines, ...(hasOptional ? await readFolder(dir, "optional", "optional") : [])];
 }
 
-/** @returns the word by which an optional file is asked for: `event-data-index` of `optional/event-data-index.sql` */
+/** @returns the name under which an optional file is requested: `event-data-index` of `optional/event-data-index.sql` */
 export function optionalName(file: SchemaFile): string {
   return file.name.slice("optional/".length, -".sql".length);
 }
@@ -73,7 +72,7 @@ function badName(name: string, why: string): ScriptError {
   return new ScriptError({
     code: "MIGRATION_NAME",
     exitCode: exitCodes.usage,
-    message: `${name} can't take part in the order of the migrations`,
+    message: `${name} has no place in the order of the migrations`,
     why,
     fix: "Name it like 0007-add-invoices.sql.",
   });
