@@ -29,11 +29,11 @@ export type SecretsKind = "file" | "vault";
 export interface VaultSettings {
   readonly address: string;
   readonly token: string | undefined;
-  /** The file that the token came from; whoever keeps it may renew it meanwhile. */
+  /** The file that the token was read from; it may contain a newer one by now. */
   readonly tokenFile: string | undefined;
   readonly namespace: string | undefined;
   readonly caCertFile: string | undefined;
-  /** An AppRole, in place of a token. */
+  /** An AppRole, as an alternative to a token. */
   readonly roleId: string | undefined;
   readonly secretId: string | undefined;
   readonly secretIdFile: string | undefined;
@@ -43,33 +43,33 @@ export interface VaultSettings {
 export interface Config {
   /** Undefined: what the stack remembers, else `embedded`. */
   readonly mode: Mode | undefined;
-  /** The folder below which everything is written; absolute. */
+  /** Absolute path of the folder that everything is written to. */
   readonly stackDir: string;
   /** Undefined: the stack's own port. */
   readonly port: number | undefined;
-  /** The port of this host by which programs outside the server's network reach it. Undefined: the server's own. */
+  /** The port of this host through which programs outside the server's network reach it. Undefined: the server's own. */
   readonly localPort: number | undefined;
-  /** Which of the application's secrets is read: with the address for the server's network, or for this host. */
+  /** Which of the application's secrets to read: with the address for the server's network, or for this host. */
   readonly applicationSecret: "database" | "database-local";
   /** Undefined: what the stack remembers, else `cqrs_db`. */
   readonly database: string | undefined;
   /** The application's login. Undefined: what the stack remembers, else `cqrs_user`. */
   readonly user: string | undefined;
-  /** Undefined: the one in the secret store, generated when there is none. */
+  /** Undefined: the one in the secret store, or a generated one. */
   readonly password: string | undefined;
   /** How long one wait may take, in milliseconds. */
   readonly timeoutMs: number;
-  /** How long a login is good for after another one has taken its place, in milliseconds. */
+  /** How long a login stays valid after it was replaced, in milliseconds. */
   readonly graceMs: number;
   readonly externalServer: ExternalServer | undefined;
-  /** Undefined: Vault where VAULT_ADDR is set, else what the stack remembers, else files. */
+  /** Undefined: Vault if VAULT_ADDR is set, else what the stack remembers, else files. */
   readonly secrets: SecretsKind | undefined;
   readonly vault: VaultSettings | undefined;
-  /** What is wrong with the variables that embedded mode does not use, and other projects may have set. */
+  /** Problems of variables that embedded mode does not use: they may belong to other projects. */
   readonly externalServerProblems: readonly string[];
 }
 
-/** Values of flags; they come before every other source. */
+/** Values of flags, which override every other source. */
 export interface ConfigFlags {
   readonly mode?: string | undefined;
   readonly port?: string | undefined;
@@ -80,15 +80,15 @@ export interface ConfigFlags {
   readonly grace?: string | undefined;
 }
 
-/** Where configuration is read from; only tests give it. */
+/** Where to read the configuration from; only tests set it. */
 export interface ConfigSources {
   readonly environment?: Environment;
-  /** Path of the `.env` file; absent is allowed, null reads none. */
+  /** Path of the `.env` file, which need not exist; null reads none. */
   readonly dotEnvFile?: string | null;
 }
 
 const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "cqrs_vault", "public", "none"];
-/** Databases that every server has; none of them is an application's. */
+/** Databases that every server has; none of them can be the application's. */
 export const reservedDatabases: readonly string[] = ["postgres", "template0", "template1"];
 
 const port = v.pipe(
@@ -142,10 +142,10 @@ const postgresUrl = v.pipe(
 const text = v.string();
 
 /**
- * Reads the configuration: flag, else environment, else `.env` of the project, else the default. Every variable `X`
- * may also be given as `X_FILE`, the path of a file that holds the value.
+ * Reads the configuration. Flags override the environment, which overrides the project's `.env`, which overrides the
+ * defaults. For every variable `X`, `X_FILE` can be the path of a file that contains the value.
  *
- * @throws {ScriptError} `CONFIGURATION` (exit 2), listing every problem with its flag and variable
+ * @throws {ScriptError} `CONFIGURATION` (exit 2) with every problem, by flag and variable
  */
 export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {}): Config {
   const read = new SettingsReader(flags, sources);
@@ -171,9 +171,9 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
 }
 
 /**
- * Reads the URL of a server as DATABASE_URL is read; what it leaves out comes from the PG* variables.
+ * Parses the URL of a server like DATABASE_URL. The PG* variables supply what it leaves out.
  *
- * @param variables none by default: the URL alone counts
+ * @param variables none by default, so that only the URL counts
  * @throws {ScriptError} `CONFIGURATION` (exit 2)
  */
 export function parseServerUrl(url: string, variables: Environment = {}): ExternalServer {
@@ -196,14 +196,14 @@ export function unusableUrl(why: string): ScriptError {
   });
 }
 
-/** @returns the error of settings that are wrong (exit 2), a problem each */
+/** @returns the error of wrong settings (exit 2), one line per problem */
 export function wrongSettings(problems: readonly string[]): ScriptError {
   return new ScriptError({
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
     message: problems.length === 1 ? "A setting is wrong" : `${problems.length} settings are wrong`,
     why: problems.join("\n"),
-    fix: "Correct the flag, the variable, or the project's .env file; .env.example lists them all.",
+    fix: "Fix the flag, the variable, or the project's .env file. .env.example lists all variables.",
   });
 }
 
@@ -230,7 +230,7 @@ function readExternalServer(read: SettingsReader): ExternalServer | undefined {
   };
 }
 
-/** OpenBao's clients read the same settings under names of their own. */
+/** OpenBao's clients use other names for the same settings. */
 function readVault(read: SettingsReader): VaultSettings | undefined {
   const address = read.setting("VAULT_ADDR", httpUrl) ?? read.setting("BAO_ADDR", httpUrl);
   if (address === undefined) return undefined;
@@ -250,7 +250,7 @@ function readVault(read: SettingsReader): VaultSettings | undefined {
   return settings;
 }
 
-/** Reads settings one by one and gathers what is wrong with them. */
+/** Reads settings one by one and collects their problems. */
 class SettingsReader {
   readonly #flags: Readonly<Record<string, string | undefined>>;
   readonly #environment: Environment;
@@ -264,7 +264,7 @@ class SettingsReader {
     this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
   }
 
-  /** @returns the checked value, or undefined when no source has it or it is wrong */
+  /** @returns the checked value; undefined if no source has it or it is wrong */
   setting<Schema extends v.GenericSchema<string, unknown>>(
     variable: string,
     schema: Schema,
@@ -278,13 +278,13 @@ class SettingsReader {
     return this.value(name, raw, schema);
   }
 
-  /** @returns the absolute path of the file that a setting is read from, where it is */
+  /** @returns the absolute path of the file that a setting is read from, if any */
   fileOf(variable: string): string | undefined {
     const file = this.#environment[`${variable}_FILE`] || this.#dotEnv[`${variable}_FILE`];
     return file ? resolve(projectDir, file) : undefined;
   }
 
-  /** @returns the checked value of a setting that was found elsewhere */
+  /** @returns the checked value of a setting that was read elsewhere */
   value<Schema extends v.GenericSchema<string, unknown>>(
     name: string,
     raw: string | undefined,
@@ -297,12 +297,12 @@ class SettingsReader {
     return undefined;
   }
 
-  /** An empty variable counts as absent: compose passes an unset one so. */
+  /** An empty variable counts as absent, because compose passes unset variables as empty ones. */
   #from(source: Environment, variable: string): string | undefined {
     const value = source[variable] || undefined;
     const file = source[`${variable}_FILE`] || undefined;
     if (value !== undefined && file !== undefined) {
-      this.problems.push(`${variable} and ${variable}_FILE are both set; only one of them may be`);
+      this.problems.push(`${variable} and ${variable}_FILE are both set; set only one of them`);
       return undefined;
     }
     return file === undefined ? value : this.#readFile(`${variable}_FILE`, file);
@@ -314,7 +314,7 @@ class SettingsReader {
       if (content !== "") return content;
       this.problems.push(`${variable} names the empty file ${file}`);
     } catch (error) {
-      this.problems.push(`${variable} names a file that can't be read: ${file} (${errorCode(error)})`);
+      this.problems.push(`${variable} names a file that cannot be read: ${file} (${errorCode(error)})`);
     }
     return undefined;
   }
@@ -328,8 +328,8 @@ function readDotEnv(file: string): Environment {
     throw new ScriptError({
       code: "CONFIGURATION",
       exitCode: exitCodes.usage,
-      message: `Can't read ${file} (${errorCode(error)})`,
-      fix: "Make it readable for you, or remove it.",
+      message: `Cannot read ${file} (${errorCode(error)})`,
+      fix: "Make it readable for this user, or remove it.",
     });
   }
 }

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 
 const ownerOnly = 0o600;
 
-/** Creates a file that is on the disk when this settles; fails with EEXIST if it exists. Readable by its owner only. */
+/** Creates a file, and resolves once it is on the disk. Fails with EEXIST if the file exists. */
 export async function writeDurably(
   path: string,
   content: Uint8Array | string,
@@ -15,7 +15,7 @@ export async function writeDurably(
   await handle.sync();
 }
 
-/** Creates or replaces a file: after a crash at any point it has the old content or the new one, never a part. */
+/** Creates or replaces a file. After a crash at any point it has either the old content or the new one. */
 export async function replaceDurably(
   path: string,
   content: Uint8Array | string,
@@ -32,7 +32,7 @@ export async function replaceDurably(
   await syncFolder(dirname(path));
 }
 
-/** Syncs the entries of a folder: after a power cut, a synced file may still lack its name. */
+/** Syncs the entries of a folder: after a power failure, even a synced file may lack its name. */
 export async function syncFolder(path: string): Promise<void> {
   await using handle = await open(path, "r");
   await handle.sync();

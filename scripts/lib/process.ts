@@ -47,7 +47,7 @@ export async function runProcess(
   return { exitCode, signal: running.signalCode, stdout, stderr };
 }
 
-/** Does what {@link runProcess} does, and blocks until the program has ended: for programs that take milliseconds. */
+/** Like {@link runProcess}, but blocks until the program has ended: for programs that take milliseconds. */
 export function runProcessSync(
   program: string,
   args: readonly string[],
@@ -61,7 +61,7 @@ function settings({ env, ...options }: Omit<ProcessOptions, "input" | "signal">)
   return { nodePath: false, nodeOptions: { ...options, ...(env === undefined ? {} : { env: onlyThese(env) }) } };
 }
 
-/** tinyexec adds our own environment, passwords included, to the one it is given; undefined takes a variable out again. */
+/** tinyexec adds our own environment, passwords included, to the one it is given; undefined removes a variable. */
 function onlyThese(env: NonNullable<ProcessOptions["env"]>): Record<string, string | undefined> {
   return { ...Object.fromEntries(variableNames().map((name) => [name, undefined])), ...env };
 }
@@ -74,7 +74,7 @@ export interface ProcessFacts {
   readonly command: string;
 }
 
-/** Looks at a process. Asks programs rather than /proc, which Deno opens only to those with every permission. */
+/** Describes a process. Runs programs instead of reading /proc, for which Deno would require every permission. */
 export function describeProcess(pid: number): ProcessFacts {
   const isLinux = process.platform === "linux";
   const [program, ...args] = isLinux ? procReader : ["ps", "-ww", "-o", "stat=,command=", "-p"];
@@ -87,7 +87,7 @@ export function describeProcess(pid: number): ProcessFacts {
   return { isZombie: state.startsWith("Z"), folder: "", command };
 }
 
-/** Prints the state, the working folder, and the words of the command line, each on a line of its own. */
+/** Prints the state, the working folder and the words of the command line, one per line. */
 const procReader = [
   "sh",
   "-c",
@@ -96,8 +96,8 @@ const procReader = [
 ] as const;
 
 /**
- * Checks whether a process is running, ours or not. A zombie is not: where nothing waits for orphans, as in many
- * containers, a server stays in the process table after it has ended.
+ * Checks whether a process is running, ours or not. A zombie is not: if nothing waits for orphans, as in many containers,
+ * a server stays in the process table after it has ended.
  */
 export function isAlive(pid: number): boolean {
   return hasProcess(pid) && !describeProcess(pid).isZombie;

@@ -5,21 +5,21 @@ import process from "node:process";
 /** The environment as a record; an absent variable is undefined. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What is known about the terminal. */
+/** The standard streams, and the colours that the environment requests. */
 export interface Terminal {
   readonly isStdinTerminal: boolean;
   readonly isStdoutTerminal: boolean;
   readonly isStderrTerminal: boolean;
   readonly isCi: boolean;
-  /** What NO_COLOR or FORCE_COLOR ask for; undefined when neither is set. */
+  /** What NO_COLOR or FORCE_COLOR requests; undefined if neither is set. */
   readonly colors: boolean | undefined;
 }
 
 /**
  * The environment that this process was started with.
  *
- * Bun adds the `.env` of the working folder to `process.env`, with `$` expanded, and no later reader can tell the
- * difference; `bunfig.toml` switches that off only below the project. On Linux the kernel still has the original.
+ * Bun adds the `.env` of the working folder to `process.env` and expands `$` in it, and no later reader can tell the
+ * difference. `bunfig.toml` switches that off only below the project. On Linux the kernel still has the original.
  */
 export function environment(): Environment {
   if (!isBun() || process.platform !== "linux") return process.env;
@@ -45,7 +45,7 @@ function isBun(): boolean {
   return "Bun" in globalThis;
 }
 
-/** Looks at the standard streams and the variables that terminals are governed by. */
+/** Reads the standard streams and the variables that control colours. */
 export function terminal(): Terminal {
   const { NO_COLOR, FORCE_COLOR, CI, TERM } = environment();
   return {
@@ -57,7 +57,7 @@ export function terminal(): Terminal {
   };
 }
 
-/** Tells whether the shell finds `bun`; a copy that npx or a package brought is gone when the command has ended. */
+/** Whether the shell finds `bun`. A copy that npx or a package brought does not count: it is gone after the command. */
 export function isBunInstalled(): boolean {
   const folders = (environment()["PATH"] ?? "").split(delimiter);
   return folders.some((folder) => !/node_modules|bun-node-/.test(folder) && existsSync(join(folder, "bun")));

@@ -1,9 +1,9 @@
-/** Judges exceptions that no caller could catch. */
+/** Recognises exceptions that no caller could catch. */
 type Judge = (error: unknown) => boolean;
 
 const judges = new Set<Judge>();
 
-/** Registers exceptions that are reported in another way, so that a script does not end over them. */
+/** Registers exceptions that are reported in another way, so that they do not end a script. */
 export function expectUncaught(judge: Judge): void {
   judges.add(judge);
 }

@@ -63,7 +63,7 @@ test("loadConfig() removes one line end only, and checks what X_FILE holds", asy
 
 test("loadConfig() refuses X and X_FILE together", async () => {
   const file = await fileWith("port", "5432");
-  const problem = "POSTGRES_PORT and POSTGRES_PORT_FILE are both set; only one of them may be";
+  const problem = "POSTGRES_PORT and POSTGRES_PORT_FILE are both set; set only one of them";
   assert.deepEqual(await problemsOf("", { POSTGRES_PORT: "1", POSTGRES_PORT_FILE: file }), [problem]);
   assert.deepEqual(await problemsOf(`POSTGRES_PORT=1\nPOSTGRES_PORT_FILE=${file}`), [problem]);
 });
@@ -77,8 +77,8 @@ test("loadConfig() names an X_FILE that is missing, a folder or empty", async ()
     PGPASSWORD_FILE: empty,
   });
   assert.deepEqual(problems, [
-    `POSTGRES_DB_FILE names a file that can't be read: ${folder} (EISDIR)`,
-    `POSTGRES_PASSWORD_FILE names a file that can't be read: ${join(folder, "missing")} (ENOENT)`,
+    `POSTGRES_DB_FILE names a file that cannot be read: ${folder} (EISDIR)`,
+    `POSTGRES_PASSWORD_FILE names a file that cannot be read: ${join(folder, "missing")} (ENOENT)`,
     `PGPASSWORD_FILE names the empty file ${empty}`,
   ]);
 });
@@ -145,7 +145,7 @@ test("loadConfig() refuses a .env that can't be read", async () => {
   await mkdir(join(folder, "folder.env"), { recursive: true });
   assert.throws(() => loadConfig({}, { environment: {}, dotEnvFile: join(folder, "folder.env") }), {
     code: "CONFIGURATION",
-    message: `Can't read ${join(folder, "folder.env")} (EISDIR)`,
+    message: `Cannot read ${join(folder, "folder.env")} (EISDIR)`,
   });
 });
 
