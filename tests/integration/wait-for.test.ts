@@ -53,7 +53,7 @@ describe("wait-for ends with 0 once", () => {
   test("a port is opened that was closed", async () => {
     const port = await unusedPort();
     const waiting = begin(`tcp://127.0.0.1:${port}`);
-    await waiting.saw("nobody listens there (ECONNREFUSED)");
+    await waiting.saw("nothing listens there (ECONNREFUSED)");
     await using _server = await openServer(saysNothing, port);
     assertRun(await waiting.ended, 0, /^ready {2}tcp:\/\/127\.0\.0\.1/m);
   });
@@ -214,7 +214,7 @@ describe("wait-for --timeout", () => {
       "echo",
       "ran",
     );
-    assertRun(result, 124, /nobody listens there \(ECONNREFUSED\) \(\d+ tries\)/);
+    assertRun(result, 124, /nothing listens there \(ECONNREFUSED\) \(\d+ tries\)/);
     assert.match(result.stderr, /no answer yet \(1 try\)/);
     assert.doesNotMatch(result.stdout, /ran/, "the command never runs after a failure");
     assert.doesNotMatch(result.stderr, new RegExp(database.application.password));
@@ -255,7 +255,7 @@ describe("wait-for … -- command", () => {
 
   test("is not run when a signal ended the waiting", async () => {
     const waiting = begin(`tcp://127.0.0.1:${await unusedPort()}`, "--", "echo", "ran");
-    await waiting.saw("nobody listens");
+    await waiting.saw("nothing listens");
     waiting.kill("SIGTERM");
     const { exitCode, stdout } = await waiting.ended;
     assert.deepEqual([exitCode, stdout], [143, ""]);

@@ -3,8 +3,8 @@ import { errorCode } from "../postgres/failure.ts";
 import { type Finding, notYet } from "./target.ts";
 
 const words: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "nobody listens there",
-  ConnectionRefused: "nobody listens there",
+  ECONNREFUSED: "nothing listens there",
+  ConnectionRefused: "nothing listens there",
   ECONNRESET: "the connection was cut",
   EPIPE: "the connection was cut",
   ENOTFOUND: "no host has this name",

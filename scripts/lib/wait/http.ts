@@ -4,13 +4,21 @@ import { request as requestTls } from "node:https";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
-/** How to send the request. */
+/** What to trust. */
 export interface HttpOptions {
   /** Path of the certificate of an authority to trust in addition to the system's. */
   readonly caCertFile?: string | undefined;
 }
 
-interface Answer {
+/** What to request. */
+export interface HttpRequest extends HttpOptions {
+  readonly url: URL;
+  /** The name of the target, safe to print. */
+  readonly name: string;
+}
+
+/** The answer of a server, its body cut short. */
+export interface HttpAnswer {
   readonly status: number;
   readonly body: string;
 }
@@ -18,11 +26,8 @@ interface Answer {
 /** A server that answers a GET with a status below 400. No proxy is used, because the server itself is meant. */
 export function httpTarget(url: URL): WaitTarget {
   const name = printable(url);
-  return {
-    name,
-    look: (signal) =>
-      lookOverHttp(url, name, signal, ({ status }) => (status < 400 ? usable : notYet(`it answers ${status}`))),
-  };
+  const judge = ({ status }: HttpAnswer) => (status < 400 ? usable : notYet(`it answers ${status}`));
+  return { name, look: (signal) => lookOverHttp({ url, name }, judge, signal) };
 }
 
 /**
@@ -31,13 +36,12 @@ export function httpTarget(url: URL): WaitTarget {
  * @throws {ScriptError} `TLS` (exit 2) if only one side speaks TLS
  */
 export async function lookOverHttp(
-  url: URL,
-  name: string,
+  request: HttpRequest,
+  judge: (answer: HttpAnswer) => Finding,
   signal: AbortSignal,
-  judge: (answer: Answer) => Finding,
-  options: HttpOptions = {},
 ): Promise<Finding> {
-  const answer = await get(url, signal, options).catch((error: unknown) => judgeSocketError(error, name));
+  const { name } = request;
+  const answer = await get(request, signal).catch((error: unknown) => judgeSocketError(error, name));
   if ("isUsable" in answer) return answer;
   // The answer of Go and nginx to plain HTTP on a port with TLS.
   const wantsTls = answer.status === 400 && /HTTP request .*to (an )?HTTPS/.test(answer.body);
@@ -51,12 +55,12 @@ export function printable(url: URL): string {
   return `${url.protocol}//${user}${url.host}${url.pathname === "/" ? "" : url.pathname}`;
 }
 
-async function get(url: URL, signal: AbortSignal, { caCertFile }: HttpOptions): Promise<Answer> {
+async function get({ url, caCertFile }: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
   const ca = caCertFile === undefined ? {} : { ca: await readFile(caCertFile) };
-  const request = url.protocol === "https:" ? requestTls : requestPlain;
-  return await new Promise<Answer>((resolve, reject) => {
+  const send = url.protocol === "https:" ? requestTls : requestPlain;
+  return await new Promise<HttpAnswer>((resolve, reject) => {
     // Without an agent the connection is closed after the answer; nothing keeps the process alive.
-    const sent = request(url.href, { agent: false, headers: { connection: "close" }, signal, ...ca }, (response) => {
+    const sent = send(url.href, { agent: false, headers: { connection: "close" }, signal, ...ca }, (response) => {
       let body = "";
       response.setEncoding("utf8");
       response.on("data", (chunk: string) => {

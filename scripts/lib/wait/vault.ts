@@ -1,4 +1,4 @@
-import { type HttpOptions, lookOverHttp } from "./http.ts";
+import { type HttpAnswer, type HttpOptions, lookOverHttp } from "./http.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
 /** What a status of `sys/health` means, as Vault and OpenBao document it. */
@@ -14,9 +14,9 @@ const reasons: Readonly<Record<number, string>> = {
 export function vaultTarget(address: URL, options: HttpOptions = {}): WaitTarget {
   const name = `vault at ${address.origin}`;
   const url = new URL("/v1/sys/health", address);
-  return { name, look: (signal) => lookOverHttp(url, name, signal, ({ status }) => judge(status), options) };
+  return { name, look: (signal) => lookOverHttp({ ...options, url, name }, judge, signal) };
 }
 
-function judge(status: number): Finding {
+function judge({ status }: HttpAnswer): Finding {
   return status === 200 ? usable : notYet(reasons[status] ?? `it answers ${status}, which is no answer of a Vault`);
 }

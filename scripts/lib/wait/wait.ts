@@ -27,7 +27,7 @@ export interface WaitReport {
 
 /** A longer look is abandoned: if a server hangs, the connection is still useless after the server has recovered. */
 const lookTimeoutMs = 5000;
-/** JavaScript ends a longer timer at once. */
+/** A longer timer fires at once in JavaScript. */
 const longestTimerMs = 2 ** 31 - 1;
 const firstDelayMs = 50;
 const lastDelayMs = 1000;
@@ -50,11 +50,11 @@ export async function waitForTargets(
   const signal = AbortSignal.any([ending.signal, options.signal]);
   const waits = targets.map((target) => new Wait(target, options, signal));
   try {
-    const ends = waits.map((wait) => wait.run());
-    return options.any === true ? [await firstOf(ends)] : await Promise.all(ends);
+    const runs = waits.map((wait) => wait.run());
+    return options.any === true ? [await firstOf(runs)] : await Promise.all(runs);
   } catch (error) {
     options.signal.throwIfAborted();
-    throw error instanceof Late ? timedOut(waits, options) : error;
+    throw error instanceof WaitOver ? timedOut(waits, options) : error;
   } finally {
     clearTimeout(timer);
     ending.abort();
@@ -62,7 +62,7 @@ export async function waitForTargets(
 }
 
 /** The time is up, or the wait was ended from outside. */
-class Late extends Error {}
+class WaitOver extends Error {}
 
 /** The wait for one target. */
 class Wait {
@@ -87,7 +87,7 @@ class Wait {
       if (finding.isUsable !== (this.#options.invert === true)) return this.report();
       this.#remember(finding.isUsable ? notYet("it is still usable") : finding);
       await sleep(this.#delayMs(), undefined, { signal: this.#signal }).catch(() => {
-        throw new Late();
+        throw new WaitOver();
       });
     }
   }
@@ -101,7 +101,7 @@ class Wait {
     const abandon = new AbortController();
     const timer = setTimeout(() => abandon.abort(), lookTimeoutMs);
     const { promise, resolve, reject } = Promise.withResolvers<Finding>();
-    const end = () => reject(new Late());
+    const end = () => reject(new WaitOver());
     this.#signal.addEventListener("abort", end, { once: true });
     abandon.signal.addEventListener("abort", () => resolve(notYet(`no answer within ${lookTimeoutMs / 1000} s`)));
     try {
@@ -133,9 +133,9 @@ class Wait {
   }
 }
 
-async function firstOf(ends: readonly Promise<WaitReport>[]): Promise<WaitReport> {
-  return await Promise.any(ends).catch((error: AggregateError) => {
-    throw error.errors.find((one) => one instanceof Late) ?? error.errors[0];
+async function firstOf(runs: readonly Promise<WaitReport>[]): Promise<WaitReport> {
+  return await Promise.any(runs).catch((error: AggregateError) => {
+    throw error.errors.find((one) => one instanceof WaitOver) ?? error.errors[0];
   });
 }
 

@@ -42,8 +42,8 @@ export async function sweepLogins(sql: Sql, revocation: string): Promise<string[
   const abandoned = await sql<{ name: string }[]>`
     select issued.rolname as name
     from pg_catalog.pg_roles as issued
-    join pg_catalog.pg_auth_members as made on made.roleid = issued.oid and made.admin_option
-    where made.member = ${issuer}::regrole and issued.rolname ~ ${sweepable}
+    join pg_catalog.pg_auth_members as membership on membership.roleid = issued.oid and membership.admin_option
+    where membership.member = ${issuer}::regrole and issued.rolname ~ ${sweepable}
       and issued.rolvaliduntil < now() - make_interval(secs => ${leewaySeconds})`;
   const names = [...new Set(abandoned.map(({ name }) => name))];
   for (const name of names) {

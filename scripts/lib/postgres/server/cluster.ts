@@ -30,7 +30,7 @@ export interface EmbeddedServer {
   readonly superuserPassword: string;
 }
 
-/** What a data directory holds. */
+/** What a data directory contains. */
 export type ClusterState = "absent" | "initialised";
 
 /**
