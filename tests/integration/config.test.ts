@@ -54,7 +54,7 @@ for (const [content, password] of [
   });
 }
 
-test("loadConfig() removes one line end only, and checks what X_FILE holds", async () => {
+test("loadConfig() removes only one line end, and checks the content of X_FILE", async () => {
   const file = await fileWith("password", "two line ends\n\n");
   const [problem, ...more] = await problemsOf("", { POSTGRES_PASSWORD_FILE: file });
   assert.match(problem ?? "", /^POSTGRES_PASSWORD must consist of printable ASCII/);
@@ -68,7 +68,7 @@ test("loadConfig() refuses X and X_FILE together", async () => {
   assert.deepEqual(await problemsOf(`POSTGRES_PORT=1\nPOSTGRES_PORT_FILE=${file}`), [problem]);
 });
 
-test("loadConfig() names an X_FILE that is missing, a folder or empty", async () => {
+test("loadConfig() names an X_FILE that is missing, empty or a folder", async () => {
   const empty = await fileWith("empty", "\n");
   const problems = await problemsOf("", {
     CQRS_MODE: "external",
@@ -83,7 +83,7 @@ test("loadConfig() names an X_FILE that is missing, a folder or empty", async ()
   ]);
 });
 
-test("loadConfig() keeps a $ of .env as it is", async () => {
+test("loadConfig() does not expand a $ in .env", async () => {
   const literal = `a$POSTGRES_USER\${POSTGRES_USER}$$`;
   const dotEnv = `POSTGRES_USER=who\nPOSTGRES_PASSWORD=${literal}\nPOSTGRES_DB='x$y'\n`;
   const { password, database } = await load(dotEnv, { POSTGRES_USER: "other" });
@@ -91,20 +91,20 @@ test("loadConfig() keeps a $ of .env as it is", async () => {
   assert.equal(database, "x$y");
 });
 
-test("loadConfig() takes the environment before .env, and a flag before both", async () => {
+test("loadConfig() prefers the environment to .env, and a flag to both", async () => {
   const dotEnv = "POSTGRES_DB=dotenv\nPOSTGRES_USER=dotenv\nPOSTGRES_PORT=1\n";
   const environment = { POSTGRES_USER: "environment", POSTGRES_PORT: "2" };
   const { database, user, port } = await load(dotEnv, environment, { port: "3" });
   assert.deepEqual([database, user, port], ["dotenv", "environment", 3]);
 });
 
-test("loadConfig() takes X of one source before X_FILE of the next, and the other way round", async () => {
+test("loadConfig() prefers X of one source to X_FILE of the next, and vice versa", async () => {
   const file = await fileWith("database", "from_file");
   assert.equal((await load(`POSTGRES_DB_FILE=${file}`, { POSTGRES_DB: "from_x" })).database, "from_x");
   assert.equal((await load("POSTGRES_DB=from_x", { POSTGRES_DB_FILE: file })).database, "from_file");
 });
 
-test("loadConfig() takes an empty variable for an absent one in every source", async () => {
+test("loadConfig() treats an empty variable as absent in every source", async () => {
   const environment = { POSTGRES_DB: "", POSTGRES_DB_FILE: "", POSTGRES_USER: "", POSTGRES_PASSWORD_FILE: "" };
   const { database, user, password } = await load("POSTGRES_DB=dotenv\nPOSTGRES_USER=\n", environment);
   assert.deepEqual([database, user, password], ["dotenv", undefined, undefined]);
@@ -141,7 +141,7 @@ test("loadConfig() never repeats the value of POSTGRES_PASSWORD in an error", as
   }
 });
 
-test("loadConfig() refuses a .env that can't be read", async () => {
+test("loadConfig() refuses a .env that cannot be read", async () => {
   await mkdir(join(folder, "folder.env"), { recursive: true });
   assert.throws(() => loadConfig({}, { environment: {}, dotEnvFile: join(folder, "folder.env") }), {
     code: "CONFIGURATION",
@@ -149,7 +149,7 @@ test("loadConfig() refuses a .env that can't be read", async () => {
   });
 });
 
-// From here on whole processes, as a user starts them: what a runtime does with a .env of its own accord counts too.
+// From here on the tests start whole processes as a user does, because runtimes read .env files of their own accord.
 
 let project: ProjectCopy;
 before(async () => {
@@ -160,7 +160,7 @@ before(async () => {
 });
 after(() => project[Symbol.asyncDispose]());
 
-/** @returns which stack directory, seen from the project, the script `status` of the copy looked at */
+/** @returns the stack directory that the script `status` of the copy used, relative to the project */
 async function stackDirOf(cwd: string, env: Variables, args: readonly string[] = []): Promise<string> {
   const { ended } = startProgram(join(project.dir, "scripts/status.ts"), ["--json", ...args], { cwd, env });
   const { exitCode, stdout, stderr } = await ended;
@@ -173,22 +173,22 @@ async function stackDirOf(cwd: string, env: Variables, args: readonly string[] =
 const canTellEnvironment = runtimeName === "deno" || process.platform === "linux";
 const skipForeign = canTellEnvironment ? false : "Bun adds the working folder's .env to the environment here";
 
-test("a script reads the project's .env, a $ as it is, from the project's folder", async () => {
+test("a script in the project's folder reads the project's .env, and does not expand a $", async () => {
   assert.equal(await stackDirOf(project.dir, {}), "from$HOME-project");
 });
 
-test("a script reads the project's .env and no other from a foreign folder", { skip: skipForeign }, async () => {
+test("a script in another folder reads the project's .env, and no other", { skip: skipForeign }, async () => {
   assert.equal(await stackDirOf(join(folder, "foreign"), {}), "from$HOME-project");
 });
 
-test("a script takes the environment before .env, from any folder", { skip: skipForeign }, async () => {
+test("a script prefers the environment to .env, in any folder", { skip: skipForeign }, async () => {
   for (const cwd of [project.dir, join(folder, "foreign")]) {
     assert.equal(await stackDirOf(cwd, { CQRS_STACK_DIR: "from-environment" }), "from-environment");
     assert.equal(await stackDirOf(cwd, { CQRS_STACK_DIR: "" }), "from$HOME-project");
   }
 });
 
-test("a script reports what is wrong in the project's .env, from any folder", { skip: skipForeign }, async () => {
+test("a script reports the problems of the project's .env, in any folder", { skip: skipForeign }, async () => {
   await using own = await copyProject();
   await writeFile(join(own.dir, ".env"), "POSTGRES_PORT=not$a$number\nPOSTGRES_PASSWORD=hiddén\n");
   for (const cwd of [own.dir, join(folder, "foreign")]) {

@@ -13,10 +13,10 @@ import { runForData, runScript, startScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
 
-/** A cold bootstrap takes about this long on a quiet machine; a kill falls anywhere into it. */
+/** How long a cold bootstrap takes on a quiet machine; kills happen at any moment of it. */
 const coldBootstrapMs = 1500;
 
-test("a bootstrap that is killed ten times at random moments is completed by the eleventh", async () => {
+test("after ten bootstraps that are killed at random moments, the eleventh completes the stack", async () => {
   for (let round = 0; round < testRounds(1); round++) {
     await using stack = await makeTestStack();
     for (let kill = 0; kill < 10; kill++) await killBootstrap(stack, Math.random() * coldBootstrapMs);
@@ -24,7 +24,7 @@ test("a bootstrap that is killed ten times at random moments is completed by the
   }
 });
 
-test("a bootstrap that is killed at its first start is completed by the next one", async () => {
+test("after a first bootstrap that is killed at a random moment, the next one completes the stack", async () => {
   for (let round = 0; round < testRounds(2); round++) {
     await using stack = await makeTestStack();
     await killBootstrap(stack, Math.random() * coldBootstrapMs);
@@ -32,7 +32,7 @@ test("a bootstrap that is killed at its first start is completed by the next one
   }
 });
 
-test("the server is killed under load, and the next bootstrap recovers every event that was acknowledged", async () => {
+test("after the server is killed under load, the next bootstrap recovers every acknowledged event", async () => {
   for (let round = 0; round < testRounds(2); round++) {
     await using stack = await makeTestStack();
     await runForData(["bootstrap"], stack);
@@ -51,7 +51,7 @@ test("the server is killed under load, and the next bootstrap recovers every eve
   }
 });
 
-test("a pid file whose number now belongs to another program does not keep the server from starting", async () => {
+test("a stale pid file whose pid belongs to another program does not prevent the start of the server", async () => {
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
   const pidFile = join(stack.dataDir, "postmaster.pid");
@@ -69,7 +69,7 @@ test("a pid file whose number now belongs to another program does not keep the s
   }
 });
 
-test("a server that does not come up is reported with the end of its log", async () => {
+test("a server that does not start is reported with the end of its log", async () => {
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);
   await runForData(["stop"], stack);

@@ -12,14 +12,14 @@ import { makeTestStack } from "../support/stack.ts";
 const isRootOnLinux = process.platform === "linux" && process.getuid?.() === 0;
 const skipMount = isRootOnLinux ? false : "only root can mount a small disk";
 
-/** What stands in the way, and what the error says. */
+/** An obstacle, and what the error says. */
 const obstacles: readonly (readonly [string, (stackDir: string) => Promise<unknown>, RegExp])[] = [
   [
     "a file in place of the stack directory",
     (dir) => rm(dir, { recursive: true }).then(() => writeFile(dir, "")),
     /is a file, not a folder|Can't use/,
   ],
-  ["another file in place of the lock", (dir) => writeFile(join(dir, "stack.lock"), "x".repeat(5000)), /stack\.lock/],
+  ["a foreign file in place of the lock", (dir) => writeFile(join(dir, "stack.lock"), "x".repeat(5000)), /stack\.lock/],
   ["a file in place of the folder postgres", (dir) => writeFile(join(dir, "postgres"), ""), /postgres/],
   ["a folder in place of the state", (dir) => mkdir(join(dir, "state.json")), /state\.json/],
   ["a file in place of the secret store", (dir) => writeFile(join(dir, "secrets"), ""), /secrets/],
@@ -38,7 +38,7 @@ for (const [what, place, says] of obstacles) {
   });
 }
 
-test("a folder that can't be made is named", async () => {
+test("a folder that cannot be created is named", async () => {
   await using stack = await makeTestStack();
   const file = join(stack.stackDir, "file");
   await writeFile(file, "");
@@ -47,14 +47,14 @@ test("a folder that can't be made is named", async () => {
   assert.ok(run.stderr.includes(`Can't use ${file}/here`), run.stderr);
 });
 
-test("a permission that Deno was not given is named", { skip: runtimeName === "bun" && "Bun asks for none" }, () => {
+test("a permission that Deno lacks is named", { skip: runtimeName === "bun" && "Bun asks for none" }, () => {
   const words = ["run", "-q", "--allow-read", "--allow-env", join(assetsDir, "scripts/bootstrap.ts")];
   const run = spawnSync(process.execPath, words, { encoding: "utf8" });
   assert.equal(run.status, 9, run.stderr);
   assert.match(run.stderr, /Deno does not permit what this script needs\n {2}why: Requires /);
 });
 
-test("a full disk is said, and a stack on it can be stopped, started again and destroyed", {
+test("a full disk is reported, and a stack on it can be stopped, started again and destroyed", {
   skip: skipMount,
 }, async (context) => {
   await using stack = await makeTestStack();

@@ -21,7 +21,7 @@ function findReason(): string | false {
   return missing.length > 0 ? `there is no ${missing.join(" and no ")} on the PATH` : false;
 }
 
-test("a client of the JVM that uses pgjdbc alone appends, reads the log, and handles errors", { skip }, async () => {
+test("a JVM client with pgjdbc alone appends, reads the log, and handles errors", { skip }, async () => {
   const dir = await mkdtemp(join(tmpdir(), "cqrs-jdbc-"));
   try {
     await using database = await withDatabase();

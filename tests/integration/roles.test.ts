@@ -29,23 +29,23 @@ before(async () => {
 });
 after(() => stack[Symbol.asyncDispose]());
 
-/** What somebody did to the roles or the database, and what the repair reports. */
+/** A change to the roles or the database, the statement that makes it, and what the repair reports. */
 const damages: readonly (readonly [string, string, RegExp])[] = [
   ["the login a superuser", "alter role cqrs_user superuser", /^repaired role cqrs_user$/],
-  ["the login a maker of roles", "alter role cqrs_user createrole", /^repaired role cqrs_user$/],
-  ["the login a maker of databases", "alter role cqrs_user createdb", /^repaired role cqrs_user$/],
+  ["the login able to create roles", "alter role cqrs_user createrole", /^repaired role cqrs_user$/],
+  ["the login able to create databases", "alter role cqrs_user createdb", /^repaired role cqrs_user$/],
   [
-    "the login one that replicates and sees all rows",
+    "the login able to replicate and to see all rows",
     "alter role cqrs_user replication bypassrls",
     /^repaired role cqrs_user$/,
   ],
-  ["the login one that can't log in", "alter role cqrs_user nologin", /^repaired role cqrs_user$/],
+  ["the login unable to log in", "alter role cqrs_user nologin", /^repaired role cqrs_user$/],
   ["the login expired", "alter role cqrs_user valid until '2001-01-01'", /^repaired role cqrs_user$/],
-  ["the login without connections", "alter role cqrs_user connection limit 0", /^repaired role cqrs_user$/],
-  ["the login one that inherits nothing", "alter role cqrs_user noinherit", /^repaired role cqrs_user$/],
-  ["the login without its settings", "alter role cqrs_user reset all", /^repaired role cqrs_user$/],
-  ["the login start as nobody", "alter role cqrs_user set role = none", /^repaired role cqrs_user$/],
-  ["the login no member of cqrs_app", "revoke cqrs_app from cqrs_user", /^made cqrs_user a member of cqrs_app$/],
+  ["the login limited to 0 connections", "alter role cqrs_user connection limit 0", /^repaired role cqrs_user$/],
+  ["the login inherit nothing", "alter role cqrs_user noinherit", /^repaired role cqrs_user$/],
+  ["the login lose its settings", "alter role cqrs_user reset all", /^repaired role cqrs_user$/],
+  ["the login start without a role", "alter role cqrs_user set role = none", /^repaired role cqrs_user$/],
+  ["the login leave cqrs_app", "revoke cqrs_app from cqrs_user", /^made cqrs_user a member of cqrs_app$/],
   [
     "the login unable to act as cqrs_app",
     "grant cqrs_app to cqrs_user with set false",
@@ -57,22 +57,18 @@ const damages: readonly (readonly [string, string, RegExp])[] = [
     "revoke cqrs_app from cqrs_owner; grant cqrs_owner to cqrs_app with admin option",
     /^revoked cqrs_owner from cqrs_app, made cqrs_owner a member of cqrs_app$/,
   ],
-  ["cqrs_owner no member of cqrs_app", "revoke cqrs_app from cqrs_owner", /^made cqrs_owner a member of cqrs_app$/],
+  ["cqrs_owner leave cqrs_app", "revoke cqrs_app from cqrs_owner", /^made cqrs_owner a member of cqrs_app$/],
   ["cqrs_app a login", "alter role cqrs_app login", /^repaired role cqrs_app$/],
   ["cqrs_owner a superuser that logs in", "alter role cqrs_owner superuser login", /^repaired role cqrs_owner$/],
-  ["the database another's", "alter database cqrs_db owner to postgres", /^repaired database cqrs_db$/],
+  ["another role the owner of the database", "alter database cqrs_db owner to postgres", /^repaired database cqrs_db$/],
   [
-    "the database's search path another",
+    "the search path of the database another one",
     "alter database cqrs_db set search_path = event_store",
     /^repaired database cqrs_db$/,
   ],
-  ["the database without its settings", "alter database cqrs_db reset all", /^repaired database cqrs_db$/],
-  ["the database open to everybody", "grant connect on database cqrs_db to public", /^repaired database cqrs_db$/],
-  [
-    "the database one where everybody makes schemas",
-    "grant create on database cqrs_db to public",
-    /^repaired database cqrs_db$/,
-  ],
+  ["the database lose its settings", "alter database cqrs_db reset all", /^repaired database cqrs_db$/],
+  ["the database open to every role", "grant connect on database cqrs_db to public", /^repaired database cqrs_db$/],
+  ["every role able to create schemas", "grant create on database cqrs_db to public", /^repaired database cqrs_db$/],
   [
     "the database closed to the application",
     "revoke all on database cqrs_db from cqrs_app",
@@ -81,7 +77,7 @@ const damages: readonly (readonly [string, string, RegExp])[] = [
 ];
 
 for (const [what, statement, reports] of damages) {
-  test(`bootstrap() repairs and reports it when somebody made ${what}`, async () => {
+  test(`bootstrap() repairs and reports it if something made ${what}`, async () => {
     await using admin = await administrator();
     const before = await readFacts(admin.sql);
     await admin.sql.unsafe(statement).simple();
@@ -95,7 +91,7 @@ for (const [what, statement, reports] of damages) {
   });
 }
 
-test("bootstrap() revokes cqrs_owner from the login whoever granted it", async () => {
+test("bootstrap() revokes cqrs_owner from the login, whichever role granted it", async () => {
   await using admin = await administrator();
   await admin.sql
     .unsafe(`
@@ -113,7 +109,7 @@ test("bootstrap() revokes cqrs_owner from the login whoever granted it", async (
   await admin.sql.unsafe("drop role another");
 });
 
-test("bootstrap() makes roles that are gone", async () => {
+test("bootstrap() creates missing roles", async () => {
   await using admin = await administrator();
   await admin.sql.unsafe("drop role cqrs_user");
   const result = await run();
@@ -121,13 +117,13 @@ test("bootstrap() makes roles that are gone", async () => {
   await assertAppends(await stack.application());
 });
 
-test("bootstrap() reports nothing changed when all is as it should be", async () => {
+test("bootstrap() reports that nothing changed if nothing had to", async () => {
   assertUnchanged(await run());
   const { stdout } = await runScript(["bootstrap"], { stackDir: stack.stackDir });
   assert.match(stdout, /^ready \(nothing to change\) {2}postgres:\/\/cqrs_user:\*\*\*\*@/);
 });
 
-test("bootstrap() sets the password of the secret when somebody set another, or none, or an md5 one", async () => {
+test("bootstrap() replaces another password, a missing one and an md5 one by that of the secret", async () => {
   await using admin = await administrator();
   for (const password of ["'another'", "null", `'md5${"0".repeat(32)}'`]) {
     await admin.sql.unsafe(`alter role cqrs_user password ${password}`);
@@ -136,7 +132,7 @@ test("bootstrap() sets the password of the secret when somebody set another, or 
   }
 });
 
-test("bootstrap() follows a password that was changed in the secret store", async () => {
+test("bootstrap() picks up a password that was changed in the secret store", async () => {
   const password = generatePassword();
   await using store = new FileSecretStore(join(stack.stackDir, "secrets"));
   const newest = await store.read(secretPaths.application);
@@ -152,7 +148,7 @@ test("bootstrap() follows a password that was changed in the secret store", asyn
   assertUnchanged(await run());
 });
 
-test("bootstrap() prefers the password of the configuration, stores it, and keeps it when it is given no more", async () => {
+test("bootstrap() prefers the configured password, stores it, and keeps it when it is no longer configured", async () => {
   const given = `pass word'"\\@:/?#[]%$1`;
   const result = await run({ POSTGRES_PASSWORD: given });
   assert.equal(detailOf(result, "credentials"), "wrote the secret, set cqrs_user's password");
@@ -162,7 +158,7 @@ test("bootstrap() prefers the password of the configuration, stores it, and keep
   await assertAppends(application);
 });
 
-test("ensureRoles() by 8 sessions at once repairs a role, and reconcilePassword() its password", async () => {
+test("8 concurrent sessions repair a role with ensureRoles(), and its password with reconcilePassword()", async () => {
   await using admin = await administrator();
   await using sessions = await openSessions(8);
   const wanted = await readFacts(admin.sql);
@@ -178,7 +174,7 @@ test("ensureRoles() by 8 sessions at once repairs a role, and reconcilePassword(
   }
 });
 
-test("ensureDatabase() by 8 sessions at once makes and repairs a database", async () => {
+test("8 concurrent sessions create and repair a database with ensureDatabase()", async () => {
   await using admin = await administrator();
   await using sessions = await openSessions(8);
   for (let round = 0; round < testRounds(5); round++) {
@@ -211,7 +207,7 @@ test("bootstrap() never shows a password", async () => {
 });
 
 for (const user of ["postgres", "cqrs_owner", "cqrs_app", "pg_monitor"]) {
-  test(`bootstrap() refuses ${user} for the application's login`, async () => {
+  test(`bootstrap() refuses ${user} as the application's login`, async () => {
     const { exitCode, stderr } = await runScript(["bootstrap", "--user", user], { stackDir: stack.stackDir });
     assert.equal(exitCode, 2);
     assert.match(stderr, /--user \(POSTGRES_USER\) must be a login of the application's own/);
@@ -252,11 +248,11 @@ async function administrator() {
 }
 
 interface Sessions extends AsyncDisposable {
-  /** One connection each, open already. */
+  /** One open connection per session. */
   readonly sqls: readonly Sql[];
 }
 
-/** Half of them in one database, half in another: roles and databases are shared by all, advisory locks are not. */
+/** Half of them in another database: databases share roles, but not advisory locks. */
 async function openSessions(count: number): Promise<Sessions> {
   const target = await stack.administrator();
   const connections = Array.from({ length: count }, (_, index) =>

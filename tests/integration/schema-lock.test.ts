@@ -7,14 +7,14 @@ import { runForData } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { apply, type Files, failure, readLedger, tablesOf, withFiles } from "../support/schema-folder.ts";
 
-/** The key that the runner locks, as the letters it is made of. */
+/** The key of the lock, from its letters. */
 const lockKey = `x'${Buffer.from("sche").toString("hex")}'::int, hashtext('')`;
 const ordinary: Files = {
   "migrations/0001-first.sql": "create table public.first (id int);\n",
   "migrations/0002-second.sql": "alter table public.first add column name text;\n",
 };
 
-test("applySchema() waits while another session has the lock, and names that session", async () => {
+test("applySchema() waits while another session holds the lock, and names that session", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   const holder = openConnection(database.administrator, { applicationName: "the holder" });
@@ -30,7 +30,7 @@ test("applySchema() waits while another session has the lock, and names that ses
   assert.deepEqual(waits, [`session ${row?.["pid"]} (the holder, ${database.administrator.user})`]);
 });
 
-test("applySchema() gives up with exit code 5 when the lock is not free in time, and names its holder", async () => {
+test("applySchema() fails with exit code 5 if the lock is not free in time, and names its holder", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   await using holder = openConnection(database.administrator, { applicationName: "the holder" });
@@ -42,7 +42,7 @@ test("applySchema() gives up with exit code 5 when the lock is not free in time,
   assert.deepEqual(await tablesOf(database.admin), []);
 });
 
-test("applySchema() needs no lock when nothing is pending", async () => {
+test("applySchema() needs no lock if nothing is pending", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   await apply(database.administrator, folder);
@@ -51,7 +51,7 @@ test("applySchema() needs no lock when nothing is pending", async () => {
   assert.deepEqual((await apply(database.administrator, folder, { timeoutMs: 0 })).applied, []);
 });
 
-test("applySchema() stops to wait when its signal is aborted, and has applied nothing", async () => {
+test("applySchema() stops waiting when its signal is aborted, and applies nothing", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   await using holder = openConnection(database.administrator);
@@ -62,7 +62,7 @@ test("applySchema() stops to wait when its signal is aborted, and has applied no
   assert.deepEqual(await tablesOf(database.admin), []);
 });
 
-test("20 processes of schema apply at once end with exit code 0, and one of them has applied each file", async () => {
+test("20 concurrent processes of schema apply exit with 0, and each file is applied by one of them", async () => {
   for (let round = 0; round < testRounds(1); round++) {
     await using database = await withDatabase({ isEmpty: true });
     const words = ["schema", "apply", "--database", database.name];

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { withDatabase } from "../support/database.ts";
 import { apply, failure, tablesOf, withFiles } from "../support/schema-folder.ts";
 
-test("applySchema() undoes a file whose deferred constraint fails at the end", async () => {
+test("applySchema() rolls back a file whose deferred constraint fails at the end", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({
     "migrations/0001-orphan.sql": `
@@ -15,7 +15,7 @@ test("applySchema() undoes a file whose deferred constraint fails at the end", a
   assert.deepEqual(await tablesOf(database.admin), ["schema_migration"]);
 });
 
-test("applySchema() does not let the settings of a file reach the ledger or the next file", async () => {
+test("settings that a file changes reach neither the ledger nor the next file", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({
     "migrations/0001-settings.sql":
@@ -37,7 +37,7 @@ const refusedStatements: readonly (readonly [string, string])[] = [
 ];
 
 for (const [content, place] of refusedStatements) {
-  test(`applySchema() refuses ${JSON.stringify(content)} with its place, before it applies anything`, async () => {
+  test(`applySchema() refuses ${JSON.stringify(content)} with its position, before it applies anything`, async () => {
     await using database = await withDatabase({ isEmpty: true });
     await using folder = await withFiles({
       "migrations/0001-fine.sql": "create table public.fine (id int);",
@@ -50,7 +50,7 @@ for (const [content, place] of refusedStatements) {
   });
 }
 
-test("applySchema() takes words that only look like transaction control, and a byte order mark", async () => {
+test("applySchema() accepts words that only look like transaction control, and a byte order mark", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({
     "migrations/0001-looks.sql": `\uFEFFcreate function public.f() returns int language plpgsql as $x$

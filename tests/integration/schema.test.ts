@@ -28,7 +28,7 @@ const ordinary: Files = {
     "create or replace view public.a as select id, name, public.answer() from public.first;\n",
 };
 
-test("applySchema() applies the files in their order, and nothing when it is run again", async () => {
+test("applySchema() applies the files in order, and nothing in a second run", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   const names = Object.keys(ordinary);
@@ -41,7 +41,7 @@ test("applySchema() applies the files in their order, and nothing when it is run
   );
 });
 
-test("applySchema() makes everything as cqrs_owner, and lets nobody else write the ledger", async () => {
+test("applySchema() creates everything as cqrs_owner, the only role that can write the ledger", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   await apply(database.administrator, folder);
@@ -56,7 +56,7 @@ test("applySchema() makes everything as cqrs_owner, and lets nobody else write t
   assert.equal(row?.["acl"], "{cqrs_owner=arwdDxt/cqrs_owner}");
 });
 
-test("the ledger has the sha-256 of the text with LF line ends, so that CRLF changes nothing", async () => {
+test("the ledger contains the sha-256 of the text with LF line ends, so CRLF changes nothing", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   await apply(database.administrator, folder);
@@ -72,7 +72,7 @@ test("the ledger has the sha-256 of the text with LF line ends, so that CRLF cha
   assert.deepEqual((await apply(database.administrator, folder)).applied, []);
 });
 
-test("applySchema() applies a file of comments, an empty one, and one without a line end", async () => {
+test("applySchema() accepts a file of comments, an empty file, and a file without a line end", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({
     "migrations/0001-comments.sql": "-- nothing yet\n/* nothing */\n",
@@ -82,7 +82,7 @@ test("applySchema() applies a file of comments, an empty one, and one without a 
   assert.equal((await apply(database.administrator, folder)).applied.length, 3);
 });
 
-test("applySchema() leaves nothing of a file that fails, and what came before it", async () => {
+test("applySchema() rolls back a file that fails, and keeps the files before it", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({
     ...ordinary,
@@ -100,7 +100,7 @@ test("applySchema() leaves nothing of a file that fails, and what came before it
   assert.deepEqual((await apply(database.administrator, folder)).applied, Object.keys(ordinary).slice(1));
 });
 
-test("applySchema() leaves nothing of a file whose row can't be written to the ledger", async () => {
+test("applySchema() rolls back a file whose row cannot be written to the ledger", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({
     "migrations/0001-first.sql":
@@ -112,7 +112,7 @@ test("applySchema() leaves nothing of a file whose row can't be written to the l
   assert.deepEqual(await tablesOf(database.admin), ["schema_migration"]);
 });
 
-test("applySchema() tells line and column of a mistake, with placeholders and emoji before it", async () => {
+test("applySchema() reports line and column of a mistake, even after placeholders and emoji", async () => {
   await using database = await withDatabase({ isEmpty: true });
   const mistakes: readonly (readonly [string, string])[] = [
     ["select 1;\nselect 2;\nselect nowhere;", "3:8"],
@@ -132,7 +132,7 @@ test("applySchema() tells line and column of a mistake, with placeholders and em
   }
 });
 
-test("applySchema() says what a file that raises an error says", async () => {
+test("applySchema() passes on message, detail and hint of an error that a file raises", async () => {
   await using database = await withDatabase({ isEmpty: true });
   const raise =
     "raise exception using message = 'no good', detail = 'the detail', hint = 'the hint', errcode = 'UE999'";
@@ -142,7 +142,7 @@ test("applySchema() says what a file that raises an error says", async () => {
   assert.match(error.why ?? "", /^no good \(UE999\)\nthe detail\nthe hint\nPL\/pgSQL function/);
 });
 
-test("applySchema() can be used again after a file of garbage", async () => {
+test("applySchema() works again after a file of garbage, and leaves no lock", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({ "migrations/0001-first.sql": "this is 'not SQL $$ (;\n\\;" });
   const error = await failure(apply(database.administrator, folder));
@@ -187,7 +187,7 @@ for (const [what, change, says] of drifts) {
   });
 }
 
-test("applySchema() applies a routine again when it was changed, and only that, without a remark", async () => {
+test("applySchema() applies only a changed routine again, without a notice", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles(ordinary);
   await apply(database.administrator, folder);
@@ -215,7 +215,7 @@ const badNames: readonly (readonly [string, string, RegExp])[] = [
 ];
 
 for (const [what, name, says] of badNames) {
-  test(`applySchema() refuses a migration's name with ${what} before it applies anything`, async () => {
+  test(`applySchema() refuses the name of a migration with ${what}, before it applies anything`, async () => {
     await using database = await withDatabase({ isEmpty: true });
     await using folder = await withFiles({ ...ordinary, [name]: "select 1;\n" });
     const error = await failure(apply(database.administrator, folder));
@@ -226,7 +226,7 @@ for (const [what, name, says] of badNames) {
   });
 }
 
-test("placeholders are quoted names, of a database whose name has quotes, dots and spaces, too", async () => {
+test("placeholders are quoted, even if the name of the database has quotes, dots and spaces", async () => {
   await using database = await withDatabase({ isEmpty: true });
   const name = `te"st.da ta'b äß🛒 ${randomUUID().slice(0, 8)}`;
   await ensureDatabase(database.admin, await readAdministrator(database.admin), name);
@@ -244,7 +244,7 @@ test("placeholders are quoted names, of a database whose name has quotes, dots a
   }
 });
 
-test("applySchema() refuses a placeholder that it does not know, with its place", async () => {
+test("applySchema() refuses an unknown placeholder, with its position", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({ "migrations/0001-first.sql": "select 1;\nselect '🛒', :{user};\n" });
   const error = await failure(apply(database.administrator, folder));
@@ -254,9 +254,9 @@ test("applySchema() refuses a placeholder that it does not know, with its place"
   assert.deepEqual(await readLedger(database.admin), []);
 });
 
-test("applySchema() passes on the absence of uuid-ossp as a notice, and goes on", async () => {
+test("applySchema() works without uuid-ossp, and passes on the notice about it", async () => {
   await using database = await withDatabase({ isEmpty: true });
-  // A server without the extension, for the sessions of this database: its list of extensions leaves it out.
+  // For the sessions of this database the server has no such extension: its list of extensions omits it.
   await database.admin.begin(async (tx) => {
     await tx`set local allow_system_table_mods = on`;
     await tx`
@@ -281,7 +281,7 @@ test("applySchema() passes on the absence of uuid-ossp as a notice, and goes on"
   );
 });
 
-test("the product's own files apply without a remark", async () => {
+test("the product's own files apply without a notice", async () => {
   await using database = await withDatabase({ isEmpty: true });
   const notices: string[] = [];
   await apply(database.administrator, { dir: schemaDir }, { onNotice: (text) => notices.push(text) });
@@ -293,7 +293,7 @@ test("the product's own files apply without a remark", async () => {
   );
 });
 
-test("schema status lists what is pending and applied, and exits with 10 when asked to and something is pending", async () => {
+test("schema status lists applied and pending files; with --exit-code it exits with 10 if any is pending", async () => {
   await using database = await withDatabase({ isEmpty: true });
   const { stackDir } = database;
   const words = ["schema", "status", "--database", database.name];
@@ -312,23 +312,23 @@ test("schema status lists what is pending and applied, and exits with 10 when as
   assert.doesNotMatch(done.stdout, /pending/);
 });
 
-test("applySchema() applies an optional part where it is asked for, and refuses a later edit of it", async () => {
+test("applySchema() applies an optional part on request, and refuses a later edit of it", async () => {
   await using database = await withDatabase({ isEmpty: true });
   await using folder = await withFiles({
     "migrations/0001-things.sql": "create table public.thing (id integer);",
     "optional/thing-index.sql": "create index thing_idx on public.thing (id);",
   });
-  const isThere = async () =>
-    (await database.admin`select to_regclass('public.thing_idx') is not null as "isThere"`)[0]?.["isThere"];
+  const indexExists = async () =>
+    (await database.admin`select to_regclass('public.thing_idx') is not null as exists`)[0]?.["exists"];
   assert.deepEqual((await apply(database.administrator, folder)).applied, ["migrations/0001-things.sql"]);
-  assert.equal(await isThere(), false);
+  assert.equal(await indexExists(), false);
   await assert.rejects(apply(database.administrator, folder, { optional: ["no-such"] }), {
     code: "UNKNOWN_OPTION",
     exitCode: 2,
   });
   const wanted = await apply(database.administrator, folder, { optional: ["thing-index"] });
   assert.deepEqual(wanted, { applied: ["optional/thing-index.sql"], total: 2 });
-  assert.equal(await isThere(), true);
+  assert.equal(await indexExists(), true);
   assert.deepEqual(await apply(database.administrator, folder), { applied: [], total: 2 });
   await folder.write({ "optional/thing-index.sql": "create index thing_idx on public.thing (id desc);" });
   await assert.rejects(apply(database.administrator, folder), { code: "SCHEMA_DRIFT", exitCode: 4 });

@@ -5,11 +5,11 @@ import { allTypes, completeReader, conditionReader, followLog, plainReader } fro
 import { testRounds } from "../support/runtime.ts";
 import { whyUnavailable, withLaterServer } from "../support/server-version.ts";
 
-/** 500 in each run of the tests, 10,000 in a soak. */
+/** 500 in a run of the tests, 10,000 in a soak. */
 const eventCount = 500 * testRounds(1);
 
 for (const major of [17, 18]) {
-  const name = `on PostgreSQL ${major} readers by read_all() lose, repeat and reorder nothing either`;
+  const name = `on PostgreSQL ${major}, readers with read_all() do not lose, repeat or reorder events either`;
   const reason = whyUnavailable(major);
   test(reason === undefined ? name : `${name} (${reason})`, { skip: reason !== undefined }, async () => {
     await using server = await withLaterServer(major);
@@ -28,6 +28,6 @@ for (const major of [17, 18]) {
       const { missed, duplicates, outOfStreamOrder } = verdicts[reader];
       assert.deepEqual([missed, duplicates, outOfStreamOrder], [0, 0, 0], reader);
     }
-    assert.ok(verdicts.naive.missed > 0, "the naive reader has to miss events, else this shows nothing");
+    assert.ok(verdicts.naive.missed > 0, "the naive reader must miss events, or this shows nothing");
   });
 }

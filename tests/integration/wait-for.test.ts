@@ -39,7 +39,7 @@ after(async () => {
 const begin = (...words: string[]) => startScript(["wait-for", ...words], { stackDir: dir });
 const run = (...words: string[]) => runScript(["wait-for", ...words], { stackDir: dir });
 
-/** The database through another port. */
+/** The URL of the database, through another port. */
 function through(port: number, change: Partial<TestDatabase["application"]> = {}): string {
   return connectionUrl({ ...database.application, ...change, port });
 }
@@ -49,8 +49,8 @@ function assertRun({ exitCode, stdout, stderr }: ScriptRun, code: number, text: 
   assert.match(stdout + stderr, text);
 }
 
-describe("wait-for ends with 0 once", () => {
-  test("a port is opened that was closed", async () => {
+describe("wait-for exits with 0 once", () => {
+  test("a closed port is opened", async () => {
     const port = await unusedPort();
     const waiting = begin(`tcp://127.0.0.1:${port}`);
     await waiting.saw("nothing listens there (ECONNREFUSED)");
@@ -58,7 +58,7 @@ describe("wait-for ends with 0 once", () => {
     assertRun(await waiting.ended, 0, /^ready {2}tcp:\/\/127\.0\.0\.1/m);
   });
 
-  test("a server keeps connections that it closed at once before", async () => {
+  test("a server that closed connections at once keeps them", async () => {
     await using server = await openServer(closesAtOnce);
     const tcp = begin(`tcp://127.0.0.1:${server.port}`);
     const postgres = begin(through(server.port));
@@ -68,7 +68,7 @@ describe("wait-for ends with 0 once", () => {
     assertRun(await postgres.ended, 0, /^ready/m);
   });
 
-  test("PostgreSQL stands where something else answered", async () => {
+  test("PostgreSQL answers in place of another server", async () => {
     await using server = await openServer(answersHttp(200));
     const waiting = begin(through(server.port));
     await waiting.saw("something answers, but not as PostgreSQL does");
@@ -76,7 +76,7 @@ describe("wait-for ends with 0 once", () => {
     assertRun(await waiting.ended, 0, /^ready/m);
   });
 
-  test("PostgreSQL has started up, whatever it refuses before", async () => {
+  test("PostgreSQL has started, after it refused sessions", async () => {
     await using server = await openServer(refusesSessions("57P03", "the database system is starting up"));
     const waiting = begin(through(server.port));
     await waiting.saw("the database system is starting up (57P03)");
@@ -105,7 +105,7 @@ describe("wait-for ends with 0 once", () => {
     assertRun(await waiting.ended, 0, /^ready/m);
   });
 
-  test("a file is there; with --invert, once it is gone", async () => {
+  test("a file exists; with --invert, once it is gone", async () => {
     const file = join(dir, "marker");
     const coming = begin(`file:${file}`);
     await coming.saw("it does not exist");
@@ -126,7 +126,7 @@ describe("wait-for ends with 0 once", () => {
     assert.equal(data.targets.length, 1);
   });
 
-  test("the query of --query returns something else than false", async () => {
+  test("the query of --query returns neither false nor nothing", async () => {
     await database.admin`create table public.flag (is_set boolean)`;
     await database.admin`grant select on public.flag to public`;
     const waiting = begin(url, "--query", "select is_set from flag");
@@ -137,7 +137,7 @@ describe("wait-for ends with 0 once", () => {
     assertRun(await waiting.ended, 0, /^ready/m);
   });
 
-  test("the database is made that was missing for a moment", async () => {
+  test("a missing database is created", async () => {
     const name = `${database.name}_late`;
     const waiting = begin(connectionUrl({ ...database.administrator, database: name }));
     await waiting.saw("(3D000)");
@@ -146,7 +146,7 @@ describe("wait-for ends with 0 once", () => {
     await database.admin.unsafe(`drop database ${name} with (force)`);
   });
 
-  test("the stack that is being made has its database and all of its schema", async () => {
+  test("the database and the schema of a new stack are complete", async () => {
     await using stack = await makeTestStack();
     const waiting = startScript(["wait-for", "postgres", "schema"], stack);
     await waiting.saw("waiting for schema: There is no secret");
@@ -162,7 +162,7 @@ describe("wait-for fails at once", () => {
     assert.doesNotMatch(result.stderr, /not-it-at-all/);
   });
 
-  test("for what can't be understood", async () => {
+  test("for arguments that it cannot understand", async () => {
     assertRun(await run("redis://:secret@host"), 2, /no way to wait for "redis:\/\/:\*\*\*\*@host"/);
     assertRun(await run("postgres://%zz@host/db"), 2, /It must be a URL/);
     assertRun(await run("tcp://host"), 2, /names no port/);
@@ -172,7 +172,7 @@ describe("wait-for fails at once", () => {
     assertRun(await run(url, "--query", "selec 1"), 2, /The query is not valid SQL/);
   });
 
-  test("when the two sides disagree about TLS", async () => {
+  test("if the two sides disagree about TLS", async () => {
     assertRun(await run(`${url}?sslmode=require`), 2, /the server has no TLS/);
     await using plain = await openServer(answersHttp(200));
     assertRun(await run(`https://127.0.0.1:${plain.port}`), 2, /do not agree about TLS/);
@@ -180,14 +180,14 @@ describe("wait-for fails at once", () => {
     assertRun(await run(`vault://127.0.0.1:${secure.port}`), 2, /do not agree about TLS/);
   });
 
-  test("after a short grace for a database that nobody makes", async () => {
-    const { exitCode, stderr } = await run(through(database.application.port, { database: "nobody_makes_me" }));
+  test("after a short grace for a database that nothing creates", async () => {
+    const { exitCode, stderr } = await run(through(database.application.port, { database: "never_created" }));
     assert.equal(exitCode, 3, stderr);
     assert.match(stderr, /does not exist \(3D000\) \(\d+ tries\)/);
   });
 });
 
-test("wait-for needs of Deno the network of its targets and the environment, no more", async () => {
+test("on Deno, wait-for needs only the environment and the network of its targets", async () => {
   await using http = await openServer(answersHttp(200));
   const permissions = ["--allow-env", "--allow-net=127.0.0.1"];
   const script = join(assetsDir, "scripts/wait-for.ts");
@@ -201,7 +201,7 @@ test("wait-for needs of Deno the network of its targets and the environment, no 
 });
 
 describe("wait-for --timeout", () => {
-  test("exits with 124, the last reason and the number of tries of each target", async () => {
+  test("exits with 124, and reports the last reason and the number of tries of each target", async () => {
     const port = await unusedPort();
     await using silent = await openServer(saysNothing);
     const result = await run(
@@ -220,7 +220,7 @@ describe("wait-for --timeout", () => {
     assert.doesNotMatch(result.stderr, new RegExp(database.application.password));
   });
 
-  test("asks again and again, ever more slowly, and not in step", async () => {
+  test("backs off between tries", async () => {
     await using server = await openServer(closesAtOnce);
     assert.equal((await run(`tcp://127.0.0.1:${server.port}`, "--timeout", "1s")).exitCode, 124);
     assert.ok(server.connections > 5 && server.connections <= 60, `${server.connections} connections`);
@@ -228,14 +228,14 @@ describe("wait-for --timeout", () => {
 });
 
 describe("wait-for … -- command", () => {
-  test("hands over streams, words and the exit code", async () => {
+  test("passes on streams, arguments and the exit code", async () => {
     const result = await run(url, "--", "sh", "-c", 'echo "out $1"; echo err >&2; exit 7', "sh", "--json");
     assert.equal(result.exitCode, 7);
     assert.equal(result.stdout, "out --json\n");
     assert.match(result.stderr, /^err$/m);
   });
 
-  test("passes signals on, and the end by a signal as 128 + n", async () => {
+  test("passes on signals, and exits with 128 + n if a signal ended the command", async () => {
     const file = join(dir, "trapped");
     const trap = `trap 'echo got > ${file}; exit 42' TERM; echo up >&2; while :; do sleep 0.05; done`;
     const trapping = begin(url, "--", "sh", "-c", trap);
@@ -249,11 +249,11 @@ describe("wait-for … -- command", () => {
     assert.equal((await dying.ended).exitCode, 130);
   });
 
-  test("says when there is no such program", async () => {
+  test("reports that there is no such program", async () => {
     assertRun(await run(url, "--", "no-such-program-at-all"), 9, /Cannot run no-such-program-at-all/);
   });
 
-  test("is not run when a signal ended the waiting", async () => {
+  test("does not run if a signal ended the wait", async () => {
     const waiting = begin(`tcp://127.0.0.1:${await unusedPort()}`, "--", "echo", "ran");
     await waiting.saw("nothing listens");
     waiting.kill("SIGTERM");

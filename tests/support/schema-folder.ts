@@ -17,7 +17,7 @@ export interface SchemaFolder extends AsyncDisposable {
   remove(name: string): Promise<void>;
 }
 
-/** Writes files into a folder of their own, which is removed when it is disposed of. */
+/** Writes files into a new folder, which is removed when it is disposed of. */
 export async function withFiles(files: Files): Promise<SchemaFolder> {
   const dir = await mkdtemp(join(tmpdir(), "cqrs-schema-"));
   const folder: SchemaFolder = {
@@ -37,7 +37,7 @@ export async function withFiles(files: Files): Promise<SchemaFolder> {
   return folder;
 }
 
-/** Applies the files of a folder; only what matters to a test is given. */
+/** Applies the files of a folder; a test passes only the options that matter to it. */
 export async function apply(
   target: ConnectionTarget,
   { dir }: { readonly dir: string },
@@ -53,7 +53,7 @@ export async function apply(
   });
 }
 
-/** @returns the foreseen error that work ends with */
+/** @returns the ScriptError that work fails with */
 export async function failure(work: Promise<unknown>): Promise<ScriptError> {
   try {
     await work;

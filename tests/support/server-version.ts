@@ -22,7 +22,7 @@ export interface LaterServer extends AsyncDisposable {
 
 const wait = { timeoutMs: 60_000, signal: silentRun.signal };
 
-/** @returns why a later PostgreSQL can't be run here; undefined when it can */
+/** @returns why a later PostgreSQL cannot run here; undefined if it can */
 export function whyUnavailable(major: number): string | undefined {
   return packageFolder(major) === undefined ? `PostgreSQL ${major} from npm is for Linux on x64 only` : undefined;
 }
@@ -82,7 +82,7 @@ function packageFolder(major: number): string | undefined {
   }
 }
 
-/** What the package's installation script does, which runs neither below Bun nor below Deno. */
+/** Does what the install script of the package does, which neither Bun nor Deno runs. */
 async function linkLibraries(folder: string): Promise<void> {
   const text = await readFile(join(folder, "native/pg-symlinks.json"), "utf8");
   for (const { source, target } of JSON.parse(text) as { readonly source: string; readonly target: string }[]) {

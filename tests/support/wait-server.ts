@@ -1,11 +1,11 @@
 import { createServer, connect as dial, type Server, type Socket } from "node:net";
 
-/** A server that a test puts in the way of a wait. */
+/** A server that a test waits for. */
 export interface WaitServer extends AsyncDisposable {
   readonly port: number;
-  /** How many connections it has got. */
+  /** How many connections it has accepted. */
   readonly connections: number;
-  /** Treats the connections to come in another way. */
+  /** Changes how future connections are treated. */
   become(behaviour: Behaviour): void;
 }
 
@@ -37,10 +37,10 @@ export async function openServer(behaviour: Behaviour, port = 0): Promise<WaitSe
   };
 }
 
-/** Accepts and closes, as a proxy does with nothing behind it. */
+/** Accepts and closes, like a proxy without a server behind it. */
 export const closesAtOnce: Behaviour = (socket) => socket.destroy();
 
-/** Accepts and says nothing, as a process does that was paused. */
+/** Accepts and stays silent, like a process that was suspended. */
 export const saysNothing: Behaviour = () => {};
 
 /** Answers every request over HTTP. */
@@ -49,7 +49,7 @@ export function answersHttp(status: number, body = ""): Behaviour {
   return (socket) => void socket.once("data", () => socket.end(answer));
 }
 
-/** Refuses each session as PostgreSQL does while it starts, in its own protocol. */
+/** Refuses each session in PostgreSQL's protocol, as a server does while it starts. */
 export function refusesSessions(sqlState: string, message: string): Behaviour {
   const fields = ["SFATAL", "VFATAL", `C${sqlState}`, `M${message}`].map((field) => `${field}\0`).join("");
   const body = Buffer.from(`${fields}\0`);
@@ -57,7 +57,7 @@ export function refusesSessions(sqlState: string, message: string): Behaviour {
   head.write("E");
   head.writeInt32BE(body.length + 4, 1);
   return (socket) => {
-    // Eight bytes ask for TLS; a request for a session is longer, and a farewell is shorter.
+    // SSLRequest has eight bytes; a startup message is longer, and Terminate is shorter.
     socket.on("data", ({ length }) => {
       if (length === 8) socket.write("N");
       if (length > 8) socket.end(Buffer.concat([head, body]));
@@ -65,7 +65,7 @@ export function refusesSessions(sqlState: string, message: string): Behaviour {
   };
 }
 
-/** Hands each connection on to another server. */
+/** Forwards each connection to another server. */
 export function leadsTo(port: number): Behaviour {
   return (socket) => {
     const upstream = dial(port, "127.0.0.1");

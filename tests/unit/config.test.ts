@@ -5,7 +5,7 @@ import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import { type Config, type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 
-/** Nothing but what is given: no environment, no `.env`. */
+/** Loads only what is passed: no environment, no `.env`. */
 function load(environment: Readonly<Record<string, string>>, flags: ConfigFlags = {}): Config {
   return loadConfig(flags, { environment, dotEnvFile: join(assetsDir, "absent.env") });
 }
@@ -21,7 +21,7 @@ function problemsOf(environment: Readonly<Record<string, string>>, flags: Config
   return [];
 }
 
-test("loadConfig() has a default for all that needs one", () => {
+test("loadConfig() has a default for every setting that needs one", () => {
   assert.deepEqual(load({}), {
     mode: undefined,
     stackDir: `${assetsDir}/infrastructure`,
@@ -40,7 +40,7 @@ test("loadConfig() has a default for all that needs one", () => {
   });
 });
 
-test("loadConfig() lets embedded mode pass by what other projects have set", () => {
+test("loadConfig() ignores variables of other projects in embedded mode", () => {
   const { externalServerProblems } = load({ DATABASE_URL: "mysql://db/x", PGSSLMODE: "verify-ca" });
   assert.deepEqual(
     externalServerProblems.map((problem) => problem.split(" ")[0]),
@@ -67,7 +67,7 @@ test("loadConfig() reads every variable of the stack", () => {
   assert.equal(config.timeoutMs, 250);
 });
 
-test("loadConfig() takes a flag before the environment", () => {
+test("loadConfig() prefers a flag to the environment", () => {
   const environment = { CQRS_MODE: "external", POSTGRES_PORT: "1", POSTGRES_DB: "a", POSTGRES_USER: "b" };
   const flags = { mode: "embedded", port: "2", database: "c", user: "d", timeout: "5m" };
   const { mode, port, database, user, timeoutMs } = load({ ...environment, CQRS_TIMEOUT: "1s" }, flags);
@@ -79,11 +79,11 @@ test("loadConfig() reads hours and days", () => {
   assert.deepEqual([timeoutMs, graceMs], [7_200_000, 604_800_000]);
 });
 
-test("loadConfig() takes an empty variable for an absent one", () => {
+test("loadConfig() treats an empty variable as absent", () => {
   assert.deepEqual(load({ CQRS_STACK_DIR: "", POSTGRES_PORT: "", POSTGRES_DB: "", DATABASE_URL: "" }), load({}));
 });
 
-test("loadConfig() finds a relative stack directory from the project", () => {
+test("loadConfig() resolves a relative stack directory from the project", () => {
   assert.equal(load({ CQRS_STACK_DIR: "elsewhere" }).stackDir, `${assetsDir}/elsewhere`);
 });
 
@@ -155,7 +155,7 @@ test("loadConfig() never repeats a password in an error", () => {
   }
 });
 
-test("loadConfig() takes DATABASE_URL apart", () => {
+test("loadConfig() parses DATABASE_URL", () => {
   const url = "postgresql://me%40work:p%2Fw@[::1]:6543/or%20ders?sslmode=verify-full";
   assert.deepEqual(load({ DATABASE_URL: url }).externalServer, {
     host: "::1",
@@ -167,7 +167,7 @@ test("loadConfig() takes DATABASE_URL apart", () => {
   });
 });
 
-test("loadConfig() fills what DATABASE_URL leaves out from the PG* variables", () => {
+test("loadConfig() completes DATABASE_URL with the PG* variables", () => {
   const environment = { PGHOST: "unused", PGPORT: "6543", PGUSER: "me", PGPASSWORD: "pw", PGSSLMODE: "require" };
   assert.deepEqual(load({ DATABASE_URL: "postgres://db", ...environment, PGDATABASE: "orders" }).externalServer, {
     host: "db",
@@ -179,7 +179,7 @@ test("loadConfig() fills what DATABASE_URL leaves out from the PG* variables", (
   });
 });
 
-test("loadConfig() needs a host to see an external server", () => {
+test("loadConfig() needs a host for an external server", () => {
   assert.equal(load({ PGUSER: "me", PGPASSWORD: "pw" }).externalServer, undefined);
   assert.equal(load({ PGHOST: "db" }).externalServer?.port, 5432);
 });
@@ -204,7 +204,7 @@ test("loadConfig() reads the settings of Vault, by OpenBao's names too", () => {
   assert.equal(load({ ...openBao, VAULT_TOKEN: "first" }).vault?.token, "first");
 });
 
-test("loadConfig() needs both halves of an AppRole, and a store that there is", () => {
+test("loadConfig() needs both halves of an AppRole, and a known secret store", () => {
   const address = { VAULT_ADDR: "http://127.0.0.1:8200" };
   const problem = "VAULT_ROLE_ID and VAULT_SECRET_ID belong together; only one of them is set";
   assert.deepEqual(problemsOf({ ...address, VAULT_ROLE_ID: "r" }), [problem]);

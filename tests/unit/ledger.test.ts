@@ -40,11 +40,11 @@ const second = "migrations/0002-events.sql";
 const third = "migrations/0003-orders.sql";
 const routine = "routines/functions/event_store.append.sql";
 
-test("planSchema() finds every file pending in an empty database", () => {
+test("planSchema() finds every file pending for an empty database", () => {
   assert.deepEqual(pendingNames([file(first), file(second), file(routine)], []), [first, second, routine]);
 });
 
-test("planSchema() finds nothing pending when all is applied", () => {
+test("planSchema() finds nothing pending if everything is applied", () => {
   const applied = [entry(first), entry(routine)];
   assert.deepEqual(planSchema([file(first), file(routine)], applied), { pending: [], applied });
 });
@@ -54,7 +54,7 @@ test("planSchema() keeps the order of the files", () => {
   assert.deepEqual(pendingNames(files, [entry(first)]), [second, third, routine]);
 });
 
-test("planSchema() applies a routine again when its checksum changed", () => {
+test("planSchema() applies a routine again if its checksum has changed", () => {
   assert.deepEqual(pendingNames([file(first), file(routine, "two")], [entry(first), entry(routine)]), [routine]);
 });
 
@@ -64,7 +64,7 @@ test("planSchema() accepts a new routine whose name comes before applied ones", 
   assert.deepEqual(pendingNames(files, [entry(first), entry(routine)]), [other]);
 });
 
-test("planSchema() accepts that a routine's file is gone", () => {
+test("planSchema() accepts that the file of a routine is gone", () => {
   assert.deepEqual(pendingNames([file(first)], [entry(first), entry(routine)]), []);
 });
 

@@ -4,11 +4,11 @@ import { generatePassword } from "../../scripts/lib/secrets/password.ts";
 
 const passwords = Array.from({ length: 1000 }, generatePassword);
 
-test("generatePassword() makes 32 characters of A-Z a-z 0-9", () => {
+test("generatePassword() returns 32 characters of A-Z a-z 0-9", () => {
   for (const password of passwords) assert.match(password, /^[A-Za-z0-9]{32}$/);
 });
 
-test("generatePassword() makes another one each time", () => {
+test("generatePassword() returns a new password each time", () => {
   assert.equal(new Set(passwords).size, passwords.length);
 });
 

@@ -24,7 +24,7 @@ function sha256(bytes: Uint8Array): Buffer {
   return createHash("sha256").update(bytes).digest();
 }
 
-test("scramVerifier() agrees with a computation by node:crypto", async () => {
+test("scramVerifier() agrees with node:crypto", async () => {
   const salted = pbkdf2Sync(rfc.password, salt, rfc.iterations, 32, "sha256");
   const storedKey = sha256(hmac(salted, "Client Key")).toString("base64");
   const serverKey = hmac(salted, "Server Key").toString("base64");
@@ -32,7 +32,7 @@ test("scramVerifier() agrees with a computation by node:crypto", async () => {
   assert.equal(await scramVerifier(rfc.password, salt, rfc.iterations), wanted);
 });
 
-test("scramVerifier() makes keys that fit the exchange of RFC 7677", async () => {
+test("scramVerifier() derives keys that fit the exchange of RFC 7677", async () => {
   const [, , keys = ""] = (await scramVerifier(rfc.password, salt, rfc.iterations)).split("$");
   const [storedKey, serverKey] = keys.split(":").map((key) => Buffer.from(key, "base64")) as [Buffer, Buffer];
   assert.equal(hmac(serverKey, rfc.authMessage).toString("base64"), rfc.serverSignature);
@@ -41,7 +41,7 @@ test("scramVerifier() makes keys that fit the exchange of RFC 7677", async () =>
   assert.deepEqual(sha256(clientKey), storedKey);
 });
 
-test("scramVerifier() draws another salt each time", async () => {
+test("scramVerifier() uses a new salt each time", async () => {
   assert.notEqual(await scramVerifier("secret"), await scramVerifier("secret"));
 });
 
