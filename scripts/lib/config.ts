@@ -47,7 +47,7 @@ export interface Config {
   readonly stackDir: string;
   /** Undefined: the stack's own port. */
   readonly port: number | undefined;
-  /** The port of this host through which programs outside the server's network reach it. Undefined: the server's own. */
+  /** The port of this host, for programs outside the server's network. Undefined: the server's own. */
   readonly localPort: number | undefined;
   /** Which of the application's secrets to read: with the address for the server's network, or for this host. */
   readonly applicationSecret: "database" | "database-local";

@@ -96,8 +96,8 @@ const procReader = [
 ] as const;
 
 /**
- * Checks whether a process is running, ours or not. A zombie is not: if nothing waits for orphans, as in many containers,
- * a server stays in the process table after it has ended.
+ * Checks whether a process is running, ours or not. A zombie is not: if nothing waits for orphans, as in many
+ * containers, a server stays in the process table after it has ended.
  */
 export function isAlive(pid: number): boolean {
   return hasProcess(pid) && !describeProcess(pid).isZombie;

@@ -123,7 +123,7 @@ test("bootstrap() reports that nothing changed if nothing had to", async () => {
   assert.match(stdout, /^ready \(nothing to change\) {2}postgres:\/\/cqrs_user:\*\*\*\*@/);
 });
 
-test("bootstrap() replaces another password, a missing one and an md5 one by that of the secret", async () => {
+test("bootstrap() replaces another password, a missing one and an md5 one with that of the secret", async () => {
   await using admin = await administrator();
   for (const password of ["'another'", "null", `'md5${"0".repeat(32)}'`]) {
     await admin.sql.unsafe(`alter role cqrs_user password ${password}`);

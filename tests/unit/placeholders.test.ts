@@ -15,7 +15,7 @@ function locate(source: string, text: string): string {
   return expanded.locate([...before].length + 1);
 }
 
-test("expandPlaceholders() replaces all placeholders by quoted names", () => {
+test("expandPlaceholders() replaces all placeholders with quoted names", () => {
   const { text } = expandPlaceholders(
     fileOf("grant connect on database :{database} to :{app}; -- :{owner}:{owner}"),
     placeholdersFor("cqrs_db"),

@@ -59,7 +59,7 @@ export function openConnection(target: ConnectionTarget, options: ConnectionOpti
     port: target.port,
     database: target.database,
     username: target.user,
-    // A function, because the driver replaces an empty string by PGPASSWORD.
+    // A function, because the driver replaces an empty string with PGPASSWORD.
     password: () => target.password ?? "",
     ...(options.credentials === undefined ? {} : followCredentials(options.credentials, connectTimeoutSeconds * 1000)),
     ssl: target.tls === undefined || target.tls === "disable" ? false : target.tls,

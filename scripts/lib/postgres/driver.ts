@@ -126,8 +126,8 @@ export async function abandonCopy(pending: unknown, readable: Readable, ended: P
 }
 
 /**
- * Resumes the socket behind a COPY TO. The driver pauses it if the last rows arrive faster than they are read, and never
- * resumes it (its issues 499 and 917).
+ * Resumes the socket behind a COPY TO. The driver pauses it if the last rows arrive faster than they are read, and
+ * never resumes it (its issues 499 and 917).
  */
 export function resumeSocket(readable: Readable): void {
   try {

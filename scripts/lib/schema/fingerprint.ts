@@ -17,7 +17,7 @@ interface CatalogRow {
 }
 
 /**
- * Reads the fingerprint of a database. Databases with the same schema have the same fingerprint, however they got there.
+ * Reads the fingerprint of a database. It depends only on the schema, not on how the schema came about.
  *
  * Objects and versions of extensions are left out, and so is everything outside of the users' schemas.
  *

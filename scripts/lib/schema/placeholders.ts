@@ -31,7 +31,7 @@ export function placeholdersFor(database: string): Placeholders {
 }
 
 /**
- * Replaces each `:{name}` by its value.
+ * Replaces each `:{name}` with its value.
  *
  * @throws {ScriptError} `PLACEHOLDER` (exit 2) for an unknown name
  */

@@ -39,7 +39,7 @@ export async function readSchema(dir: string = schemaDir): Promise<SchemaFile[]>
   return [...migrations, ...routines, ...(hasOptional ? await readFolder(dir, "optional", "optional") : [])];
 }
 
-/** @returns the name under which an optional file is requested: `event-data-index` of `optional/event-data-index.sql` */
+/** @returns the name by which an optional file is requested: `x` for `optional/x.sql` */
 export function optionalName(file: SchemaFile): string {
   return file.name.slice("optional/".length, -".sql".length);
 }

@@ -18,7 +18,8 @@ const words: Readonly<Record<string, string>> = {
  * Judges an error of a socket.
  *
  * @returns a finding if waiting may help
- * @throws {ScriptError} `TLS` (exit 2) or `NOT_PERMITTED` (exit 9) if it cannot; or the error, if Deno lacks a permission
+ * @throws {ScriptError} `TLS` (exit 2) or `NOT_PERMITTED` (exit 9) if it cannot; the error itself if Deno lacks a
+ * permission
  */
 export function judgeSocketError(error: unknown, target: string): Finding {
   const code = errorCode(error);

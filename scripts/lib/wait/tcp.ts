@@ -9,8 +9,8 @@ export interface Endpoint {
 }
 
 /**
- * How long a connection has to stay open. A proxy without a server behind it accepts a connection and closes it at once,
- * or a little later on a busy machine.
+ * How long a connection has to stay open. A proxy without a server behind it accepts a connection and closes it at
+ * once, or a little later on a busy machine.
  */
 const lastingMs = 100;
 

@@ -47,8 +47,8 @@ export async function readTurn(sql: Sql, login: string): Promise<{ readonly turn
 }
 
 /**
- * Makes a replaced login expire after its grace period, unless its expiry is already set. PostgreSQL enforces the expiry,
- * so no process has to wait for it. Open sessions continue.
+ * Makes a replaced login expire after its grace period, unless its expiry is already set. PostgreSQL enforces the
+ * expiry, so no process has to wait for it. Open sessions continue.
  *
  * @returns the changes, one phrase each
  */
