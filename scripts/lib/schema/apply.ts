@@ -12,7 +12,7 @@ import { readSchema, type SchemaFile } from "./source.ts";
 
 /** How to apply a schema. */
 export interface ApplyOptions extends SchemaLockOptions {
-  /** The files of the schema; the product's own when left out. */
+  /** The files of the schema; by default those of the product. */
   readonly files?: readonly SchemaFile[];
   /** Optional parts to apply as well: names of files in `optional/`, without `.sql`. */
   readonly optional?: readonly string[];

@@ -29,8 +29,8 @@ interface PasswdEntry {
  * Chooses the account that runs a server.
  *
  * An ordinary user runs it as itself. Root runs it as the owner of the data directory, if that is another user. If root
- * owns it, or it is new, root runs the server in a user namespace, in which root is an ordinary user: that works even in
- * root's home. If user namespaces are forbidden, as in most containers, root steps down to `postgres` or `nobody`.
+ * owns it, or it is new, root runs the server in a user namespace, in which root is an ordinary user: that works even
+ * in root's home. If user namespaces are forbidden, as in most containers, root steps down to `postgres` or `nobody`.
  *
  * @param dataDir the data directory, which need not exist
  * @throws {ScriptError} `NO_ACCOUNT` (exit 9) if root can do none of this

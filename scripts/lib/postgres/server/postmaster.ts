@@ -13,8 +13,8 @@ export interface Postmaster {
 export type PostmasterState =
   | { readonly state: "none" }
   /**
-   * The file is stale, and its pid belongs to another program or to a zombie. PostgreSQL would take that for a server and
-   * refuse to start.
+   * The file is stale, and its pid belongs to another program or to a zombie. PostgreSQL would take that for a server
+   * and refuse to start.
    */
   | { readonly state: "recycled"; readonly pid: number }
   | ({ readonly state: "running" } & Postmaster);
