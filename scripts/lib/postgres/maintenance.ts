@@ -1,11 +1,5 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import {
-  type Connection,
-  type ConnectionOptions,
-  type ConnectionTarget,
-  maskedUrl,
-  openConnection,
-} from "./connect.ts";
+import { type Connection, type ConnectionOptions, type ConnectionTarget, openConnection } from "./connect.ts";
 import { explainConnectionError } from "./explain.ts";
 import { connectionFailure } from "./failure.ts";
 
@@ -41,11 +35,11 @@ export async function connectForMaintenance(
   throw noCandidate(target, candidates);
 }
 
-function noCandidate(target: ConnectionTarget, candidates: readonly string[]): ScriptError {
+function noCandidate({ host, port }: ConnectionTarget, candidates: readonly string[]): ScriptError {
   return new ScriptError({
     code: "NO_DATABASE",
     exitCode: exitCodes.notReady,
-    message: `No database of ${maskedUrl(target)} can be used for maintenance`,
+    message: `The server ${host}:${port} has no database for maintenance`,
     why: `None of these databases exists: ${candidates.join(", ")}.`,
     fix: "Create one of them with the server's own tools.",
   });
