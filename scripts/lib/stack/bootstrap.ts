@@ -39,7 +39,6 @@ export interface BootstrapResult {
   readonly steps: readonly FinishedStep[];
 }
 
-
 /**
  * Sets up the server, roles, database, schema and credentials. Idempotent: each step checks first and changes only what
  * differs, so an interrupted bootstrap is completed by the next one.

@@ -1,7 +1,7 @@
 import { portTaken } from "../../cli/errors.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 
-/** What a run of docker left. */
+/** The result of a docker command. */
 export interface DockerRun {
   readonly exitCode: number;
   readonly stdout: string;

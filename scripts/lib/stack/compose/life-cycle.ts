@@ -7,8 +7,15 @@ import { runProcess } from "../../process.ts";
 import { checkApplicationLogin } from "../login-pair.ts";
 import { type BootstrapRun, openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
-import { ComposeClient, type ComposeContainer, type DockerRun } from "./client.ts";
-import { explainEngineError, explainStartError, failedService, publishedPortTaken, takenPort } from "./failure.ts";
+import { ComposeClient, type ComposeContainer } from "./client.ts";
+import {
+  type DockerRun,
+  explainEngineError,
+  explainStartError,
+  failedService,
+  publishedPortTaken,
+  takenPort,
+} from "./failure.ts";
 
 /**
  * Starts the containers of a stack and waits until the database is ready.
