@@ -3,31 +3,31 @@ import { join } from "node:path";
 import process from "node:process";
 import type { Sql } from "../../scripts/lib/postgres/connect.ts";
 
-/** What a piece of work cost for each of its events. */
+/** The cost of some work per event. */
 export interface Cost {
   readonly eventsPerSecond: number;
-  /** Processor time of the whole server, in microseconds an event; NaN where there is no /proc. */
+  /** CPU time of the whole server in microseconds per event; NaN without /proc. */
   readonly serverMicroseconds: number;
-  /** Processor time of this process, in microseconds an event. */
+  /** CPU time of this process in microseconds per event. */
   readonly clientMicroseconds: number;
   readonly walBytes: number;
 }
 
-/** Measures what work costs a cluster and this process. */
+/** Measures what some work costs the cluster and this process. */
 export interface CostMeter {
   /**
-   * Nothing else may use the cluster meanwhile.
+   * Nothing else may use the cluster during the measurement.
    *
-   * @param work returns how many events it was about
+   * @param work returns the number of events
    */
   measure(work: () => Promise<number>): Promise<Cost>;
 }
 
 /**
- * Makes a meter for a cluster.
+ * Creates a meter for a cluster.
  *
- * Processor time of the server is what the kernel counted for its processes, the WAL writer among them: those that are
- * alive, and by way of the postmaster those that have ended. Linux only; elsewhere it is not known.
+ * The server's CPU time is what the kernel counted for its processes, the WAL writer included: for those that are alive,
+ * and through the postmaster for those that have ended. Linux only.
  *
  * @param admin a superuser's connection to the cluster
  * @param dataDir where the cluster's data is
@@ -45,7 +45,7 @@ export async function makeCostMeter(admin: Sql, dataDir: string): Promise<CostMe
       const seconds = (performance.now() - startedAt) / 1000;
       const client = process.cpuUsage(clientStart);
       const walEnd = await walPosition(admin);
-      // What was committed without waiting for the disk is the same work's, but after its time.
+      // Work that was committed asynchronously reaches the disk later, but belongs to this measurement.
       await flush(admin);
       return {
         eventsPerSecond: events / seconds,
@@ -62,7 +62,7 @@ async function walPosition(admin: Sql): Promise<bigint> {
   return row?.bytes ?? 0n;
 }
 
-/** A transaction that waits for the disk, and so for all that was written before it. */
+/** A transaction that waits for the disk, and so for everything written before it. */
 async function flush(admin: Sql): Promise<void> {
   await admin.begin(async (tx) => {
     await tx`set local synchronous_commit = on`;
@@ -70,7 +70,7 @@ async function flush(admin: Sql): Promise<void> {
   });
 }
 
-/** USER_HZ, in which /proc counts: 100 on every platform that the server is made for. */
+/** USER_HZ, the unit of /proc: 100 on every platform that the server is built for. */
 const ticksPerSecond = 100;
 
 async function serverSeconds(postmaster: string): Promise<number> {
@@ -93,10 +93,10 @@ interface ProcessStat {
   readonly ofEnded: number;
 }
 
-/** @returns undefined when the process has ended meanwhile */
+/** @returns undefined if the process has ended */
 async function readStat(pid: string): Promise<ProcessStat | undefined> {
   const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
-  // proc(5): the name, which may hold anything, ends at the last parenthesis; the state is the field after it.
+  // proc(5): the name may contain anything and ends at the last parenthesis; the state is the next field.
   const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
   if (fields === undefined) return undefined;
   const ticks = (index: number) => Number(fields[index] ?? 0);

@@ -6,8 +6,8 @@ import { type Measured, median } from "./benchmark.ts";
 /**
  * Times a command as a whole process.
  *
- * @returns milliseconds from the start to the end
- * @throws {Error} when it does not exit with 0
+ * @returns milliseconds from start to exit
+ * @throws {Error} if it does not exit with 0
  */
 export async function timeProcess(command: readonly string[], env: Readonly<Record<string, string>>): Promise<number> {
   const [program, ...args] = command;

@@ -1,7 +1,7 @@
 import { type Measured, median } from "./benchmark.ts";
 import type { Cost } from "./benchmark-cost.ts";
 
-/** What a benchmark is to show: a ratio of two variants. */
+/** An aim of a benchmark: a ratio of two variants. */
 export interface Aim {
   readonly figure: keyof Cost;
   readonly of: string;
@@ -10,12 +10,12 @@ export interface Aim {
   readonly atMost?: number;
 }
 
-/** What a table of costs is about. */
+/** The subject of a table of costs. */
 export interface CostReport {
-  /** Says what was measured, of how many events, by how many callers. */
+  /** What was measured, with how many events and callers. */
   readonly title: string;
   readonly measured: readonly Measured<Cost>[];
-  /** The variant that ratios are printed to. */
+  /** The reference variant of the ratios. */
   readonly reference: string;
   readonly aims: readonly Aim[];
 }
@@ -58,7 +58,7 @@ function aimLine(measured: readonly Measured<Cost>[], { figure, of, against, atL
   return `aim: ${titles[figure]} of ${of} ${bound} × ${against}: ${number(ratio, 2)}, ${isMet ? "met" : "MISSED"}`;
 }
 
-/** The median of the ratios of each round: both were measured in the same moments of the machine. */
+/** The median of the ratios per round, since both variants of a round ran under the same load. */
 function ratioOf(measured: readonly Measured<Cost>[], figure: keyof Cost, of: string, against: string): number {
   const [ours, theirs] = [of, against].map((name) => measured.find((variant) => variant.name === name)?.measures ?? []);
   return median((ours ?? []).map((cost, round) => cost[figure] / (theirs?.[round]?.[figure] ?? Number.NaN)));

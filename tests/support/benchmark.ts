@@ -1,23 +1,23 @@
-/** One of the things that a benchmark compares. */
+/** One of the variants that a benchmark compares. */
 export interface Variant<Measure> {
   readonly name: string;
-  /** Does the work once and says what it cost. */
+  /** Does the work once and returns its cost. */
   measure(): Promise<Measure>;
 }
 
-/** What a variant cost in each round that counts. */
+/** The cost of a variant in each round that counts. */
 export interface Measured<Measure> {
   readonly name: string;
   readonly measures: readonly Measure[];
 }
 
-/** How often each variant is measured when nobody says. */
+/** The default number of rounds. */
 export const defaultRounds = 5;
 
 /**
- * Measures variants in turn, round by round, so that a slow moment of the machine meets them all.
+ * Measures the variants alternately, round by round, so that a slow moment of the machine affects all of them.
  *
- * One round before does not count: it fills caches, prepares statements and makes what later rounds find.
+ * A first round does not count: it fills caches, prepares statements and creates what later rounds find.
  *
  * @param rounds how often each variant is measured
  */
@@ -35,7 +35,7 @@ export async function alternate<Measure>(
   return measured;
 }
 
-/** @returns the middle one, or the mean of the two in the middle; NaN of none */
+/** @returns the middle value, or the mean of the two in the middle; NaN for an empty list */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((one, other) => one - other);
   const middle = Math.floor(sorted.length / 2);

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds HashiCorp Vault with its PostgreSQL plugin, once, for the tests; prints the folder that holds them.
+# Builds HashiCorp Vault with its PostgreSQL plugin, once, for the tests; prints their folder.
 #
 # Reads: CQRS_TEST_CACHE (default: cqrs-postgres in the user's cache folder), PATH or /usr/local/go/bin for `go`.
-# Writes: <cache>/vault-<version>/, whole or not at all. Progress goes to stderr.
-# Exits: 0 with the folder on stdout, 9 where there is no Go that can build it, else Go's own code.
+# Writes: <cache>/vault-<version>/, complete or not at all. Progress goes to stderr.
+# Exits: 0 with the folder on stdout; 9 if there is no Go that can build it; otherwise with Go's exit code.
 set -euo pipefail
 
 version=1.21.1
@@ -17,7 +17,7 @@ say() { echo "build-vault: $*" >&2; }
 
 build() {
   local work=$1
-  # Only these settings decide what is fetched: versions by the module graph, contents by the checksum database.
+  # Only these settings decide what is fetched: the module graph pins versions, the checksum database contents.
   export GOMODCACHE=$work/modules GOCACHE=$work/objects GOPATH=$work/path GOTMPDIR=$work/tmp GOENV=off GOWORK=off
   export GOSUMDB=sum.golang.org GONOSUMDB='' GOPRIVATE='' GOINSECURE='' GOFLAGS='-mod=mod -modcacherw -buildvcs=false'
   export GOTOOLCHAIN=auto CGO_ENABLED=0
@@ -32,7 +32,7 @@ build() {
   go build -tags minimal -trimpath -ldflags '-s -w' -o "$work/result/plugins/" "$module/$plugin" >&2
 }
 
-# From 1.21 on, Go fetches the newer toolchain that Vault asks for by itself, by the same checksum database.
+# Since 1.21, Go itself fetches the newer toolchain that Vault requires, verified by the same checksum database.
 require_go() {
   command -v go >/dev/null || { say 'there is no go on the PATH or in /usr/local/go/bin'; exit 9; }
   local minor
@@ -43,7 +43,7 @@ require_go() {
 main() {
   export PATH=$PATH:/usr/local/go/bin
   mkdir -p "$cache"
-  # A second one waits for the first. Where there is no flock, both build, and the first one's rename counts.
+  # A second build waits for the first. Without flock both build, and the first rename wins.
   if command -v flock >/dev/null; then
     exec 9>"$cache/vault-$version.lock"
     flock -n 9 || { say 'waiting for another build'; flock 9; }

@@ -10,10 +10,10 @@ import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { sharedStack } from "./stack.ts";
 
-/** A database of a test file's own; dropped when it is disposed of. */
+/** A database for one test. Disposing of it drops the database. */
 export interface TestDatabase extends AsyncDisposable {
   readonly name: string;
-  /** The stack directory of the cluster that it is in. */
+  /** The stack directory of its cluster. */
   readonly stackDir: string;
   /** The superuser, for this database. */
   readonly administrator: ConnectionTarget;
@@ -28,9 +28,9 @@ export interface TestDatabase extends AsyncDisposable {
 const poolEndSeconds = 0.5;
 
 /**
- * Clones the bootstrapped database of the run's shared cluster.
+ * Clones the bootstrapped database of the lane's cluster.
  *
- * @param options.isEmpty makes one without any schema instead
+ * @param options.isEmpty creates a database without a schema instead
  */
 export async function withDatabase(options: { readonly isEmpty?: boolean } = {}): Promise<TestDatabase> {
   const stack = await sharedStack();
@@ -53,7 +53,7 @@ export async function withDatabase(options: { readonly isEmpty?: boolean } = {})
     sql: (pools[0] as Connection).sql,
     admin: (pools[1] as Connection).sql,
     async [Symbol.asyncDispose]() {
-      // After its sessions were terminated, by a restore for example, the driver waits until the timeout.
+      // If its sessions were terminated, for example by a restore, the driver waits until the timeout.
       for (const { sql } of pools) await sql.end({ timeout: poolEndSeconds });
       await using closing = openConnection({ ...shared, database: "postgres" });
       await closing.sql.unsafe(`drop database if exists ${quoteIdentifier(name)} with (force)`);

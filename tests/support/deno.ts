@@ -4,9 +4,9 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 /**
- * Finds the program in Deno's npm package; its own entry needs Node.js, which a machine with Bun may lack.
+ * Finds the program in Deno's npm package. The package's own entry needs Node.js, which a machine with Bun may lack.
  *
- * @throws {Error} when the package is not installed
+ * @throws {Error} if the package is not installed
  */
 export function locateDeno(): string {
   const suffix = process.platform === "linux" ? "-glibc" : "";

@@ -1,10 +1,10 @@
 // Runs the tests on Bun, with `--all` on Deno too, and closes with one line: N passed, N failed, N skipped.
 //
-// Each file runs in a process of its own, with a time limit, several at once; each of these lanes has a cluster, of which
-// the files clone a database. What a file prints is shown when it failed, or was named: names of files choose what is run;
-// without any, everything is. `--soak` runs every test that kills, races or guesses as often as the project promises.
-// CQRS_TEST_RUNTIMES=deno (or bun,deno) chooses the runtimes in place of `--all`. Data is kept below TMPDIR, by default in
-// memory on Bun.
+// Each file runs in a process of its own with a time limit. Several lanes run files concurrently; each lane has a cluster,
+// and each file clones a database of it. File names on the command line select files; the output of a file is shown if it
+// was selected or failed. `--soak` repeats every test that kills, races or guesses as often as the project promises.
+// CQRS_TEST_RUNTIMES=deno (or bun,deno) selects the runtimes instead of `--all`. Data is kept below TMPDIR, on Bun in
+// memory by default.
 import { chmod, glob, mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,12 +16,12 @@ import { chooseWorkFolder } from "./work-folder.ts";
 
 const soakRounds = "20";
 const minuteMs = 60_000;
-/** Nothing is to take so long; it only ends a file that hangs. */
+/** No file should take this long: the limit only ends one that hangs. */
 const fileTimeoutMs = { normal: 8 * minuteMs, soak: 60 * minuteMs };
-/** One more than there are cores: tests wait for servers to start and stop, and for time limits. */
+/** One more than the number of cores: tests wait for servers to start and stop, and for time limits. */
 const laneCount = Math.min(4, availableParallelism() + 1);
 const suites = ["tests/unit", "tests/integration"];
-/** These take 8 to 25 seconds each and are run first, so that the lanes end together. */
+/** These take 8 to 25 seconds each. They run first, so that all lanes finish at about the same time. */
 const slowFiles = [
   "secrets-leaks",
   "log-oracle",
@@ -69,7 +69,7 @@ async function runSuites(words: readonly string[]): Promise<void> {
   report(results, missing);
 }
 
-/** @returns how many lanes broke; files that were not run stay in the queue */
+/** @returns the number of lanes that failed; files that did not run stay in the queue */
 async function runLanes(queue: TestFile[], settings: LaneSettings, onResult: OnResult): Promise<number> {
   const lanes = Array.from({ length: Math.min(laneCount, queue.length) }, () => runLane(queue, settings, onResult));
   const failures = (await Promise.allSettled(lanes)).filter((lane) => lane.status === "rejected");
@@ -95,8 +95,8 @@ function chooseRuntimes(isAll: boolean, wanted: string | undefined): TestFile["r
 }
 
 /**
- * Tests run in process groups of their own, so Ctrl-C doesn't reach them; the lanes end them and remove their clusters.
- * A signal may come twice, from the terminal and from `bun run`: the second must not end the clean-up.
+ * Tests run in process groups of their own, so Ctrl-C does not reach them; the lanes kill them and remove their clusters.
+ * A signal may arrive twice, from the terminal and from `bun run`: the second must not interrupt the clean-up.
  */
 function abortedBySignals(): AbortSignal {
   const controller = new AbortController();
@@ -136,7 +136,7 @@ function show(result: FileResult, isWhole: boolean): void {
   process.stdout.write(`${runtime.padEnd(4)} ${file}  ${seconds.toFixed(1)} s  (${counts})\n`);
 }
 
-/** @param missing lanes that broke and files that were not run; each counts as a failure */
+/** @param missing number of lanes that failed and of files that did not run; each counts as a failure */
 function report(results: readonly FileResult[], missing: number): void {
   for (const { file, runtime, skipped } of results) {
     for (const name of skipped) process.stdout.write(`skipped: ${name} (${file} on ${runtime})\n`);

@@ -11,7 +11,7 @@ import type { ConnectionTarget } from "../../scripts/lib/postgres/connect.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
 import { administratorTarget, openStack, readApplicationSecret, type Stack } from "../../scripts/lib/stack/stack.ts";
 
-/** A stack in a folder of its own; its server is stopped and the folder removed when it is disposed of. */
+/** A stack in a folder of its own. Disposing of it stops the server and removes the folder. */
 export interface TestStack extends AsyncDisposable {
   readonly stackDir: string;
   readonly dataDir: string;
@@ -30,10 +30,10 @@ const silent = new Output({
   isInteractive: false,
 });
 
-/** What library functions need that report progress. */
+/** The context of library functions that report progress. */
 export const silentRun = { reporter: new Reporter(silent), signal: new AbortController().signal };
 
-/** Makes a folder for a stack, without a server in it yet. */
+/** Creates the folder of a stack, without a server. */
 export async function makeTestStack(): Promise<TestStack> {
   const stackDir = await mkdtemp(join(tmpdir(), "cqrs-test-"));
   const open = () => openTestStack(stackDir);
@@ -55,7 +55,7 @@ export async function bootstrapTestStack(stackDir: string, flags: ConfigFlags = 
   await bootstrap(testConfig(stackDir, flags), silentRun);
 }
 
-/** Makes a stack and bootstraps it: for tests that disturb a whole cluster. */
+/** Creates and bootstraps a stack, for tests that disturb a whole cluster. */
 export async function withCluster(): Promise<TestStack> {
   const stack = await makeTestStack();
   try {
@@ -67,7 +67,7 @@ export async function withCluster(): Promise<TestStack> {
   return stack;
 }
 
-/** Opens a stack with nothing but defaults. */
+/** Opens a stack with the default settings. */
 export function openTestStack(stackDir: string): Promise<Stack> {
   return openStack(testConfig(stackDir));
 }
@@ -89,7 +89,7 @@ async function applicationTarget(stack: Stack): Promise<ConnectionTarget & { rea
   return { host, port: Number(port), database, user: username, password };
 }
 
-/** The stack that all test files of a run share; made here when a file is run by itself. */
+/** The stack that all test files of a lane share; created here if a file runs by itself. */
 export async function sharedStack(): Promise<TestStack> {
   const stackDir = process.env["CQRS_TEST_STACK"];
   if (stackDir === undefined) return withCluster();

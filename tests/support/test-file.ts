@@ -7,45 +7,45 @@ import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts"
 import { locateDeno } from "./deno.ts";
 import { denoPermissions } from "./runtime.ts";
 
-/** What tests run on, in the order they are run. */
+/** The runtimes, in the order in which the tests run on them. */
 export const testRuntimes = ["bun", "deno"] as const;
 
-/** A file of tests, and what to run it on. */
+/** A test file and the runtime to run it on. */
 export interface TestFile {
   readonly runtime: (typeof testRuntimes)[number];
-  /** Relative to the project's folder. */
+  /** Relative to the repository. */
   readonly file: string;
 }
 
-/** How to run it. */
+/** How to run a test file. */
 export interface RunOptions {
   readonly env: NodeJS.ProcessEnv;
-  /** A folder for reports, and for whatever the file makes itself. */
+  /** A folder for reports and for files that the tests create. */
   readonly workDir: string;
-  /** After this time the file is killed, with its process group and its servers, and counted as failed. */
+  /** After this time the process group and its servers are killed, and the file counts as failed. */
   readonly timeoutMs: number;
-  /** Kills it at once, in the same way. */
+  /** Kills them immediately when it is aborted. */
   readonly signal: AbortSignal;
 }
 
-/** What became of it. */
+/** The result of a test file. */
 export interface FileResult extends TestFile {
   readonly seconds: number;
   readonly passed: number;
   readonly failed: number;
   /** Names of the tests that were skipped. */
   readonly skipped: readonly string[];
-  /** What went wrong beside a test that failed. */
+  /** A problem that is not a failed test, such as a timeout. */
   readonly problem: string | undefined;
   readonly output: string;
 }
 
-/** Runs a file of tests in a process group of its own. */
+/** Runs a test file in a process group of its own. */
 export async function runTestFile(test: TestFile, options: RunOptions): Promise<FileResult> {
   const dir = await mkdtemp(join(options.workDir, "run-"));
   const reportFile = join(dir, "report.xml");
   const outputFile = join(dir, "output.log");
-  // Whatever runs a server there may be another user.
+  // A server below it may run as another user.
   await chmod(dir, 0o711);
   const startedAt = performance.now();
   const env = { ...options.env, TMPDIR: dir };
@@ -56,7 +56,7 @@ export async function runTestFile(test: TestFile, options: RunOptions): Promise<
   const output = await readFile(outputFile, "utf8");
   const isEmpty = counts.passed + counts.failed + counts.skipped.length === 0;
   const trouble = counts.failed > 0 ? undefined : (problem ?? (isEmpty ? "it ran no test" : undefined));
-  // A file that was killed or can't be loaded has no failed case in the report.
+  // The report has no failed case if the file was killed or could not be loaded.
   return { ...test, ...counts, failed: counts.failed + (trouble === undefined ? 0 : 1), seconds, problem, output };
 }
 
@@ -69,13 +69,13 @@ function testCommand({ runtime, file }: TestFile, reportFile: string, timeoutMs:
   return [process.execPath, "test", "--timeout", String(timeoutMs), ...reporting, path];
 }
 
-/** @returns what went wrong; undefined when the process ended with 0 */
+/** @returns what went wrong; undefined if the process exited with 0 */
 async function runProcess(
   [program, ...args]: [string, ...string[]],
   outputFile: string,
   { env, timeoutMs, signal }: RunOptions,
 ): Promise<string | undefined> {
-  // Into a file: a server that outlives its test would keep a pipe open.
+  // To a file: a server that outlives its test would keep a pipe open.
   await using output = await open(outputFile, "a");
   const stdio = ["ignore", output.fd, output.fd] as const;
   const child = spawn(program, args, { cwd: assetsDir, env, detached: true, stdio: [...stdio] });
@@ -101,11 +101,11 @@ function killGroup(pid: number): void {
   try {
     process.kill(-pid, "SIGKILL");
   } catch {
-    // It ended by itself meanwhile.
+    // It has ended in the meantime.
   }
 }
 
-/** A server is in no process group of its test, and outlives one that is killed. */
+/** A server has a process group of its own and outlives a test that is killed. */
 async function killServers(dir: string): Promise<void> {
   for await (const file of glob("**/postmaster.pid", { cwd: dir })) {
     const server = await findPostmaster(join(dir, dirname(file)));

@@ -3,15 +3,15 @@ import { freemem, tmpdir } from "node:os";
 import process from "node:process";
 import type { TestFile } from "./test-file.ts";
 
-/** Read once: the runner then sets TMPDIR to what is chosen here. */
+/** Read once, because the runner then sets TMPDIR to the chosen folder. */
 const [chosenFolder, diskFolder] = [process.env["TMPDIR"], tmpdir()];
 const memoryFolder = "/dev/shm";
-/** Four lanes need 0.5 GB; the rest is for the servers themselves, and for whatever else runs here. */
+/** Four lanes need 0.5 GB; the rest is for the servers themselves and for other programs. */
 const requiredBytes = 4e9;
 
 /**
- * Chooses where the data of test servers is kept: in TMPDIR, else in memory if there is room. A run writes 10 GB and syncs
- * often, which takes a quarter of the time on a disk, and no test cuts the power. Deno permits no access below `/dev`.
+ * Chooses the folder for the data of test servers: TMPDIR if it is set, otherwise memory if there is room. A run writes
+ * 10 GB and syncs often, which is much slower on a disk, and no test cuts the power. Deno allows no access below `/dev`.
  */
 export async function chooseWorkFolder(runtime: TestFile["runtime"]): Promise<string> {
   if (chosenFolder !== undefined) return chosenFolder;
