@@ -1,43 +1,45 @@
-// Writes archives of the database, and tells what archives there are and whether they are whole.
-// Reads: configuration, the database, postgres/backups below the stack. Writes: postgres/backups, or where --to says.
-// Exits: 0 · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused · 9 unusable folder · 11 a damaged archive
-import { defineScript, defineScriptGroup } from "./lib/cli/define-script.ts";
-import { stackFlags, usageError } from "./lib/cli/flags.ts";
-import { formatBytes, formatTable } from "./lib/cli/format.ts";
+// Writes, lists, verifies and prunes archives of the database.
+// Reads: configuration, sql/, the database, the archives. Writes: postgres/backups below the stack directory, or where
+// --to or --output says. Exits: 0 · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
+// 8 no full archive to continue, or a newer archive · 9 unusable folder · 11 damaged archive
+import { formatArchives } from "./lib/backup/format-archives.ts";
+import { checkOutputFlags } from "./lib/backup/output-flags.ts";
+import { defineScriptGroup } from "./lib/cli/define-script.ts";
+import { stackFlags } from "./lib/cli/flags.ts";
+import { formatBytes } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
-const from = { type: "string", valueHint: "folder", description: "Where archives are kept" } as const;
-const keyFile = {
-  type: "string",
-  valueHint: "file",
-  description: "A file with the key: 64 hexadecimal digits",
-} as const;
-const database = { mode: stackFlags.mode, database: stackFlags.database, timeout: stackFlags.timeout };
+const { mode, database, timeout } = stackFlags;
+const from = { type: "string", valueHint: "folder", description: "The folder of the archives" } as const;
+const keyFile = { type: "string", valueHint: "file", description: "A key of 64 hexadecimal digits" } as const;
 
-const create = defineScript({
-  meta: { name: "create", description: "Write an archive of the database, from one snapshot" },
+const examples = [
+  ["bun run backup", "Write a full archive to postgres/backups"],
+  ["bun run backup --incremental", "Write only what is new since the last one"],
+  ["bun run --silent backup --output - | ssh host 'cat >nightly.tar'", "Stream an archive to another host"],
+] as const;
+
+const create = defineStackScript({
+  meta: { name: "create", description: "Writes an archive of the database, from one snapshot." },
   args: {
-    ...database,
-    to: { ...from, description: "Where to write the archive" },
-    output: { type: "string", valueHint: "file", description: "Write one file, a tar, instead; - for stdout" },
-    incremental: { type: "boolean", description: "Only what is new since the last full archive there" },
-    encrypt: { type: "boolean", description: "Encrypt it, by the key of the secret store or of --key-file" },
+    mode,
+    database,
+    timeout,
+    to: { ...from, description: "Write the archive into this folder" },
+    output: { type: "string", valueHint: "file", description: "Write one tar file instead; - for stdout" },
+    incremental: { type: "boolean", description: "Write only what is new since the last full archive there" },
+    encrypt: { type: "boolean", description: "Encrypt rows with the key of the secret store or of --key-file" },
     "key-file": keyFile,
   },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
+  examples,
+  check: checkOutputFlags,
+  async run({ args, stack, reporter, signal }) {
     const { createBackup } = await import("./lib/backup/create.ts");
-    checkOutput(args);
+    const { to, output, incremental, encrypt, "key-file": keyFile } = args;
     using progress = reporter.transfer("backup");
-    const options = {
-      to: args.to,
-      output: args.output,
-      incremental: args.incremental === true,
-      encryption: { encrypt: args.encrypt === true, keyFile: args["key-file"] },
-      onProgress: progress.show,
-    };
-    return createBackup(await openStack(loadConfig(args)), options, { reporter, signal });
+    const options = { to, output, incremental, encryption: { encrypt, keyFile }, onProgress: progress.show };
+    return await createBackup(stack, options, { reporter, signal });
   },
   print({ archive, rows, tables, sizeBytes }, output) {
     const text = `${archive}  ${rows} rows of ${tables} tables, ${formatBytes(sizeBytes)}`;
@@ -47,109 +49,69 @@ const create = defineScript({
   },
 });
 
-const list = defineScript({
-  meta: { name: "list", description: "List the archives, the oldest first" },
+const list = defineStackScript({
+  meta: { name: "list", description: "Lists the archives, oldest first." },
   args: { from },
-  async run({ args }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
-    const { listBackups } = await import("./lib/backup/list.ts");
-    return { archives: await listBackups(await openStack(loadConfig()), args.from) };
-  },
-  print({ archives }, output) {
-    if (archives.length === 0) return output.result("there is no archive");
-    output.result(
-      formatTable(
-        archives.map((archive) => {
-          const size = formatBytes(archive.sizeBytes);
-          return [archive.id, `${archive.kind}  ${archive.rows} rows, ${size}, up to event ${archive.lastPosition}`];
-        }),
-      ),
-    );
-  },
+  examples: [["bun run backup list", "List the archives of postgres/backups"]],
+  run: async ({ args, stack }) => ({
+    archives: await (await import("./lib/backup/list.ts")).listBackups(stack, args.from),
+  }),
+  print: ({ archives }, output) => output.result(formatArchives(archives)),
 });
 
-const verify = defineScript({
-  meta: { name: "verify", description: "Check that an archive is whole and as it was written" },
+const verify = defineStackScript({
+  meta: { name: "verify", description: "Checks that an archive is complete and unchanged." },
   args: {
-    archive: {
-      type: "positional",
-      required: false,
-      default: "latest",
-      description: "Its name or path, - for stdin, or latest",
-    },
+    archive: { type: "positional", default: "latest", description: "Name, path, latest, or - for a tar from stdin" },
     from,
-    ...database,
-    deep: { type: "boolean", description: "Decompress everything too, and count rows" },
-    restore: { type: "boolean", description: "Restore it too, into a database that is dropped again" },
+    mode,
+    database,
+    timeout,
+    deep: { type: "boolean", description: "Also decompress everything and count rows" },
+    restore: { type: "boolean", description: "Also restore it into a scratch database" },
     "key-file": keyFile,
   },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
+  examples: [
+    ["bun run backup verify", "Check sizes and digests of the latest archive"],
+    ["bun run backup verify latest --restore", "Prove that it can be restored"],
+  ],
+  async run({ args, stack, ...run }) {
     const { verifyBackup } = await import("./lib/backup/verify.ts");
-    const depth: "quick" | "deep" | "restored" =
-      args.restore === true ? "restored" : args.deep === true ? "deep" : "quick";
+    const depth: "quick" | "deep" | "restored" = args.restore ? "restored" : args.deep ? "deep" : "quick";
     const options = { archive: args.archive, from: args.from, keyFile: args["key-file"], depth };
-    return verifyBackup(await openStack(loadConfig(args)), options, { reporter, signal });
+    return verifyBackup(stack, options, run);
   },
   print({ archive, rows, depth }, output) {
     output.result(`${archive} is whole: ${rows} rows (${depth})`);
   },
 });
 
-const prune = defineScript({
-  meta: {
-    name: "prune",
-    description: "Remove archives, but never the last one that was verified, nor one that others need",
-  },
+const prune = defineStackScript({
+  meta: { name: "prune", description: "Deletes old archives, except the last verified one and those others need." },
   args: {
-    mode: stackFlags.mode,
-    database: stackFlags.database,
+    mode,
+    database,
     from,
-    keep: { type: "string", valueHint: "number", description: "Keep so many of the newest", default: "7" },
-    "keep-days": { type: "string", valueHint: "number", description: "Keep all that are not older, too" },
-    "dry-run": { type: "boolean", description: "Tell what would be removed" },
+    keep: { type: "number", min: 1, max: 999_999, default: "7", description: "Keep this many of the newest" },
+    "keep-days": { type: "number", min: 1, max: 999_999, description: "Also keep those of the last days" },
+    "dry-run": { type: "boolean", description: "Show what would be deleted" },
   },
-  async run({ args }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
+  examples: [["bun run backup prune --keep 3 --keep-days 30 --dry-run", "Show what would be deleted"]],
+  async run({ args, stack }) {
     const { pruneArchives } = await import("./lib/backup/prune.ts");
-    const keepDays = args["keep-days"] === undefined ? undefined : parseCount("--keep-days", args["keep-days"]);
-    const options = { from: args.from, keep: parseCount("--keep", args.keep), keepDays, now: new Date() };
-    return pruneArchives(await openStack(loadConfig(args)), { ...options, dryRun: args["dry-run"] === true });
+    const { from, keep, "keep-days": keepDays, "dry-run": dryRun } = args;
+    return pruneArchives(stack, { from, keep, keepDays, dryRun, now: new Date() });
   },
   print({ removed, kept, holdingErasedData, isDryRun }, output) {
-    for (const id of removed) output.result(`${isDryRun ? "would remove" : "removed"} ${id}`);
+    for (const id of removed) output.result(`${isDryRun ? "would delete" : "deleted"} ${id}`);
     for (const id of kept)
-      output.result(`kept ${id}${holdingErasedData?.includes(id) ? ", which holds erased data" : ""}`);
+      output.result(`kept ${id}${holdingErasedData?.includes(id) ? ", which still contains erased data" : ""}`);
   },
 });
 
-interface OutputFlags {
-  readonly output?: string | undefined;
-  readonly to?: string | undefined;
-  readonly incremental?: boolean | undefined;
-  readonly json?: boolean | undefined;
-}
-
-function checkOutput({ output, to, incremental, json }: OutputFlags): void {
-  if (output === undefined) return;
-  if (output !== "-" && !output.endsWith(".tar"))
-    throw usageError("--output takes a name that ends in .tar, or -", undefined);
-  if (to !== undefined) throw usageError("--to or --output, not both", undefined);
-  if (incremental === true)
-    throw usageError("--incremental needs a folder: a restore looks for its base there", undefined);
-  if (output === "-" && json === true) throw usageError("--output - leaves no stdout for --json", undefined);
-}
-
-function parseCount(flag: string, text: string): number {
-  if (/^[1-9]\d{0,5}$/.test(text)) return Number(text);
-  throw usageError(`${flag} takes a number from 1`, undefined);
-}
-
 export const command = defineScriptGroup({
-  meta: { name: "backup", description: "Write an archive of the database, or tell of those there are" },
+  meta: { name: "backup", description: "Writes an archive of the database, or manages archives." },
+  examples,
   subCommands: { create, list, verify, prune },
   default: "create",
 });

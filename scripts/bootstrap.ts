@@ -1,22 +1,26 @@
-// Has a correct database ready.
+// Sets up the server, roles, schema and credentials.
 // Reads: configuration, sql/, infrastructure/postgres/config/. Writes: the stack directory, the database.
-// Exits: 0 ready · 1 a SQL file failed · 2 configuration · 3 not ready · 4 schema drift · 5 locked · 6 login refused · 8 would move · 9 prerequisite · 124 timeout
+// Exits: 0 ready · 1 a SQL file failed · 2 configuration · 3 not ready · 4 schema drift · 5 locked · 6 login refused ·
+// 8 the stack would move · 9 prerequisite · 124 timeout
 import manifest from "../package.json" with { type: "json" };
-import { defineScript } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { isBunInstalled } from "./lib/runtime.ts";
+import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
 const npx = `npx --yes ${manifest.packageManager}`;
+const { mode, port, database, user, timeout, secrets } = stackFlags;
 
-export const command = defineScript({
-  meta: { name: "bootstrap", description: "Have a correct database ready: server, roles, schema, credentials" },
-  args: stackFlags,
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { bootstrap } = await import("./lib/stack/bootstrap.ts");
-    return bootstrap(loadConfig(args), { reporter, signal });
-  },
+export const command = defineConfiguredScript({
+  meta: { name: "bootstrap", description: "Sets up the server, roles, schema and credentials. Idempotent." },
+  args: { mode, port, database, user, timeout, secrets },
+  examples: [
+    ["bun run bootstrap", "Start the embedded server, or repair what is missing"],
+    ["bun run bootstrap --port 5432", "Move the server to another port"],
+    ["bun run bootstrap --secrets vault", "Keep credentials in a local Vault"],
+    ["bun run bootstrap --mode external", "Use the server of DATABASE_URL"],
+  ],
+  run: async ({ config, ...run }) => (await import("./lib/stack/bootstrap.ts")).bootstrap(config, run),
   print({ url, isChanged }, output) {
     output.result(`${output.style("green", "ready")}${isChanged ? "" : " (nothing to change)"}  ${url}`);
     output.result('eval "$(bun run --silent status --env)"  puts the real one into the shell');

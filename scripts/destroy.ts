@@ -1,26 +1,38 @@
-// Deletes the data of the embedded server, or of the containers.
-// Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data (compose: the volume) and state.json.
-// Exits: 0 destroyed, or nothing there · 2 configuration · 5 locked · 8 refused without --yes · 9 not our data · 124 timeout
-import { defineScript } from "./lib/cli/define-script.ts";
+// Deletes the data of the embedded server or of the containers. Secrets and backups stay.
+// Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data (compose: the volume) and
+// state.json. Exits: 0 destroyed, or nothing to destroy · 2 configuration · 5 locked · 8 refused without --yes ·
+// 9 not our data · 124 timeout
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
-import { exitCodes, ScriptError } from "./lib/cli/script-error.ts";
 import type { DestructionPlan } from "./lib/operations/destroy.ts";
+import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
-export const command = defineScript({
-  meta: { name: "destroy", description: "Delete the embedded server's data; secrets and backups stay" },
-  args: { mode: stackFlags.mode, timeout: stackFlags.timeout },
-  async run({ args, reporter, signal, canAsk }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
+export const command = defineStackScript({
+  meta: {
+    name: "destroy",
+    description: "Deletes the data of the embedded server or the containers. Secrets and backups stay.",
+  },
+  args: {
+    mode: stackFlags.mode,
+    timeout: stackFlags.timeout,
+    yes: { type: "boolean", alias: "y", description: "Delete without asking" },
+  },
+  examples: [
+    ["bun run destroy", "Show what would be deleted, then ask"],
+    ["bun run destroy --yes", "Delete without asking"],
+  ],
+  async run({ stack, reporter, signal, confirm }) {
     const { destroyStack, planDestruction } = await import("./lib/operations/destroy.ts");
-    const stack = await openStack(loadConfig(args));
     const plan = await planDestruction(stack);
     if (plan === undefined) return { isDestroyed: false, plan: null };
-    if (args.yes !== true && !canAsk) throw refused(plan);
-    reporter.info(describeDestruction(plan));
-    if (args.yes !== true && !(await confirm())) throw refused(plan);
+    await confirm({
+      plan: describeDestruction(plan),
+      question: "Delete it?",
+      refusal: "Nothing was deleted",
+      command: "bun run destroy --yes",
+      data: { isDestroyed: false, plan },
+    });
     await destroyStack(stack, { reporter, signal });
     return { isDestroyed: true, plan };
   },
@@ -29,26 +41,11 @@ export const command = defineScript({
   },
 });
 
-async function confirm(): Promise<boolean> {
-  const { consola } = await import("consola");
-  return (await consola.prompt("Delete it?", { type: "confirm", initial: false, cancel: "undefined" })) === true;
-}
-
 function describeDestruction({ dataDirectory, sizeBytes, streams, events, kept }: DestructionPlan): string {
   const rows = events === null ? "rows not counted" : `events: ${events}, streams: ${streams}`;
   const staying = kept.length === 0 ? "" : `\nstays: ${kept.join(", ")}`;
-  return `to be deleted: ${dataDirectory} (${sizeBytes === null ? "size unknown" : formatBytes(sizeBytes)}, ${rows})${staying}`;
-}
-
-function refused(plan: DestructionPlan): ScriptError {
-  return new ScriptError({
-    code: "REFUSED",
-    exitCode: exitCodes.refused,
-    message: "Nothing was deleted",
-    why: describeDestruction(plan),
-    fix: "bun run destroy --yes",
-    data: { isDestroyed: false, plan },
-  });
+  const size = sizeBytes === null ? "size unknown" : formatBytes(sizeBytes);
+  return `to be deleted: ${dataDirectory} (${size}, ${rows})${staying}`;
 }
 
 if (import.meta.main) await runAsProcess(command);

@@ -2,9 +2,14 @@ import manifest from "../package.json" with { type: "json" };
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 
-/** Every script by its name; a script is loaded when it is asked for. */
+/** Every script by its name; a script is loaded when it is needed. */
 export const command = defineScriptGroup({
-  meta: { name: manifest.name, version: manifest.version, description: manifest.description },
+  meta: { name: manifest.name, version: manifest.version, description: `${manifest.description}.` },
+  examples: [
+    ["bun run bootstrap", "Start a database"],
+    ["bun run seed", "Fill it with demo data"],
+    ["bun run backup --help", "Show the help of a command"],
+  ],
   subCommands: {
     bootstrap: () => import("./bootstrap.ts").then((script) => script.command),
     status: () => import("./status.ts").then((script) => script.command),

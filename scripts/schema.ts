@@ -1,28 +1,32 @@
-// Applies the schema, and tells what is applied.
+// Applies the files of the schema, or shows which are applied.
 // Reads: configuration, sql/, the database. Writes: the database.
-// Exits: 0 · 1 a file failed · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused · 10 pending (status --exit-code)
-import { defineScript, defineScriptGroup } from "./lib/cli/define-script.ts";
+// Exits: 0 · 1 a file failed · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
+// 10 files are pending (schema status --exit-code)
+import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatTable } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { exitCodes } from "./lib/cli/script-error.ts";
+import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
-const apply = defineScript({
-  meta: { name: "apply", description: "Apply what is not applied yet" },
+const apply = defineStackScript({
+  meta: { name: "apply", description: "Applies pending files, each in a transaction of its own." },
   args: {
     mode: stackFlags.mode,
     database: stackFlags.database,
     timeout: stackFlags.timeout,
-    with: { type: "string", valueHint: "name", description: "Apply an optional part too: a file of sql/optional" },
+    with: { type: "string", valueHint: "name", description: "Also apply this file of sql/optional" },
   },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { administratorTarget, openStack } = await import("./lib/stack/stack.ts");
+  examples: [
+    ["bun run schema apply", "Apply pending files"],
+    ["bun run schema apply --with event-data-index", "Also create an optional index"],
+  ],
+  async run({ args, config, stack, reporter, signal }) {
+    const { administratorTarget } = await import("./lib/stack/stack.ts");
     const { applySchema } = await import("./lib/schema/apply.ts");
-    const config = loadConfig(args);
-    return applySchema(await administratorTarget(await openStack(config)), {
+    return applySchema(await administratorTarget(stack), {
       timeoutMs: config.timeoutMs,
-      optional: typeof args.with === "string" ? [args.with] : [],
+      optional: args.with === undefined ? [] : [args.with],
       signal,
       onWait: (holder) => reporter.info(`waiting for ${holder}, which is changing the schema`),
       onApplied: (name) => reporter.verbose(`applied ${name}`),
@@ -35,31 +39,34 @@ const apply = defineScript({
   },
 });
 
-const status = defineScript({
-  meta: { name: "status", description: "Tell what is applied and what is not" },
+const status = defineStackScript({
+  meta: { name: "status", description: "Shows which files are applied and which are pending." },
   args: {
     mode: stackFlags.mode,
     database: stackFlags.database,
-    "exit-code": { type: "boolean", description: "Exit with 10 when something is pending" },
+    "exit-code": { type: "boolean", description: "Exit with 10 if a file is pending" },
   },
-  async run({ args, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { administratorTarget, openStack } = await import("./lib/stack/stack.ts");
+  examples: [["bun run schema status --exit-code", "Check in CI that everything is applied"]],
+  async run({ stack, signal }) {
+    const { administratorTarget } = await import("./lib/stack/stack.ts");
     const { readSchemaStatus } = await import("./lib/schema/apply.ts");
-    const target = await administratorTarget(await openStack(loadConfig(args)));
-    return readSchemaStatus(target, signal);
+    return readSchemaStatus(await administratorTarget(stack), signal);
   },
   print({ applied, pending }, output) {
     const rows = [...applied.map(({ name }) => [name, "applied"]), ...pending.map((name) => [name, "pending"])];
     output.result(formatTable(rows as [string, string][]));
   },
   exitCode: ({ pending }, args) => {
-    return args["exit-code"] === true && pending.length > 0 ? exitCodes.pending : exitCodes.ok;
+    return args["exit-code"] && pending.length > 0 ? exitCodes.pending : exitCodes.ok;
   },
 });
 
 export const command = defineScriptGroup({
-  meta: { name: "schema", description: "Apply the schema, or tell what is applied" },
+  meta: { name: "schema", description: "Applies the files of the schema, or shows which are applied." },
+  examples: [
+    ["bun run schema apply", "Apply pending files"],
+    ["bun run schema status", "Show what is applied"],
+  ],
   subCommands: { apply, status },
 });
 

@@ -1,139 +1,109 @@
-// Fills the secret store, shows what is in it, rotates it, and moves it to Vault.
-// Reads: configuration, the stack directory, Vault. Writes: the secret store, <stack>/vault, state.json, the database's logins.
-// Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 login or policy of Vault · 8 another engine, or within the grace · 9 no Vault to start · 124 timeout
-import { defineScript, defineScriptGroup } from "./lib/cli/define-script.ts";
+// Initialises the secret store, shows it, rotates credentials, and moves them to Vault.
+// Reads: configuration, the stack directory, Vault. Writes: the secret store, vault/ below the stack directory,
+// state.json, the database's logins. Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 login or
+// policy of Vault · 8 another engine, or within the grace period · 9 no Vault to start · 124 timeout
+import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
-import { formatTable } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { exitCodes } from "./lib/cli/script-error.ts";
+import { formatSecretsStatus } from "./lib/operations/format-secrets-status.ts";
+import { defineConfiguredScript, defineStackScript } from "./lib/stack/define-stack-script.ts";
 
-const { mode, database, user, timeout, secrets, port } = stackFlags;
+const { mode, database, user, timeout, secrets, port, grace } = stackFlags;
 
-const init = defineScript({
-  meta: { name: "init", description: "Have the store ready: Vault set up, credentials made; what is there stays" },
+const init = defineStackScript({
+  meta: { name: "init", description: "Initialises the secret store and sets up Vault. Existing values are kept." },
   args: { mode, port, database, user, timeout, secrets },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
-    const { initSecrets } = await import("./lib/stack/secrets.ts");
-    return initSecrets(await openStack(loadConfig(args)), { reporter, signal });
-  },
+  examples: [["bun run secrets init", "Repair the store, deliver AppRole credentials"]],
+  run: async ({ stack, ...run }) => (await import("./lib/stack/secrets.ts")).initSecrets(stack, run),
   print({ details, place, location, isChanged }, output) {
     for (const detail of details) output.result(detail);
     output.result(`${output.style("green", "ready")}${isChanged ? "" : " (nothing to change)"}  ${place} ${location}`);
   },
 });
 
-const show = defineScript({
-  meta: { name: "show", description: "Show the application's credentials, the password masked" },
+const show = defineStackScript({
+  meta: { name: "show", description: "Shows the application's credentials, with the password masked." },
   args: {
     mode,
     database,
     timeout,
     secrets,
-    reveal: { type: "boolean", description: "Print the password too" },
-    env: { type: "boolean", description: "As export lines for the shell" },
-    spring: { type: "boolean", description: "As properties of a Spring data source" },
+    reveal: { type: "boolean", description: "Print the password" },
+    env: { type: "boolean", description: "Print export lines for the shell" },
+    spring: { type: "boolean", description: "Print properties of a Spring data source" },
   },
-  async run({ args }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
+  examples: [["bun run secrets show --spring --reveal", "Print spring.datasource properties"]],
+  async run({ args, stack }) {
     const { readSecretData } = await import("./lib/stack/secrets.ts");
     const { renderSecret } = await import("./lib/secrets/render.ts");
-    const data = await readSecretData(await openStack(loadConfig(args)));
-    const format = args.env === true ? "env" : args.spring === true ? "spring" : "plain";
-    return renderSecret(data, { format, reveal: args.reveal === true });
+    const format = args.env ? "env" : args.spring ? "spring" : "plain";
+    return renderSecret(await readSecretData(stack), { format, reveal: args.reveal });
   },
   print(entries, output) {
     for (const { line } of entries) output.result(line);
   },
 });
 
-const status = defineScript({
-  meta: { name: "status", description: "Tell where the secrets are, and whether they can be used" },
+const status = defineStackScript({
+  meta: { name: "status", description: "Shows where the secrets are, and whether the store is ready." },
   args: { mode, timeout, secrets },
-  async run({ args }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
-    const { readSecretsStatus } = await import("./lib/stack/secrets.ts");
-    return readSecretsStatus(await openStack(loadConfig(args)));
-  },
-  print({ place, location, isReady, versions }, output) {
-    const paths = Object.entries(versions ?? {}).map(([path, version]) => [
-      path,
-      version === 0 ? "none" : `version ${version}`,
-    ]);
-    output.result(
-      formatTable([
-        ["place", place],
-        ["location", location],
-        ["ready", isReady ? "yes" : "no"],
-        ...(paths as [string, string][]),
-      ]),
-    );
-  },
+  examples: [["bun run secrets status", "Show the store and its versions"]],
+  run: async ({ stack }) => (await import("./lib/stack/secrets.ts")).readSecretsStatus(stack),
+  print: (status, output) => output.result(formatSecretsStatus(status)),
   exitCode: ({ isReady }) => (isReady ? exitCodes.ok : exitCodes.notReady),
 });
 
-const migrate = defineScript({
-  meta: { name: "migrate", description: "Copy the credentials from files to Vault, and use that from now on" },
+const migrate = defineStackScript({
+  meta: { name: "migrate", description: "Copies the credentials from files to Vault, which is used from then on." },
   args: { mode, timeout, secrets },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
-    const { migrateSecrets } = await import("./lib/stack/secrets.ts");
-    return migrateSecrets(await openStack(loadConfig(args)), { reporter, signal });
-  },
+  examples: [["bun run secrets migrate --secrets vault", "Move the credentials to Vault"]],
+  run: async ({ stack, ...run }) => (await import("./lib/stack/secrets.ts")).migrateSecrets(stack, run),
   print(migrated, output) {
     for (const { path, outcome } of migrated) output.result(`${path}: ${outcome}`);
-    if (migrated.some(({ outcome }) => outcome === "different")) {
-      output.result("Vault's values were kept: bun run bootstrap brings PostgreSQL into line with them");
-    }
+    if (migrated.some(({ outcome }) => outcome === "different"))
+      output.result("Vault's values were kept. Run bun run bootstrap to apply them to PostgreSQL.");
   },
 });
 
-const rotate = defineScript({
-  meta: { name: "rotate", description: "Give the application other credentials; the old ones end after a grace" },
+const rotate = defineConfiguredScript({
+  meta: { name: "rotate", description: "Rotates credentials without downtime. The old ones expire after --grace." },
   args: {
     mode,
     database,
     timeout,
     secrets,
-    grace: { type: "string", valueHint: "duration", description: "How long the old ones stay good (CQRS_GRACE)" },
+    grace,
+    yes: { type: "boolean", alias: "y", description: "Rotate again although the old credentials are still valid" },
   },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
+  examples: [
+    ["bun run secrets rotate", "Rotate; the old credentials expire in an hour"],
+    ["bun run secrets rotate --grace 0s", "Lock out anyone who knows the old password"],
+  ],
+  async run({ args, config, reporter, signal }) {
     const { rotateLogin } = await import("./lib/stack/rotate.ts");
-    return rotateLogin(loadConfig(args), { reporter, signal }, { endGrace: args.yes === true });
+    return rotateLogin(config, { reporter, signal }, { endGrace: args.yes });
   },
   print({ login, previous, previousUntil }, output) {
-    output.result(`the secret names ${login}; ${previous} is good until ${previousUntil}`);
+    output.result(`the secret names ${login}; ${previous} expires at ${previousUntil}`);
   },
 });
 
-const dynamic = defineScript({
-  meta: { name: "dynamic", description: "Let Vault issue logins that end by themselves" },
+const dynamic = defineStackScript({
+  meta: { name: "dynamic", description: "Lets Vault issue logins that expire." },
   args: { mode, database, timeout, secrets },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
-    const { enableDynamicLogins } = await import("./lib/stack/dynamic.ts");
-    return enableDynamicLogins(await openStack(loadConfig(args)), { reporter, signal });
-  },
+  examples: [["VAULT_TOKEN=… bun run secrets dynamic", "Configure Vault's database engine"]],
+  run: async ({ stack, ...run }) => (await import("./lib/stack/dynamic.ts")).enableDynamicLogins(stack, run),
   print({ path, policy }, output) {
-    output.result(`reading ${path} issues a login, for whoever has the policy ${policy}`);
+    output.result(`reading ${path} issues a login; it needs the policy ${policy}`);
   },
 });
 
-const sweep = defineScript({
-  meta: { name: "sweep", description: "Drop issued logins that have ended and that Vault did not take back" },
+const sweep = defineStackScript({
+  meta: { name: "sweep", description: "Drops expired logins that Vault has forgotten." },
   args: { mode, database, timeout },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
-    const { sweepDynamicLogins } = await import("./lib/stack/dynamic.ts");
-    return sweepDynamicLogins(await openStack(loadConfig(args)), { reporter, signal });
-  },
+  examples: [["bun run secrets sweep", "Drop logins of an emptied Vault"]],
+  run: async ({ stack, ...run }) => (await import("./lib/stack/dynamic.ts")).sweepDynamicLogins(stack, run),
   print(swept, output) {
     for (const name of swept) output.result(`dropped ${name}`);
     if (swept.length === 0) output.result("nothing to drop");
@@ -141,7 +111,8 @@ const sweep = defineScript({
 });
 
 export const command = defineScriptGroup({
-  meta: { name: "secrets", description: "Fill the secret store, show it, rotate it, move it to Vault, issue logins" },
+  meta: { name: "secrets", description: "Initialises, shows, rotates and moves the application's credentials." },
+  examples: [["bun run secrets show --reveal", "Show the credentials, password included"]],
   subCommands: { init, show, status, rotate, migrate, dynamic, sweep },
 });
 

@@ -1,19 +1,19 @@
-// Appends demo data through the event store, and runs the example projection over it.
+// Appends demo data through the event store and projects it.
 // Reads: configuration, sql/demo, the database. Writes: the database.
-// Exits: 0 · 2 configuration · 3 not running · 6 login refused · 8 other events are in the way
-import { defineScript } from "./lib/cli/define-script.ts";
+// Exits: 0 · 2 configuration · 3 not running · 6 login refused · 8 the orders have other events
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
-export const command = defineScript({
-  meta: { name: "seed", description: "Append demo data, and project it into order_summary" },
+export const command = defineConfiguredScript({
+  meta: { name: "seed", description: "Appends demo data and projects it into order_summary. Idempotent." },
   args: { mode: stackFlags.mode, database: stackFlags.database },
-  async run({ args, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
+  examples: [["bun run seed", "Append 142 events of 60 orders"]],
+  async run({ config, signal }) {
     const { orderSummary } = await import("./lib/demo/order-summary.ts");
     const { seedDemo } = await import("./lib/demo/seed.ts");
     const { loadProjections, runProjections, withStackStore } = await import("./lib/stack/projections.ts");
-    return withStackStore(loadConfig(args), async (store) => {
+    return withStackStore(config, async (store) => {
       const seeded = await seedDemo(store);
       const example = await loadProjections(undefined, orderSummary.name);
       await runProjections(store, example, { stopWhenCaughtUp: true, signal });
@@ -22,9 +22,9 @@ export const command = defineScript({
   },
   print({ streams, appended }, output) {
     output.result(
-      appended > 0 ? `appended ${appended} events of ${streams} orders` : `all ${streams} orders are there`,
+      appended > 0 ? `appended ${appended} events of ${streams} orders` : `nothing to append: ${streams} orders exist`,
     );
-    output.result("select * from read_model.order_summary;  shows what was made of them");
+    output.result("select * from read_model.order_summary;  shows their projection");
   },
 });
 

@@ -1,25 +1,27 @@
-// Tells how the stack is.
+// Shows the state of the stack, or how to connect to it.
 // Reads: configuration, the stack directory, the database. Writes: nothing.
 // Exits: 0 running · 2 configuration, or secrets of another owner · 3 not running · 6 login refused
-import { defineScript } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes, formatSeconds, formatTable } from "./lib/cli/format.ts";
 import type { Output } from "./lib/cli/output.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import type { ClientEnvironment, StackStatus } from "./lib/operations/status.ts";
+import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
-export const command = defineScript({
-  meta: { name: "status", description: "Tell how the stack is; with --env, how to connect to it" },
+export const command = defineConfiguredScript({
+  meta: { name: "status", description: "Shows the state of the stack, or with --env how to connect to it." },
   args: {
     mode: stackFlags.mode,
     database: stackFlags.database,
     env: { type: "boolean", description: "Print export lines for the shell, with the password" },
   },
-  async run({ args, signal }): Promise<StackStatus | { readonly env: ClientEnvironment }> {
-    const { loadConfig } = await import("./lib/config.ts");
+  examples: [
+    ["bun run status", "Show server, URL, sizes and pending files"],
+    ['eval "$(bun run --silent status --env)"', "Export DATABASE_URL and the PG* variables"],
+  ],
+  async run({ args, config, signal }): Promise<StackStatus | { readonly env: ClientEnvironment }> {
     const { readClientEnvironment, readStatus } = await import("./lib/operations/status.ts");
-    const config = loadConfig(args);
-    return args.env === true ? { env: await readClientEnvironment(config) } : readStatus(config, signal);
+    return args.env ? { env: await readClientEnvironment(config) } : readStatus(config, signal);
   },
   print: (result, output) => ("env" in result ? printEnvironment(result.env, output) : printStatus(result, output)),
 });

@@ -1,19 +1,18 @@
 // Stops the embedded server and the local Vault, or the containers.
 // Reads: configuration, the stack directory. Writes: nothing but what the server flushes.
-// Exits: 0 stopped, or nothing ran · 2 configuration · 5 locked · 8 external server · 124 timeout
-import { defineScript } from "./lib/cli/define-script.ts";
+// Exits: 0 stopped, or nothing was running · 2 configuration · 5 locked · 8 external server · 124 timeout
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
-export const command = defineScript({
-  meta: { name: "stop", description: "Stop the embedded server and the local Vault; their data stays" },
-  args: { mode: stackFlags.mode, timeout: stackFlags.timeout },
-  async run({ args, reporter, signal }) {
-    const { loadConfig } = await import("./lib/config.ts");
-    const { openStack } = await import("./lib/stack/stack.ts");
-    const { stopStack } = await import("./lib/operations/stop.ts");
-    return stopStack(await openStack(loadConfig(args)), { reporter, signal });
+export const command = defineStackScript({
+  meta: {
+    name: "stop",
+    description: "Stops the embedded server and the local Vault, or the containers. Their data stays.",
   },
+  args: { mode: stackFlags.mode, timeout: stackFlags.timeout },
+  examples: [["bun run stop", "Stop what bootstrap has started"]],
+  run: async ({ stack, ...run }) => (await import("./lib/operations/stop.ts")).stopStack(stack, run),
   print({ pid, vaultPid, containers }, output) {
     for (const name of containers) output.result(`stopped ${name}`);
     if (pid !== null) output.result(`stopped PostgreSQL (pid ${pid})`);

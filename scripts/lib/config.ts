@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
-import { notADuration, parseDuration } from "./duration.ts";
+import { durationForm, parseDuration } from "./duration.ts";
 import { maxLoginBytes, maxNameBytes } from "./login-names.ts";
 import { projectDir } from "./paths.ts";
 import { type Environment, environment } from "./runtime.ts";
@@ -341,7 +341,7 @@ function errorCode(error: unknown): string {
 function durationUpTo(longest: string) {
   return v.pipe(
     v.string(),
-    v.check((text) => parseDuration(text) !== undefined, notADuration),
+    v.check((text) => parseDuration(text) !== undefined, `must be ${durationForm}`),
     v.transform((text) => parseDuration(text) as number),
     v.maxValue(parseDuration(longest) as number, `must be at most ${longest}`),
   );

@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,12 +12,13 @@ import { assetsDir } from "../../scripts/lib/paths.ts";
 import { lockStack } from "../../scripts/lib/stack/lock.ts";
 import { copyProject } from "../support/project-copy.ts";
 import { type ScriptRun, startProgram, startScript } from "../support/run-script.ts";
+import { runtimeCommand } from "../support/runtime.ts";
 
 const escapeSequence = "\u001b[";
 const fixtures = "tests/support/fixtures";
 const scripts = (await readdir(join(assetsDir, "scripts"))).filter((name) => name.endsWith(".ts"));
 
-/** A stack that nothing was ever put in. */
+/** An empty stack. */
 let stackDir: string;
 before(async () => {
   stackDir = await mkdtemp(join(tmpdir(), "cqrs-cli-"));
@@ -45,12 +49,33 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
   ["bootstrap --port", "--port needs a value", /--port=<value>/],
   ["bootstrap --help=true", "--help is a switch and takes no value", /leave it out/],
   ["stop now", 'Unexpected argument "now"', /See --help/],
-  ["schema aply", 'Unknown command "aply"', /Did you mean apply\?/],
+  ["schema aply", 'Unknown command "aply"', /Did you mean schema apply\?/],
   ["schema", "schema needs a command", /apply, status/],
   ["schema --jsn", "Unknown flag --jsn", /Did you mean --json\?/],
   ["schema apply --jsn", "Unknown flag --jsn", /Did you mean --json\?/],
   ["main statsu", 'Unknown command "statsu"', /Did you mean status\?/],
-  ["main schema aply", 'Unknown command "aply"', /Did you mean apply\?/],
+  ["main schema aply", 'Unknown command "aply"', /Did you mean schema apply\?/],
+  ["main bogus", 'Unknown command "bogus"', /^ {2}fix: See --help\.$/m],
+  ["backup creat", 'Unexpected argument "creat"', /Did you mean backup create\?/],
+  ["backup now", 'Unexpected argument "now"', /^ {2}fix: See --help\.$/m],
+  ["backup --keep 3", "Unknown flag --keep", /^ {2}fix: See --help\.$/m],
+  ["status -j", "Unknown flag -j", /^ {2}fix: See --help\.$/m],
+  ["status --color --no-color", "--color or --no-color, not both", /See --help/],
+  ["projections run --partitions 0", '--partitions takes a whole number from 1, not "0"', /See --help/],
+  ["projections run --partitions abc", '--partitions takes a whole number from 1, not "abc"', /See --help/],
+  ["projections run --partitions 1.5", '--partitions takes a whole number from 1, not "1.5"', /See --help/],
+  ["backup prune --keep 0", '--keep takes a whole number from 1 to 999999, not "0"', /See --help/],
+  ["backup prune --keep-days x", '--keep-days takes a whole number from 1 to 999999, not "x"', /See --help/],
+  ["backup --output archive", "--output takes a name that ends in .tar, or -", /See --help/],
+  ["restore latest --until-position x", '--until-position takes a whole number from 0, not "x"', /See --help/],
+  ["restore latest --until-time soon", "--until-time takes a time such as 2026-11-25T03:15:00Z", /See --help/],
+  ["restore latest --only read_model", '--only takes event_store, not "read_model"', /See --help/],
+  ["restore", "restore needs an archive", /Run bun run restore latest/],
+  [
+    "wait-for tcp://127.0.0.1:1 --timeout soon",
+    '--timeout takes a duration such as 500ms, 60s, 5m, 2h or 7d, at most 24d, not "soon"',
+    /See/,
+  ],
   [
     "main",
     "cqrs-postgres needs a command",
@@ -59,7 +84,7 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
 ];
 
 for (const [line, message, fix] of misunderstood) {
-  test(`${line} exits with 2 and tells on stderr what was meant`, async () => {
+  test(`${line} exits with 2 and explains itself on stderr`, async () => {
     const { exitCode, stdout, stderr } = await run(line.split(" "));
     assert.deepEqual([exitCode, stdout], [2, ""]);
     assert.ok(stderr.startsWith(`error: ${message}\n`), stderr);
@@ -82,11 +107,12 @@ test("--help of every script is a result, and needs none of the packages that do
     const started = startProgram(join(project.dir, "scripts", name), ["--help"]);
     const { exitCode, stdout, stderr } = await started.ended;
     assert.deepEqual([exitCode, stderr], [0, ""], `${name}: ${stdout}${stderr}`);
-    assert.match(stdout, /USAGE/);
-    assert.match(stdout, /-h, --help {4}Print this help/);
-    assert.ok(stdout.includes(name === "main.ts" ? manifest.name : name.replace(".ts", "")));
+    assert.match(stdout, /^USAGE$/m);
+    assert.match(stdout, /^ {2}-h, --help {2}Print this help$/m);
+    assert.match(stdout, /^EXAMPLES$/m);
+    assert.ok(stdout.includes(`bun run ${name === "main.ts" ? "<command>" : name.replace(".ts", "")} `));
   }
-  // Proof that a script that works would have missed them.
+  // Proof that a script would have failed without them.
   const worked = await startProgram(join(project.dir, "scripts/status.ts"), [], { env: { CQRS_STACK_DIR: stackDir } })
     .ended;
   assert.equal(worked.exitCode, 1);
@@ -103,9 +129,24 @@ for (const line of [
   test(`${line} prints help`, async () => {
     const { exitCode, stdout, stderr } = await run(line.split(" "));
     assert.deepEqual([exitCode, stderr], [0, ""]);
-    assert.match(stdout, /USAGE/);
+    assert.match(stdout, /^USAGE$/m);
   });
 }
+
+test("--help --json and --version --json print one object", async () => {
+  for (const words of [
+    ["schema", "apply"],
+    ["main", "schema", "apply"],
+  ]) {
+    const help = await run([...words, "--help", "--json"]);
+    assert.equal(help.stdout.trimEnd().split("\n").length, 1);
+    const { ok, command, data } = JSON.parse(help.stdout);
+    assert.deepEqual([help.exitCode, ok, command, data.name], [0, true, "schema apply", "schema apply"]);
+    assert.ok(data.flags.some(({ name }: { name: string }) => name === "--with <name>"));
+    const version = JSON.parse((await run([...words, "--version", "--json"])).stdout);
+    assert.deepEqual(version.data, { name: manifest.name, version: manifest.version });
+  }
+});
 
 for (const line of ["status --version", "main --version", "main schema apply --version"]) {
   test(`${line} prints the version`, async () => {
@@ -125,6 +166,8 @@ const bothWays: readonly (readonly [line: string, exitCode: number])[] = [
   ["bootstrap --port none", 2],
   ["bootstrap --port none --json", 2],
   ["schema aply --json", 2],
+  ["backup creat", 2],
+  ["projections run --partitions 0 --json", 2],
 ];
 
 for (const [line, exitCode] of bothWays) {
@@ -185,13 +228,48 @@ test("destroy without --yes exits with 8, shows what it would delete, and delete
   assert.deepEqual([exitCode, stdout], [8, ""]);
   assert.match(stderr, /^error: Nothing was deleted$/m);
   assert.ok(stderr.includes(`to be deleted: ${join(stack.dir, "postgres/data")} (3 B, rows not counted)`), stderr);
-  assert.match(stderr, /fix: bun run destroy --yes/);
+  assert.match(stderr, /fix: Run bun run destroy --yes/);
   assert.equal(await readFile(stack.file, "utf8"), "16\n");
   const failed = await startScript(["destroy", "--json"], { stackDir: stack.dir }).ended;
   assert.equal(failed.exitCode, 8);
   assert.equal(failureOf(failed).error.code, "REFUSED");
   assert.equal(await readFile(stack.file, "utf8"), "16\n");
 });
+
+const hasTerminals = process.platform === "linux" && spawnSync("script", ["--version"]).status === 0;
+const skipTerminal = !hasTerminals && "needs the program script of util-linux";
+const answers: readonly (readonly [keys: string, exitCode: number, message: string])[] = [
+  ["n\n", 8, "Nothing was deleted"],
+  ["\n", 8, "Nothing was deleted"],
+  ["\u0004", 8, "Nothing was deleted"],
+  ["\u0003", 130, "error: Stopped by SIGINT"],
+  ["y\n", 0, "destroyed "],
+];
+
+for (const [keys, exitCode, message] of answers) {
+  const title = `destroy asks on a terminal, and ${JSON.stringify(keys)} exits with ${exitCode}`;
+  test(title, { skip: skipTerminal }, async () => {
+    await using stack = await makeStackWithData();
+    const words = runtimeCommand("scripts/destroy.ts").concat("--no-color").join(" ");
+    // A terminal inside `docker run -t` may claim to have no columns.
+    const child = spawn("script", ["-qec", `stty cols 0; exec ${words}`, "/dev/null"], {
+      env: { ...process.env, CI: "", TERM: "xterm", CQRS_STACK_DIR: stack.dir },
+    });
+    let seen = "";
+    let isAsked = false;
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      seen += text;
+      if (isAsked || !seen.includes("[y/N]")) return;
+      isAsked = true;
+      child.stdin.write(keys);
+    });
+    const [code] = await once(child, "close");
+    assert.equal(code, exitCode, seen);
+    assert.ok(seen.includes(message), seen);
+    assert.equal(seen.includes("error:"), exitCode === 130, seen);
+    assert.equal(existsSync(stack.file), exitCode !== 0);
+  });
+}
 
 test("--quiet leaves out progress but not errors", async () => {
   await using first = await makeStackWithData();
@@ -204,7 +282,7 @@ test("--quiet leaves out progress but not errors", async () => {
   assert.deepEqual([quiet.exitCode, quiet.stderr], [0, ""]);
 });
 
-/** Starts bootstrap on a stack whose lock is taken, and waits until it says so. */
+/** Starts bootstrap on a stack whose lock is held, and waits until it says so. */
 async function startWaiting(args: readonly string[]) {
   const dir = await mkdtemp(join(tmpdir(), "cqrs-locked-"));
   const lock = await lockStack(dir, {
@@ -230,7 +308,7 @@ for (const [signal, exitCode] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
 ] as const) {
-  test(`${signal} ends a script with ${exitCode}`, async () => {
+  test(`${signal} stops a script with ${exitCode}`, async () => {
     await using waiting = await startWaiting([]);
     waiting.kill(signal);
     const ended = await waiting.ended;
@@ -249,10 +327,10 @@ for (const [signal, exitCode] of [
     );
   });
 
-  test(`a second ${signal} ends a script at once`, async () => {
+  test(`a second ${signal} kills a script`, async () => {
     const { child, ended, saw, kill } = startProgram(`${fixtures}/ignores-signals.ts`, []);
     try {
-      await saw("at work");
+      await saw("running");
       kill(signal);
       await saw("told to stop");
       kill(signal);
@@ -264,20 +342,45 @@ for (const [signal, exitCode] of [
   });
 }
 
-test("a lock that is held longer than --timeout ends a script with 5, naming the holder", async () => {
+async function stopWhileRunning(args: readonly string[]): Promise<ScriptRun> {
+  const { saw, kill, ended } = startProgram(`${fixtures}/stops-on-signal.ts`, args);
+  await saw("running");
+  kill("SIGINT");
+  return ended;
+}
+
+test("a stopped run that has something to show prints it, and the error", async () => {
+  const { exitCode, stdout, stderr } = await stopWhileRunning([]);
+  assert.deepEqual([exitCode, stdout], [130, "handled 3\n"]);
+  assert.match(stderr, /^error: Stopped by SIGINT$/m);
+});
+
+test("with --json a stopped run prints one object, with what it has", async () => {
+  const stopped = await stopWhileRunning(["--json"]);
+  assert.equal(stopped.exitCode, 130);
+  assert.equal(failureOf(stopped).error.code, "INTERRUPTED");
+  assert.deepEqual(JSON.parse(stopped.stdout).data, { handled: 3 });
+});
+
+test("a run that a signal normally ends reports no error", async () => {
+  const { exitCode, stdout, stderr } = await stopWhileRunning(["--forever"]);
+  assert.deepEqual([exitCode, stdout, stderr], [130, "handled 3\n", "running\n"]);
+});
+
+test("a lock that is held longer than --timeout stops a script with 5, naming the holder", async () => {
   await using waiting = await startWaiting(["--timeout", "100ms"]);
   const { exitCode, stdout, stderr } = await waiting.ended;
   assert.deepEqual([exitCode, stdout], [5, ""]);
   assert.ok(stderr.includes(`error: a test (pid ${process.pid}) is using this stack\n`), stderr);
 });
 
-test("an exception that nobody foresaw prints its stack and exits with 1", async () => {
+test("an unexpected exception prints its stack and exits with 1", async () => {
   const { exitCode, stdout, stderr } = await startProgram(`${fixtures}/throws.ts`, []).ended;
   assert.deepEqual([exitCode, stdout], [1, ""]);
   assert.match(stderr, /TypeError: something unforeseen\n +at .*throws\.ts/);
 });
 
-test("with --json an exception that nobody foresaw is told on stdout too", async () => {
+test("with --json an unexpected exception is also reported on stdout", async () => {
   const failed = await startProgram(`${fixtures}/throws.ts`, ["--json"]).ended;
   assert.equal(failed.exitCode, 1);
   const { code, message } = failureOf(failed).error;

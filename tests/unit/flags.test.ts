@@ -1,14 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ArgsDef } from "citty";
-import { checkArguments, sharedFlags } from "../../scripts/lib/cli/flags.ts";
+import { type ArgDefinitions, convertArgs } from "../../scripts/lib/cli/args.ts";
+import { checkArguments, firstOperand, sharedFlags } from "../../scripts/lib/cli/flags.ts";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
+import { didYouMean } from "../../scripts/lib/cli/suggestion.ts";
 
-const definitions: ArgsDef = {
+const definitions = {
   ...sharedFlags,
-  port: { type: "string" },
-  name: { type: "positional" },
-};
+  port: { type: "string", valueHint: "number", description: "A port" },
+  name: { type: "positional", description: "A name" },
+} as const satisfies ArgDefinitions;
 
 const accepted: readonly (readonly string[])[] = [
   [],
@@ -30,8 +31,11 @@ const refused: readonly (readonly [words: readonly string[], message: string, fi
   [["--no-colr"], "Unknown flag --no-colr", /Did you mean --no-color\?/],
   [["--no-port"], "Unknown flag --no-port", /See --help/],
   [["--name", "orders"], "Unknown flag --name", /See --help/],
-  [["-x"], "Unknown flag -x", /See --help/],
-  [["-yh"], "Unknown flag -yh", /See --help/],
+  [["-x"], "Unknown flag -x", /^See --help\.$/],
+  [["-j"], "Unknown flag -j", /^See --help\.$/],
+  [["-V"], "Unknown flag -V", /^See --help\.$/],
+  [["-yh"], "Unknown flag -yh", /^See --help\.$/],
+  [["--keep", "3"], "Unknown flag --keep", /^See --help\.$/],
   [["--port"], "--port needs a value", /--port=<value>/],
   [["--port", "--json"], "--port needs a value", /--port=<value>/],
   [["--port", "-1"], "--port needs a value", /--port=<value>/],
@@ -40,17 +44,18 @@ const refused: readonly (readonly [words: readonly string[], message: string, fi
   [["--no-color=false"], "--no-color is a switch and takes no value", /leave it out/],
   [["orders", "invoices"], 'Unexpected argument "invoices"', /See --help/],
   [["--json", "true", "orders"], 'Unexpected argument "orders"', /See --help/],
+  [["--color", "--no-color"], "--color or --no-color, not both", /See --help/],
   [["orders", "-"], 'Unexpected argument "-"', /See --help/],
   [["orders", "--", "--json"], 'Unexpected argument "--json"', /See --help/],
 ];
 
 for (const words of accepted) {
-  test(`checkArguments() accepts ${JSON.stringify(words.join(" "))}`, () => checkArguments(words, definitions));
+  test(`checkArguments() accepts ${JSON.stringify(words.join(" "))}`, () => checkArguments({ words, definitions }));
 }
 
 for (const [words, message, fix] of refused) {
   test(`checkArguments() refuses ${JSON.stringify(words.join(" "))}`, async () => {
-    await assert.rejects(checkArguments(words, definitions), (error) => {
+    await assert.rejects(checkArguments({ words, definitions }), (error) => {
       assert.ok(error instanceof ScriptError);
       assert.deepEqual([error.code, error.exitCode, error.message], ["USAGE", 2, message]);
       assert.match(error.fix ?? "", fix);
@@ -58,3 +63,64 @@ for (const [words, message, fix] of refused) {
     });
   });
 }
+
+const suggestions: readonly (readonly [word: string, candidates: readonly string[], suggested: string | undefined])[] =
+  [
+    ["creat", ["backup create", "backup list", "backup verify"], "backup create"],
+    ["verfy", ["backup create", "backup list", "backup verify"], "backup verify"],
+    ["statsu", ["status", "stop", "seed"], "status"],
+    ["lsit", ["list", "run"], "list"],
+    ["--datbase", ["--database", "--mode"], "--database"],
+    ["--until-postion", ["--until-position", "--until-time"], "--until-position"],
+    ["bogus", ["bootstrap", "status", "stop", "backup", "restore"], undefined],
+    ["--keep", ["--help", "--key-file", "--to"], undefined],
+    ["-t", ["--to"], undefined],
+    ["anything", [], undefined],
+  ];
+
+for (const [word, candidates, suggested] of suggestions) {
+  test(`didYouMean() suggests ${suggested ?? "nothing"} for ${word}`, async () => {
+    const text = suggested === undefined ? "See --help." : `Did you mean ${suggested}? See --help.`;
+    assert.equal(await didYouMean(word, candidates), text);
+  });
+}
+
+const typed = {
+  count: { type: "number", min: 1, description: "From 1" },
+  some: { type: "number", min: 0, max: 100, default: "7", description: "Up to 100" },
+  wait: { type: "duration", description: "How long" },
+  part: { type: "choice", options: ["rows", "events"], description: "What" },
+  all: { type: "boolean", description: "Everything" },
+  archive: { type: "positional", default: "latest", description: "Which" },
+} as const satisfies ArgDefinitions;
+
+test("convertArgs() converts numbers and durations, and makes absent switches false", () => {
+  const values = convertArgs({ count: "3", some: "0", wait: "2h", part: "rows", archive: "x", all: true }, typed);
+  assert.deepEqual(values, { count: 3, some: 0, wait: 7_200_000, part: "rows", all: true, archive: "x" });
+  const absent = { count: undefined, some: undefined, wait: undefined, part: undefined, archive: undefined };
+  assert.deepEqual(convertArgs({}, typed), { ...absent, all: false });
+});
+
+const unusable: readonly (readonly [name: string, text: string, wanted: string])[] = [
+  ...["0", "-1", "1.5", "abc", "1e3", "", " 1", "99999999999999999"].map(
+    (text) => ["count", text, "a whole number from 1"] as const,
+  ),
+  ["some", "101", "a whole number from 0 to 100"],
+  ...["60", "1.5h", "soon", "", "25d"].map(
+    (text) => ["wait", text, "a duration such as 500ms, 60s, 5m, 2h or 7d, at most 24d"] as const,
+  ),
+  ["part", "row", "rows or events"],
+];
+
+for (const [name, text, wanted] of unusable) {
+  test(`convertArgs() refuses --${name} ${JSON.stringify(text)}, and says what it takes`, () => {
+    const message = `--${name} takes ${wanted}, not ${JSON.stringify(text)}`;
+    assert.throws(() => convertArgs({ [name]: text }, typed), { code: "USAGE", exitCode: 2, message });
+  });
+}
+
+test("firstOperand() skips the values of flags, and finds nothing after --", () => {
+  const given = (line: string) => firstOperand(line.split(" "), definitions);
+  assert.deepEqual(["orders", "--json orders", "--port 1 orders", "--port=1 orders"].map(given), [0, 1, 2, 1]);
+  assert.deepEqual(["--port orders", "--json -- orders", "--json"].map(given), [-1, -1, -1]);
+});

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatBytes, formatSeconds, formatTable } from "../../scripts/lib/cli/format.ts";
+import { formatBytes, formatColumns, formatSeconds, formatTable, wrapText } from "../../scripts/lib/cli/format.ts";
 import { describeTransfer } from "../../scripts/lib/cli/reporter.ts";
 
 const sizes: readonly (readonly [sizeBytes: number, text: string])[] = [
@@ -44,11 +44,30 @@ test("formatTable() aligns the second column", () => {
 
 test("formatTable() writes nothing for no rows", () => assert.equal(formatTable([]), ""));
 
-test("describeTransfer() tells table, rows, bytes, rate and what is left", () => {
+test("describeTransfer() shows table, rows, bytes, rate and the remaining time", () => {
   const state = { table: "a.b", rowsDone: 41_000, bytesDone: 12_300_000, bytesTotal: 45_600_000 };
-  assert.equal(describeTransfer(state, 0.2), "a.b  41000 rows, 12.3 MB of about 45.6 MB, 61.5 MB/s, 0 s left");
+  assert.equal(describeTransfer(state, 2), "a.b  41000 rows, 12.3 MB of about 45.6 MB, 6.2 MB/s, 5 s left");
   const beyond = { ...state, bytesDone: 50_000_000 };
   assert.equal(describeTransfer(beyond, 1), "a.b  41000 rows, 50.0 MB of about 50.0 MB, 50.0 MB/s, 0 s left");
+});
+
+test("describeTransfer() estimates nothing in the first second", () => {
+  const state = { table: "a.b", rowsDone: 3, bytesDone: 100, bytesTotal: 45_600_000 };
+  assert.equal(describeTransfer(state, 0.9), "a.b  3 rows, 100 B of about 45.6 MB");
   const nothing = { table: "a.b", rowsDone: 0, bytesDone: 0, bytesTotal: 0 };
-  assert.match(describeTransfer(nothing, 0), /^a\.b {2}0 rows, 0 B of about 0 B, 0 B\/s, 0 s left$/);
+  assert.equal(describeTransfer(nothing, 0), "a.b  0 rows, 0 B of about 0 B");
+  assert.equal(describeTransfer(nothing, 1), "a.b  0 rows, 0 B of about 0 B, 0 B/s, 0 s left");
+});
+
+test("wrapText() breaks lines between words", () => {
+  assert.deepEqual(wrapText("one two three", 7), ["one two", "three"]);
+  assert.deepEqual(wrapText("much-too-long word", 7), ["much-too-long", "word"]);
+});
+
+test("formatColumns() moves the text of a wide label to the next line, and wraps it", () => {
+  const rows = [
+    ["-h", "Help"],
+    ["--a-label-that-is-wider-than-any", "Two words"],
+  ] as const;
+  assert.equal(formatColumns(rows, 14), "  -h  Help\n  --a-label-that-is-wider-than-any\n      Two\n      words");
 });

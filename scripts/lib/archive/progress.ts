@@ -1,9 +1,9 @@
-import type { Transfer } from "../cli/reporter.ts";
+import type { LiveLine, TransferState } from "../cli/reporter.ts";
 import type { QualifiedName } from "./catalog.ts";
 import { countRowEnds } from "./rows.ts";
 
 /** Receives the state of a transfer; undefined if nobody watches, because counting rows takes time. */
-export type OnProgress = Transfer["show"];
+export type OnProgress = LiveLine<TransferState>["show"];
 
 /** Takes a piece of a table's COPY stream that has been transferred. */
 export type OnPiece = (table: QualifiedName, piece: Buffer) => void;

@@ -3,7 +3,6 @@ import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/lo
 import { countRows, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import type { OnProgress } from "../archive/progress.ts";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Connection, type ConnectionTarget, openConnection } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
@@ -216,16 +215,4 @@ async function checkInvariants(target: ConnectionTarget, run: RunContext): Promi
 
 function connectAsOwner(target: ConnectionTarget, { signal }: RunContext): Connection {
   return openConnection(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
-}
-
-/** @returns the error of a restore that was not confirmed (exit 8) */
-export function restoreRefused(plan: RestorePlan, why: string): ScriptError {
-  return new ScriptError({
-    code: "REFUSED",
-    exitCode: exitCodes.refused,
-    message: "Nothing was restored",
-    why,
-    fix: "Confirm it: bun run restore <archive> --yes",
-    data: { ...plan, isRestored: false },
-  });
 }

@@ -1,96 +1,143 @@
-import { type ArgsDef, type CommandDef, defineCommand, type ParsedArgs } from "citty";
+import { type CommandDef, defineCommand } from "citty";
+import { type ArgDefinitions, type ArgValues, convertArgs, toCittyArgs } from "./args.ts";
+import { type Confirmation, confirmOrRefuse } from "./confirm.ts";
 import { sharedFlags } from "./flags.ts";
 import type { Output } from "./output.ts";
 import type { Reporter } from "./reporter.ts";
 
-/** What a script gets to do its work with. */
-export interface ScriptContext<Args extends ArgsDef> {
-  readonly args: ParsedArgs<Args & typeof sharedFlags>;
-  /** The words that belong to no flag, as far as `--`. */
+/** What a script works with. */
+export interface ScriptContext<Args extends ArgDefinitions> {
+  readonly args: ArgValues<Args & typeof sharedFlags>;
+  /** The words that belong to no flag, up to `--`. */
   readonly operands: readonly string[];
   /** The words after `--`. */
   readonly commandWords: readonly string[];
   readonly reporter: Reporter;
-  /** Aborted by SIGINT and SIGTERM: end what waits, clean up, return. */
+  /** Aborted by SIGINT and SIGTERM: stop waiting, clean up, return. */
   readonly signal: AbortSignal;
-  /** Whether a question may be asked: somebody sits at the terminal. */
-  readonly canAsk: boolean;
+  /**
+   * Shows what is about to be lost, and asks unless `--yes` was given.
+   *
+   * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no, or nobody can be asked
+   */
+  confirm(confirmation: Confirmation): Promise<void>;
 }
 
+/** A line of the help: what to run, and what that does. */
+export type Example = readonly [line: string, effect: string];
+
 /** A script as data. */
-export interface ScriptDefinition<Args extends ArgsDef, Data> {
+export interface ScriptDefinition<Args extends ArgDefinitions, Data> {
   readonly meta: { readonly name: string; readonly description: string };
   readonly args?: Args;
+  readonly examples: readonly [Example, ...Example[]];
+  /**
+   * Checks what no definition of a single flag can, before anything is loaded.
+   *
+   * @throws {ScriptError} `USAGE` (exit 2)
+   */
+  check?(args: ScriptContext<Args>["args"]): void;
   /** Does the work; what it returns is the `data` of `--json`. */
   run(context: ScriptContext<Args>): Promise<Data>;
   /** Prints the result for people. */
   print(data: Data, output: Output): void;
-  /** The exit code of a run that succeeded; 0 when left out. */
+  /** The exit code of a run that succeeded. @default 0 */
   exitCode?(data: Data, args: ScriptContext<Args>["args"]): number;
-  /** What follows once all is printed, and signals are left to it; the exit code it comes to is the script's. */
+  /** Whether a signal is the normal way to end this run, and no error. */
+  endsBySignal?(args: ScriptContext<Args>["args"]): boolean;
+  /** Runs once everything is printed and signals have their usual meaning again; returns the script's exit code. */
   follow?(data: Data): Promise<number>;
 }
 
-/** What the runner hands through citty to a script. */
+/** What the runner passes through citty to a script. */
 export interface Invocation {
-  readonly context: Omit<ScriptContext<ArgsDef>, "args" | "operands" | "commandWords">;
   readonly output: Output;
+  readonly reporter: Reporter;
+  readonly signal: AbortSignal;
+  /** Whether someone at the terminal can answer a question. */
+  readonly canAsk: boolean;
 }
 
-/** What a script hands back to the runner. */
+/** What a script returns to the runner. */
 export interface ScriptOutcome {
   readonly data: unknown;
   readonly exitCode: number;
+  readonly endsBySignal: boolean;
   print(): void;
   follow?(): Promise<number>;
 }
 
+/** A citty command, and what the runner's help and checks need. */
+export type ScriptCommand = CommandDef & {
+  readonly definitions: ArgDefinitions;
+  readonly examples: readonly Example[];
+};
+
 /**
- * Makes a citty command of a script: adds the shared flags and keeps the work apart from the printing.
+ * Turns a script into a command: adds the shared flags, converts values, and keeps the work apart from the printing.
  *
- * @returns a command for `runAsProcess()` or for another command's `subCommands`
+ * @returns a command for `runAsProcess()` or for a group
  */
-export function defineScript<const Args extends ArgsDef, Data>(definition: ScriptDefinition<Args, Data>): CommandDef {
-  const args: ArgsDef = { ...definition.args, ...sharedFlags };
-  return defineCommand({
-    meta: definition.meta,
-    args,
-    async run({ args, data, rawArgs }): Promise<ScriptOutcome> {
-      const { context, output } = data as Invocation;
-      const given = args as ScriptContext<Args>["args"];
-      const result = await definition.run({ ...context, ...splitWords(args._, rawArgs), args: given });
-      const { follow } = definition;
-      return {
-        data: result,
-        exitCode: definition.exitCode?.(result, given) ?? 0,
-        print: () => definition.print(result, output),
-        ...(follow === undefined ? {} : { follow: () => follow(result) }),
-      };
-    },
-  });
+export function defineScript<const Args extends ArgDefinitions, Data>(
+  script: ScriptDefinition<Args, Data>,
+): ScriptCommand {
+  // A script lists its own flags first, and may redefine shared ones.
+  const definitions: ArgDefinitions = { ...script.args, ...sharedFlags, ...script.args };
+  return {
+    ...defineCommand({
+      meta: script.meta,
+      args: toCittyArgs(definitions),
+      run: ({ args: parsed, data, rawArgs }) => {
+        const args = convertArgs(parsed, definitions) as ScriptContext<Args>["args"];
+        return runScript(script, { args, ...splitWords(parsed._, rawArgs) }, data as Invocation);
+      },
+    }),
+    definitions,
+    examples: script.examples,
+  };
+}
+
+type Words = Pick<ScriptContext<ArgDefinitions>, "operands" | "commandWords">;
+
+async function runScript<Args extends ArgDefinitions, Data>(
+  script: ScriptDefinition<Args, Data>,
+  given: Pick<ScriptContext<Args>, "args"> & Words,
+  { output, reporter, signal, canAsk }: Invocation,
+): Promise<ScriptOutcome> {
+  const { args } = given;
+  script.check?.(args);
+  const isConfirmed = (args as ArgValues<typeof sharedFlags>).yes;
+  const confirm = (confirmation: Confirmation) =>
+    confirmOrRefuse(confirmation, { isConfirmed, canAsk, reporter, signal });
+  const result = await script.run({ ...given, reporter, signal, confirm });
+  const { follow } = script;
+  return {
+    data: result,
+    exitCode: script.exitCode?.(result, args) ?? 0,
+    endsBySignal: script.endsBySignal?.(args) === true,
+    print: () => script.print(result, output),
+    ...(follow === undefined ? {} : { follow: () => follow(result) }),
+  };
 }
 
 /** citty puts the words before and after `--` into one list. */
-function splitWords(
-  words: readonly string[],
-  rawArgs: readonly string[],
-): Pick<ScriptContext<ArgsDef>, "operands" | "commandWords"> {
+function splitWords(words: readonly string[], rawArgs: readonly string[]): Words {
   const end = rawArgs.indexOf("--");
   const commandWords = end < 0 ? [] : rawArgs.slice(end + 1);
   return { operands: words.slice(0, words.length - commandWords.length), commandWords };
 }
 
-/** A script that only has commands of its own. */
+/** A script that consists of subcommands. */
 export interface ScriptGroupDefinition {
   readonly meta: { readonly name: string; readonly description: string; readonly version?: string };
-  /** By name; a function loads its command when it is asked for. */
-  readonly subCommands: Readonly<Record<string, CommandDef | (() => Promise<CommandDef>)>>;
-  /** The command that is meant when none is named; one has to be named when left out. */
+  readonly examples: readonly [Example, ...Example[]];
+  /** By name; a function loads its command when it is needed. */
+  readonly subCommands: Readonly<Record<string, ScriptCommand | (() => Promise<ScriptCommand>)>>;
+  /** The subcommand that runs if none is named. */
   readonly default?: string;
 }
 
-/** Makes a citty command that dispatches to others. */
-export function defineScriptGroup(definition: ScriptGroupDefinition): CommandDef {
-  const args: ArgsDef = sharedFlags;
-  return defineCommand({ ...definition, args });
+/** Turns a group into a command that dispatches. */
+export function defineScriptGroup(group: ScriptGroupDefinition): ScriptCommand {
+  return { ...defineCommand({ ...group, args: toCittyArgs(sharedFlags) }), ...group, definitions: sharedFlags };
 }

@@ -1,17 +1,22 @@
 import { exitCodes, ScriptError } from "./script-error.ts";
 
-/** @returns the error of a wait that took too long (exit 124) */
+/** @returns the error of a command line that cannot be understood (exit 2) */
+export function usageError(message: string, fix = "See --help."): ScriptError {
+  return new ScriptError({ code: "USAGE", exitCode: exitCodes.usage, message, fix });
+}
+
+/** @returns the error of a wait that exceeded its time limit (exit 124) */
 export function timedOut(message: string, timeoutMs: number): ScriptError {
   return new ScriptError({
     code: "TIMEOUT",
     exitCode: exitCodes.timeout,
     message,
     why: `The time limit of ${timeoutMs} ms was reached.`,
-    fix: "Run this again; on a slow machine with a longer --timeout (CQRS_TIMEOUT).",
+    fix: "Run this again. On a slow machine, set a longer --timeout (CQRS_TIMEOUT).",
   });
 }
 
-/** @returns the error of a lock that another script or session holds (exit 5) */
+/** @returns the error of a lock held by another script or session (exit 5) */
 export function locked(message: string, why: string, fix?: string): ScriptError {
   return new ScriptError({
     code: "LOCKED",
@@ -22,11 +27,7 @@ export function locked(message: string, why: string, fix?: string): ScriptError 
   });
 }
 
-/**
- * @param what what the port is for: `The port of a stack`
- * @param move how to use another port
- * @returns the error of a port of 127.0.0.1 that another program listens on (exit 9)
- */
+/** @returns the error of a port of 127.0.0.1 that another program listens on (exit 9) */
 export function portTaken({ port, holder, why, move }: TakenPort): ScriptError {
   return new ScriptError({
     code: "PORT_TAKEN",

@@ -1,56 +1,83 @@
-import type { ArgDef, ArgsDef } from "citty";
-import { exitCodes, ScriptError } from "./script-error.ts";
+import type { ArgDefinitions, Flag, Positional } from "./args.ts";
+import { usageError } from "./errors.ts";
+import type { ScriptError } from "./script-error.ts";
+import { didYouMean } from "./suggestion.ts";
 
-/** Flags that every script has. */
+/** Flags that every script accepts. */
 export const sharedFlags = {
-  json: { type: "boolean", description: "Print one JSON object on stdout" },
-  quiet: { type: "boolean", description: "Print results, warnings and errors only" },
-  verbose: { type: "boolean", description: "Print what is normally left out" },
-  color: { type: "boolean", description: "Colour the output", negativeDescription: "Never colour the output" },
+  json: { type: "boolean", description: "Print one JSON object to stdout" },
+  quiet: { type: "boolean", description: "Print only results, warnings and errors" },
+  verbose: { type: "boolean", description: "Print more details" },
+  color: { type: "boolean", description: "Always use colours", negativeDescription: "Never use colours" },
   yes: { type: "boolean", alias: "y", description: "Answer every question with yes" },
   help: { type: "boolean", alias: "h", description: "Print this help" },
   version: { type: "boolean", description: "Print the version" },
-} as const satisfies ArgsDef;
+} as const satisfies ArgDefinitions;
 
-/** Flags that choose the stack; each stands before its environment variable (see `config.ts`). */
+/** Flags that override a setting. `config.ts` reads and checks them together with the other sources. */
 export const stackFlags = {
-  mode: { type: "string", valueHint: "embedded|compose|external", description: "Where PostgreSQL runs (CQRS_MODE)" },
-  port: { type: "string", valueHint: "number", description: "Port of the server (POSTGRES_PORT)" },
-  database: { type: "string", valueHint: "name", description: "Name of the database (POSTGRES_DB)" },
-  user: { type: "string", valueHint: "name", description: "The application's login (POSTGRES_USER)" },
-  timeout: { type: "string", valueHint: "duration", description: "How long to wait, e.g. 60s (CQRS_TIMEOUT)" },
-  secrets: { type: "string", valueHint: "file|vault", description: "Where secrets are kept (CQRS_SECRETS)" },
-} as const satisfies ArgsDef;
+  mode: {
+    type: "string",
+    valueHint: "embedded|compose|external",
+    description: "Where PostgreSQL runs",
+    setting: "CQRS_MODE",
+  },
+  port: { type: "string", valueHint: "number", description: "Port of the server", setting: "POSTGRES_PORT" },
+  database: { type: "string", valueHint: "name", description: "Name of the database", setting: "POSTGRES_DB" },
+  user: { type: "string", valueHint: "name", description: "The application's login", setting: "POSTGRES_USER" },
+  timeout: {
+    type: "string",
+    valueHint: "duration",
+    description: "How long to wait for one thing, such as 60s",
+    setting: "CQRS_TIMEOUT",
+  },
+  secrets: { type: "string", valueHint: "file|vault", description: "Where secrets are kept", setting: "CQRS_SECRETS" },
+  grace: {
+    type: "string",
+    valueHint: "duration",
+    description: "How long the old credentials remain valid, such as 2h",
+    setting: "CQRS_GRACE",
+  },
+} as const satisfies ArgDefinitions;
 
-/**
- * Refuses what citty would accept silently: unknown flags, missing values, superfluous positionals.
- *
- * @param rawArgs the words of the command line after the command's name
- * @param definitions the command's own and the shared flags
- * @throws {ScriptError} `USAGE` (exit 2), with the nearest flag
- */
-export async function checkArguments(rawArgs: readonly string[], definitions: ArgsDef): Promise<void> {
-  const positionals = countPositionals(Object.values(definitions));
-  const end = rawArgs.indexOf("--");
-  let seen = 0;
-  for (let index = 0; index < rawArgs.length; index++) {
-    const word = rawArgs[index] as string;
-    if (index === end) continue;
-    if (!word.startsWith("-") || word === "-" || (end >= 0 && index > end)) {
-      if (++seen > positionals) throw usageError(`Unexpected argument ${JSON.stringify(word)}`, undefined);
-      continue;
-    }
-    if (await takesNextWord(word, rawArgs[index + 1], definitions)) index++;
-  }
+/** The words of a command line, and what they may be. */
+export interface CommandLine {
+  /** The words after the command's name. */
+  readonly words: readonly string[];
+  /** The command's own and the shared flags. */
+  readonly definitions: ArgDefinitions;
+  /** Full names of commands that an unexpected word may stand for. */
+  readonly commands?: readonly string[];
 }
 
-/** A positional whose hint ends with an ellipsis stands for any number of words. */
-function countPositionals(definitions: readonly ArgDef[]): number {
-  const positionals = definitions.filter(({ type }) => type === "positional");
+/**
+ * Refuses what citty would accept silently: unknown flags, missing values, superfluous words.
+ *
+ * @throws {ScriptError} `USAGE` (exit 2), with the nearest flag or command if one is close
+ */
+export async function checkArguments({ words, definitions, commands = [] }: CommandLine): Promise<void> {
+  const most = countPositionals(Object.values(definitions));
+  const end = words.indexOf("--");
+  let seen = 0;
+  for (let index = 0; index < words.length; index++) {
+    const word = words[index] as string;
+    if (index === end) continue;
+    if (!word.startsWith("-") || word === "-" || (end >= 0 && index > end)) {
+      if (++seen > most)
+        throw usageError(`Unexpected argument ${JSON.stringify(word)}`, await didYouMean(word, commands));
+      continue;
+    }
+    if (await takesNextWord(word, words[index + 1], definitions)) index++;
+  }
+  if (words.includes("--color") && words.includes("--no-color")) throw usageError("--color or --no-color, not both");
+}
+
+function countPositionals(definitions: readonly (Flag | Positional)[]): number {
+  const positionals = definitions.filter((definition) => definition.type === "positional");
   return positionals.some(({ valueHint }) => valueHint?.endsWith("…")) ? Number.POSITIVE_INFINITY : positionals.length;
 }
 
-async function takesNextWord(word: string, next: string | undefined, definitions: ArgsDef): Promise<boolean> {
+async function takesNextWord(word: string, next: string | undefined, definitions: ArgDefinitions): Promise<boolean> {
   const [flag = word, value] = splitOnce(word, "=");
   const definition = findFlag(flag, definitions);
   if (definition === undefined) throw await unknownFlag(flag, definitions);
@@ -65,18 +92,18 @@ async function takesNextWord(word: string, next: string | undefined, definitions
   return true;
 }
 
-function findFlag(flag: string, definitions: ArgsDef): ArgDef | undefined {
+function findFlag(flag: string, definitions: ArgDefinitions): Flag | undefined {
   for (const [name, definition] of Object.entries(definitions)) {
-    if (definition.type === "positional") continue;
-    const isNegated = name === "color" && flag === "--no-color";
-    if (flag === `--${name}` || isNegated || shortFlags(definition).includes(flag)) return definition;
+    if (definition.type !== "positional" && spellings(name, definition).includes(flag)) return definition;
   }
   return undefined;
 }
 
-function shortFlags(definition: ArgDef): string[] {
-  const alias = "alias" in definition ? (definition.alias ?? []) : [];
-  return (Array.isArray(alias) ? alias : [alias]).map((letter) => `-${letter}`);
+/** Every way to write a flag: `--color` and `--no-color`, `--yes` and `-y`. */
+export function spellings(name: string, definition: Flag): string[] {
+  if (definition.type !== "boolean") return [`--${name}`];
+  const short = definition.alias === undefined ? [] : [`-${definition.alias}`];
+  return [...short, `--${name}`, ...(definition.negativeDescription === undefined ? [] : [`--no-${name}`])];
 }
 
 function splitOnce(text: string, separator: string): [string, string | undefined] {
@@ -84,22 +111,24 @@ function splitOnce(text: string, separator: string): [string, string | undefined
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-async function unknownFlag(flag: string, definitions: ArgsDef): Promise<ScriptError> {
-  const flags = Object.entries(definitions)
-    .filter(([, definition]) => definition.type !== "positional")
-    .flatMap(([name, definition]) =>
-      "negativeDescription" in definition ? [`--${name}`, `--no-${name}`] : [`--${name}`],
-    );
+async function unknownFlag(flag: string, definitions: ArgDefinitions): Promise<ScriptError> {
+  const flags = Object.entries(definitions).flatMap(([name, definition]) =>
+    definition.type === "positional" ? [] : spellings(name, definition),
+  );
   return usageError(`Unknown flag ${flag}`, await didYouMean(flag, flags));
 }
 
-/** @returns a sentence that names the candidate nearest to `word` */
-export async function didYouMean(word: string, candidates: readonly string[]): Promise<string> {
-  const { closest } = await import("fastest-levenshtein");
-  return `Did you mean ${closest(word, [...candidates])}? See --help.`;
-}
-
-/** @returns the error of a command line that can't be understood (exit 2) */
-export function usageError(message: string, fix: string | undefined): ScriptError {
-  return new ScriptError({ code: "USAGE", exitCode: exitCodes.usage, message, fix: fix ?? "See --help." });
+/**
+ * Finds the first word that belongs to no flag.
+ *
+ * @returns its index, or -1
+ */
+export function firstOperand(words: readonly string[], definitions: ArgDefinitions): number {
+  for (let index = 0; index < words.length && words[index] !== "--"; index++) {
+    const word = words[index] as string;
+    if (!word.startsWith("-")) return index;
+    const definition = findFlag(word, definitions);
+    if (definition !== undefined && definition.type !== "boolean") index++;
+  }
+  return -1;
 }

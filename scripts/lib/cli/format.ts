@@ -1,12 +1,12 @@
 const units = ["B", "kB", "MB", "GB", "TB"];
 
-/** @returns `1.4 MB`, in powers of 1000 */
+/** @returns a size in powers of 1000: `1.4 MB` */
 export function formatBytes(sizeBytes: number): string {
   const power = Math.min(Math.floor(Math.log10(Math.max(sizeBytes, 1)) / 3), units.length - 1);
   return `${(sizeBytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`;
 }
 
-/** @returns the two greatest units of a duration: `3 h 12 min` */
+/** @returns the two largest units of a duration: `3 h 12 min` */
 export function formatSeconds(seconds: number): string {
   const parts: [number, string][] = [
     [Math.floor(seconds / 86_400), "d"],
@@ -20,8 +20,35 @@ export function formatSeconds(seconds: number): string {
   return shown.map(([amount, unit]) => `${amount} ${unit}`).join(" ");
 }
 
-/** @returns the rows as lines, the second column aligned */
+/** @returns one line per row, with the second column aligned */
 export function formatTable(rows: readonly (readonly [string, string | number | null])[]): string {
   const width = Math.max(...rows.map(([label]) => label.length));
   return rows.map(([label, value]) => `${label.padEnd(width)}  ${value}`).join("\n");
+}
+
+/** A wider first column pushes its second one to the next line. */
+const widestLabel = 30;
+
+/** @returns two indented columns that fit a width; the second one is wrapped */
+export function formatColumns(rows: readonly (readonly [label: string, text: string])[], width: number): string {
+  const labelWidth = Math.max(...rows.map(([label]) => label.length).filter((length) => length <= widestLabel), 0);
+  const indent = " ".repeat(labelWidth + 4);
+  const lines = rows.flatMap(([label, text]) => {
+    const [first = "", ...others] = wrapText(text, width - indent.length);
+    const isBeside = label.length <= labelWidth;
+    const start = isBeside ? [`  ${label.padEnd(labelWidth)}  ${first}`] : [`  ${label}`, `${indent}${first}`];
+    return [...start, ...others.map((line) => `${indent}${line}`)];
+  });
+  return lines.join("\n");
+}
+
+/** @returns the words of a text in lines of at most `width` characters */
+export function wrapText(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const longer = lines.length === 0 ? word : `${lines.at(-1)} ${word}`;
+    if (lines.length === 0 || longer.length > width) lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines;
 }

@@ -4,22 +4,23 @@ import type { ScriptError } from "./script-error.ts";
 
 type Style = Parameters<typeof styleText>[0];
 
-/** How a run shall look; from the shared flags and the terminal. */
+/** How to print, according to the shared flags and the terminal. */
 export interface OutputOptions {
   readonly isJson: boolean;
   readonly isQuiet: boolean;
   readonly isVerbose: boolean;
-  /** Whether stderr gets colours. */
+  /** Whether stderr is coloured. */
   readonly isColored: boolean;
-  /** Whether stdout gets colours. */
+  /** Whether stdout is coloured. */
   readonly isResultColored: boolean;
-  /** Whether stderr is a terminal that a line may be rewritten on. */
+  /** Whether stderr is a terminal on which a line can be rewritten. */
   readonly isInteractive: boolean;
 }
 
-/** The only place that writes to stdout and stderr: results on stdout, everything else on stderr. */
+/** The only writer to stdout and stderr: results on stdout, everything else on stderr. */
 export class Output {
   readonly options: OutputOptions;
+  #hasLiveLine = false;
 
   constructor(options: OutputOptions) {
     this.options = options;
@@ -40,34 +41,43 @@ export class Output {
     if (!this.options.isQuiet) this.#line(text);
   }
 
-  /** Writes a line of progress that only `--verbose` shows. */
+  /** Writes a line of progress with `--verbose` only. */
   verbose(text: string): void {
     if (this.options.isVerbose) this.#line(this.style("gray", text));
   }
 
-  /** Writes something that needs attention but stops nothing. */
+  /** Writes a warning. */
   warn(text: string): void {
     this.#line(`${this.style("yellow", "warning:")} ${text}`);
   }
 
-  /** Writes what failed, why, and how to mend it. */
+  /** Writes what failed, why, and how to fix it. */
   error(error: ScriptError): void {
     this.#line(`${this.style("red", "error:")} ${error.message}`);
     if (error.why !== undefined) this.#line(`  why: ${indent(error.why)}`);
     if (error.fix !== undefined) this.#line(`  fix: ${indent(error.fix)}`);
   }
 
-  /** Writes to stderr as it stands, cursor movements included. */
+  /** Writes to stderr unchanged, cursor movements included. */
   raw(text: string): void {
     process.stderr.write(text);
   }
 
-  /** @returns `text` in the given style; it is taken away again on a stream that is not coloured */
+  /** Writes over the last such line, cut to the terminal's width; an empty one removes it. For terminals only. */
+  rewrite(text: string): void {
+    // Inside `docker run -t`, a terminal may claim to have 0 columns.
+    const columns = process.stderr.columns || 80;
+    this.#hasLiveLine = text !== "";
+    this.raw(`\r\u001b[2K${text.slice(0, columns - 1)}`);
+  }
+
+  /** @returns `text` in the given style, which is removed again on a stream that is not coloured */
   style(style: Style, text: string): string {
     return styleText(style, text, { validateStream: false });
   }
 
   #line(text: string): void {
+    if (this.#hasLiveLine) this.rewrite("");
     this.raw(`${this.options.isColored ? text : stripVTControlCharacters(text)}\n`);
   }
 }

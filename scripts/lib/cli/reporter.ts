@@ -3,19 +3,18 @@ import type { Output } from "./output.ts";
 
 /** What a step did. */
 export interface StepResult {
-  /** Whether anything is different from before. */
   readonly isChanged: boolean;
-  /** What was done or found, in a few words, without secrets. */
+  /** What was done or found, in a few words and without secrets. */
   readonly detail: string;
 }
 
-/** A step that has ended. */
+/** A finished step. */
 export interface FinishedStep extends StepResult {
   readonly name: string;
   readonly durationMs: number;
 }
 
-/** How far a transfer has come. */
+/** Progress of a transfer. */
 export interface TransferState {
   readonly table: string;
   readonly rowsDone: number;
@@ -24,24 +23,29 @@ export interface TransferState {
   readonly bytesTotal: number;
 }
 
-/** A transfer that may be shown. */
-export interface Transfer extends Disposable {
-  /** Shows a state; undefined where nothing is shown, so that nobody has to count what nobody sees. */
-  readonly show: ((state: TransferState) => void) | undefined;
+/** A line that is rewritten as the work goes on. Disposing of it removes the line. */
+export interface LiveLine<State> extends Disposable {
+  /** Undefined if nothing is shown: then the state need not be computed. */
+  readonly show: ((state: State) => void) | undefined;
 }
 
-/** @returns `event_store.domain_event  41000 rows, 12.3 MB of about 45.6 MB, 61.2 MB/s, 1 s left` */
+/** Before that, a rate says more about the start than about the transfer. */
+const secondsToEstimate = 1;
+
+/** @returns `event_store.domain_event  41000 rows, 12.3 MB of about 45.6 MB, 6.2 MB/s, 5 s left` */
 export function describeTransfer({ table, rowsDone, bytesDone, bytesTotal }: TransferState, seconds: number): string {
-  const rate = bytesDone / Math.max(seconds, 0.001);
-  const left = Math.max(bytesTotal - bytesDone, 0) / Math.max(rate, 1);
   const amounts = `${formatBytes(bytesDone)} of about ${formatBytes(Math.max(bytesTotal, bytesDone))}`;
-  return `${table}  ${rowsDone} rows, ${amounts}, ${formatBytes(rate)}/s, ${formatSeconds(left)} left`;
+  const done = `${table}  ${rowsDone} rows, ${amounts}`;
+  if (seconds < secondsToEstimate) return done;
+  const rate = bytesDone / seconds;
+  const left = Math.max(bytesTotal - bytesDone, 0) / Math.max(rate, 1);
+  return `${done}, ${formatBytes(rate)}/s, ${formatSeconds(left)} left`;
 }
 
 const spinnerFrames = ["◐", "◓", "◑", "◒"];
 const spinnerIntervalMs = 80;
 
-/** Tells on stderr how far the work has come. */
+/** Reports the progress of the work on stderr. */
 export class Reporter {
   readonly #output: Output;
   readonly #now: () => number;
@@ -52,11 +56,9 @@ export class Reporter {
   }
 
   /**
-   * Runs one step and prints its line: with a spinner on a terminal, plain elsewhere.
+   * Runs one step and prints its line, on a terminal with a spinner.
    *
    * @param name one word, the same in every run
-   * @param work does the step; what it throws is passed on
-   * @returns the step with its duration in milliseconds
    */
   async step(name: string, work: () => Promise<StepResult>): Promise<FinishedStep> {
     const startedAt = this.#now();
@@ -72,37 +74,41 @@ export class Reporter {
     }
   }
 
-  /**
-   * Shows how far a transfer has come: table, rows, bytes, rate, and the time that is left. Only on a terminal.
-   *
-   * @returns shows a state when it is given one, and wipes it away when it is disposed of
-   */
-  transfer(name: string): Transfer {
-    const { isInteractive, isQuiet } = this.#output.options;
+  /** Shows table, rows, bytes, rate and remaining time of a transfer, on a terminal only. */
+  transfer(name: string): LiveLine<TransferState> {
     const startedAt = this.#now();
-    let shownAt = 0;
-    const show = (state: TransferState) => {
+    const line = this.liveLine();
+    const { show } = line;
+    const describe = (state: TransferState) => describeTransfer(state, (this.#now() - startedAt) / 1000);
+    return { ...line, show: show && ((state) => show(() => `${name}  ${describe(state)}`)) };
+  }
+
+  /** Shows one line of text, on a terminal only. The text is computed only if it is going to be shown. */
+  liveLine(): LiveLine<() => string> {
+    const { isInteractive, isQuiet } = this.#output.options;
+    let shownAt = Number.NEGATIVE_INFINITY;
+    const show = (text: () => string) => {
       const now = this.#now();
       if (now - shownAt < spinnerIntervalMs) return;
       shownAt = now;
-      const line = describeTransfer(state, (now - startedAt) / 1000);
-      this.#output.raw(`\r\u001b[2K${name}  ${line}`);
+      this.#output.rewrite(text());
     };
-    const wipe = () => (shownAt > 0 ? this.#output.raw("\r\u001b[2K") : undefined);
-    return { show: isInteractive && !isQuiet ? show : undefined, [Symbol.dispose]: () => void wipe() };
+    return {
+      show: isInteractive && !isQuiet ? show : undefined,
+      [Symbol.dispose]: () => void (Number.isFinite(shownAt) && this.#output.rewrite("")),
+    };
   }
 
-  /** Tells something that takes no time. */
   info(text: string): void {
     this.#output.progress(text);
   }
 
-  /** Tells something that only `--verbose` shows. */
+  /** Reports a detail that only `--verbose` shows. */
   verbose(text: string): void {
     this.#output.verbose(text);
   }
 
-  /** Tells something that needs attention but stops nothing. */
+  /** Reports something that needs attention but stops nothing. */
   warn(text: string): void {
     this.#output.warn(text);
   }
@@ -120,7 +126,7 @@ export class Reporter {
     const { isInteractive, isQuiet } = this.#output.options;
     if (!isInteractive || isQuiet) return () => {};
     let frame = 0;
-    const draw = () => this.#output.raw(`\r${spinnerFrames[frame++ % spinnerFrames.length]} ${name} `);
+    const draw = () => this.#output.rewrite(`${spinnerFrames[frame++ % spinnerFrames.length]} ${name} `);
     draw();
     const timer = setInterval(draw, spinnerIntervalMs);
     timer.unref();
@@ -129,7 +135,7 @@ export class Reporter {
       if (!isSpinning) return;
       isSpinning = false;
       clearInterval(timer);
-      this.#output.raw("\r\u001b[2K");
+      this.#output.rewrite("");
     };
   }
 }

@@ -17,26 +17,26 @@ export const exitCodes = {
   sigterm: 143,
 } as const;
 
-/** What a person needs to understand a failure and to mend it. */
+/** What a person needs to understand a failure and to fix it. */
 export interface ScriptErrorDetails {
-  /** A stable name for programs, in capitals: `PORT_TAKEN`. */
+  /** A stable name for programs: `PORT_TAKEN`. */
   readonly code: string;
   /** One of {@link exitCodes}. */
   readonly exitCode: number;
   /** What failed, in one sentence. */
   readonly message: string;
-  /** Why it failed: the wanted and the actual state. */
+  /** Why it failed: the expected and the actual state. */
   readonly why?: string;
-  /** A command, or the one thing to do, that mends it. */
+  /** An instruction: the command to run or the one thing to do. */
   readonly fix?: string;
-  /** What is known in spite of the failure; printed by `--json` beside the error. */
+  /** What is known despite the failure; `--json` prints it next to the error. */
   readonly data?: unknown;
 }
 
 /**
- * A failure that was foreseen. It is printed as what, why and how to mend it, without a stack.
+ * An expected failure. It is printed as what, why and fix, without a stack.
  *
- * It carries no `cause`: a driver's error may hold credentials, and whoever prints this one would print them too.
+ * It has no `cause`: a driver's error may contain credentials, which would be printed too.
  */
 export class ScriptError extends Error {
   override readonly name = "ScriptError";

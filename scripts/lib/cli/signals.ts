@@ -1,21 +1,16 @@
 import process from "node:process";
 import { exitCodes, ScriptError } from "./script-error.ts";
 
-/** The signals of one run; disposing of it gives them back their usual meaning. */
+/** The signals of one run. Disposing of it restores their usual meaning. */
 export interface CaughtSignals extends Disposable {
   readonly signal: AbortSignal;
-  /** The error to report when a signal has come. */
+  /** The error to report if a signal was received. */
   readonly caught: ScriptError | undefined;
-  /** @throws {ScriptError} when a signal has come: the run did not end by itself */
-  throwIfCaught(): void;
 }
 
 const codes = { SIGINT: exitCodes.sigint, SIGTERM: exitCodes.sigterm } as const;
 
-/**
- * Turns the first SIGINT or SIGTERM into an abort, so that the run can clean up; the second one ends the process at
- * once, as if nobody listened.
- */
+/** Turns the first SIGINT or SIGTERM into an abort, so that the run can clean up. The second one kills the process. */
 export function catchSignals(): CaughtSignals {
   const controller = new AbortController();
   let caught: ScriptError | undefined;
@@ -37,9 +32,6 @@ export function catchSignals(): CaughtSignals {
     get caught() {
       return caught;
     },
-    throwIfCaught() {
-      if (caught !== undefined) throw caught;
-    },
     [Symbol.dispose]: stopListening,
   };
 }
@@ -49,7 +41,7 @@ function interrupted(name: keyof typeof codes): ScriptError {
     code: "INTERRUPTED",
     exitCode: codes[name],
     message: `Stopped by ${name}`,
-    why: "Nothing is half done: what was finished stays, the rest was undone or will be completed.",
-    fix: "Run the same command again to go on.",
+    why: "Nothing is half done: finished steps stay, the rest was undone or is completed by the next run.",
+    fix: "Run the same command again to continue.",
   });
 }

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { usageError } from "../cli/flags.ts";
+import { usageError } from "../cli/errors.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, ExternalServer } from "../config.ts";
 import type { ConnectionTarget } from "../postgres/connect.ts";

@@ -1,0 +1,12 @@
+import { formatBytes, formatTable } from "../cli/format.ts";
+import type { BackupEntry } from "./list.ts";
+
+/** @returns one line per archive */
+export function formatArchives(archives: readonly BackupEntry[]): string {
+  if (archives.length === 0) return "no archives";
+  return formatTable(
+    archives.map(({ id, kind, rows, sizeBytes, lastPosition }) => {
+      return [id, `${kind}  ${rows} rows, ${formatBytes(sizeBytes)}, up to event ${lastPosition}`] as const;
+    }),
+  );
+}

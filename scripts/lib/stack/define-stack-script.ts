@@ -1,0 +1,50 @@
+import type { ArgDefinitions } from "../cli/args.ts";
+import { defineScript, type ScriptCommand, type ScriptContext, type ScriptDefinition } from "../cli/define-script.ts";
+import type { Config, ConfigFlags } from "../config.ts";
+import type { Stack } from "./stack.ts";
+
+// Configuration and stack are loaded when a script runs: help must not wait for them.
+
+interface WithConfig {
+  readonly config: Config;
+}
+
+interface WithStack extends WithConfig {
+  readonly stack: Stack;
+}
+
+/** A script whose `run` receives more than {@link ScriptDefinition} provides. */
+type ExtendedDefinition<Args extends ArgDefinitions, Data, Extra> = Omit<ScriptDefinition<Args, Data>, "run"> & {
+  run(context: ScriptContext<Args> & Extra): Promise<Data>;
+};
+
+/** Defines a script that receives the checked configuration. */
+export function defineConfiguredScript<const Args extends ArgDefinitions, Data>(
+  script: ExtendedDefinition<Args, Data, WithConfig>,
+): ScriptCommand {
+  return defineScript({
+    ...script,
+    async run(context: ScriptContext<Args>) {
+      const { loadConfig } = await import("../config.ts");
+      return script.run({ ...context, config: loadConfig(settingsOf(context.args, script.args ?? {})) });
+    },
+  });
+}
+
+/** Defines a script that receives the stack which the configuration is about. Opening it changes nothing. */
+export function defineStackScript<const Args extends ArgDefinitions, Data>(
+  script: ExtendedDefinition<Args, Data, WithStack>,
+): ScriptCommand {
+  return defineConfiguredScript({
+    ...script,
+    async run(context: ScriptContext<Args> & WithConfig) {
+      const { openStack } = await import("./stack.ts");
+      return script.run({ ...context, stack: await openStack(context.config) });
+    },
+  });
+}
+
+/** The flags that override settings. */
+function settingsOf(args: Readonly<Record<string, unknown>>, definitions: ArgDefinitions): ConfigFlags {
+  return Object.fromEntries(Object.entries(args).filter(([name]) => "setting" in (definitions[name] ?? {})));
+}
