@@ -46,12 +46,14 @@ const run = defineConfiguredScript({
     ["bun run projections run order_summary --once", "Catch up, then stop"],
   ],
   endsBySignal: ({ once }) => !once,
-  async run({ args, config, signal }) {
+  async run({ args, config, reporter, signal }) {
+    const { watchProjections } = await import("./lib/operations/watch-projections.ts");
     const { loadProjections, runProjections, withStackStore } = await import("./lib/stack/projections.ts");
     const definitions = await loadProjections(args.module, args.name);
     const { partitions } = args;
     const options = { stopWhenCaughtUp: args.once, signal, ...(partitions === undefined ? {} : { partitions }) };
     return withStackStore(config, async (store) => {
+      await using _watch = watchProjections(store, definitions, reporter);
       return { projections: await runProjections(store, definitions, options) };
     });
   },
@@ -64,10 +66,12 @@ const rebuild = defineConfiguredScript({
   meta: { name: "rebuild", description: "Builds a new version while the old one serves, then cuts over to it." },
   args: chosen,
   examples: [["bun run projections rebuild --module ./orders.ts", "Build and cut over without downtime"]],
-  async run({ args, config, signal }) {
+  async run({ args, config, reporter, signal }) {
+    const { watchProjections } = await import("./lib/operations/watch-projections.ts");
     const { loadProjections, rebuildProjection, withStackStore } = await import("./lib/stack/projections.ts");
     const definitions = await loadProjections(args.module, args.name);
     return withStackStore(config, async (store) => {
+      await using _watch = watchProjections(store, definitions, reporter);
       const rebuilt = [];
       for (const definition of definitions) rebuilt.push(await rebuildProjection(store, definition, signal));
       return { projections: rebuilt };

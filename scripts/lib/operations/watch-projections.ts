@@ -1,0 +1,64 @@
+import { hostname } from "node:os";
+import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Reporter } from "../cli/reporter.ts";
+import type { ProjectionDefinition } from "../event-store/projection/definition.ts";
+import { type ProjectionLag, readProjectionLag } from "../event-store/projection/progress.ts";
+import type { EventStore } from "../event-store/store.ts";
+
+const shortestDelayMs = 1_000;
+/** Counting the events that are left must not slow down handling them. */
+const delayPerQueryMs = 20;
+
+/** Reports, until it is disposed of, how far projections are behind and which other process they wait for. */
+export function watchProjections(
+  store: EventStore,
+  definitions: readonly ProjectionDefinition[],
+  reporter: Reporter,
+): AsyncDisposable {
+  const ended = new AbortController();
+  const watching = watch(store, definitions, reporter, ended.signal);
+  return {
+    async [Symbol.asyncDispose]() {
+      ended.abort();
+      await watching;
+    },
+  };
+}
+
+async function watch(
+  store: EventStore,
+  definitions: readonly ProjectionDefinition[],
+  reporter: Reporter,
+  signal: AbortSignal,
+): Promise<void> {
+  using line = reporter.liveLine();
+  const reported = new Set<string>();
+  let delayMs = shortestDelayMs;
+  while (await sleep(delayMs, true, { signal }).catch(() => false)) {
+    const startedAt = performance.now();
+    // A server that is away is waited for elsewhere.
+    const lags = await readProjectionLag(store).catch(() => []);
+    delayMs = Math.max(shortestDelayMs, (performance.now() - startedAt) * delayPerQueryMs);
+    const ours = lags.filter((lag) => definitions.some(({ name, version }) => isOf(lag, name, version)));
+    for (const { name, version, owner } of ours.filter(isOwnedByAnother)) {
+      const text = `${name} version ${version}: waiting for ${owner}, which runs it`;
+      if (!reported.has(text)) reporter.info(text);
+      reported.add(text);
+    }
+    if (ours.length > 0) line.show?.(() => ours.map(describeLag).join("; "));
+  }
+}
+
+function isOf(lag: ProjectionLag, name: string, version: number): boolean {
+  return lag.name === name && lag.version === version;
+}
+
+/** An owner's name begins with host and pid. */
+function isOwnedByAnother({ owner }: ProjectionLag): boolean {
+  return owner !== null && !owner.startsWith(`${hostname()}:${process.pid}:`);
+}
+
+function describeLag({ name, version, lagEvents }: ProjectionLag): string {
+  return `${name} version ${version}: ${lagEvents === 0 ? "caught up" : `${lagEvents} events behind`}`;
+}
