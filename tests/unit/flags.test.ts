@@ -113,8 +113,8 @@ const unusable: readonly (readonly [name: string, text: string, wanted: string])
 ];
 
 for (const [name, text, wanted] of unusable) {
-  test(`convertArgs() refuses --${name} ${JSON.stringify(text)}, and says what it takes`, () => {
-    const message = `--${name} takes ${wanted}, not ${JSON.stringify(text)}`;
+  test(`convertArgs() refuses --${name} ${JSON.stringify(text)}, and says what it must be`, () => {
+    const message = `--${name} must be ${wanted}, not ${JSON.stringify(text)}`;
     assert.throws(() => convertArgs({ [name]: text }, typed), { code: "USAGE", exitCode: 2, message });
   });
 }

@@ -132,5 +132,5 @@ function convertNumber(flag: string, { min, max }: NumberFlag, text: string): nu
 }
 
 function refuse(flag: string, wanted: string, text: string): never {
-  throw usageError(`${flag} takes ${wanted}, not ${JSON.stringify(text)}`);
+  throw usageError(`${flag} must be ${wanted}, not ${JSON.stringify(text)}`);
 }

@@ -76,11 +76,14 @@ export class Reporter {
 
   /** Shows table, rows, bytes, rate and remaining time of a transfer, on a terminal only. */
   transfer(name: string): LiveLine<TransferState> {
-    const startedAt = this.#now();
     const line = this.liveLine();
     const { show } = line;
-    const describe = (state: TransferState) => describeTransfer(state, (this.#now() - startedAt) / 1000);
-    return { ...line, show: show && ((state) => show(() => `${name}  ${describe(state)}`)) };
+    let startedAt: number | undefined;
+    const describe = (state: TransferState) => {
+      startedAt ??= this.#now();
+      return `${name}  ${describeTransfer(state, (this.#now() - startedAt) / 1000)}`;
+    };
+    return { ...line, show: show && ((state) => show(() => describe(state))) };
   }
 
   /** Shows one line of text, on a terminal only. The text is computed only if it is going to be shown. */
