@@ -21,7 +21,7 @@ function run(file: string, timeoutMs: number, env: Record<string, string> = {}) 
   return runTestFile({ runtime: runtimeName, file }, options);
 }
 
-test("a file that hangs is killed with its server, and counted as failed with the reason", async () => {
+test("a file that hangs is killed together with its server, and counts as failed with a reason", async () => {
   const pidFile = join(workDir, "pid");
   const result = await run("tests/support/fixtures/hangs.ts", 12_000, { HANGS_PID_FILE: pidFile });
   assert.deepEqual([result.failed, result.problem], [1, "killed, since it did not end within 12 seconds"]);
@@ -31,7 +31,7 @@ test("a file that hangs is killed with its server, and counted as failed with th
   assert.deepEqual(pids.filter(isAlive), []);
 });
 
-test("a file that can't be loaded, and one without a test, are counted as failed", async () => {
+test("a file that cannot be loaded, and one without a test, count as failed", async () => {
   const file = join(workDir, "broken.test.ts");
   await writeFile(file, "throw new Error('not loadable');");
   const broken = await run(file, 30_000);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 
-/** A copy of what the product consists of, removed when it is disposed of. */
+/** A copy of the product. Disposing of it removes it. */
 export interface ProjectCopy extends AsyncDisposable {
   readonly dir: string;
 }
@@ -23,9 +23,9 @@ const product = [
 ];
 
 /**
- * Copies the project, for tests that need a `.env` or a `node_modules` of their own.
+ * Copies the project, for tests that need their own `.env` or `node_modules`.
  *
- * @param options.packages the only packages that are installed in it; all of them when left out
+ * @param options.packages the packages that are installed in it; all of them by default
  */
 export async function copyProject(options: { readonly packages?: readonly string[] } = {}): Promise<ProjectCopy> {
   const dir = await realpath(await mkdtemp(join(tmpdir(), "cqrs-project-")));

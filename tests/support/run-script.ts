@@ -6,30 +6,30 @@ import { runtimeCommand } from "./runtime.ts";
 export interface RunOptions {
   /** The stack directory. */
   readonly stackDir: string;
-  /** Variables beside PATH and HOME; nothing else is passed on. */
+  /** Variables in addition to PATH and HOME. Nothing else is passed on. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
 }
 
-/** What a script left. */
+/** The result of a script. */
 export interface ScriptRun {
-  /** The exit code; null when it was ended by a signal. */
+  /** Null if a signal ended it. */
   readonly exitCode: number | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** A script at work. */
+/** A running script. */
 export interface StartedScript {
   readonly child: ChildProcess;
   readonly ended: Promise<ScriptRun>;
   /**
    * Waits for a text on stderr.
    *
-   * @throws {Error} with both streams when the script ends without having written it
+   * @throws {Error} with both streams if the script ends without writing it
    */
   saw(text: string): Promise<void>;
-  /** Sends a signal, if the script still runs. Deno's `child.kill()` sends one signal only, the first. */
+  /** Sends a signal if the script is still running. Deno's `child.kill()` sends only the first. */
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -37,7 +37,7 @@ export interface StartedScript {
 export type ProgramOptions = Omit<RunOptions, "stackDir">;
 
 /**
- * Starts a script as a user would, on the runtime of the tests.
+ * Starts a script as a user would, on the runtime that runs the tests.
  *
  * @param words the script's name and its arguments: `["schema", "apply"]`
  */
@@ -47,9 +47,9 @@ export function startScript(words: readonly string[], { stackDir, env, ...option
 }
 
 /**
- * Starts any file of TypeScript on the runtime of the tests: a fixture, or a script of a copied project.
+ * Starts a TypeScript file on the runtime that runs the tests: a fixture, or a script of a copied project.
  *
- * @param file absolute, or from the project's folder
+ * @param file absolute, or relative to the project
  */
 export function startProgram(file: string, args: readonly string[], options: ProgramOptions = {}): StartedScript {
   const [program, ...runtimeArgs] = runtimeCommand(file);
@@ -73,7 +73,7 @@ export function startProgram(file: string, args: readonly string[], options: Pro
       const look = () => written.stderr.includes(text) && resolve();
       child.stderr.on("data", look);
       look();
-      const tooLate = () => new Error(`ended without writing ${text}\n${written.stdout}${written.stderr}`);
+      const tooLate = () => new Error(`it ended without writing ${text}\n${written.stdout}${written.stderr}`);
       ended.then(() => reject(tooLate()), reject);
     });
   const kill = (signal: NodeJS.Signals) => {
@@ -91,7 +91,7 @@ export function runScript(words: readonly string[], options: RunOptions): Promis
 /**
  * Runs a script with `--json` and returns its `data`.
  *
- * @throws {Error} with both streams when the script does not exit with 0
+ * @throws {Error} with both streams if the script does not exit with 0
  */
 export async function runForData<Data>(words: readonly string[], options: RunOptions): Promise<Data> {
   const { exitCode, stdout, stderr } = await runScript([...words, "--json"], options);

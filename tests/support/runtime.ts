@@ -2,10 +2,10 @@ import { resolve } from "node:path";
 import process from "node:process";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 
-/** The runtime that these tests run on; scripts are started with the same one. */
+/** The runtime that runs the tests. Scripts are started with the same one. */
 export const runtimeName: "bun" | "deno" = "Bun" in globalThis ? "bun" : "deno";
 
-/** What the README lists for Deno: nothing of the scripts needs more. */
+/** The permissions that scripts/README.md lists for Deno. No script needs more. */
 export const denoPermissions: readonly string[] = [
   "--allow-read",
   "--allow-write",
@@ -16,15 +16,15 @@ export const denoPermissions: readonly string[] = [
 ];
 
 /**
- * @param file absolute, or from the project's folder
- * @returns the words that run a file of TypeScript on this runtime
+ * @param file absolute, or relative to the project
+ * @returns the command that runs a TypeScript file on this runtime
  */
 export function runtimeCommand(file: string): string[] {
   const path = resolve(assetsDir, file);
   return runtimeName === "bun" ? [process.execPath, path] : [process.execPath, "run", "-q", ...denoPermissions, path];
 }
 
-/** How often a test that kills, races or guesses does so: `few`, or as often as CQRS_TEST_ROUNDS says. */
+/** The number of rounds of a test that kills, races or guesses: `few`, unless CQRS_TEST_ROUNDS is set. */
 export function testRounds(few: number): number {
   const rounds = Number(process.env["CQRS_TEST_ROUNDS"] || few);
   if (!Number.isSafeInteger(rounds) || rounds < 1) throw new Error("CQRS_TEST_ROUNDS must be a positive number");

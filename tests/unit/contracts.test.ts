@@ -9,7 +9,7 @@ import { defaultContract, exitCodeContract, roleContract, secretContract } from 
 
 const endpoint = { host: "127.0.0.1", port: 5432, database: "cqrs_db", username: "cqrs_user" };
 
-/** Keeps secrets as long as somebody holds it. */
+/** A secret store in memory. */
 function memoryStore(): SecretStore {
   const secrets = new Map<string, SecretVersion>();
   const store: SecretStore = {
@@ -28,15 +28,15 @@ function memoryStore(): SecretStore {
   return store;
 }
 
-test("exit codes are the promised ones", () => assert.deepEqual(exitCodes, exitCodeContract));
+test("exit codes match the contract", () => assert.deepEqual(exitCodes, exitCodeContract));
 
-test("group roles have the promised names", () => assert.deepEqual(groupRoles, roleContract));
+test("names of group roles match the contract", () => assert.deepEqual(groupRoles, roleContract));
 
-test("the search path is the promised one", () => assert.equal(searchPath, defaultContract.searchPath));
+test("the search path matches the contract", () => assert.equal(searchPath, defaultContract.searchPath));
 
-test("secrets are at the promised paths", () => assert.deepEqual(secretPaths, secretContract.paths));
+test("paths of secrets match the contract", () => assert.deepEqual(secretPaths, secretContract.paths));
 
-test("ensureApplicationSecret() writes the promised keys to both paths", async () => {
+test("ensureApplicationSecret() writes every key of the contract to both paths", async () => {
   const store = memoryStore();
   const { secret, isChanged } = await ensureApplicationSecret(store, endpoint, "pass/word");
   assert.equal(isChanged, true);
@@ -56,7 +56,7 @@ test("ensureApplicationSecret() writes the promised keys to both paths", async (
   });
 });
 
-test("ensureApplicationSecret() writes nothing when all is right", async () => {
+test("ensureApplicationSecret() is idempotent", async () => {
   const store = memoryStore();
   const first = await ensureApplicationSecret(store, endpoint);
   assert.match(first.secret.password, /^[A-Za-z0-9]{32}$/);
@@ -64,7 +64,7 @@ test("ensureApplicationSecret() writes nothing when all is right", async () => {
   assert.equal((await store.read(secretPaths.application))?.version, 1);
 });
 
-test("ensureApplicationSecret() keeps the password and foreign keys when the server moves", async () => {
+test("ensureApplicationSecret() keeps the password and unknown keys when the server moves", async () => {
   const store = memoryStore();
   await store.write(secretPaths.application, { password: "kept", note: "ours" }, { cas: 0 });
   const { secret } = await ensureApplicationSecret(store, { ...endpoint, host: "::1", port: 6543 });
@@ -72,7 +72,7 @@ test("ensureApplicationSecret() keeps the password and foreign keys when the ser
   assert.equal((await store.read(secretPaths.application))?.data["note"], "ours");
 });
 
-test("ensureApplicationSecret() replaces the password by a configured one", async () => {
+test("ensureApplicationSecret() replaces the password with a configured one", async () => {
   const store = memoryStore();
   await ensureApplicationSecret(store, endpoint);
   const { secret, isChanged } = await ensureApplicationSecret(store, endpoint, "configured");
@@ -80,7 +80,7 @@ test("ensureApplicationSecret() replaces the password by a configured one", asyn
   assert.equal((await store.read(secretPaths.applicationLocal))?.data["password"], "configured");
 });
 
-test("many calls of ensureApplicationSecret() at once agree on one password", async () => {
+test("concurrent calls of ensureApplicationSecret() agree on one password", async () => {
   const store = memoryStore();
   const results = await Promise.all(Array.from({ length: 20 }, () => ensureApplicationSecret(store, endpoint)));
   const passwords = new Set(results.map(({ secret }) => secret.password));

@@ -1,19 +1,19 @@
-// What other programs rely on. A change in one of these tables breaks somebody: it belongs in the CHANGELOG.
+// What other programs rely on. Changing one of these tables breaks them: say so in the CHANGELOG.
 
-/** A role, and what it is for. */
+/** Group roles. */
 export const roleContract = {
   owner: "cqrs_owner",
   app: "cqrs_app",
 } as const;
 
-/** What an application finds when nothing is configured. */
+/** What an application gets if nothing is configured. */
 export const defaultContract = {
   database: "cqrs_db",
   login: "cqrs_user",
   searchPath: "command_model, read_model, event_store, public",
 } as const;
 
-/** Paths of secrets; both have the same keys. */
+/** Paths of secrets. Both of the application have the same keys. */
 export const secretContract = {
   paths: {
     application: "secret/cqrs-spike/database",
@@ -21,7 +21,7 @@ export const secretContract = {
     archiveKey: "secret/cqrs-spike/archive-key",
     superuser: "embedded/superuser",
   },
-  /** Spring's four, then what other languages like. */
+  /** Spring's four, then those for other languages. */
   keys: ["username", "password", "url", "driver-class-name", "host", "port", "database", "uri"],
 } as const;
 
@@ -44,7 +44,7 @@ export const exitCodeContract = {
   sigterm: 143,
 } as const;
 
-/** Keys of what `--json` prints, in their order. */
+/** Keys of what `--json` prints, in order. */
 export const jsonContract = {
   success: ["ok", "command", "durationMs", "data"],
   failure: ["ok", "error"],
@@ -70,7 +70,7 @@ export const jsonContract = {
   secretsInit: ["place", "location", "isChanged", "details"],
   backup: ["archive", "id", "database", "tables", "rows", "lastPosition", "sizeBytes"],
   restore: ["archive", "endedAt", "rows", "database", "eventsNow", "kept", "isRestored", "migrated", "redacted"],
-  /** Of `status --env`: the variables, also as `export` lines. */
+  /** The variables of `status --env`, also printed as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
 } as const;
 
@@ -82,14 +82,14 @@ export const sqlStateContract = {
   UE004: "an event id is taken",
   UE005: "the stream is archived",
   UE006: "events are immutable",
-  UE007: "the arguments can't be used",
+  UE007: "invalid arguments",
 } as const;
 
-/** What the readers return, a row an event. */
+/** What the readers return, one row per event. */
 const recordedEvent =
   "TABLE(global_position bigint, stream_id uuid, aggregate_type character varying, aggregate_id uuid, aggregate_version integer, event_id uuid, event_type character varying, event_version integer, event_data jsonb, metadata jsonb, causation_id uuid, correlation_id uuid, occurred_at timestamp with time zone)";
 
-/** Functions that an application may call: name, arguments, result, all as PostgreSQL prints them. */
+/** Functions that an application may call: name, arguments and result as PostgreSQL prints them. */
 export const functionContract: readonly (readonly [name: string, parameters: string, result: string])[] = [
   [
     "append",
@@ -132,7 +132,7 @@ export const functionContract: readonly (readonly [name: string, parameters: str
   ["stream_id_of", "aggregate_type character varying, aggregate_id uuid", "uuid"],
 ];
 
-/** Functions of schema event_store that only the others call, or whoever the owner lets. */
+/** Functions of the schema event_store that only other functions call, or roles that the owner has granted them to. */
 export const internalFunctionContract: typeof functionContract = [
   [
     "advance_stream",
@@ -162,7 +162,7 @@ export const internalFunctionContract: typeof functionContract = [
   ["refuse_change", "", "trigger"],
 ];
 
-/** Columns of each table, by name: the type, and `?` where null is allowed. */
+/** Columns of each table by name: the type, with `?` if it is nullable. */
 export const tableContract: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "event_store.event_stream": {
     stream_id: "uuid",
@@ -242,7 +242,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
   },
 };
 
-/** Constraints and indexes, by table. */
+/** Constraints and indexes by table. */
 export const keyContract: Readonly<Record<string, readonly string[]>> = {
   "event_store.event_stream": [
     "event_stream_aggregate_type_is_not_empty",
