@@ -16,7 +16,7 @@ export const command = defineConfiguredScript({
   args: { mode, port, database, user, timeout, secrets },
   examples: [
     ["bun run bootstrap", "Start the embedded server, or repair what is missing"],
-    ["bun run bootstrap --port 5432", "Move the server to another port"],
+    ["bun run bootstrap --port 5432", "Use this port, once the server is stopped"],
     ["bun run bootstrap --secrets vault", "Keep credentials in a local Vault"],
     ["bun run bootstrap --mode external", "Use the server of DATABASE_URL"],
   ],

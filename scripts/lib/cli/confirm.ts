@@ -39,8 +39,8 @@ export async function confirmOrRefuse(confirmation: Confirmation, options: Confi
   const { isConfirmed, canAsk, reporter, signal } = options;
   const refused = { code: "REFUSED", exitCode: exitCodes.refused, message: refusal, data };
   if (!isConfirmed && !canAsk) throw new ScriptError({ ...refused, why: plan, fix: `Run ${command}` });
-  reporter.info(plan);
-  if (!isConfirmed && !(await ask(question, signal))) throw new Declined(refused);
+  if (isConfirmed) reporter.info(plan);
+  else if (!(await ask(`${plan}\n${question}`, signal))) throw new Declined(refused);
 }
 
 /** The terminal edits the line, not readline: so Ctrl-C is a signal, and the width of the terminal does not matter. */

@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { assetsDir } from "../../scripts/lib/paths.ts";
+import { runForData, startScript } from "../support/run-script.ts";
+import { withCluster } from "../support/stack.ts";
+
+test("a second run reports whom it waits for; Ctrl-C ends both without an error", async () => {
+  await using stack = await withCluster();
+  await runForData(["seed"], stack);
+  const first = startScript(["projections", "run"], stack);
+  const second = startScript(["projections", "run"], stack);
+  // Either of them may be the one that runs the projection.
+  await Promise.any([first, second].map(({ saw }) => saw("order_summary version 1: waiting for ")));
+  for (const { kill } of [first, second]) kill("SIGINT");
+  for (const { exitCode, stdout, stderr } of await Promise.all([first.ended, second.ended])) {
+    assert.deepEqual([exitCode, stdout], [130, "order_summary version 1: stopped\n"]);
+    assert.doesNotMatch(stderr, /error/);
+  }
+});
+
+test("an interrupted rebuild does not claim to serve, and prints one object with --json", async () => {
+  await using stack = await withCluster();
+  await runForData(["seed"], stack);
+  const module = join(stack.stackDir, "slow.ts");
+  const example = pathToFileURL(join(assetsDir, "scripts/lib/demo/order-summary.ts")).href;
+  await writeFile(
+    module,
+    `import { orderSummary } from "${example}";
+    export const slow = {
+      ...orderSummary,
+      version: 2,
+      batchSize: 10,
+      async handle() {
+        console.error("handling");
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      },
+    };`,
+  );
+  const rebuild = ["projections", "rebuild", "--module", module];
+  const interrupted = startScript([...rebuild, "--json"], stack);
+  await interrupted.saw("handling");
+  interrupted.kill("SIGINT");
+  const { exitCode, stdout } = await interrupted.ended;
+  const { ok, error, data } = JSON.parse(stdout);
+  assert.deepEqual([exitCode, ok, error.code], [130, false, "INTERRUPTED"]);
+  assert.deepEqual(data.projections, [{ name: "order_summary", version: 2, outcome: "stopped", replacedVersion: 1 }]);
+
+  const again = startScript(rebuild, stack);
+  await again.saw("handling");
+  again.kill("SIGINT");
+  const text = await again.ended;
+  assert.equal(text.stdout, "order_summary: version 2 does not serve yet: stopped\n");
+  assert.match(text.stderr, /^error: Stopped by SIGINT$/m);
+});
