@@ -132,7 +132,7 @@ test("backup --output - fails if its reader exits early", async () => {
   await fill(archives);
   const { stdout, stderr } = runShell(archives, `("$@" backup --output -; echo $? >&2) | head -c 100 | wc -c`);
   assert.equal(stdout.trim(), "100");
-  assert.match(stderr, /Can't use stdout\n(.|\n)*\n9\n$/);
+  assert.match(stderr, /Cannot use stdout\n(.|\n)*\n9\n$/);
 });
 
 /** Runs a shell command, in which `"$@"` stands for the command line of the scripts. */

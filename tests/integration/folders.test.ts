@@ -17,7 +17,7 @@ const obstacles: readonly (readonly [string, (stackDir: string) => Promise<unkno
   [
     "a file in place of the stack directory",
     (dir) => rm(dir, { recursive: true }).then(() => writeFile(dir, "")),
-    /is a file, not a folder|Can't use/,
+    /is a file, not a folder|Cannot use/,
   ],
   ["a foreign file in place of the lock", (dir) => writeFile(join(dir, "stack.lock"), "x".repeat(5000)), /stack\.lock/],
   ["a file in place of the folder postgres", (dir) => writeFile(join(dir, "postgres"), ""), /postgres/],
@@ -44,7 +44,7 @@ test("a folder that cannot be created is named", async () => {
   await writeFile(file, "");
   const run = await runScript(["bootstrap"], { stackDir: join(file, "here") });
   assert.equal(run.exitCode, 9, run.stderr);
-  assert.ok(run.stderr.includes(`Can't use ${file}/here`), run.stderr);
+  assert.ok(run.stderr.includes(`Cannot use ${file}/here`), run.stderr);
 });
 
 test("a permission that Deno lacks is named", { skip: runtimeName === "bun" && "Bun asks for none" }, () => {

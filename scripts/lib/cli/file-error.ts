@@ -42,7 +42,7 @@ export function folderUnusable(path: string, why: string, fix: string): ScriptEr
   return new ScriptError({
     code: "FOLDER_UNUSABLE",
     exitCode: exitCodes.prerequisite,
-    message: `Can't use ${path}`,
+    message: `Cannot use ${path}`,
     why,
     fix,
   });
