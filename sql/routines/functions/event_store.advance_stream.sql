@@ -1,10 +1,10 @@
 -- Locks the row of a stream and advances its version by the number of events to append, or creates the row.
 --
 -- One statement both locks and checks: a guarded update, or an insert if the stream may not exist yet. Only the insert
--- compares the id with the aggregate; an existing row was compared when it was created.
+-- checks that the id is that of the aggregate; for an existing row, this was checked when it was created.
 -- p_expected_version: as for event_store.append, but never null.
--- Returns the new version; null if the stream is not at the expected version or is archived, or if the arguments do not
--- fit together.
+-- Returns the new version; null if the stream is not at the expected version or is archived, or if the arguments are
+-- invalid.
 -- Volatile. Runs with the privileges and settings of its callers; granted to nobody.
 -- Callers: event_store.append and event_store.append_batch.
 create or replace function event_store.advance_stream(

@@ -9,7 +9,7 @@
 -- Outline
 -- 1. Advance the streams in the order of their ids, so that two batches never deadlock.
 -- 2. Insert the events of the accepted elements in one statement.
--- 3. Append the other elements one by one (event_store.append_element), which finds out why they were not accepted.
+-- 3. Append the other elements one by one (event_store.append_element), to find out why they were not accepted.
 -- Steps 1 and 2 are undone, and all elements take step 3, if the insert fails (an event or id is invalid, or an id is
 -- taken), or if an element that was not accepted is followed by another one for the same stream.
 --

@@ -1,5 +1,5 @@
 -- Permits an update of an event only if event_store.redaction has a row for it from this very transaction, and only of
--- its data and metadata. Not a setting, which anyone could set: a row stays as evidence.
+-- its data and metadata. A setting would not do: anyone could set it, and it would leave no evidence.
 --
 -- Errors: UE006.
 -- Callers: the triggers domain_event_is_redacted_openly (per statement: without a row of this transaction, no update)

@@ -1,8 +1,8 @@
 -- Whether a JSON value is a valid event: one that event_store.append_problem accepts.
 --
 -- Stable, though it reads nothing, because pg_input_is_valid is stable: PostgreSQL does not inline a SQL function
--- declared less volatile than its body. A single expression, so that the inserts that filter by it inline it; a call
--- would cost 50 microseconds per statement and 7 per event. Granted to nobody.
+-- declared less volatile than its body. A single expression, so that it is inlined into the inserts that filter by it;
+-- a call would cost 50 microseconds per statement and 7 per event. Granted to nobody.
 -- Callers: event_store.append and event_store.append_batch.
 create or replace function event_store.is_event(event jsonb)
 returns boolean

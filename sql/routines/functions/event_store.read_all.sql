@@ -4,16 +4,17 @@
 -- up_to_position: an answer of event_store.safe_position(). A reader that gets fewer than max_count rows has read
 -- everything up to there and continues from there, so that a filter that matches nothing does not scan the end of the
 -- log again and again.
--- A transaction does not see the events that it has appended itself: its own positions are not complete yet.
+-- A transaction does not see the events that it has appended itself: the log is complete only up to its own floor.
 --
--- The statement that reads follows the one that asks how far the log is complete (event_store.safe_position says why);
--- hence volatile and not a SQL function. The index on (event_type, global_position) serves event types, in growing
--- windows, so that it reads at most a few times as many entries as it returns. Aggregate types are compared row by row.
+-- Volatile and in plpgsql, because it asks how far the log is complete before the statement that reads takes its
+-- snapshot (event_store.safe_position says why). The index on (event_type, global_position) serves event types, in
+-- growing windows, so that it reads at most a few times as many entries as it returns. Aggregate types are compared row
+-- by row.
 -- Errors: those of event_store.safe_position; UE007 if the log is not known to be complete up to up_to_position, or if
 -- max_count is negative.
 -- The settings prevent plans that were made while the tables were small from being used after they have grown. With
--- page costs of 0 the planner counts entries only: because neighbouring positions share few pages, it would otherwise
--- read a whole range through the index on positions to find a rare type.
+-- page costs of 0 the planner considers only the number of entries. Otherwise, because neighbouring positions are on
+-- the same few pages, it would read a whole range through the index on positions to find a rare type.
 -- Callers: applications.
 create or replace function event_store.read_all(
   after_position bigint,

@@ -1,4 +1,4 @@
--- Refuses to change or remove rows of the log and of the record of redactions, for every role.
+-- Prevents everyone, including the owner, from changing or deleting events and records of redactions.
 --
 -- Errors: UE006.
 -- Callers: the triggers domain_event_is_immutable and redaction_is_immutable.

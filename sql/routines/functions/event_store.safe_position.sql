@@ -5,8 +5,8 @@
 -- its transaction not ended by the second step, that floor would have been found. So a *new* snapshot sees the event.
 -- The snapshot of the calling statement is older, which is why the statement that reads must not call this function:
 -- `where global_position <= event_store.safe_position()` loses events. Use event_store.read_all.
--- A later answer may be lower, if a writer paused between reading its floor and publishing it. The higher one stays
--- true. The session remembers its greatest answer, so that event_store.read_all can tell it from a guess.
+-- A later answer may be lower, if a writer paused between reading its floor and publishing it. The higher one remains
+-- valid. The session remembers its highest answer, so that event_store.read_all can distinguish it from a guess.
 -- Errors: 25001 if the isolation level is not READ COMMITTED; 25006 on a standby; 55000 if the sequence was altered.
 -- Volatile. Security definer, because the application may not read the sequence.
 -- Callers: applications; event_store.read_all.

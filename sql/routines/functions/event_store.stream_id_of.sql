@@ -2,8 +2,9 @@
 -- can compute itself. The aggregate_id comes last and has a fixed length, so no two aggregates share a name.
 --
 -- Immutable: the namespace and the form of the name never change, because stored ids depend on them.
--- plpgsql, because the hash is used three times, and a SQL function of that kind is planned at each call. Pins no
--- search_path: it runs with its caller's privileges, and the setting would cost some microseconds per call.
+-- In plpgsql, because the hash is used three times: a SQL function that does that is not inlined but planned at each
+-- call. Pins no search_path: it runs with its caller's privileges, and the setting would cost some microseconds per
+-- call.
 -- Callers: event_store.append and the other functions that take an aggregate; every client that appends.
 create or replace function event_store.stream_id_of(aggregate_type varchar, aggregate_id uuid)
 returns uuid

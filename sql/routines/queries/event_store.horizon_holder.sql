@@ -1,7 +1,7 @@
 -- Lists the transactions that hold back the end of the readable log: those that have published a floor and have not
 -- ended yet, the one with the lowest floor first. A prepared transaction has a gid and no pid.
 --
--- held_position: the position up to which the log is complete as far as this transaction is concerned.
+-- held_position: its floor; until the transaction ends, the log cannot be read beyond it.
 -- Stable. Security definer: application_name, state and since of other logins' sessions are visible only to members of
 -- pg_read_all_stats. Bootstrap makes the owner a member if it may; otherwise these columns are null.
 -- Callers: applications; read_model.projection_lag.

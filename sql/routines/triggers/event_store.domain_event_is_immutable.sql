@@ -1,6 +1,6 @@
--- Refuses to delete events, for the owner too and in every session_replication_role.
+-- Prevents everyone, including the owner, from deleting events, in every session_replication_role.
 --
--- A statement trigger: it fires even if the statement finds no row, and adds no cost to appends.
+-- A statement trigger: it fires even if the statement matches no row, and costs appends nothing.
 create or replace trigger domain_event_is_immutable
 before delete or truncate on event_store.domain_event
 for each statement

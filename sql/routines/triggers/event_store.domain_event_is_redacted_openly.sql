@@ -1,7 +1,7 @@
--- Refuses to update events unless the transaction has recorded a redaction, for the owner too and in every
--- session_replication_role.
+-- Prevents everyone, including the owner, from updating events, in every session_replication_role, unless the
+-- transaction has recorded a redaction.
 --
--- A statement trigger, like domain_event_is_immutable: it fires even if the statement finds no row.
+-- A statement trigger, like domain_event_is_immutable: it fires even if the statement matches no row.
 create or replace trigger domain_event_is_redacted_openly
 before update on event_store.domain_event
 for each statement

@@ -1,4 +1,5 @@
--- Keeps the record of redactions complete, for the owner too and in every session_replication_role.
+-- Prevents everyone, including the owner, from changing or deleting records of redactions, in every
+-- session_replication_role.
 create or replace trigger redaction_is_immutable
 before update or delete or truncate on event_store.redaction
 for each statement

@@ -5,7 +5,7 @@
 -- The holder is the transaction that holds the log back furthest; shown only if events are stored beyond its position.
 -- A prepared transaction has a gid and no pid. event_store.horizon_holder() is security definer, so it sees the
 -- sessions of other logins.
--- Nothing here is a bound for reading the log: use event_store.safe_position().
+-- Do not use these positions as a bound for reading the log: use event_store.safe_position().
 -- Callers: applications; `projections list`.
 create or replace view read_model.projection_lag as
 select
