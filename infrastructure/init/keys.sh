@@ -1,15 +1,16 @@
 #!/bin/sh
-# Creates what the other containers need at their start: the superuser's password, and folders that only their users can
-# read. Refuses a data volume of another major version. Idempotent. Runs as root, without network.
+# Creates what the other containers need when they start: the superuser's password, and folders that only their users
+# can read. Refuses a data volume of another major version. Idempotent. Runs as root, without network.
 set -eu
 umask 077
 
-# This is the server's image, so it can report a volume it cannot read now, instead of a server that keeps restarting.
+# This container runs the server's image, so it can report an incompatible volume before the server fails and restarts
+# forever.
 image=$(postgres --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
 volume=$(cat /var/lib/postgresql/data/PG_VERSION 2>/dev/null || echo "$image")
 if [ "$volume" != "$image" ]; then
   echo "error: the data volume was made by PostgreSQL $volume, and the image is PostgreSQL $image" >&2
-  echo "  fix: Set POSTGRES_IMAGE=postgres:$volume-alpine. To upgrade, back up, destroy, then restore with 16." >&2
+  echo "  fix: Set POSTGRES_IMAGE=postgres:$volume-alpine. To upgrade, back up with that image, destroy, and restore with PostgreSQL $image." >&2
   exit 9
 fi
 
@@ -47,7 +48,7 @@ chmod 0400 "$password"
 if [ "$(stat -c %u /backups)" = 0 ]; then chown "$CQRS_UID:$CQRS_GID" /backups; fi
 writable="( -perm -0002 -o -user $CQRS_UID -perm -0200 -o -group $CQRS_GID -perm -0020 )"
 if [ -z "$(find /backups -maxdepth 0 $writable)" ]; then
-  echo "error: permission denied: uid $CQRS_UID can't write to infrastructure/postgres/backups ($(stat -c 'uid %u, mode %a' /backups))" >&2
-  echo "  fix: Run chown or chmod on that folder, or set CQRS_UID and CQRS_GID to its owner" >&2
+  echo "error: permission denied: uid $CQRS_UID cannot write to infrastructure/postgres/backups ($(stat -c 'uid %u, mode %a' /backups))" >&2
+  echo "  fix: Run chown or chmod on that folder, or set CQRS_UID and CQRS_GID to its owner." >&2
   exit 9
 fi

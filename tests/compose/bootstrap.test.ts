@@ -137,7 +137,7 @@ describe("bootstrap --mode compose reports clearly", () => {
     await assertFails(
       {},
       9,
-      /cannot use a file or folder of this project[\s\S]*can't write to infrastructure\/postgres\/backups/,
+      /cannot use a file or folder of this project[\s\S]*cannot write to infrastructure\/postgres\/backups/,
     );
     await chmod(backups, 0o755);
   });
