@@ -2,8 +2,8 @@
 # Runs Vault (or OpenBao) and makes it usable at every start: initialised, unsealed, set up for the stack.
 #
 # Reads and writes /keys: vault/unseal-key, and for the init container init/cqrs-init.role-id and .secret-id.
-# A root token exists only during the set-up: the one of the initialisation, later one created from the unseal key. It is
-# revoked afterwards. No secret is printed or passed as a command line argument.
+# A root token exists only during the set-up: at first that of the initialisation, later one created from the unseal
+# key. It is revoked afterwards. No secret is printed or passed as a command-line argument.
 set -eu
 umask 027
 

@@ -1,7 +1,7 @@
 # The local Vault of a developer's machine. `bootstrap --secrets vault` fills in the :{…} and starts it.
 #
-# It is a real server, and its data survive a restart, but it must not protect production secrets: its unseal key is in a
-# file next to the data (mode 0600), it listens without TLS (on the loopback only), and memory is not locked.
+# It is a real server, and its data survives a restart, but it must not be used for production secrets: its unseal key
+# is in a file next to the data (mode 0600), it listens without TLS (on the loopback only), and memory is not locked.
 storage "raft" {
   path    = ":{data}"
   node_id = "local"
