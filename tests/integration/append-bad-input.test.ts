@@ -66,7 +66,7 @@ const cases: readonly (readonly [string, Partial<Given>, string])[] = [
 ];
 
 for (const [what, changes, sentence] of cases) {
-  test(`append() refuses ${what} with UE007, and append_batch() that element alone`, async () => {
+  test(`append() refuses ${what} with UE007, and append_batch() refuses only that element`, async () => {
     const before = await countEvents(database.sql);
     const bad = given(changes);
     const error = await refusal(append(database.sql, bad));

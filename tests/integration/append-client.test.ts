@@ -71,7 +71,7 @@ test("appendEvents() stores events with all their properties, and returns where 
   });
 });
 
-test("concurrent calls for one aggregate keep their order, whatever is sent at the same time", async () => {
+test("concurrent calls for one aggregate keep their order, regardless of other calls", async () => {
   const order = newOrder();
   const [large, small] = [{ note: "x".repeat(20_000) }, {}];
   const results: Promise<AppendResult>[] = [];
@@ -89,7 +89,7 @@ test("concurrent calls for one aggregate keep their order, whatever is sent at t
   );
 });
 
-test("appendEvents() throws an error of its own class for each refusal", async () => {
+test("appendEvents() throws a different class of error for each refusal", async () => {
   const order = newOrder();
   const append = (expectedVersion: ExpectedVersion, events = [orderPlaced], aggregate = order) =>
     appendEvents(store, aggregate, events, { expectedVersion });
@@ -226,7 +226,7 @@ test("an append that waits for another session delays other appends only briefly
   assert.equal((await waiting).lastVersion, 2);
 });
 
-test("appends are stored exactly once, at whatever moment their connection is cut", async () => {
+test("appends are stored exactly once, whenever their connection is cut", async () => {
   await using proxy = await openCuttingProxy(database.application.port);
   await using cutStore = openTestStore(database, { port: proxy.port });
   for (let round = 0; round < testRounds(4); round++) {
@@ -267,7 +267,7 @@ test("appends are stored exactly once, at whatever moment their connection is cu
   }
 });
 
-test("disposing of the store waits for the appends in flight and takes no more", async () => {
+test("disposing of the store waits for the appends in flight and refuses new ones", async () => {
   const order = newOrder();
   const closing = openTestStore(database);
   const appends = Array.from({ length: 5 }, () => appendEvents(closing, order, [orderPlaced]));

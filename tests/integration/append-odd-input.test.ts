@@ -120,7 +120,7 @@ function pick<Value>(values: readonly Value[]): Value {
 /** 1,000 in a normal run, 20,000 in a soak. */
 const oddCount = 1_000 * testRounds(1);
 
-test("append() and append_batch() store the same of odd events, or refuse it with the same message", async () => {
+test("append() and append_batch() store odd events identically, or refuse them with the same message", async () => {
   const events = JSON.stringify(Array.from({ length: oddCount }, oddEvent));
   const rows = await database.admin<{ event: unknown; problem: string | null; isEvent: boolean }[]>`
     select event, event_store.is_event(event) as "isEvent",

@@ -101,7 +101,7 @@ test("with --json a failure is one object on stdout and nothing on stderr", asyn
   });
 });
 
-test("--help of every script is a result, and needs none of the packages that do the work", async () => {
+test("--help of every script goes to stdout, and needs none of the packages that do the work", async () => {
   await using project = await copyProject({ packages: ["citty"] });
   for (const name of scripts) {
     const started = startProgram(join(project.dir, "scripts", name), ["--help"]);
@@ -171,7 +171,7 @@ const bothWays: readonly (readonly [line: string, exitCode: number])[] = [
 ];
 
 for (const [line, exitCode] of bothWays) {
-  test(`${line} is the same by itself and through main.ts`, async () => {
+  test(`${line} prints the same whether run directly or through main.ts`, async () => {
     const direct = await run(line.split(" "));
     assert.deepEqual(await run(["main", ...line.split(" ")]), direct);
     assert.equal(direct.exitCode, exitCode, direct.stderr);
@@ -179,7 +179,7 @@ for (const [line, exitCode] of bothWays) {
   });
 }
 
-test("a success has the same fields by itself and through main.ts", async () => {
+test("a successful run has the same fields whether started directly or through main.ts", async () => {
   for (const words of [["stop"], ["main", "stop"]]) {
     const { durationMs, ...rest } = JSON.parse((await run([...words, "--json"])).stdout);
     assert.equal(typeof durationMs, "number");
@@ -308,7 +308,7 @@ for (const [signal, exitCode] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],
 ] as const) {
-  test(`${signal} stops a script with ${exitCode}`, async () => {
+  test(`${signal} makes a script exit with ${exitCode}`, async () => {
     await using waiting = await startWaiting([]);
     waiting.kill(signal);
     const ended = await waiting.ended;
@@ -316,7 +316,7 @@ for (const [signal, exitCode] of [
     assert.match(ended.stderr, new RegExp(`error: Stopped by ${signal}\n {2}why: .*\n {2}fix: `));
   });
 
-  test(`${signal} gives a script with --json the shape of an error`, async () => {
+  test(`a script with --json prints an error object on ${signal}`, async () => {
     await using waiting = await startWaiting(["--json"]);
     waiting.kill(signal);
     const ended = await waiting.ended;
@@ -349,13 +349,13 @@ async function stopWhileRunning(args: readonly string[]): Promise<ScriptRun> {
   return ended;
 }
 
-test("a stopped run that has something to show prints it, and the error", async () => {
+test("a stopped run prints its partial result and the error", async () => {
   const { exitCode, stdout, stderr } = await stopWhileRunning([]);
   assert.deepEqual([exitCode, stdout], [130, "handled 3\n"]);
   assert.match(stderr, /^error: Stopped by SIGINT$/m);
 });
 
-test("with --json a stopped run prints one object, with what it has", async () => {
+test("with --json a stopped run prints one object that includes its partial result", async () => {
   const stopped = await stopWhileRunning(["--json"]);
   assert.equal(stopped.exitCode, 130);
   assert.equal(failureOf(stopped).error.code, "INTERRUPTED");
@@ -367,7 +367,7 @@ test("a run that a signal normally ends reports no error", async () => {
   assert.deepEqual([exitCode, stdout, stderr], [130, "handled 3\n", "running\n"]);
 });
 
-test("a lock that is held longer than --timeout stops a script with 5, naming the holder", async () => {
+test("a script exits with 5 and names the holder if a lock is held longer than --timeout", async () => {
   await using waiting = await startWaiting(["--timeout", "100ms"]);
   const { exitCode, stdout, stderr } = await waiting.ended;
   assert.deepEqual([exitCode, stdout], [5, ""]);

@@ -14,7 +14,7 @@ const reference = await readFile(join(folder, "README.md"), "utf8");
 const names = Object.keys(subcommandsOf(root) ?? {});
 
 for (const name of names) {
-  test(`scripts/README.md repeats what the header of ${name}.ts says it reads, writes and exits with`, async () => {
+  test(`scripts/README.md repeats what ${name}.ts reads, writes and exits with, as in its header`, async () => {
     const header = plain(headerOf(await readFile(join(folder, `${name}.ts`), "utf8")));
     const contract = header.slice(header.indexOf("Reads: "));
     assert.match(contract, /^Reads: .+\. Writes: .+\. Exits: 0/);

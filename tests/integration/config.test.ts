@@ -149,7 +149,7 @@ test("loadConfig() refuses a .env that cannot be read", async () => {
   });
 });
 
-// From here on the tests start whole processes as a user does, because runtimes read .env files of their own accord.
+// From here on the tests start whole processes as a user does, because runtimes read .env files by themselves.
 
 let project: ProjectCopy;
 before(async () => {

@@ -22,7 +22,7 @@ before(async () => {
 });
 after(() => database[Symbol.asyncDispose]());
 
-/** Objects of ours: what lies in our schemas and belongs to no extension. */
+/** Our objects: those in our schemas that belong to no extension. */
 const ownSchemas = ["event_store", "read_model", "read_model_next", "command_model"];
 
 async function names(query: Promise<readonly { readonly name: string }[]>): Promise<string[]> {
@@ -39,7 +39,7 @@ test("the application logs in with the default names and works as its group role
   });
 });
 
-test("the owner's role owns the database and all that is ours", async () => {
+test("the owner role owns the database and all our objects", async () => {
   const owners = await names(database.admin<{ name: string }[]>`
     select pg_get_userbyid(datdba)::text as name from pg_database where datname = current_database()
     union
@@ -96,7 +96,7 @@ test("the functions of event_store have the promised signatures", async () => {
   );
 });
 
-test("the application may call the promised functions and no other", async () => {
+test("the application may call the promised functions and no others", async () => {
   const callable = await names(database.sql<{ name: string }[]>`
     select proname::text as name from pg_catalog.pg_proc
     where pronamespace = 'event_store'::regnamespace and has_function_privilege(oid, 'execute')
@@ -107,7 +107,7 @@ test("the application may call the promised functions and no other", async () =>
   );
 });
 
-test("everybody may call no function of ours", async () => {
+test("none of our functions is executable by public", async () => {
   const open = await names(database.admin<{ name: string }[]>`
     select oid::regprocedure::text as name from pg_proc
     where pronamespace::regnamespace::text in ${database.admin(ownSchemas)}

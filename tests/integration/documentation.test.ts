@@ -38,7 +38,7 @@ test("scripts/README.md names the permissions that the tests give to Deno, and n
   );
 });
 
-test("each script has a command in package.json and a lazy place in main.ts", async () => {
+test("each script has a command in package.json and is loaded lazily by main.ts", async () => {
   const files = (await readdir(join(assetsDir, "scripts"))).filter((name) => name.endsWith(".ts"));
   const names = files.map((file) => file.replace(/\.ts$/, "")).filter((name) => name !== "main");
   for (const name of names) {
@@ -65,7 +65,7 @@ test("the README's table lists every command, and scripts/README.md describes ea
   }
 });
 
-test("scripts/README.md lists the exit codes, but the one that no command uses yet", () => {
+test("scripts/README.md lists every exit code that a command uses", () => {
   const cells = firstCellsOf(readme("scripts/README.md")).filter((cell) => /^[\d`, ]+$/.test(cell));
   const listed = cells.flatMap((cell) => cell.match(/\d+/g) ?? []).map(Number);
   const { lint: _unused, ...used } = exitCodes;
@@ -75,7 +75,7 @@ test("scripts/README.md lists the exit codes, but the one that no command uses y
   );
 });
 
-test("each variable that is read is in a README and in .env.example", async () => {
+test("each variable that the configuration reads is in a README and in .env.example", async () => {
   const config = await readFile(join(assetsDir, "scripts/lib/config.ts"), "utf8");
   const example = await readFile(join(assetsDir, ".env.example"), "utf8");
   const variables = [...config.matchAll(/\.setting\("([A-Z_]+)"/g)].map(([, name = ""]) => name);
@@ -115,7 +115,7 @@ test("no line of a README is longer than 120 characters outside tables, and no c
   assert.deepEqual(tooLong, []);
 });
 
-/** A function with its parameters has to be one cell: the table of functions is compared with the database. */
+/** A function and its parameters must be in one cell, because that table is compared with the database. */
 function isFunction({ file }: Readme, cell: string, column: number): boolean {
   return file === "sql/README.md" && column === 0 && /^`[a-z_]+\(/.test(cell);
 }
@@ -145,7 +145,7 @@ async function leads(file: string, anchor: string | undefined): Promise<boolean>
   return found.isFile() && anchorsOf({ file, text: await readFile(path, "utf8") }).has(anchor);
 }
 
-/** Every command as people type it; a default one by the name of its group. */
+/** Every command as users type it; a default command has the name of its group. */
 async function commandNames(): Promise<string[]> {
   const names: string[] = [];
   for (const [name, load] of Object.entries(subCommandsOf(command))) {

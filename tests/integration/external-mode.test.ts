@@ -211,7 +211,7 @@ interface BareCluster extends AsyncDisposable {
   application(): Promise<ConnectionTarget & { readonly password: string }>;
 }
 
-/** A cluster as others run it: without our roles and database, with an administrator who is not a superuser. */
+/** A cluster run by somebody else: without our roles and database, its administrator not a superuser. */
 async function withBareCluster(): Promise<BareCluster> {
   const folder = await withFolder();
   const superuser = { ...(await cluster.administrator()), database: "postgres" };

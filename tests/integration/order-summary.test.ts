@@ -56,7 +56,7 @@ test("the order summary equals a fold of the log after a random load", async () 
   assert.deepEqual(new Map([...rows].map(({ id, ...row }) => [id, row])), expected);
 });
 
-test("seed fills a database once; list, run, rebuild and replay work for it and for a module", async () => {
+test("seed fills a database once; list, run, rebuild and replay work with it and with a module", async () => {
   await using stack = await withCluster();
   assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 142 });
   assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 0 });

@@ -18,7 +18,7 @@ let session: Connection;
 before(async () => {
   database = await withDatabase();
   // One connection, with plans made while the tables were empty. Until the server first analyzes them, a minute after
-  // they start to grow, a rare type costs the positions of its ranges. Analyzing makes each session plan again.
+  // they start to grow, finding a rare type costs a read of all positions in a range. Analyzing makes sessions replan.
   session = openConnection(database.administrator);
   for (let time = 0; time < 7; time++) for (const reader of readers) await measure(reader);
   await fillStore(database.admin, eventCount / 2);
@@ -46,7 +46,7 @@ const readers: readonly Reader[] = [
   { name: "a stream up to a version", from: `read_stream(${longStream}, 500, up_to_version => 520)`, returns: 20 },
   { name: "a stream backwards", from: `read_stream(${longStream}, null, 10, true)`, returns: 10 },
   { name: "a stream backwards, from the middle", from: `read_stream(${longStream}, 500, 10, true)`, returns: 10 },
-  { name: "a stream that is not there", from: "read_stream('Order', gen_random_uuid())", returns: 0 },
+  { name: "a missing stream", from: "read_stream('Order', gen_random_uuid())", returns: 0 },
   { name: "the log's beginning", from: "read_all(0)", returns: 1_000 },
   { name: "the log's middle", from: "read_all($1 / 3, 10)", returns: 10 },
   { name: "the log's end", from: "read_all($1, 1000)", returns: 1_000 },
@@ -57,9 +57,9 @@ const readers: readonly Reader[] = [
   { name: "a rare type", from: "read_all(0, 1000, '{Rare}')", returns: 10 },
   { name: "a rare type, at the log's end", from: "read_all($1, 1000, '{Rare}')", returns: 0 },
   { name: "a rare and a common type", from: "read_all(0, 1000, '{Rare,LineChanged3}')", returns: 1_000 },
-  { name: "a type that is not there", from: "read_all(0, 1000, '{None}')", returns: 0 },
-  { name: "a type of aggregates", from: "read_all(0, 1000, null, '{Invoice}')", returns: 1_000 },
-  { name: "a type in a type of aggregates", from: "read_all(0, 1000, '{Rare}', '{Order}')", returns: 10 },
+  { name: "a missing type", from: "read_all(0, 1000, '{None}')", returns: 0 },
+  { name: "an aggregate type", from: "read_all(0, 1000, null, '{Invoice}')", returns: 1_000 },
+  { name: "an event type within an aggregate type", from: "read_all(0, 1000, '{Rare}', '{Order}')", returns: 10 },
 ];
 
 for (const reader of readers) {
@@ -70,8 +70,8 @@ for (const reader of readers) {
     const most = Math.max(returned, 1) * 10;
     assert.ok(rows <= most, `${rows} rows for ${returned} events`);
     assert.ok(entries <= most, `${entries} index entries for ${returned} events`);
-    // Entries skipped inside an index are not counted, but their blocks are. Each counted row explains a descent and a
-    // visit, and each empty range a descent.
+    // Entries skipped inside an index are not counted, but their blocks are. Each row counted accounts for a descent
+    // and a visit, and each empty range for a descent.
     assert.ok(blocks <= (rows + entries) * 3 + 100, `${blocks} blocks for ${rows} rows`);
   });
 }

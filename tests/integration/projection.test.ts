@@ -60,7 +60,7 @@ test("four partitions keep the order of each stream, and each gets only its own 
   assert.ok(orders.length > 0);
 });
 
-test("another number of partitions takes effect once the old ones have reached one position", async () => {
+test("a changed number of partitions takes effect once the old ones have reached the same position", async () => {
   const definition = journal("divided");
   const orders = await appendOrders(30, 4);
   const stuck = partitionOf(streamIdOf(orders[0] as Aggregate), 4);
@@ -82,7 +82,7 @@ test("another number of partitions takes effect once the old ones have reached o
   });
   await assert.rejects(stopped, /no such table/);
   assert.equal(new Set(await positions(definition.name)).size, 2);
-  // A page of which some partitions have already handled a part.
+  // Some partitions have already handled their part of this page.
   await appendOrders(5, 1);
   await project(store, { ...definition, partitions: 3, batchSize: 10_000, stopWhenCaughtUp: true });
   assert.equal((await positions(definition.name)).length, 3);
@@ -95,7 +95,7 @@ async function positions(name: string): Promise<bigint[]> {
   return rows.map(({ checkpoint }) => checkpoint);
 }
 
-test("a batch that fails over a serialisation failure or a deadlock is rolled back and retried", async () => {
+test("a batch that fails with a serialisation failure or a deadlock is rolled back and retried", async () => {
   const definition = journal("retried");
   await appendOrders(3, 1);
   const codes = ["40001", "40P01"];
@@ -108,7 +108,7 @@ test("a batch that fails over a serialisation failure or a deadlock is rolled ba
   };
   await project(store, { ...definition, handle, batchSize: 10_000, stopWhenCaughtUp: true });
   await checkJournal(store, definition.name);
-  // The same batch each time: none of its events is to blame.
+  // The same batch is retried as a whole: none of its events is at fault.
   assert.deepEqual(sizes, Array(3).fill(sizes[0]));
   assert.deepEqual(codes, []);
   assert.equal((await lagOf(definition.name))?.deadLetters, 0);
@@ -170,7 +170,7 @@ async function lagOf(name: string) {
   return (await readProjectionLag(store)).find((lag) => lag.name === name);
 }
 
-test("a program that does not fit its tables ends the run without a dead letter", async () => {
+test("a handler that does not match its tables ends the run without a dead letter", async () => {
   const definition = journal("misfit");
   await appendOrders(1, 1);
   const handle: typeof definition.handle = (_, tx) => tx`insert into no_such_table values (1)`;

@@ -49,7 +49,7 @@ test("no other README has SQL that is not run", () => {
   );
 });
 
-test("the READMEs list every function that the application may call, with its parameters in their order", async () => {
+test("the READMEs list every function that the application may call, with its parameters in order", async () => {
   await using database = await withDatabase();
   const functions = await database.sql<{ call: string }[]>`
     select format('%s(%s)', proname, array_to_string(
@@ -64,7 +64,7 @@ test("the READMEs list every function that the application may call, with its pa
   assert.deepEqual(listed.toSorted(), functions.map(({ call }) => call).toSorted());
 });
 
-test("sql/README.md names every column of an event that is read, in their order", async () => {
+test("sql/README.md names every column of an event that is read, in order", async () => {
   await using database = await withDatabase();
   const [row] = await database.sql<{ columns: string }[]>`
     select array_to_string(proargnames[array_position(proargmodes, 't'):], ',') as columns from pg_proc
@@ -121,8 +121,8 @@ async function runSql(database: TestDatabase, file: string): Promise<unknown[]> 
 }
 
 /**
- * Writes the TypeScript of each README: the blocks are one program, but a block that exports something is a module of its
- * own, as `projections run --module` takes it.
+ * Writes the TypeScript of each README to files: blocks with an export become a module, as for
+ * `projections run --module`, and all others one program.
  */
 async function writeExamples(): Promise<void> {
   for (const readme of readmes.values()) {

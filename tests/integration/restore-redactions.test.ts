@@ -54,7 +54,7 @@ test("a restore does not redact a different event at the stream and version of a
   );
 });
 
-test("a restore into another database applies all redactions of the stack's own, many pages of them", async () => {
+test("a restore into another database applies all pages of redactions of the stack's own", async () => {
   await using archives = await withArchives();
   const { database } = archives;
   const ids = Array.from({ length: 45 }, () => randomUUID());

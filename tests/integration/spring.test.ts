@@ -50,7 +50,7 @@ test("it starts with an AppRole and the secret for containers, and with the othe
   await assertWorks(env, "cqrs_user_b as cqrs_app");
 });
 
-test("without a capability to read the secret it does not start, and prints no token", {
+test("without permission to read the secret it does not start, and prints no token", {
   skip: springSkip,
 }, async () => {
   const token = await vault.tokenFor('path "secret/data/another" { capabilities = ["read"] }');

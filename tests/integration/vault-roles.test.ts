@@ -141,7 +141,7 @@ vaultTest("several clients that unwrap a delivery concurrently all get the secre
   await assert.rejects(access(join(opened.folder, "cqrs-app.wrapped")), { code: "ENOENT" });
 });
 
-vaultTest("a delivery that a stranger took is noticed, and what he got is revoked", async () => {
+vaultTest("a delivery that somebody else unwrapped is detected, and the secret id is revoked", async () => {
   await using opened = await openInitialised();
   const { vault, stack, folder, store } = opened;
   const { token } = JSON.parse(await readFileOf(folder, "cqrs-app", "wrapped")) as { token: string };
@@ -187,7 +187,7 @@ vaultTest("a revoked secret id is reported, and an administrator delivers a new 
   assert.deepEqual((await init(vault, stack)).details, []);
 });
 
-vaultTest("an AppRole given by variables and files is sufficient for a Vault that is set up", async () => {
+vaultTest("an AppRole from variables and files is sufficient if Vault is already set up", async () => {
   await using opened = await openInitialised();
   await using elsewhere = await makeTestStack();
   const { vault, folder } = opened;

@@ -40,7 +40,7 @@ async function takeAppRole(vault: TestVault, stack: TestStack): Promise<{ role_i
   return { role_id, secret_id: body.data.secret_id };
 }
 
-vaultTest("bootstrap with VAULT_ADDR: first run, second run, Vault restarted, Vault emptied", async () => {
+vaultTest("bootstrap with VAULT_ADDR works repeatedly, and after Vault was restarted or emptied", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
   const env = administratorOf(vault);

@@ -58,7 +58,7 @@ describe("wait-for exits with 0 once", () => {
     assertRun(await waiting.ended, 0, /^ready {2}tcp:\/\/127\.0\.0\.1/m);
   });
 
-  test("a server that closed connections at once keeps them", async () => {
+  test("a server that closed connections immediately keeps them open", async () => {
     await using server = await openServer(closesAtOnce);
     const tcp = begin(`tcp://127.0.0.1:${server.port}`);
     const postgres = begin(through(server.port));
@@ -126,7 +126,7 @@ describe("wait-for exits with 0 once", () => {
     assert.equal(data.targets.length, 1);
   });
 
-  test("the query of --query returns neither false nor nothing", async () => {
+  test("the query of --query returns true", async () => {
     await database.admin`create table public.flag (is_set boolean)`;
     await database.admin`grant select on public.flag to public`;
     const waiting = begin(url, "--query", "select is_set from flag");

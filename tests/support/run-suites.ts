@@ -2,7 +2,7 @@
 //
 // Each file runs in a process of its own with a time limit. Several lanes run files concurrently; each lane has a cluster,
 // and each file clones a database of it. File names on the command line select files; the output of a file is shown if it
-// was selected or failed. `--soak` repeats every test that kills, races or guesses as often as the project promises.
+// was selected or failed. `--soak` runs 20 rounds of every test that kills, races or guesses.
 // CQRS_TEST_RUNTIMES=deno (or bun,deno) selects the runtimes instead of `--all`. Data is kept below TMPDIR, on Bun in
 // memory by default.
 import { chmod, glob, mkdtemp, rm } from "node:fs/promises";

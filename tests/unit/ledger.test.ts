@@ -40,11 +40,11 @@ const second = "migrations/0002-events.sql";
 const third = "migrations/0003-orders.sql";
 const routine = "routines/functions/event_store.append.sql";
 
-test("planSchema() finds every file pending for an empty database", () => {
+test("planSchema() reports every file as pending for an empty database", () => {
   assert.deepEqual(pendingNames([file(first), file(second), file(routine)], []), [first, second, routine]);
 });
 
-test("planSchema() finds nothing pending if everything is applied", () => {
+test("planSchema() reports nothing as pending if everything is applied", () => {
   const applied = [entry(first), entry(routine)];
   assert.deepEqual(planSchema([file(first), file(routine)], applied), { pending: [], applied });
 });
@@ -64,7 +64,7 @@ test("planSchema() accepts a new routine whose name comes before applied ones", 
   assert.deepEqual(pendingNames(files, [entry(first), entry(routine)]), [other]);
 });
 
-test("planSchema() accepts that the file of a routine is gone", () => {
+test("planSchema() accepts an applied routine whose file was removed", () => {
   assert.deepEqual(pendingNames([file(first)], [entry(first), entry(routine)]), []);
 });
 
@@ -72,7 +72,7 @@ test("planSchema() refuses a migration that was edited after it was applied", ()
   assertDrift([file(first, "two"), file(second)], [entry(first)], /^migrations\/0001-schemas\.sql was edited/);
 });
 
-test("planSchema() refuses a database with a migration that has no file", () => {
+test("planSchema() refuses an applied migration whose file is missing", () => {
   assertDrift(
     [file(first)],
     [entry(first), entry(second)],

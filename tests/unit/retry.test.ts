@@ -12,12 +12,12 @@ test("pollUntil() probes at least once, and returns undefined once the time is o
   assert.equal(probes, 1);
 });
 
-test("pollUntil() returns false and 0 as something that was found", async () => {
+test("pollUntil() treats false and 0 as results", async () => {
   assert.equal(await pollUntil(() => false, { timeoutMs: 1000, intervalMs: 1 }), false);
   assert.equal(await pollUntil(async () => 0, { timeoutMs: 1000, intervalMs: 1 }), 0);
 });
 
-test("pollUntil() rejects with what the probe throws, and with the abort of its signal", async () => {
+test("pollUntil() rejects with what the probe throws, and with the reason of its aborted signal", async () => {
   const failing = () => Promise.reject(new Error("broken"));
   await assert.rejects(pollUntil(failing, { timeoutMs: 1000, intervalMs: 1 }), /broken/);
   const signal = AbortSignal.abort(new Error("no longer needed"));
@@ -27,7 +27,7 @@ test("pollUntil() rejects with what the probe throws, and with the abort of its 
   );
 });
 
-test("retry() passes on the number of the attempt, and throws the last error when there is no pause to take", async () => {
+test("retry() passes the number of the attempt, and throws the last error when pauseMs returns undefined", async () => {
   const attempts: number[] = [];
   const work = async (attempt: number) => {
     attempts.push(attempt);
@@ -42,7 +42,7 @@ test("retry() tries again after a rejection with undefined", async () => {
   assert.equal(await retry(work, { pauseMs: () => 0 }), "done");
 });
 
-test("backoffMs() doubles from the first pause to the longest, and takes between half of it and all of it", () => {
+test("backoffMs() doubles the pause up to the longest, and returns between half of it and all of it", () => {
   const bounds = { firstMs: 10, longestMs: 100 };
   for (const [attempt, fullMs] of [
     [1, 10],

@@ -32,7 +32,7 @@ test("scramVerifier() agrees with node:crypto", async () => {
   assert.equal(await scramVerifier(rfc.password, salt, rfc.iterations), wanted);
 });
 
-test("scramVerifier() derives keys that fit the exchange of RFC 7677", async () => {
+test("scramVerifier() derives keys that match the exchange of RFC 7677", async () => {
   const [, , keys = ""] = (await scramVerifier(rfc.password, salt, rfc.iterations)).split("$");
   const [storedKey, serverKey] = keys.split(":").map((key) => Buffer.from(key, "base64")) as [Buffer, Buffer];
   assert.equal(hmac(serverKey, rfc.authMessage).toString("base64"), rfc.serverSignature);

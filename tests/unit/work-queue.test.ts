@@ -33,7 +33,7 @@ function outcomeOf(item: string): ItemOutcome<string> {
   return item.startsWith("!") ? { ok: false, error: new Error(item) } : { ok: true, value: item.toUpperCase() };
 }
 
-test("a call is sent immediately if nothing is in flight, and those made meanwhile go together", async () => {
+test("a call is sent immediately if nothing is in flight, and those made meanwhile are sent together", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const results = ["a", "b", "c"].map((item) => queue.add(item, item, 1));
@@ -44,7 +44,7 @@ test("a call is sent immediately if nothing is in flight, and those made meanwhi
   assert.deepEqual(await Promise.all(results), ["A", "B", "C"]);
 });
 
-test("callers that get their answers together and call again go together", async () => {
+test("callers that get their answers together and call again are sent together", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const callers = ["a", "b", "c"].map(async (item) => {
@@ -60,7 +60,7 @@ test("callers that get their answers together and call again go together", async
   await Promise.all(callers);
 });
 
-test("a batch respects its bounds in number and size, and a larger item goes alone", async () => {
+test("a batch respects its limits in number and size, and a larger item is sent alone", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const items = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -174,7 +174,7 @@ test("a stalled batch blocks items of its key, and nothing else", async () => {
   assert.deepEqual(await Promise.all(results), ["A1", "A2", "B1"]);
 });
 
-test("closing waits for the items that were added, and takes no more", async () => {
+test("closing waits for the items that were added, and refuses new ones", async () => {
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const results = ["a", "b"].map((item) => queue.add(item, item, 1));

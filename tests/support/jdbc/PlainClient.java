@@ -1,5 +1,5 @@
-// A client of the JVM that uses nothing of this project: pgjdbc as it comes, autocommit off as Spring and Hikari set it.
-// Reads JDBC_URL, PGUSER and PGPASSWORD; prints a line for each thing it has shown.
+// A JVM client that uses none of this project's code: pgjdbc with its defaults, autocommit off as Spring and Hikari do.
+// Reads JDBC_URL, PGUSER and PGPASSWORD; prints a line for each check.
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
@@ -38,7 +38,7 @@ public class PlainClient {
     void run() throws SQLException;
   }
 
-  /** What a program learns from an error: the SQLSTATE, and the detail. */
+  /** What a program can read from an error: the SQLSTATE and the detail. */
   static String refusal(Connection connection, Work work) throws SQLException {
     try {
       work.run();
