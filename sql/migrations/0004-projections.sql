@@ -68,7 +68,8 @@ comment on column read_model.projection.checkpoint is 'Global position up to whi
 comment on column read_model.projection.updated_at is 'When the checkpoint was written';
 comment on column read_model.projection.token is 'Token of the lease under which the checkpoint may be written';
 
--- Keyed by (stream_id, aggregate_version), not by event_id or position: that finds the event on any number of servers.
+-- Keyed by (stream_id, aggregate_version), not by event_id or position: streams can be distributed over several servers,
+-- positions cannot.
 create table read_model.dead_letter (
   name varchar(255) not null,
   version integer not null,
