@@ -1,7 +1,7 @@
 // Writes, lists, verifies and prunes archives of the database.
 // Reads: configuration, sql/, the database, the archives. Writes: postgres/backups below the stack directory, or where
 // --to or --output says. Exits: 0 · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
-// 8 no full archive to continue, or a newer archive · 9 unusable folder · 11 damaged archive
+// 8 no matching full archive, or a newer archive · 9 unusable folder · 11 damaged archive
 import { formatArchives } from "./lib/backup/format-archives.ts";
 import { checkOutputFlags } from "./lib/backup/output-flags.ts";
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
@@ -11,12 +11,12 @@ import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
 const { mode, database, timeout } = stackFlags;
-const from = { type: "string", valueHint: "folder", description: "The folder of the archives" } as const;
+const from = { type: "string", valueHint: "folder", description: "Folder that contains the archives" } as const;
 const keyFile = { type: "string", valueHint: "file", description: "A key of 64 hexadecimal digits" } as const;
 
 const examples = [
   ["bun run backup", "Write a full archive to postgres/backups"],
-  ["bun run backup --incremental", "Write only what is new since the last one"],
+  ["bun run backup --incremental", "Write only what is new since the last full archive"],
   ["bun run --silent backup --output - | ssh host 'cat >nightly.tar'", "Stream an archive to another host"],
 ] as const;
 
@@ -28,7 +28,7 @@ const create = defineStackScript({
     timeout,
     to: { ...from, description: "Write the archive into this folder" },
     output: { type: "string", valueHint: "file", description: "Write one tar file instead; - for stdout" },
-    incremental: { type: "boolean", description: "Write only what is new since the last full archive there" },
+    incremental: { type: "boolean", description: "Write only what is new since the last full archive" },
     encrypt: { type: "boolean", description: "Encrypt rows with the key of the secret store or of --key-file" },
     "key-file": keyFile,
   },
@@ -43,7 +43,7 @@ const create = defineStackScript({
   },
   print({ archive, rows, tables, sizeBytes }, output) {
     const text = `${archive}  ${rows} rows of ${tables} tables, ${formatBytes(sizeBytes)}`;
-    // Stdout has the archive itself.
+    // Stdout carries the archive itself.
     if (archive === "-") output.progress(text);
     else output.result(text);
   },
@@ -62,7 +62,7 @@ const list = defineStackScript({
 const verify = defineStackScript({
   meta: { name: "verify", description: "Checks that an archive is complete and unchanged." },
   args: {
-    archive: { type: "positional", default: "latest", description: "Name, path, latest, or - for a tar from stdin" },
+    archive: { type: "positional", default: "latest", description: "Name or path, latest, or - for a tar from stdin" },
     from,
     mode,
     database,
@@ -82,18 +82,18 @@ const verify = defineStackScript({
     return verifyBackup(stack, options, run);
   },
   print({ archive, rows, depth }, output) {
-    output.result(`${archive} is whole: ${rows} rows (${depth})`);
+    output.result(`${archive} is intact: ${rows} rows (${depth})`);
   },
 });
 
 const prune = defineStackScript({
-  meta: { name: "prune", description: "Deletes old archives, except the last verified one and those others need." },
+  meta: { name: "prune", description: "Deletes old archives, except the last verified one and any base still needed." },
   args: {
     mode,
     database,
     from,
-    keep: { type: "number", min: 1, max: 999_999, default: "7", description: "Keep this many of the newest" },
-    "keep-days": { type: "number", min: 1, max: 999_999, description: "Also keep those of the last days" },
+    keep: { type: "number", min: 1, max: 999_999, default: "7", description: "Keep this many of the newest archives" },
+    "keep-days": { type: "number", min: 1, max: 999_999, description: "Also keep archives of the last days" },
     "dry-run": { type: "boolean", description: "Show what would be deleted" },
   },
   examples: [["bun run backup prune --keep 3 --keep-days 30 --dry-run", "Show what would be deleted"]],

@@ -1,7 +1,7 @@
 // Deletes the data of the embedded server or of the containers. Secrets and backups stay.
 // Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data (compose: the volume) and
 // state.json. Exits: 0 destroyed, or nothing to destroy · 2 configuration · 5 locked · 8 refused without --yes ·
-// 9 not our data · 124 timeout
+// 9 not a data directory · 124 timeout
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
@@ -43,9 +43,9 @@ export const command = defineStackScript({
 
 function describeDestruction({ dataDirectory, sizeBytes, streams, events, kept }: DestructionPlan): string {
   const rows = events === null ? "rows not counted" : `events: ${events}, streams: ${streams}`;
-  const staying = kept.length === 0 ? "" : `\nstays: ${kept.join(", ")}`;
+  const keeps = kept.length === 0 ? "" : `\nkeeps: ${kept.join(", ")}`;
   const size = sizeBytes === null ? "size unknown" : formatBytes(sizeBytes);
-  return `to be deleted: ${dataDirectory} (${size}, ${rows})${staying}`;
+  return `deletes: ${dataDirectory} (${size}, ${rows})${keeps}`;
 }
 
 if (import.meta.main) await runAsProcess(command);

@@ -2,7 +2,7 @@ import manifest from "../package.json" with { type: "json" };
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 
-/** Every script by its name; a script is loaded when it is needed. */
+/** Every script by name; each is loaded only when it runs. */
 export const command = defineScriptGroup({
   meta: { name: manifest.name, version: manifest.version, description: `${manifest.description}.` },
   examples: [

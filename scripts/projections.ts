@@ -11,12 +11,12 @@ const { mode, database } = stackFlags;
 const chosen = {
   mode,
   database,
-  name: { type: "positional", description: "The projection; by default all that the module exports" },
-  module: { type: "string", valueHint: "path", description: "Module that exports projections, else the example" },
+  name: { type: "positional", description: "Name of a projection; by default, all that the module exports" },
+  module: { type: "string", valueHint: "path", description: "Module that exports projections; default: the example" },
 } as const;
 
 const list = defineConfiguredScript({
-  meta: { name: "list", description: "Shows how far each projection is behind, its owner, and what holds it back." },
+  meta: { name: "list", description: "Shows the lag of each projection, its owner, and what holds it back." },
   args: { mode, database },
   examples: [["bun run projections list", "Show lag, owner and dead letters"]],
   async run({ config }) {
@@ -63,7 +63,7 @@ const run = defineConfiguredScript({
 });
 
 const rebuild = defineConfiguredScript({
-  meta: { name: "rebuild", description: "Builds a new version while the old one serves, then cuts over to it." },
+  meta: { name: "rebuild", description: "Builds a new version while the old one keeps serving, then cuts over to it." },
   args: chosen,
   examples: [["bun run projections rebuild --module ./orders.ts", "Build and cut over without downtime"]],
   async run({ args, config, reporter, signal }) {
@@ -79,10 +79,10 @@ const rebuild = defineConfiguredScript({
   },
   print({ projections }, output) {
     for (const { name, version, outcome, replacedVersion } of projections) {
-      const replaced = replacedVersion === null ? "" : `, in place of ${replacedVersion}`;
+      const replaced = replacedVersion === null ? "" : `, replacing version ${replacedVersion}`;
       const isServing = outcome === "caught-up";
       output.result(
-        `${name}: version ${version} ${isServing ? `serves${replaced}` : `does not serve yet: ${outcome}`}`,
+        `${name}: version ${version} ${isServing ? `is serving${replaced}` : `is not serving yet: ${outcome}`}`,
       );
     }
   },
@@ -104,7 +104,7 @@ const replay = defineConfiguredScript({
   },
   print({ projections }, output) {
     for (const { name, replayed, remaining } of projections) {
-      output.result(`${name}: ${replayed} replayed, dead letters left: ${remaining}`);
+      output.result(`${name}: ${replayed} replayed, ${remaining} dead letters left`);
     }
   },
 });

@@ -1,4 +1,4 @@
-// Applies the files of the schema, or shows which are applied.
+// Applies the schema files, or shows which are applied.
 // Reads: configuration, sql/, the database. Writes: the database.
 // Exits: 0 · 1 a file failed · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
 // 10 files are pending (schema status --exit-code)
@@ -10,12 +10,12 @@ import { exitCodes } from "./lib/cli/script-error.ts";
 import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
 const apply = defineStackScript({
-  meta: { name: "apply", description: "Applies pending files, each in a transaction of its own." },
+  meta: { name: "apply", description: "Applies pending files, each in its own transaction." },
   args: {
     mode: stackFlags.mode,
     database: stackFlags.database,
     timeout: stackFlags.timeout,
-    with: { type: "string", valueHint: "name", description: "Also apply this file of sql/optional" },
+    with: { type: "string", valueHint: "name", description: "Also apply this file from sql/optional" },
   },
   examples: [
     ["bun run schema apply", "Apply pending files"],
@@ -35,7 +35,7 @@ const apply = defineStackScript({
   },
   print({ applied, total }, output) {
     for (const name of applied) output.result(`applied ${name}`);
-    if (applied.length === 0) output.result(`nothing to apply: ${total} files are applied`);
+    if (applied.length === 0) output.result(`nothing to apply: all ${total} files are applied`);
   },
 });
 
@@ -44,7 +44,7 @@ const status = defineStackScript({
   args: {
     mode: stackFlags.mode,
     database: stackFlags.database,
-    "exit-code": { type: "boolean", description: "Exit with 10 if a file is pending" },
+    "exit-code": { type: "boolean", description: "Exit with code 10 if a file is pending" },
   },
   examples: [["bun run schema status --exit-code", "Check in CI that everything is applied"]],
   async run({ stack, signal }) {
@@ -62,7 +62,7 @@ const status = defineStackScript({
 });
 
 export const command = defineScriptGroup({
-  meta: { name: "schema", description: "Applies the files of the schema, or shows which are applied." },
+  meta: { name: "schema", description: "Applies the schema files, or shows which are applied." },
   examples: [
     ["bun run schema apply", "Apply pending files"],
     ["bun run schema status", "Show what is applied"],

@@ -1,7 +1,7 @@
 // Initialises the secret store, shows it, rotates credentials, and moves them to Vault.
 // Reads: configuration, the stack directory, Vault. Writes: the secret store, vault/ below the stack directory,
-// state.json, the database's logins. Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 login or
-// policy of Vault · 8 another engine, or within the grace period · 9 no Vault to start · 124 timeout
+// state.json, the database's logins. Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 Vault's
+// login or policy · 8 not a KV engine, or still in the grace period · 9 no Vault to start · 124 timeout
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
@@ -14,7 +14,7 @@ const { mode, database, user, timeout, secrets, port, grace } = stackFlags;
 const init = defineStackScript({
   meta: { name: "init", description: "Initialises the secret store and sets up Vault. Existing values are kept." },
   args: { mode, port, database, user, timeout, secrets },
-  examples: [["bun run secrets init", "Repair the store, deliver AppRole credentials"]],
+  examples: [["bun run secrets init", "Repair the store and deliver AppRole credentials"]],
   run: async ({ stack, ...run }) => (await import("./lib/stack/secrets.ts")).initSecrets(stack, run),
   print({ details, place, location, isChanged }, output) {
     for (const detail of details) output.result(detail);
@@ -31,7 +31,7 @@ const show = defineStackScript({
     secrets,
     reveal: { type: "boolean", description: "Print the password" },
     env: { type: "boolean", description: "Print export lines for the shell" },
-    spring: { type: "boolean", description: "Print properties of a Spring data source" },
+    spring: { type: "boolean", description: "Print the properties of a Spring data source" },
   },
   examples: [["bun run secrets show --spring --reveal", "Print spring.datasource properties"]],
   async run({ args, stack }) {
@@ -46,7 +46,7 @@ const show = defineStackScript({
 });
 
 const status = defineStackScript({
-  meta: { name: "status", description: "Shows where the secrets are, and whether the store is ready." },
+  meta: { name: "status", description: "Shows where the secrets are kept, and whether the store is ready." },
   args: { mode, timeout, secrets },
   examples: [["bun run secrets status", "Show the store and its versions"]],
   run: async ({ stack }) => (await import("./lib/stack/secrets.ts")).readSecretsStatus(stack),
@@ -55,7 +55,7 @@ const status = defineStackScript({
 });
 
 const migrate = defineStackScript({
-  meta: { name: "migrate", description: "Copies the credentials from files to Vault, which is used from then on." },
+  meta: { name: "migrate", description: "Copies the credentials from files to Vault, and uses Vault from then on." },
   args: { mode, timeout, secrets },
   examples: [["bun run secrets migrate --secrets vault", "Move the credentials to Vault"]],
   run: async ({ stack, ...run }) => (await import("./lib/stack/secrets.ts")).migrateSecrets(stack, run),
@@ -74,7 +74,7 @@ const rotate = defineConfiguredScript({
     timeout,
     secrets,
     grace,
-    yes: { type: "boolean", alias: "y", description: "Rotate again although the old credentials are still valid" },
+    yes: { type: "boolean", alias: "y", description: "Rotate even if the previous credentials are still valid" },
   },
   examples: [
     ["bun run secrets rotate", "Rotate; the old credentials expire in an hour"],
@@ -85,24 +85,24 @@ const rotate = defineConfiguredScript({
     return rotateLogin(config, { reporter, signal }, { endGrace: args.yes });
   },
   print({ login, previous, previousUntil }, output) {
-    output.result(`the secret names ${login}; ${previous} expires at ${previousUntil}`);
+    output.result(`the secret now contains ${login}; ${previous} expires at ${previousUntil}`);
   },
 });
 
 const dynamic = defineStackScript({
-  meta: { name: "dynamic", description: "Lets Vault issue logins that expire." },
+  meta: { name: "dynamic", description: "Configures Vault to issue short-lived logins." },
   args: { mode, database, timeout, secrets },
   examples: [["VAULT_TOKEN=… bun run secrets dynamic", "Configure Vault's database engine"]],
   run: async ({ stack, ...run }) => (await import("./lib/stack/dynamic.ts")).enableDynamicLogins(stack, run),
   print({ path, policy }, output) {
-    output.result(`reading ${path} issues a login; it needs the policy ${policy}`);
+    output.result(`to get a login, read ${path} with the policy ${policy}`);
   },
 });
 
 const sweep = defineStackScript({
-  meta: { name: "sweep", description: "Drops expired logins that Vault has forgotten." },
+  meta: { name: "sweep", description: "Drops expired logins that Vault did not revoke." },
   args: { mode, database, timeout },
-  examples: [["bun run secrets sweep", "Drop logins of an emptied Vault"]],
+  examples: [["bun run secrets sweep", "Drop the logins that a lost Vault issued"]],
   run: async ({ stack, ...run }) => (await import("./lib/stack/dynamic.ts")).sweepDynamicLogins(stack, run),
   print(swept, output) {
     for (const name of swept) output.result(`dropped ${name}`);

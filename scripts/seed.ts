@@ -1,6 +1,6 @@
 // Appends demo data through the event store and projects it.
 // Reads: configuration, sql/demo, the database. Writes: the database.
-// Exits: 0 · 2 configuration · 3 not running · 6 login refused · 8 the orders have other events
+// Exits: 0 · 2 configuration · 3 not running · 6 login refused · 8 the demo orders have other events
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
@@ -24,7 +24,7 @@ export const command = defineConfiguredScript({
     output.result(
       appended > 0 ? `appended ${appended} events of ${streams} orders` : `nothing to append: ${streams} orders exist`,
     );
-    output.result("select * from read_model.order_summary;  shows their projection");
+    output.result("select * from read_model.order_summary;  shows the projected orders");
   },
 });
 

@@ -1,6 +1,6 @@
 // Shows the state of the stack, or how to connect to it.
 // Reads: configuration, the stack directory, the database. Writes: nothing.
-// Exits: 0 running · 2 configuration, or secrets of another owner · 3 not running · 6 login refused
+// Exits: 0 running · 2 configuration, or secrets owned by another user · 3 not running · 6 login refused
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes, formatSeconds, formatTable } from "./lib/cli/format.ts";
 import type { Output } from "./lib/cli/output.ts";
@@ -16,7 +16,7 @@ export const command = defineConfiguredScript({
     env: { type: "boolean", description: "Print export lines for the shell, with the password" },
   },
   examples: [
-    ["bun run status", "Show server, URL, sizes and pending files"],
+    ["bun run status", "Show the server, its URL and size, and pending files"],
     ['eval "$(bun run --silent status --env)"', "Export DATABASE_URL and the PG* variables"],
   ],
   async run({ args, config, signal }): Promise<StackStatus | { readonly env: ClientEnvironment }> {
@@ -42,7 +42,7 @@ function printStatus(status: StackStatus, output: Output): void {
     ["size", sizeBytes === null ? null : formatBytes(sizeBytes)],
     ["uptime", uptimeSeconds === null ? null : formatSeconds(uptimeSeconds)],
     ["secrets", `${status.secrets.place} ${status.secrets.location}${status.secrets.isReady ? "" : " (not ready)"}`],
-    ["pending", status.schemaProblem ?? `${pendingMigrations} of the schema's files`],
+    ["pending", status.schemaProblem ?? `${pendingMigrations} schema files`],
   ];
   output.result(formatTable(rows.filter(([, value]) => value !== null)));
 }

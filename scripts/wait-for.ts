@@ -21,14 +21,14 @@ export const command = defineScript({
       description:
         "postgres, schema, vault, or a URL: postgres:// vault:// vault+https:// tcp:// http:// https:// file:",
     },
-    command: { type: "positional", valueHint: "-- command…", description: "The command to run then" },
+    command: { type: "positional", valueHint: "-- command…", description: "Command to run once the wait is over" },
     timeout: { type: "duration", default: "60s", description: "How long to wait" },
-    any: { type: "boolean", description: "Stop at the first usable target" },
+    any: { type: "boolean", description: "Stop waiting once one target is usable" },
     invert: { type: "boolean", description: "Wait until the targets are not usable" },
     query: {
       type: "string",
       valueHint: "sql",
-      description: "Query for databases: usable if its first value is neither false nor null",
+      description: "Query to run: a database is usable if the first value is neither false nor null",
     },
   },
   examples: [
@@ -39,7 +39,7 @@ export const command = defineScript({
   async run({ args, operands, commandWords, reporter, signal }): Promise<Waited> {
     const { findTarget } = await import("./lib/stack/wait-target.ts");
     const { waitForTargets } = await import("./lib/wait/wait.ts");
-    if (operands.length === 0) throw usageError("There is nothing to wait for", "Pass a target. See --help.");
+    if (operands.length === 0) throw usageError("wait-for needs a target", "Pass one or more targets. See --help.");
     const targets = await Promise.all(operands.map((word) => findTarget(word, args.query)));
     const reports = await waitForTargets(targets, {
       timeoutMs: args.timeout,

@@ -42,7 +42,7 @@ test("the init container can be used as a tool to back up to a folder of the hos
   const { uid, mode } = await stat(join(folder, `${archive}`));
   assert.deepEqual([uid, mode & 0o777], [1234, 0o700]);
   assert.match(await init("backup", "list"), new RegExp(`${archive}`));
-  assert.match(await init("backup", "verify", "--restore"), /is whole/);
+  assert.match(await init("backup", "verify", "--restore"), /is intact/);
   await stack.withSession((sql) => append(sql, {}));
   assert.equal(await count(), events + 1);
   await init("restore", "latest", "--yes", "--drop-old");

@@ -254,7 +254,7 @@ test("destroy without --yes refuses and shows what it would delete; with --yes i
   await append(stack);
   const refused = await runScript(["destroy"], stack);
   assert.equal(refused.exitCode, 8);
-  assert.match(refused.stderr, new RegExp(`to be deleted: ${stack.dataDir} \\(.* MB, events: 1, streams: 1\\)`));
+  assert.match(refused.stderr, new RegExp(`deletes: ${stack.dataDir} \\(.* MB, events: 1, streams: 1\\)`));
   assert.equal(await countEvents(stack), 1);
   await mkdir(join(stack.stackDir, "postgres/backups"));
 

@@ -60,7 +60,7 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
   ["backup now", 'Unexpected argument "now"', /^ {2}fix: See --help\.$/m],
   ["backup --keep 3", "Unknown flag --keep", /^ {2}fix: See --help\.$/m],
   ["status -j", "Unknown flag -j", /^ {2}fix: See --help\.$/m],
-  ["status --color --no-color", "--color or --no-color, not both", /See --help/],
+  ["status --color --no-color", "--color and --no-color cannot be combined", /See --help/],
   ["projections run --partitions 0", '--partitions must be a whole number from 1, not "0"', /See --help/],
   ["projections run --partitions abc", '--partitions must be a whole number from 1, not "abc"', /See --help/],
   ["projections run --partitions 1.5", '--partitions must be a whole number from 1, not "1.5"', /See --help/],
@@ -68,9 +68,9 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
   ["backup prune --keep-days x", '--keep-days must be a whole number from 1 to 999999, not "x"', /See --help/],
   ["backup --output archive", "--output takes a name that ends in .tar, or -", /See --help/],
   ["restore latest --until-position x", '--until-position must be a whole number from 0, not "x"', /See --help/],
-  ["restore latest --until-time soon", "--until-time takes a time such as 2026-11-25T03:15:00Z", /See --help/],
+  ["restore latest --until-time soon", "--until-time must be a time such as 2026-11-25T03:15:00Z", /See --help/],
   ["restore latest --only read_model", '--only must be event_store, not "read_model"', /See --help/],
-  ["restore", "restore needs an archive", /Run bun run restore latest/],
+  ["restore", "restore needs an archive", /bun run restore latest/],
   [
     "wait-for tcp://127.0.0.1:1 --timeout soon",
     '--timeout must be a duration such as 500ms, 60s, 5m, 2h or 7d, at most 24d, not "soon"',
@@ -227,7 +227,7 @@ test("destroy without --yes exits with 8, shows what it would delete, and delete
   const { exitCode, stdout, stderr } = await startScript(["destroy"], { stackDir: stack.dir }).ended;
   assert.deepEqual([exitCode, stdout], [8, ""]);
   assert.match(stderr, /^error: Nothing was deleted$/m);
-  assert.ok(stderr.includes(`to be deleted: ${join(stack.dir, "postgres/data")} (3 B, rows not counted)`), stderr);
+  assert.ok(stderr.includes(`deletes: ${join(stack.dir, "postgres/data")} (3 B, rows not counted)`), stderr);
   assert.match(stderr, /fix: Run bun run destroy --yes/);
   assert.equal(await readFile(stack.file, "utf8"), "16\n");
   const failed = await startScript(["destroy", "--json"], { stackDir: stack.dir }).ended;
@@ -274,7 +274,7 @@ for (const [keys, exitCode, message] of answers) {
 test("--quiet leaves out progress but not errors", async () => {
   await using first = await makeStackWithData();
   const loud = await startScript(["destroy", "--yes"], { stackDir: first.dir }).ended;
-  assert.match(loud.stderr, /^to be deleted: /);
+  assert.match(loud.stderr, /^deletes: /);
   await using second = await makeStackWithData();
   const refused = await startScript(["destroy", "--quiet"], { stackDir: second.dir }).ended;
   assert.match(refused.stderr, /^error: Nothing was deleted\n/);

@@ -52,6 +52,6 @@ test("an interrupted rebuild does not claim to serve, and prints one object with
   await again.saw("handling");
   again.kill("SIGINT");
   const text = await again.ended;
-  assert.equal(text.stdout, "order_summary: version 2 does not serve yet: stopped\n");
+  assert.equal(text.stdout, "order_summary: version 2 is not serving yet: stopped\n");
   assert.match(text.stderr, /^error: Stopped by SIGINT$/m);
 });

@@ -55,7 +55,7 @@ test("secrets in a local Vault survive a second bootstrap, stop, SIGKILL and des
   assert.equal(await stack.password(), password, "neither does a kill");
 
   const destroyed = await stack.run("destroy", "--yes");
-  assert.match(destroyed.stderr, /stays: .*vault\/data/);
+  assert.match(destroyed.stderr, /keeps: .*vault\/data/);
   assert.equal(findLocalVault(stack.stackDir), undefined);
   await stack.data("bootstrap");
   assert.equal(await stack.password(), password, "destroy deletes PostgreSQL's data but no secrets");

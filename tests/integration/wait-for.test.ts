@@ -166,7 +166,7 @@ describe("wait-for fails at once", () => {
     assertRun(await run("redis://:secret@host"), 2, /no way to wait for "redis:\/\/:\*\*\*\*@host"/);
     assertRun(await run("postgres://%zz@host/db"), 2, /It must be a URL/);
     assertRun(await run("tcp://host"), 2, /names no port/);
-    assertRun(await run(), 2, /nothing to wait for/);
+    assertRun(await run(), 2, /needs a target/);
     assertRun(await run("vault"), 2, /No Vault is configured/);
     assertRun(await run(url, "--timeout", "soon"), 2, /must be a duration/);
     assertRun(await run(url, "--query", "selec 1"), 2, /The query is not valid SQL/);

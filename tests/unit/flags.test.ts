@@ -44,7 +44,7 @@ const refused: readonly (readonly [words: readonly string[], message: string, fi
   [["--no-color=false"], "--no-color is a switch and takes no value", /leave it out/],
   [["orders", "invoices"], 'Unexpected argument "invoices"', /See --help/],
   [["--json", "true", "orders"], 'Unexpected argument "orders"', /See --help/],
-  [["--color", "--no-color"], "--color or --no-color, not both", /See --help/],
+  [["--color", "--no-color"], "--color and --no-color cannot be combined", /See --help/],
   [["orders", "-"], 'Unexpected argument "-"', /See --help/],
   [["orders", "--", "--json"], 'Unexpected argument "--json"', /See --help/],
 ];

@@ -16,14 +16,14 @@ export interface SwitchFlag extends Described {
 }
 
 interface ValueFlag extends Described {
-  /** The value when the flag is left out, as it would be written. */
+  /** The value if the flag is omitted, as a user would type it. */
   readonly default?: string;
 }
 
 export interface StringFlag extends ValueFlag {
   readonly type: "string";
   readonly valueHint: string;
-  /** The variable that this flag overrides. `config.ts` reads and checks both. */
+  /** The environment variable that this flag overrides. `config.ts` reads and checks both. */
   readonly setting?: string;
 }
 
@@ -44,7 +44,7 @@ export interface ChoiceFlag extends ValueFlag {
   readonly options: readonly [string, ...string[]];
 }
 
-/** A word that belongs to no flag. Always optional: a script that needs one says what to name. */
+/** A word that belongs to no flag. Always optional here: a script that requires one reports that it is missing. */
 export interface Positional extends ValueFlag {
   readonly type: "positional";
   /** A hint that ends with an ellipsis accepts any number of words. */
@@ -64,31 +64,31 @@ type ValueOf<Definition> = Definition extends SwitchFlag
       ? Option
       : string;
 
-/** The checked and converted values of {@link ArgDefinitions}. A switch that was left out is false. */
+/** The checked and converted values of {@link ArgDefinitions}. An omitted switch is false. */
 export type ArgValues<Definitions> = {
   readonly [Name in keyof Definitions]: Definitions[Name] extends SwitchFlag | { readonly default: string }
     ? ValueOf<Definitions[Name]>
     : ValueOf<Definitions[Name]> | undefined;
 };
 
-/** Translates definitions for citty, which knows texts and switches only. */
+/** Converts definitions for citty, which supports only strings and booleans. */
 export function toCittyArgs(definitions: ArgDefinitions): ArgsDef {
   return Object.fromEntries(Object.entries(definitions).map(([name, one]) => [name, toCittyArg(one)]));
 }
 
 function toCittyArg(definition: Flag | Positional): ArgDef {
   if (definition.type === "boolean") return { ...definition };
-  const usual = definition.default === undefined ? {} : { default: definition.default };
+  const defaultValue = definition.default === undefined ? {} : { default: definition.default };
   return definition.type === "positional"
-    ? { type: "positional", required: false, ...usual }
-    : { type: "string", ...usual };
+    ? { type: "positional", required: false, ...defaultValue }
+    : { type: "string", ...defaultValue };
 }
 
 /**
- * Checks and converts what was written.
+ * Checks and converts the arguments that the user typed.
  *
  * @param parsed by name, as citty returns it
- * @throws {ScriptError} `USAGE` (exit 2) that names the flag, what it takes and what it got
+ * @throws {ScriptError} `USAGE` (exit 2) with the flag, the value it accepts and the one it got
  */
 export function convertArgs<Definitions extends ArgDefinitions>(
   parsed: Readonly<Record<string, unknown>>,
@@ -116,12 +116,12 @@ function convertArg(flag: string, definition: Exclude<Flag | Positional, SwitchF
   }
 }
 
-/** The longest time that a timer can take. */
-const longestMs = 2 ** 31 - 1;
+/** JavaScript timers cannot run longer. */
+const maxMs = 2 ** 31 - 1;
 
 function convertDuration(flag: string, text: string): number {
   const value = parseDuration(text);
-  if (value !== undefined && value <= longestMs) return value;
+  if (value !== undefined && value <= maxMs) return value;
   return refuse(flag, `${durationForm}, at most 24d`, text);
 }
 

@@ -11,28 +11,29 @@ export interface Confirmation {
   readonly question: string;
   /** What a refusal reports: `Nothing was deleted`. */
   readonly refusal: string;
-  /** The command that does not ask. */
+  /** The command to run instead, which does not ask. */
   readonly command: string;
-  /** Reported by `--json` together with a refusal. */
+  /** Printed by `--json` together with the refusal. */
   readonly data: unknown;
 }
 
-/** Whom to ask. */
+/** Whether and how to ask. */
 export interface ConfirmOptions {
   /** `--yes` was given. */
   readonly isConfirmed: boolean;
+  /** Whether someone at the terminal can answer. */
   readonly canAsk: boolean;
   readonly reporter: Reporter;
   readonly signal: AbortSignal;
 }
 
-/** Someone was asked and said no: that is an answer, not an error. */
+/** The user answered no. It has an exit code like an error, but is not printed as one. */
 export class Declined extends ScriptError {}
 
 /**
- * Shows a plan, and asks unless `--yes` was given.
+ * Shows a plan, and asks for confirmation unless `--yes` was given.
  *
- * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no, or nobody can be asked
+ * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no, or there is no terminal to ask on
  */
 export async function confirmOrRefuse(confirmation: Confirmation, options: ConfirmOptions): Promise<void> {
   const { plan, question, refusal, command, data } = confirmation;
@@ -43,7 +44,7 @@ export async function confirmOrRefuse(confirmation: Confirmation, options: Confi
   else if (!(await ask(`${plan}\n${question}`, signal))) throw new Declined(refused);
 }
 
-/** The terminal edits the line, not readline: so Ctrl-C is a signal, and the width of the terminal does not matter. */
+/** Leaves line editing to the terminal, so that Ctrl-C stays a signal and the terminal's width does not matter. */
 async function ask(question: string, signal: AbortSignal): Promise<boolean> {
   const prompt = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
   try {

@@ -5,10 +5,10 @@ import { sharedFlags } from "./flags.ts";
 import type { Output } from "./output.ts";
 import type { Reporter } from "./reporter.ts";
 
-/** What a script works with. */
+/** What a script's `run` receives. */
 export interface ScriptContext<Args extends ArgDefinitions> {
   readonly args: ArgValues<Args & typeof sharedFlags>;
-  /** The words that belong to no flag, up to `--`. */
+  /** The words before `--` that belong to no flag. */
   readonly operands: readonly string[];
   /** The words after `--`. */
   readonly commandWords: readonly string[];
@@ -16,9 +16,9 @@ export interface ScriptContext<Args extends ArgDefinitions> {
   /** Aborted by SIGINT and SIGTERM: stop waiting, clean up, return. */
   readonly signal: AbortSignal;
   /**
-   * Shows what is about to be lost, and asks unless `--yes` was given.
+   * Shows what is about to be lost, and asks for confirmation unless `--yes` was given.
    *
-   * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no, or nobody can be asked
+   * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no, or there is no terminal to ask on
    */
   confirm(confirmation: Confirmation): Promise<void>;
 }
@@ -32,7 +32,7 @@ export interface ScriptDefinition<Args extends ArgDefinitions, Data> {
   readonly args?: Args;
   readonly examples: readonly [Example, ...Example[]];
   /**
-   * Checks what no definition of a single flag can, before anything is loaded.
+   * Checks combinations of arguments before any other module is loaded.
    *
    * @throws {ScriptError} `USAGE` (exit 2)
    */
@@ -41,11 +41,11 @@ export interface ScriptDefinition<Args extends ArgDefinitions, Data> {
   run(context: ScriptContext<Args>): Promise<Data>;
   /** Prints the result for people. */
   print(data: Data, output: Output): void;
-  /** The exit code of a run that succeeded. @default 0 */
+  /** The exit code of a successful run. @default 0 */
   exitCode?(data: Data, args: ScriptContext<Args>["args"]): number;
-  /** Whether a signal is the normal way to end this run, and no error. */
+  /** Whether a signal is the normal way to end this run, not an error. */
   endsBySignal?(args: ScriptContext<Args>["args"]): boolean;
-  /** Runs once everything is printed and signals have their usual meaning again; returns the script's exit code. */
+  /** Runs after the result is printed and the signal handlers are removed; returns the script's exit code. */
   follow?(data: Data): Promise<number>;
 }
 
@@ -67,21 +67,21 @@ export interface ScriptOutcome {
   follow?(): Promise<number>;
 }
 
-/** A citty command, and what the runner's help and checks need. */
+/** A citty command, plus what the help and the checks of arguments need. */
 export type ScriptCommand = CommandDef & {
   readonly definitions: ArgDefinitions;
   readonly examples: readonly Example[];
 };
 
 /**
- * Turns a script into a command: adds the shared flags, converts values, and keeps the work apart from the printing.
+ * Turns a script into a command: adds the shared flags, converts values, and separates the work from the output.
  *
  * @returns a command for `runAsProcess()` or for a group
  */
 export function defineScript<const Args extends ArgDefinitions, Data>(
   script: ScriptDefinition<Args, Data>,
 ): ScriptCommand {
-  // A script lists its own flags first, and may redefine shared ones.
+  // A script's own flags come first; they may redefine shared ones.
   const definitions: ArgDefinitions = { ...script.args, ...sharedFlags, ...script.args };
   return {
     ...defineCommand({
@@ -131,7 +131,7 @@ function splitWords(words: readonly string[], rawArgs: readonly string[]): Words
 export interface ScriptGroupDefinition {
   readonly meta: { readonly name: string; readonly description: string; readonly version?: string };
   readonly examples: readonly [Example, ...Example[]];
-  /** By name; a function loads its command when it is needed. */
+  /** By name; a function loads its command on demand. */
   readonly subCommands: Readonly<Record<string, ScriptCommand | (() => Promise<ScriptCommand>)>>;
   /** The subcommand that runs if none is named. */
   readonly default?: string;

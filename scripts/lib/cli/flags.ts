@@ -28,7 +28,7 @@ export const stackFlags = {
   timeout: {
     type: "string",
     valueHint: "duration",
-    description: "How long to wait for one thing, such as 60s",
+    description: "Time limit for each wait, such as 60s",
     setting: "CQRS_TIMEOUT",
   },
   secrets: { type: "string", valueHint: "file|vault", description: "Where secrets are kept", setting: "CQRS_SECRETS" },
@@ -51,25 +51,26 @@ export interface CommandLine {
 }
 
 /**
- * Refuses what citty would accept silently: unknown flags, missing values, superfluous words.
+ * Rejects what citty would accept silently: unknown flags, missing values, extra words.
  *
  * @throws {ScriptError} `USAGE` (exit 2), with the nearest flag or command if one is close
  */
 export async function checkArguments({ words, definitions, commands = [] }: CommandLine): Promise<void> {
-  const most = countPositionals(Object.values(definitions));
+  const maxPositionals = countPositionals(Object.values(definitions));
   const end = words.indexOf("--");
   let seen = 0;
   for (let index = 0; index < words.length; index++) {
     const word = words[index] as string;
     if (index === end) continue;
     if (!word.startsWith("-") || word === "-" || (end >= 0 && index > end)) {
-      if (++seen > most)
+      if (++seen > maxPositionals)
         throw usageError(`Unexpected argument ${JSON.stringify(word)}`, await didYouMean(word, commands));
       continue;
     }
     if (await takesNextWord(word, words[index + 1], definitions)) index++;
   }
-  if (words.includes("--color") && words.includes("--no-color")) throw usageError("--color or --no-color, not both");
+  if (words.includes("--color") && words.includes("--no-color"))
+    throw usageError("--color and --no-color cannot be combined");
 }
 
 function countPositionals(definitions: readonly (Flag | Positional)[]): number {

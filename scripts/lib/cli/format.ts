@@ -26,12 +26,12 @@ export function formatTable(rows: readonly (readonly [string, string | number | 
   return rows.map(([label, value]) => `${label.padEnd(width)}  ${value}`).join("\n");
 }
 
-/** A wider first column pushes its second one to the next line. */
-const widestLabel = 30;
+/** If a label is longer, its text starts on the next line. */
+const maxLabelWidth = 30;
 
-/** @returns two indented columns that fit a width; the second one is wrapped */
+/** @returns two indented columns; the second one is wrapped to fit the width */
 export function formatColumns(rows: readonly (readonly [label: string, text: string])[], width: number): string {
-  const labelWidth = Math.max(...rows.map(([label]) => label.length).filter((length) => length <= widestLabel), 0);
+  const labelWidth = Math.max(...rows.map(([label]) => label.length).filter((length) => length <= maxLabelWidth), 0);
   const indent = " ".repeat(labelWidth + 4);
   const lines = rows.flatMap(([label, text]) => {
     const [first = "", ...others] = wrapText(text, width - indent.length);

@@ -5,7 +5,7 @@ import { sharedFlags, spellings } from "./flags.ts";
 import { formatColumns, wrapText } from "./format.ts";
 import { defaultOf, loadCommand, metaOf, subcommandsOf } from "./resolve-command.ts";
 
-/** A row of a help page: what to write, and what it means. */
+/** A row of a help page: what to type, and what it means. */
 interface HelpRow {
   readonly name: string;
   readonly description: string;
@@ -23,19 +23,19 @@ export interface HelpPage {
   readonly examples: readonly HelpRow[];
 }
 
-/** Width of a terminal that nobody has resized. */
+/** The default width of a terminal. */
 const pageWidth = 80;
 
-/** Collects the help of a command. A group with a default command shows what that one takes. */
+/** Collects the help of a command. A group with a default command shows the arguments of that command. */
 export async function describeCommand(command: ScriptCommand, name: string): Promise<HelpPage> {
-  const usual = await defaultOf(command);
-  const definitions = (usual?.command ?? command).definitions;
+  const fallback = await defaultOf(command);
+  const definitions = (fallback?.command ?? command).definitions;
   const entries = Object.entries(definitions);
   return {
     name,
     description: metaOf(command).description ?? "",
     usage: usageOf(command, name, definitions),
-    commands: await commandRows(command, usual?.name),
+    commands: await commandRows(command, fallback?.name),
     arguments: entries.flatMap(([key, one]) => (one.type === "positional" ? [argumentRow(key, one)] : [])),
     flags: entries.flatMap(([key, one]) => (isOwnFlag(key, one) ? flagRows(key, one) : [])),
     globalFlags: Object.entries(sharedFlags).flatMap(([key, one]) => (key === "yes" ? [] : flagRows(key, one))),
@@ -75,10 +75,10 @@ function usageOf(command: ScriptCommand, name: string, definitions: ArgDefinitio
   return command.default === undefined ? [group] : [own, group];
 }
 
-async function commandRows(command: ScriptCommand, usual: string | undefined): Promise<HelpRow[]> {
+async function commandRows(command: ScriptCommand, defaultName: string | undefined): Promise<HelpRow[]> {
   const rows = Object.entries(subcommandsOf(command) ?? {}).map(async ([name, found]) => {
     const { description = "" } = metaOf(await loadCommand(found));
-    return { name, description: name === usual ? `${description} (default)` : description };
+    return { name, description: name === defaultName ? `${description} (default)` : description };
   });
   return Promise.all(rows);
 }
@@ -87,7 +87,7 @@ function argumentRow(key: string, { description, valueHint, ...others }: Positio
   return { name: valueHint ?? key, description: withDefault(description, others.default) };
 }
 
-/** A shared flag is a script's own if the script says what it does there: `--yes` of those that ask. */
+/** A flag is a script's own if the script defines or redefines it, such as `--yes` of scripts that ask. */
 function isOwnFlag(key: string, definition: Flag | Positional): definition is Flag {
   return definition.type !== "positional" && definition !== (sharedFlags as ArgDefinitions)[key];
 }
@@ -113,8 +113,8 @@ function hintOf(flag: Exclude<Flag, { readonly type: "boolean" }>): string {
   return flag.type === "choice" ? flag.options.join("|") : flag.type;
 }
 
-function withDefault(description: string, usual: string | undefined): string {
-  return usual === undefined ? description : `${description} (default: ${usual})`;
+function withDefault(description: string, defaultValue: string | undefined): string {
+  return defaultValue === undefined ? description : `${description} (default: ${defaultValue})`;
 }
 
 function exampleRow([line, effect]: Example): HelpRow {

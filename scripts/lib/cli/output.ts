@@ -58,12 +58,12 @@ export class Output {
     if (error.fix !== undefined) this.#line(`  fix: ${indent(error.fix)}`);
   }
 
-  /** Writes to stderr unchanged, cursor movements included. */
+  /** Writes to stderr as is, including control sequences. */
   raw(text: string): void {
     process.stderr.write(text);
   }
 
-  /** Writes over the last such line, cut to the terminal's width; an empty one removes it. For terminals only. */
+  /** Replaces the live line, cut to the terminal's width; an empty text removes it. For terminals only. */
   rewrite(text: string): void {
     // Inside `docker run -t`, a terminal may claim to have 0 columns.
     const columns = process.stderr.columns || 80;
@@ -71,7 +71,7 @@ export class Output {
     this.raw(`\r\u001b[2K${text.slice(0, columns - 1)}`);
   }
 
-  /** @returns `text` in the given style, which is removed again on a stream that is not coloured */
+  /** @returns `text` in the given style; streams without colours strip it when they write */
   style(style: Style, text: string): string {
     return styleText(style, text, { validateStream: false });
   }

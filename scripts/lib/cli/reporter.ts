@@ -23,20 +23,20 @@ export interface TransferState {
   readonly bytesTotal: number;
 }
 
-/** A line that is rewritten as the work goes on. Disposing of it removes the line. */
+/** A line that is rewritten as the work progresses. Disposing of it removes the line. */
 export interface LiveLine<State> extends Disposable {
-  /** Undefined if nothing is shown: then the state need not be computed. */
+  /** Undefined if nothing is shown, so that callers need not compute the state. */
   readonly show: ((state: State) => void) | undefined;
 }
 
-/** Before that, a rate says more about the start than about the transfer. */
-const secondsToEstimate = 1;
+/** Earlier, the rate would reflect the start-up rather than the transfer. */
+const minSecondsToEstimate = 1;
 
 /** @returns `event_store.domain_event  41000 rows, 12.3 MB of about 45.6 MB, 6.2 MB/s, 5 s left` */
 export function describeTransfer({ table, rowsDone, bytesDone, bytesTotal }: TransferState, seconds: number): string {
   const amounts = `${formatBytes(bytesDone)} of about ${formatBytes(Math.max(bytesTotal, bytesDone))}`;
   const done = `${table}  ${rowsDone} rows, ${amounts}`;
-  if (seconds < secondsToEstimate) return done;
+  if (seconds < minSecondsToEstimate) return done;
   const rate = bytesDone / seconds;
   const left = Math.max(bytesTotal - bytesDone, 0) / Math.max(rate, 1);
   return `${done}, ${formatBytes(rate)}/s, ${formatSeconds(left)} left`;
@@ -56,7 +56,7 @@ export class Reporter {
   }
 
   /**
-   * Runs one step and prints its line, on a terminal with a spinner.
+   * Runs one step and prints its result on one line; on a terminal, shows a spinner meanwhile.
    *
    * @param name one word, the same in every run
    */
@@ -74,7 +74,7 @@ export class Reporter {
     }
   }
 
-  /** Shows table, rows, bytes, rate and remaining time of a transfer, on a terminal only. */
+  /** Shows the table, rows, bytes, rate and remaining time of a transfer, on a terminal only. */
   transfer(name: string): LiveLine<TransferState> {
     const line = this.liveLine();
     const { show } = line;
@@ -86,7 +86,7 @@ export class Reporter {
     return { ...line, show: show && ((state) => show(() => describe(state))) };
   }
 
-  /** Shows one line of text, on a terminal only. The text is computed only if it is going to be shown. */
+  /** Shows one line of text, on a terminal only. The text is computed only if it is shown. */
   liveLine(): LiveLine<() => string> {
     const { isInteractive, isQuiet } = this.#output.options;
     let shownAt = Number.NEGATIVE_INFINITY;
@@ -111,7 +111,7 @@ export class Reporter {
     this.#output.verbose(text);
   }
 
-  /** Reports something that needs attention but stops nothing. */
+  /** Reports a problem that does not stop the run. */
   warn(text: string): void {
     this.#output.warn(text);
   }

@@ -5,12 +5,12 @@ import { checkArguments, firstOperand } from "./flags.ts";
 import type { ScriptError } from "./script-error.ts";
 import { didYouMean } from "./suggestion.ts";
 
-/** The command that a command line names. */
+/** The command that a command line selects. */
 export interface ResolvedCommand {
   readonly command: ScriptCommand;
-  /** The names from the script to the command: `schema apply`. */
+  /** The full name: `schema apply`. */
   readonly name: string;
-  /** The words that are left for the command. */
+  /** The words that remain for the command. */
   readonly words: readonly string[];
   /** Full names of the commands that an unexpected word may stand for. */
   readonly siblings: readonly string[];
@@ -20,7 +20,7 @@ export interface ResolvedCommand {
 type LazyCommand = ScriptCommand | (() => Promise<ScriptCommand>);
 
 /**
- * Follows the names of subcommands.
+ * Resolves the names of subcommands.
  *
  * @param root the command of the file that was started
  * @throws {ScriptError} `USAGE` (exit 2) for an unknown command
@@ -43,26 +43,26 @@ async function resolveSubcommand(
 ): Promise<ResolvedCommand | undefined> {
   const { command, words } = resolved;
   const siblings = Object.keys(subcommands).map((name) => fullName(resolved, name));
-  const usual = await defaultOf(command);
-  const at = firstOperand(words, usual?.command.definitions ?? {});
-  const word = words[at];
+  const fallback = await defaultOf(command);
+  const index = firstOperand(words, fallback?.command.definitions ?? {});
+  const word = words[index];
   if (word !== undefined && Object.hasOwn(subcommands, word)) {
     const found = await loadCommand(subcommands[word] as LazyCommand);
-    return { command: found, name: fullName(resolved, word), words: words.toSpliced(at, 1), siblings: [] };
+    return { command: found, name: fullName(resolved, word), words: words.toSpliced(index, 1), siblings: [] };
   }
-  if (usual !== undefined && !asksAbout(words)) {
-    return { command: usual.command, name: fullName(resolved, usual.name), words, siblings };
+  if (fallback !== undefined && !wantsHelpOrVersion(words)) {
+    return { command: fallback.command, name: fullName(resolved, fallback.name), words, siblings };
   }
-  if (word === undefined || usual !== undefined) return undefined;
+  if (word === undefined || fallback !== undefined) return undefined;
   throw usageError(`Unknown command ${JSON.stringify(word)}`, await didYouMean(word, siblings));
 }
 
-/** The entry's own name is no part of a command's. */
+/** The name of the package, which is the root command, is left out. */
 function fullName({ name }: ResolvedCommand, subcommand: string): string {
   return name === manifest.name ? subcommand : `${name} ${subcommand}`;
 }
 
-/** The subcommand of a group that runs if none is named. */
+/** The subcommand of a group that runs if the user names none. */
 export async function defaultOf(
   command: ScriptCommand,
 ): Promise<{ readonly name: string; readonly command: ScriptCommand } | undefined> {
@@ -87,7 +87,7 @@ export function metaOf({ meta }: ScriptCommand): { readonly name?: string; reado
 
 /**
  * @returns the error of a group that was given no command (exit 2)
- * @throws {ScriptError} `USAGE` (exit 2) for an unknown flag, which comes first
+ * @throws {ScriptError} `USAGE` (exit 2) for an unknown flag, which is reported first
  */
 export async function missingSubcommand({ command, name, words }: ResolvedCommand): Promise<ScriptError> {
   await checkArguments({ words, definitions: command.definitions });
@@ -95,8 +95,8 @@ export async function missingSubcommand({ command, name, words }: ResolvedComman
   return usageError(`${name} needs a command`, `Pass one of: ${names.join(", ")}. See --help.`);
 }
 
-/** Whether help or the version is wanted, and not a run. */
-export function asksAbout(words: readonly string[]): boolean {
+/** Whether the user asks for help or the version instead of a run. */
+export function wantsHelpOrVersion(words: readonly string[]): boolean {
   return hasFlag(words, "--help", "-h") || hasFlag(words, "--version");
 }
 

@@ -11,7 +11,13 @@ import { explainFileError } from "./file-error.ts";
 import { checkArguments } from "./flags.ts";
 import { Output } from "./output.ts";
 import { Reporter } from "./reporter.ts";
-import { asksAbout, hasFlag, missingSubcommand, type ResolvedCommand, resolveCommand } from "./resolve-command.ts";
+import {
+  hasFlag,
+  missingSubcommand,
+  type ResolvedCommand,
+  resolveCommand,
+  wantsHelpOrVersion,
+} from "./resolve-command.ts";
 import { exitCodes, ScriptError } from "./script-error.ts";
 import { type CaughtSignals, catchSignals } from "./signals.ts";
 
@@ -31,7 +37,7 @@ export async function runAsProcess(root: ScriptCommand): Promise<void> {
   using signals = catchSignals();
   try {
     const resolved = await resolveCommand(root, words);
-    if (asksAbout(resolved.words)) return await answer(resolved, output, startedAt);
+    if (wantsHelpOrVersion(resolved.words)) return await printHelpOrVersion(resolved, output, startedAt);
     const outcome = await invoke(resolved, output, signals.signal);
     const exitCode = printOutcome(outcome, signals.caught, output, successOf(resolved, startedAt, outcome.data));
     const following = signals.caught === undefined ? outcome.follow?.() : undefined;
@@ -47,12 +53,12 @@ function endUncaught(error: unknown, output: Output): void {
   if (!isExpected(error)) process.exit(report(error, output));
 }
 
-/** A reader may close the pipe early (`| head -1`); the work is done all the same. */
+/** A reader may close the pipe early (`| head -1`); the work still completes. */
 function ignoreBrokenPipe(error: NodeJS.ErrnoException): void {
   if (error.code !== "EPIPE") throw error;
 }
 
-async function answer(resolved: ResolvedCommand, output: Output, startedAt: number): Promise<void> {
+async function printHelpOrVersion(resolved: ResolvedCommand, output: Output, startedAt: number): Promise<void> {
   const { name, version } = manifest;
   if (!hasFlag(resolved.words, "--help", "-h")) {
     if (output.options.isJson) output.json(successOf(resolved, startedAt, { name, version }));
@@ -83,8 +89,8 @@ async function invoke(resolved: ResolvedCommand, output: Output, signal: AbortSi
 }
 
 /**
- * Prints what a run has done: for programs, one object. A run that a signal has stopped has failed, even if it has
- * something to show.
+ * Prints the result of a run; with `--json`, as one object. A run that a signal stopped has failed, even if it has a
+ * result.
  */
 function printOutcome(
   { data, exitCode, endsBySignal, print }: ScriptOutcome,
@@ -102,13 +108,13 @@ function printOutcome(
 function createOutput(words: readonly string[]): Output {
   const { isStdoutTerminal, isStderrTerminal, isCi, colors } = terminal();
   const isInteractive = isStderrTerminal && !isCi;
-  const asked = hasFlag(words, "--no-color") ? false : hasFlag(words, "--color") || colors;
+  const requested = hasFlag(words, "--no-color") ? false : hasFlag(words, "--color") || colors;
   return new Output({
     isJson: hasFlag(words, "--json"),
     isQuiet: hasFlag(words, "--quiet"),
     isVerbose: hasFlag(words, "--verbose"),
-    isColored: asked ?? isInteractive,
-    isResultColored: asked ?? (isStdoutTerminal && !isCi),
+    isColored: requested ?? isInteractive,
+    isResultColored: requested ?? (isStdoutTerminal && !isCi),
     isInteractive,
   });
 }
@@ -131,7 +137,7 @@ function failureOf(error: unknown) {
     return { ok: false, error: { code, message, why, fix }, ...(data === undefined ? {} : { data }) };
   }
   const message = error instanceof Error ? error.message : String(error);
-  const fix = "This is a bug. Report it with the stack on stderr.";
+  const fix = "Report this bug, with the stack trace on stderr.";
   return { ok: false, error: { code: "BUG", message, why: null, fix } };
 }
 

@@ -29,12 +29,12 @@ export interface ScriptErrorDetails {
   readonly why?: string;
   /** An instruction: the command to run or the one thing to do. */
   readonly fix?: string;
-  /** What is known despite the failure; `--json` prints it next to the error. */
+  /** What is known despite the failure; `--json` prints it along with the error. */
   readonly data?: unknown;
 }
 
 /**
- * An expected failure. It is printed as what, why and fix, without a stack.
+ * An expected failure. It is printed as message, why and fix, without a stack trace.
  *
  * It has no `cause`: a driver's error may contain credentials, which would be printed too.
  */

@@ -1,7 +1,7 @@
 import process from "node:process";
 import { exitCodes, ScriptError } from "./script-error.ts";
 
-/** The signals of one run. Disposing of it restores their usual meaning. */
+/** The signals caught during one run. Disposing of it restores their default effect. */
 export interface CaughtSignals extends Disposable {
   readonly signal: AbortSignal;
   /** The error to report if a signal was received. */
@@ -41,7 +41,7 @@ function interrupted(name: keyof typeof codes): ScriptError {
     code: "INTERRUPTED",
     exitCode: codes[name],
     message: `Stopped by ${name}`,
-    why: "Nothing is half done: finished steps stay, the rest was undone or is completed by the next run.",
+    why: "Finished steps are kept. The interrupted one was rolled back, or the next run completes it.",
     fix: "Run the same command again to continue.",
   });
 }
