@@ -29,7 +29,7 @@ export type SecretsKind = "file" | "vault";
 export interface VaultSettings {
   readonly address: string;
   readonly token: string | undefined;
-  /** The file that the token was read from; it may contain a newer one by now. */
+  /** The file that the token was read from; the token in it may have been renewed since. */
   readonly tokenFile: string | undefined;
   readonly namespace: string | undefined;
   readonly caCertFile: string | undefined;
@@ -41,31 +41,31 @@ export interface VaultSettings {
 
 /** Everything that can be configured, read once and checked. */
 export interface Config {
-  /** Undefined: what the stack remembers, else `embedded`. */
+  /** Undefined: the mode that the stack remembers, or else `embedded`. */
   readonly mode: Mode | undefined;
   /** Absolute path of the folder that everything is written to. */
   readonly stackDir: string;
   /** Undefined: the stack's own port. */
   readonly port: number | undefined;
-  /** The port of this host, for programs outside the server's network. Undefined: the server's own. */
+  /** The port on this host, for programs outside the server's network. Undefined: the server's own. */
   readonly localPort: number | undefined;
   /** Which of the application's secrets to read: with the address for the server's network, or for this host. */
   readonly applicationSecret: "database" | "database-local";
-  /** Undefined: what the stack remembers, else `cqrs_db`. */
+  /** Undefined: the name that the stack remembers, or else `cqrs_db`. */
   readonly database: string | undefined;
-  /** The application's login. Undefined: what the stack remembers, else `cqrs_user`. */
+  /** The application's login. Undefined: the one that the stack remembers, or else `cqrs_user`. */
   readonly user: string | undefined;
-  /** Undefined: the one in the secret store, or a generated one. */
+  /** Undefined: the one in the secret store, or else a generated one. */
   readonly password: string | undefined;
-  /** How long one wait may take, in milliseconds. */
+  /** The time limit of each wait, in milliseconds. */
   readonly timeoutMs: number;
   /** How long a login stays valid after it was replaced, in milliseconds. */
   readonly graceMs: number;
   readonly externalServer: ExternalServer | undefined;
-  /** Undefined: Vault if VAULT_ADDR is set, else what the stack remembers, else files. */
+  /** Undefined: Vault if VAULT_ADDR is set, or else the place that the stack remembers, or else files. */
   readonly secrets: SecretsKind | undefined;
   readonly vault: VaultSettings | undefined;
-  /** Problems of variables that embedded mode does not use: they may belong to other projects. */
+  /** Problems with variables that embedded mode does not use and that may belong to other projects. */
   readonly externalServerProblems: readonly string[];
 }
 
@@ -80,7 +80,7 @@ export interface ConfigFlags {
   readonly grace?: string | undefined;
 }
 
-/** Where to read the configuration from; only tests set it. */
+/** Where to read the configuration from; only tests pass it. */
 export interface ConfigSources {
   readonly environment?: Environment;
   /** Path of the `.env` file, which need not exist; null reads none. */
@@ -114,12 +114,12 @@ const login = v.pipe(
   v.check((name) => Buffer.byteLength(name) <= maxLoginBytes, `must have at most ${maxLoginBytes} bytes`),
   v.check(
     (name) => !reservedRoles.includes(name) && !name.startsWith("pg_"),
-    `must be a login of the application's own: not ${reservedRoles.join(", ")} and nothing that begins with pg_`,
+    `must not be a reserved role: ${reservedRoles.join(", ")} or pg_*`,
   ),
 );
 const password = v.pipe(
   v.string(),
-  v.regex(/^[\u0020-\u007e]+$/, "must consist of printable ASCII characters (clients disagree on how to hash others)"),
+  v.regex(/^[\u0020-\u007e]+$/, "must consist of printable ASCII characters, because clients hash others differently"),
 );
 /** Timers of JavaScript cannot run longer than 24 days. */
 const timeout = durationUpTo("24d");
@@ -130,7 +130,7 @@ const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
 const tlsMode = v.picklist(tlsModes, "must be disable, allow, prefer, require or verify-full");
 const httpUrl = v.pipe(
   v.string(),
-  v.check((text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ""), "must be a URL with http:// or https://"),
+  v.check((text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ""), "must be an http:// or https:// URL"),
 );
 const postgresUrl = v.pipe(
   v.string(),
@@ -145,11 +145,11 @@ const text = v.string();
  * Reads the configuration. Flags override the environment, which overrides the project's `.env`, which overrides the
  * defaults. For every variable `X`, `X_FILE` can be the path of a file that contains the value.
  *
- * @throws {ScriptError} `CONFIGURATION` (exit 2) with every problem, by flag and variable
+ * @throws {ScriptError} `CONFIGURATION` (exit 2) with all problems, each with its flag and variable
  */
 export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {}): Config {
   const read = new SettingsReader(flags, sources);
-  const foreign = new SettingsReader(flags, sources);
+  const external = new SettingsReader(flags, sources);
   const config = {
     mode: read.setting("CQRS_MODE", mode, "mode"),
     stackDir: resolve(projectDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
@@ -161,13 +161,13 @@ export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {})
     password: read.setting("POSTGRES_PASSWORD", password),
     timeoutMs: read.setting("CQRS_TIMEOUT", timeout, "timeout") ?? 60_000,
     graceMs: read.setting("CQRS_GRACE", grace, "grace") ?? 60 * 60_000,
-    externalServer: readExternalServer(foreign),
+    externalServer: readExternalServer(external),
     secrets: read.setting("CQRS_SECRETS", secretsKind, "secrets"),
     vault: readVault(read),
   };
-  const mustBeRight = config.mode === "external" ? foreign.problems : [];
-  if (read.problems.length + mustBeRight.length > 0) throw wrongSettings([...read.problems, ...mustBeRight]);
-  return { ...config, externalServerProblems: foreign.problems };
+  const problems = [...read.problems, ...(config.mode === "external" ? external.problems : [])];
+  if (problems.length > 0) throw wrongSettings(problems);
+  return { ...config, externalServerProblems: external.problems };
 }
 
 /**
@@ -196,12 +196,12 @@ export function unusableUrl(why: string): ScriptError {
   });
 }
 
-/** @returns the error of wrong settings (exit 2), one line per problem */
+/** @returns the error for invalid settings (exit 2), with one line per problem */
 export function wrongSettings(problems: readonly string[]): ScriptError {
   return new ScriptError({
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
-    message: problems.length === 1 ? "A setting is wrong" : `${problems.length} settings are wrong`,
+    message: problems.length === 1 ? "A setting is invalid" : `${problems.length} settings are invalid`,
     why: problems.join("\n"),
     fix: "Fix the flag, the variable, or the project's .env file. .env.example lists all variables.",
   });
@@ -245,7 +245,7 @@ function readVault(read: SettingsReader): VaultSettings | undefined {
     secretIdFile: read.fileOf("VAULT_SECRET_ID"),
   };
   if ((settings.roleId === undefined) !== (settings.secretId === undefined)) {
-    read.problems.push("VAULT_ROLE_ID and VAULT_SECRET_ID belong together; only one of them is set");
+    read.problems.push("VAULT_ROLE_ID and VAULT_SECRET_ID must be set together; only one of them is set");
   }
   return settings;
 }
@@ -264,7 +264,7 @@ class SettingsReader {
     this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
   }
 
-  /** @returns the checked value; undefined if no source has it or it is wrong */
+  /** @returns the checked value; undefined if no source has it or it is invalid */
   setting<Schema extends v.GenericSchema<string, unknown>>(
     variable: string,
     schema: Schema,
@@ -312,9 +312,9 @@ class SettingsReader {
     try {
       const content = readFileSync(resolve(projectDir, file), "utf8").replace(/\r?\n$/, "");
       if (content !== "") return content;
-      this.problems.push(`${variable} names the empty file ${file}`);
+      this.problems.push(`${variable} points to an empty file: ${file}`);
     } catch (error) {
-      this.problems.push(`${variable} names a file that cannot be read: ${file} (${errorCode(error)})`);
+      this.problems.push(`${variable} points to a file that cannot be read: ${file} (${errorCode(error)})`);
     }
     return undefined;
   }
@@ -329,7 +329,7 @@ function readDotEnv(file: string): Environment {
       code: "CONFIGURATION",
       exitCode: exitCodes.usage,
       message: `Cannot read ${file} (${errorCode(error)})`,
-      fix: "Make it readable for this user, or remove it.",
+      fix: "Make it readable by this user, or remove it.",
     });
   }
 }

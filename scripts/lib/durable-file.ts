@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 
 const ownerOnly = 0o600;
 
-/** Creates a file, and resolves once it is on the disk. Fails with EEXIST if the file exists. */
+/** Creates a file, and resolves once it is on disk. Fails with EEXIST if the file exists. */
 export async function writeDurably(
   path: string,
   content: Uint8Array | string,
@@ -32,7 +32,7 @@ export async function replaceDurably(
   await syncFolder(dirname(path));
 }
 
-/** Syncs the entries of a folder: after a power failure, even a synced file may lack its name. */
+/** Syncs the entries of a folder. Without this, even a synced file may lose its name in a power failure. */
 export async function syncFolder(path: string): Promise<void> {
   await using handle = await open(path, "r");
   await handle.sync();

@@ -1,4 +1,4 @@
-// "cqrs-postgres": the event store. It needs neither the command line nor the configuration.
+// "cqrs-postgres": the event store. It depends on neither the command line nor the configuration.
 export {
   type AggregateDefinition,
   type DecideOptions,

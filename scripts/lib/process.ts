@@ -11,15 +11,15 @@ export interface ProcessOptions {
   readonly gid?: number;
   /** Written to its stdin. */
   readonly input?: string;
-  /** Kills the program. */
+  /** Kills the program when it is aborted. */
   readonly signal?: AbortSignal | undefined;
 }
 
 /** How a program ended. */
 export interface ProcessResult {
-  /** Undefined if a signal ended it. */
+  /** Undefined if a signal killed it. */
   readonly exitCode: number | undefined;
-  /** The signal that ended it. */
+  /** The signal that killed it, if any. */
   readonly signal: string | null;
   readonly stdout: string;
   readonly stderr: string;
@@ -37,17 +37,17 @@ export async function runProcess(
 ): Promise<ProcessResult> {
   signal?.throwIfAborted();
   const running = x(program, args, { ...(signal === undefined ? {} : { signal }), ...settings(options), stdin: input });
-  // tinyexec decodes chunk by chunk, which would break a character that two chunks share.
+  // tinyexec decodes chunk by chunk, which would break a character that spans two chunks.
   running.process?.stdout?.setEncoding("utf8");
   running.process?.stderr?.setEncoding("utf8");
-  // A program may end without reading its input.
+  // A program may exit without reading its input.
   running.process?.stdin?.on("error", () => {});
   const { exitCode, stdout, stderr } = await running;
   signal?.throwIfAborted();
   return { exitCode, signal: running.signalCode, stdout, stderr };
 }
 
-/** Like {@link runProcess}, but blocks until the program has ended: for programs that take milliseconds. */
+/** Like {@link runProcess}, but blocks until the program exits. For programs that take milliseconds. */
 export function runProcessSync(
   program: string,
   args: readonly string[],
@@ -61,7 +61,7 @@ function settings({ env, ...options }: Omit<ProcessOptions, "input" | "signal">)
   return { nodePath: false, nodeOptions: { ...options, ...(env === undefined ? {} : { env: onlyThese(env) }) } };
 }
 
-/** tinyexec adds our own environment, passwords included, to the one it is given; undefined removes a variable. */
+/** tinyexec adds our own environment, passwords included, to the given one; undefined removes a variable. */
 function onlyThese(env: NonNullable<ProcessOptions["env"]>): Record<string, string | undefined> {
   return { ...Object.fromEntries(variableNames().map((name) => [name, undefined])), ...env };
 }
@@ -69,12 +69,12 @@ function onlyThese(env: NonNullable<ProcessOptions["env"]>): Record<string, stri
 /** What the system knows about a process. */
 export interface ProcessFacts {
   readonly isZombie: boolean;
-  /** Its working folder: that of a server is its data directory, even after a move. Unknown on macOS. */
+  /** Its working folder. For a server, this is the data directory, even if it was moved. Unknown on macOS. */
   readonly folder: string;
   readonly command: string;
 }
 
-/** Describes a process. Runs programs instead of reading /proc, for which Deno would require every permission. */
+/** Describes a process. Runs programs instead of reading /proc, because Deno requires all permissions for that. */
 export function describeProcess(pid: number): ProcessFacts {
   const isLinux = process.platform === "linux";
   const [program, ...args] = isLinux ? procReader : ["ps", "-ww", "-o", "stat=,command=", "-p"];
@@ -96,8 +96,8 @@ const procReader = [
 ] as const;
 
 /**
- * Checks whether a process is running, ours or not. A zombie is not: if nothing waits for orphans, as in many
- * containers, a server stays in the process table after it has ended.
+ * Checks whether a process is running, whoever owns it. A zombie does not count: if nothing reaps orphans, as in many
+ * containers, a server stays in the process table after it has exited.
  */
 export function isAlive(pid: number): boolean {
   return hasProcess(pid) && !describeProcess(pid).isZombie;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** How long to wait, and what ends the wait early. */
+/** How long to wait, and what cancels the wait. */
 export interface WaitLimit {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -8,14 +8,14 @@ export interface WaitLimit {
 
 /** How to poll. */
 export interface PollOptions extends WaitLimit {
-  /** The pause after a probe; `attempt` counts from 0. */
+  /** The pause after each probe; `attempt` counts from 0. */
   readonly intervalMs: number | ((attempt: number) => number);
 }
 
 /**
- * Probes until something is found, at least once.
+ * Calls a probe until it finds something, at least once.
  *
- * @param probe returns undefined to be asked again; what it throws ends the wait
+ * @param probe returns undefined to be called again; an error that it throws ends the wait
  * @returns undefined if nothing was found within `timeoutMs`
  * @throws the reason of the signal
  */
@@ -32,7 +32,7 @@ export async function pollUntil<Found>(
   }
 }
 
-/** When to try again. */
+/** Which errors to retry, and when. */
 export interface RetryOptions {
   /**
    * @param attempt how often the work has failed, from 1
@@ -43,7 +43,7 @@ export interface RetryOptions {
 }
 
 /**
- * Does work again while its error is worth another attempt.
+ * Runs work, and repeats it after a failure for as long as `pauseMs` asks for another attempt.
  *
  * @throws the last error, or the reason of the signal
  */
@@ -63,7 +63,7 @@ export async function retry<Result>(
   }
 }
 
-/** Rejects with the reason of the signal, where the timer would wrap it in an AbortError. */
+/** Rejects with the signal's reason; the timer itself would wrap it in an AbortError. */
 async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
   await sleep(delayMs, undefined, { signal }).catch(() => signal?.throwIfAborted());
 }
@@ -71,10 +71,10 @@ async function pause(delayMs: number, signal: AbortSignal | undefined): Promise<
 /** Bounds of a growing pause. */
 export interface Backoff {
   readonly firstMs: number;
-  readonly longestMs: number;
+  readonly maxMs: number;
 }
 
-/** Exponential backoff with jitter: between half of the pause and all of it, so that clients do not return together. */
-export function backoffMs(attempt: number, { firstMs, longestMs }: Backoff): number {
-  return Math.min(longestMs, firstMs * 2 ** Math.min(attempt - 1, 30)) * (0.5 + Math.random() / 2);
+/** Exponential backoff with jitter: half of the pause to all of it, so that clients do not retry in lockstep. */
+export function backoffMs(attempt: number, { firstMs, maxMs }: Backoff): number {
+  return Math.min(maxMs, firstMs * 2 ** Math.min(attempt - 1, 30)) * (0.5 + Math.random() / 2);
 }

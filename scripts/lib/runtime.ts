@@ -18,8 +18,8 @@ export interface Terminal {
 /**
  * The environment that this process was started with.
  *
- * Bun adds the `.env` of the working folder to `process.env` and expands `$` in it, and no later reader can tell the
- * difference. `bunfig.toml` switches that off only below the project. On Linux the kernel still has the original.
+ * Bun adds the `.env` of the working folder to `process.env` and expands `$` in it, and afterwards nothing tells the
+ * two apart. `bunfig.toml` disables that only inside the project. On Linux, the kernel still has the original.
  */
 export function environment(): Environment {
   if (!isBun() || process.platform !== "linux") return process.env;
@@ -36,7 +36,7 @@ function originalVariables(): Map<string, string> | undefined {
   }
 }
 
-/** Names of the variables that programs started by this process inherit, those that Bun added included. */
+/** Names of the variables that child processes inherit, including those that Bun added. */
 export function variableNames(): string[] {
   return Object.keys(process.env);
 }
@@ -57,7 +57,7 @@ export function terminal(): Terminal {
   };
 }
 
-/** Whether the shell finds `bun`. A copy that npx or a package brought does not count: it is gone after the command. */
+/** Whether `bun` is on the PATH. A copy from npx or a package does not count: it is gone after the command. */
 export function isBunInstalled(): boolean {
   const folders = (environment()["PATH"] ?? "").split(delimiter);
   return folders.some((folder) => !/node_modules|bun-node-/.test(folder) && existsSync(join(folder, "bun")));

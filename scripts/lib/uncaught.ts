@@ -1,14 +1,13 @@
-/** Recognises exceptions that no caller could catch. */
-type Judge = (error: unknown) => boolean;
+type Predicate = (error: unknown) => boolean;
 
-const judges = new Set<Judge>();
+const expected = new Set<Predicate>();
 
-/** Registers exceptions that are reported in another way, so that they do not end a script. */
-export function expectUncaught(judge: Judge): void {
-  judges.add(judge);
+/** Registers exceptions that no caller can catch and that are reported in another way: they must not end a script. */
+export function expectUncaught(matches: Predicate): void {
+  expected.add(matches);
 }
 
-/** Whether an uncaught exception is one of those that {@link expectUncaught} has registered. */
+/** Whether an uncaught exception was registered with {@link expectUncaught}. */
 export function isExpected(error: unknown): boolean {
-  return [...judges].some((judge) => judge(error));
+  return [...expected].some((matches) => matches(error));
 }

@@ -35,7 +35,7 @@ async function problemsOf(dotEnv: string, environment: Variables = {}, flags: Co
     assert.deepEqual([error.code, error.exitCode], ["CONFIGURATION", 2]);
     problems.push(...(error.why ?? "").split("\n"));
     const isOne = problems.length === 1;
-    assert.equal(error.message, isOne ? "A setting is wrong" : `${problems.length} settings are wrong`);
+    assert.equal(error.message, isOne ? "A setting is invalid" : `${problems.length} settings are invalid`);
     return true;
   });
   return problems;
@@ -77,9 +77,9 @@ test("loadConfig() names an X_FILE that is missing, empty or a folder", async ()
     PGPASSWORD_FILE: empty,
   });
   assert.deepEqual(problems, [
-    `POSTGRES_DB_FILE names a file that cannot be read: ${folder} (EISDIR)`,
-    `POSTGRES_PASSWORD_FILE names a file that cannot be read: ${join(folder, "missing")} (ENOENT)`,
-    `PGPASSWORD_FILE names the empty file ${empty}`,
+    `POSTGRES_DB_FILE points to a file that cannot be read: ${folder} (EISDIR)`,
+    `POSTGRES_PASSWORD_FILE points to a file that cannot be read: ${join(folder, "missing")} (ENOENT)`,
+    `PGPASSWORD_FILE points to an empty file: ${empty}`,
   ]);
 });
 
@@ -194,10 +194,10 @@ test("a script reports the problems of the project's .env, in any folder", { ski
   for (const cwd of [own.dir, join(folder, "foreign")]) {
     const run = await startProgram(join(own.dir, "scripts/bootstrap.ts"), ["--port", "5432"], { cwd }).ended;
     assert.deepEqual([run.exitCode, run.stdout], [2, ""]);
-    assert.match(run.stderr, /error: A setting is wrong\n {2}why: POSTGRES_PASSWORD must consist/);
+    assert.match(run.stderr, /error: A setting is invalid\n {2}why: POSTGRES_PASSWORD must consist/);
     assert.doesNotMatch(run.stderr, /hidd/);
     const two = await startProgram(join(own.dir, "scripts/status.ts"), [], { cwd }).ended;
     assert.equal(two.exitCode, 2);
-    assert.match(two.stderr, /error: 2 settings are wrong\n {2}why: --port \(POSTGRES_PORT\) must be a number/);
+    assert.match(two.stderr, /error: 2 settings are invalid\n {2}why: --port \(POSTGRES_PORT\) must be a number/);
   }
 });

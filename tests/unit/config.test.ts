@@ -99,12 +99,12 @@ const wrong: readonly (readonly [variable: string, value: string, problem: strin
   [
     "POSTGRES_USER",
     "postgres",
-    "--user (POSTGRES_USER) must be a login of the application's own: not postgres, cqrs_owner, cqrs_app, cqrs_vault, public, none and nothing that begins with pg_",
+    "--user (POSTGRES_USER) must not be a reserved role: postgres, cqrs_owner, cqrs_app, cqrs_vault, public, none or pg_*",
   ],
   [
     "POSTGRES_PASSWORD",
     "pässword",
-    "POSTGRES_PASSWORD must consist of printable ASCII characters (clients disagree on how to hash others)",
+    "POSTGRES_PASSWORD must consist of printable ASCII characters, because clients hash others differently",
   ],
   ["CQRS_TIMEOUT", "60", "--timeout (CQRS_TIMEOUT) must be a duration such as 500ms, 60s, 5m, 2h or 7d"],
   ["CQRS_TIMEOUT", "25d", "--timeout (CQRS_TIMEOUT) must be at most 24d"],
@@ -127,7 +127,7 @@ const wrong: readonly (readonly [variable: string, value: string, problem: strin
   ],
   ["PGPORT", "five", "PGPORT must be a number from 1 to 65535"],
   ["PGSSLMODE", "verify-ca", "PGSSLMODE must be disable, allow, prefer, require or verify-full"],
-  ["VAULT_ADDR", "vault:8200", "VAULT_ADDR must be a URL with http:// or https://"],
+  ["VAULT_ADDR", "vault:8200", "VAULT_ADDR must be an http:// or https:// URL"],
 ];
 
 for (const [variable, value, problem] of wrong) {
@@ -206,7 +206,7 @@ test("loadConfig() reads the settings of Vault, by OpenBao's names too", () => {
 
 test("loadConfig() needs both halves of an AppRole, and a known secret store", () => {
   const address = { VAULT_ADDR: "http://127.0.0.1:8200" };
-  const problem = "VAULT_ROLE_ID and VAULT_SECRET_ID belong together; only one of them is set";
+  const problem = "VAULT_ROLE_ID and VAULT_SECRET_ID must be set together; only one of them is set";
   assert.deepEqual(problemsOf({ ...address, VAULT_ROLE_ID: "r" }), [problem]);
   assert.deepEqual(problemsOf({ ...address, VAULT_SECRET_ID: "s" }), [problem]);
   assert.equal(load({ ...address, VAULT_ROLE_ID: "r", VAULT_SECRET_ID: "s" }).vault?.secretId, "s");

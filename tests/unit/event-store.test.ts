@@ -33,7 +33,7 @@ const unfit: readonly (readonly [string, unknown, RegExp])[] = [
   ["a cycle", cyclic, /a cycle/],
   ["an invalid date", { a: new Date("no") }, /an invalid date at \.a/],
   ["a NUL", { a: "x\u0000" }, /contains text with a NUL at \.a/],
-  ["half a surrogate pair", { a: "\ud800" }, /half a surrogate pair at \.a/],
+  ["a lone surrogate", { a: "\ud800" }, /a lone surrogate at \.a/],
   ["a NUL in a key", { "\u0000": 1 }, /a key with a NUL/],
 ];
 for (const [what, value, message] of unfit) {

@@ -43,7 +43,7 @@ test("retry() tries again after a rejection with undefined", async () => {
 });
 
 test("backoffMs() doubles the pause up to the longest, and returns between half of it and all of it", () => {
-  const bounds = { firstMs: 10, longestMs: 100 };
+  const bounds = { firstMs: 10, maxMs: 100 };
   for (const [attempt, fullMs] of [
     [1, 10],
     [2, 20],

@@ -12,13 +12,13 @@ export interface AggregateDefinition<State, Event extends DomainEvent> {
   /** Type of the aggregate, such as `Order`. */
   readonly type: string;
   initialState(): State;
-  /** @returns the state after the event; it may be the same object, modified */
+  /** @returns the state after the event; may modify and return the same object */
   evolve(state: State, event: RecordedEvent<Event>): State;
-  /** Saves snapshots, so that loading reads only the later events. The state must be JSON. @default none */
+  /** Saves snapshots, so that loading reads only later events. The state must be valid as JSON. @default none */
   readonly snapshots?: {
-    /** Version of the form of the state. Raise it whenever `evolve` produces another form. */
+    /** Version of the shape of the state. Increase it whenever `evolve` produces a different shape. */
     readonly stateVersion: number;
-    /** Save a snapshot if loading read at least this many events. */
+    /** Save a snapshot when loading has read at least this many events. */
     readonly everyEvents: number;
   };
 }
@@ -34,15 +34,15 @@ export interface LoadedAggregate<State> {
 export interface DecideOptions {
   /** Retries after a version conflict; @default 5 */
   readonly retries?: number;
-  /** Causation id of the events that have none. */
+  /** Causation id for events that have none. */
   readonly causationId?: string;
-  /** Correlation id of the events that have none. */
+  /** Correlation id for events that have none. */
   readonly correlationId?: string;
   /** Stops retrying. */
   readonly signal?: AbortSignal;
 }
 
-/** The state that a command was decided on, and what it appended. */
+/** The state that a decision was based on, and what was appended. */
 export interface Decision<State> extends LoadedAggregate<State> {
   /** Undefined if there was no event to append. */
   readonly appended: AppendResult | undefined;
@@ -71,8 +71,8 @@ export async function loadAggregate<State, Event extends DomainEvent>(
  * Carries out a command: loads the aggregate, calls `decision`, and appends the events it returns. If another writer
  * has appended in the meantime, it loads and decides again.
  *
- * @param decision returns the events to append, none if nothing changes, or throws to reject the command
- * @throws {VersionConflict} if another writer was faster every time
+ * @param decision returns the events to append, or none if nothing changes; throws to reject the command
+ * @throws {VersionConflict} if every attempt conflicted with another writer
  * @throws the error of `decision`, or the reason of the signal
  */
 export async function decide<State, Event extends DomainEvent>(
@@ -86,7 +86,7 @@ export async function decide<State, Event extends DomainEvent>(
   for (let attempt = 1; ; attempt++) {
     options.signal?.throwIfAborted();
     const loaded = await loadAggregate(store, definition, id);
-    const events = (await decision(loaded.state, loaded.version)).map((event) => carryIds(event, options));
+    const events = (await decision(loaded.state, loaded.version)).map((event) => addIds(event, options));
     if (events.length === 0) return { ...loaded, appended: undefined };
     try {
       const expectedVersion = loaded.version;
@@ -94,12 +94,12 @@ export async function decide<State, Event extends DomainEvent>(
       return { ...loaded, appended };
     } catch (error) {
       if (!(error instanceof VersionConflict) || attempt > retries) throw error;
-      await sleep(backoffMs(attempt, { firstMs: 5, longestMs: 500 }));
+      await sleep(backoffMs(attempt, { firstMs: 5, maxMs: 500 }));
     }
   }
 }
 
-function carryIds<Event extends DomainEvent>(event: NewEvent<Event>, options: DecideOptions): NewEvent<Event> {
+function addIds<Event extends DomainEvent>(event: NewEvent<Event>, options: DecideOptions): NewEvent<Event> {
   const { causationId = options.causationId, correlationId = options.correlationId } = event;
   return {
     ...event,

@@ -1,12 +1,12 @@
 import type { Sql } from "../postgres/connect.ts";
 
-/** Channel that tells readers to read the log. Its payload is empty. */
+/** Channel on which readers learn of new events. The payload is empty. */
 export const appendedChannel = "event_store_appended";
 
 const intervalMs = 20;
 
 /**
- * Notifies readers of new events, at most once every 20 ms. It does so after the commit: NOTIFY inside the transaction
+ * Notifies readers of new events, at most once every 20 ms and only after the commit: NOTIFY inside the transaction
  * would serialise commits. Readers that miss a notification find the events by polling.
  */
 export class Announcer {
@@ -28,7 +28,7 @@ export class Announcer {
     else this.#timer = setTimeout(() => this.#send(), waitMs);
   }
 
-  /** Sends the notification that is due, and waits for it. */
+  /** Sends the pending notification, if any, and waits until it is sent. */
   async close(): Promise<void> {
     this.#isClosed = true;
     if (this.#timer !== undefined) {
@@ -41,7 +41,7 @@ export class Announcer {
   #send(): void {
     this.#timer = undefined;
     this.#lastAt = performance.now();
-    // Readers poll as well, and a committed append must not fail over its notification.
+    // Readers poll as well, and a committed append must not fail because of its notification.
     this.#current = this.#sql`select pg_catalog.pg_notify(${appendedChannel}, '')`.catch(() => undefined);
   }
 }

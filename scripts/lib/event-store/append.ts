@@ -1,6 +1,6 @@
 import { uuidv7 } from "uuidv7";
 import type { Sql } from "../postgres/connect.ts";
-import { isConflict, isServerAway } from "../postgres/failure.ts";
+import { isConflict, isServerUnavailable } from "../postgres/failure.ts";
 import { backoffMs, retry } from "../retry.ts";
 import { checkAggregate } from "./check-aggregate.ts";
 import { explainError, InvalidInput, refusalError } from "./errors.ts";
@@ -11,15 +11,15 @@ import type { ItemOutcome, WorkQueue } from "./work-queue.ts";
 
 /** How to append. */
 export interface AppendOptions {
-  /** What the stream must be at; @default "any" */
+  /** The version that the stream must have; @default "any" */
   readonly expectedVersion?: ExpectedVersion;
   /** Cancels the append if it has not been sent yet. */
   readonly signal?: AbortSignal;
-  /** Append in this transaction of the caller, without batching or retries. */
+  /** The caller's transaction to append in, without batching or retries. */
   readonly transaction?: Pick<Sql, "unsafe">;
 }
 
-/** Where the events are stored. */
+/** Where the events were stored. */
 export interface AppendResult {
   readonly streamId: string;
   /** Version of the aggregate after the first event. */
@@ -28,11 +28,11 @@ export interface AppendResult {
   readonly lastVersion: number;
   /** Position of the last event in the log. */
   readonly lastPosition: bigint;
-  /** The same events were already stored, by an earlier attempt of this call or by an earlier call. */
+  /** Whether the same events were already stored, by an earlier attempt of this call or by an earlier call. */
   readonly isDuplicate: boolean;
 }
 
-/** What an append needs of an event store. */
+/** The part of an event store that an append needs. */
 export interface AppendTarget {
   /** @internal Appends that wait for their batch. */
   readonly appends: WorkQueue<string, AppendResult>;
@@ -73,7 +73,7 @@ export async function appendEvents<Event extends DomainEvent>(
     return await store.appends.add(streamId, element, element.length, options.signal);
   }
   const [outcome] = await sendBatch(options.transaction, [element]);
-  if (outcome === undefined) throw new Error("the server did not answer the append");
+  if (outcome === undefined) throw new Error("the server returned no result for the append");
   if (outcome.ok) return outcome.value;
   throw outcome.error;
 }
@@ -122,15 +122,15 @@ function eventElement(event: NewEvent, ordinal: number): string {
   return `{${parts.join(",")}}`;
 }
 
-/** Together with the backoff about 3.5 seconds, which covers the restart of a server. */
+/** With the backoff, about 3.5 seconds of retries: enough for a server to restart. */
 const maxAttempts = 16;
-const backoff = { firstMs: 5, longestMs: 500 };
+const backoff = { firstMs: 5, maxMs: 500 };
 
 /**
  * Sends appends as one batch and retries transient failures.
  *
- * If the server rejects the batch as a whole, for example over text that jsonb cannot hold, each append is sent by
- * itself, so that the bad one fails alone.
+ * If the server rejects the batch as a whole, for example because of text that jsonb cannot store, each append is sent
+ * separately, so that only the bad one fails.
  */
 export async function deliverBatch(
   sql: Sql,
@@ -157,7 +157,7 @@ async function sendBatch(
   sql: Pick<Sql, "unsafe">,
   elements: readonly string[],
 ): Promise<readonly ItemOutcome<AppendResult>[]> {
-  // Cast through text: the driver would encode a jsonb parameter a second time.
+  // Cast via text: the driver would JSON-encode a jsonb parameter a second time.
   const statement = "select * from event_store.append_batch($1::text::jsonb)";
   const rows = await sql.unsafe<AppendRow[]>(statement, [`[${elements.join(",")}]`], { prepare: true });
   return rows.map((row) => {
@@ -179,5 +179,5 @@ function readResult(row: AppendRow): AppendResult {
 
 /** A conflict, or a server that is restarting or out of connections. */
 function isTransient(error: unknown): boolean {
-  return isConflict(error) || isServerAway(error);
+  return isConflict(error) || isServerUnavailable(error);
 }

@@ -9,7 +9,7 @@ export function checkpointAfter(event: Pick<RecordedEvent, "position">): Checkpo
   return makeCheckpoint(event.position);
 }
 
-/** @internal Only this file knows what is in a checkpoint: one position now, one per server if there are several. */
+/** @internal Only this file knows what a checkpoint contains: one position now, one per server if there are several. */
 export function makeCheckpoint(position: bigint): Checkpoint {
   return `${position}` as Checkpoint;
 }

@@ -1,18 +1,18 @@
 import { errorCode } from "../postgres/failure.ts";
 import type { Aggregate } from "./event.ts";
 
-/** The facts of an error of the event store. */
+/** The details of an event-store error. */
 export interface EventStoreErrorDetail {
   /** SQLSTATE of class UE, such as `UE001`, or of class 22. */
   readonly code: string;
   readonly aggregate?: Aggregate | undefined;
-  /** The expected version as the SQL functions take it: -1 for a new stream, -4 for an existing one, null for any. */
+  /** The expected version as SQL encodes it: -1 for a new stream, -4 for an existing one, null for any. */
   readonly expected?: number | null | undefined;
   /** The version of the stream; 0 if it does not exist. */
   readonly actual?: number | null | undefined;
 }
 
-/** Base class of the errors of the event store. Nothing was stored. */
+/** Base class of event-store errors. Nothing was stored. */
 export class EventStoreError extends Error implements EventStoreErrorDetail {
   override readonly name: string = "EventStoreError";
   readonly code: string;
@@ -72,7 +72,7 @@ const classes: Readonly<Record<string, new (message: string, detail: EventStoreE
   UE007: InvalidInput,
 };
 
-/** Why the server refused an append, from a row or from an error. */
+/** Why the server refused an append; read from a row or an error. */
 export interface Refusal {
   readonly sqlstate: string;
   readonly message: string;
@@ -80,9 +80,9 @@ export interface Refusal {
 }
 
 /**
- * Creates the error of the class that fits a refusal.
+ * Creates an error of the class that matches a refusal.
  *
- * Class 22 is about the input as well: text that jsonb cannot hold, a number out of range.
+ * SQLSTATE class 22 also means invalid input: text that jsonb cannot store, or a number out of range.
  */
 export function refusalError({ sqlstate, message, detail }: Refusal): EventStoreError {
   if (sqlstate.startsWith("22")) return new InvalidInput(message, { code: sqlstate });
@@ -90,7 +90,7 @@ export function refusalError({ sqlstate, message, detail }: Refusal): EventStore
   return new Class(message, { code: sqlstate, ...parseDetail(detail) });
 }
 
-/** @returns the error of the event store for a refusal of the server; any other error as it is */
+/** @returns the event-store error for a refusal by the server; any other error unchanged */
 export function explainError(error: unknown): unknown {
   const sqlstate = errorCode(error);
   if (error instanceof EventStoreError || !/^(UE\d{3}|22...)$/.test(sqlstate)) return error;

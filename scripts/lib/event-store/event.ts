@@ -4,7 +4,7 @@ export interface DomainEvent<Type extends string = string, Data = unknown> {
   readonly data: Data;
 }
 
-/** Facts about an event other than what happened, such as the user. */
+/** The context of an event, such as the user who caused it. */
 export interface EventMetadata {
   readonly [key: string]: unknown;
 }
@@ -13,7 +13,7 @@ export interface EventMetadata {
 export type NewEvent<Event extends DomainEvent = DomainEvent> = Event & {
   /** UUID; @default a new UUIDv7. Pass your own to make the append idempotent across processes. */
   readonly id?: string;
-  /** Version of the form of `data`; @default 1 */
+  /** Version of the shape of `data`; @default 1 */
   readonly version?: number;
   readonly metadata?: EventMetadata;
   /** Id of the command or event that caused this one. */
@@ -33,7 +33,7 @@ export interface Aggregate {
 /** An event as it is stored. */
 export type RecordedEvent<Event extends DomainEvent = DomainEvent> = Event & {
   readonly id: string;
-  /** Version of the form of `data`. */
+  /** Version of the shape of `data`. */
   readonly version: number;
   readonly metadata: EventMetadata | null;
   readonly causationId: string | null;
@@ -43,17 +43,17 @@ export type RecordedEvent<Event extends DomainEvent = DomainEvent> = Event & {
   /** Version of the aggregate after this event; the first one is 1. */
   readonly aggregateVersion: number;
   /**
-   * Position in the log of all streams; increases, with gaps. Display it, or compare it with others of the same server.
+   * Position in the log of all streams; increases, with gaps. Use it for display, or to compare events of one server.
    * To resume reading, use a `Checkpoint`.
    */
   readonly position: bigint;
   readonly occurredAt: Date;
 };
 
-/** The version at which an append expects its stream; a number is the exact version, 0 a new stream. */
+/** The version that an append expects its stream to have: an exact number (0 for a new stream), or a condition. */
 export type ExpectedVersion = "any" | "no-stream" | "exists" | number;
 
 declare const checkpointBrand: unique symbol;
 
-/** How far a reader has come in the log. Opaque: store it and pass it back. */
+/** A reader's place in the log. Opaque: store it and pass it back. */
 export type Checkpoint = string & { readonly [checkpointBrand]: never };

@@ -1,28 +1,28 @@
 import { InvalidInput } from "./errors.ts";
 
 /**
- * Writes a value as JSON for jsonb.
+ * Serialises a value as JSON that jsonb accepts.
  *
- * `JSON.stringify` alone would silently drop what JSON cannot hold, or turn it into null.
+ * `JSON.stringify` alone would silently drop what JSON cannot represent, or turn it into null.
  *
- * @param what name of the value for the error, such as `data of event 1 (OrderPlaced)`
+ * @param what names the value in errors, such as `data of event 1 (OrderPlaced)`
  * @returns the JSON text
  * @throws {InvalidInput} for NaN, an infinity, a bigint, a function, a symbol, a Map or Set, undefined in an array, a
- * cycle, an invalid date, or text with a NUL or half a surrogate pair; it names the place
+ * cycle, an invalid date, or text with a NUL or a lone surrogate; the message says where
  */
 export function toJson(value: unknown, what: string): string {
   checkValue(value, "", what, 0);
   return JSON.stringify(value);
 }
 
-/** Anything deeper is a cycle, or more than jsonb takes. */
+/** Anything deeper is a cycle, or exceeds what jsonb accepts. */
 const maxDepth = 1_000;
 
 function checkValue(value: unknown, path: string, what: string, depth: number): void {
   switch (typeof value) {
     case "string":
       if (value.includes("\u0000") || !value.isWellFormed()) {
-        throw unfit(value.includes("\u0000") ? "text with a NUL" : "text with half a surrogate pair", path, what);
+        throw unfit(value.includes("\u0000") ? "text with a NUL" : "text with a lone surrogate", path, what);
       }
       return;
     case "boolean":
@@ -52,7 +52,7 @@ function checkObject(value: object, path: string, what: string, depth: number): 
       // JSON has no undefined: an optional property that is undefined counts as absent.
       if (member !== undefined) checkValue(member, `${path}.${key}`, what, depth);
       if (key.includes("\u0000") || !key.isWellFormed())
-        throw unfit("a key with a NUL or half a surrogate pair", path, what);
+        throw unfit("a key with a NUL or a lone surrogate", path, what);
     }
   }
 }

@@ -14,9 +14,9 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
   readonly credentials?: () => Credentials | Promise<Credentials>;
   /** Shown in `pg_stat_activity`; @default "cqrs-postgres" */
   readonly applicationName?: string;
-  /** Most connections; one more listens once there is a subscription or projection. @default 10 */
+  /** Maximum number of connections, plus one that listens if there is a subscription or projection. @default 10 */
   readonly maxConnections?: number;
-  /** Convert events of earlier versions when they are read; @default none */
+  /** Functions that convert events of earlier versions when they are read; @default none */
   readonly upcasters?: Upcasters;
 }
 
@@ -31,8 +31,8 @@ export interface EventStore extends AppendTarget, AsyncDisposable {
 }
 
 /**
- * A batch is at most some milliseconds of work for the server. Work that takes longer than a round trip is sent
- * concurrently with the batch in flight (decision 0012); with less, it costs the server more than the callers gain.
+ * A batch takes the server a few milliseconds at most. Items whose work exceeds a round trip are sent concurrently with
+ * the batch in flight (decision 0012); sending less would cost the server more than it gains the callers.
  */
 const queueBounds = {
   batch: { count: 512, sizeBytes: 4 * 1024 * 1024 },
@@ -41,8 +41,8 @@ const queueBounds = {
 };
 
 /**
- * Opens an event store as an application: a pool of up to 10 connections, which are opened on demand and closed after
- * 10 idle minutes or a life of 30. Connecting may take 30 seconds. Statements are prepared.
+ * Opens an event store for an application: a pool of up to 10 connections, opened on demand and closed after 10 minutes
+ * of inactivity or 30 minutes in all. Connecting times out after 30 seconds. Statements are prepared.
  *
  * Dispose of it to finish the appends in flight and close the connections.
  */

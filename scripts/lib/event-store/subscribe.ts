@@ -1,4 +1,4 @@
-import { isServerAway } from "../postgres/failure.ts";
+import { isServerUnavailable } from "../postgres/failure.ts";
 import { logStart } from "./checkpoint.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
 import { type LogFilter, readPages } from "./read.ts";
@@ -9,7 +9,7 @@ import { firstPauseMs, longerPauseMs } from "./wake-ups.ts";
 export interface SubscribeOptions extends LogFilter {
   /** @default the beginning */
   readonly after?: Checkpoint;
-  /** Most events per batch; @default 500 */
+  /** Maximum number of events per batch; @default 500 */
   readonly batchSize?: number;
   /** Ends the subscription. */
   readonly signal?: AbortSignal;
@@ -26,8 +26,8 @@ export interface EventBatch<Event extends DomainEvent = DomainEvent> {
  * Follows the log from a checkpoint until the signal is aborted, without losing or repeating an event. While the caller
  * handles one batch, up to two more are fetched.
  *
- * A lost connection is retried until the server is back. Appends through this package notify the subscription; other
- * events are found within 250 ms.
+ * If the connection is lost, it retries until the server is back. Appends through this package notify the
+ * subscription; other events are found within 250 ms.
  *
  * @throws {InvalidInput} if the checkpoint is malformed
  * @throws any error of the server other than a lost connection
@@ -53,7 +53,7 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
         if (isEnded()) return;
       }
     } catch (error) {
-      if (!isServerAway(error) || isEnded()) throw error;
+      if (!isServerUnavailable(error) || isEnded()) throw error;
       await store.wakeUps.reset();
     }
     await store.wakeUps.wait(count, pauseMs, signal);

@@ -2,13 +2,13 @@ import type { Sql } from "../postgres/connect.ts";
 import { type ChannelListener, dropListener } from "../postgres/driver.ts";
 import { appendedChannel } from "./announcer.ts";
 
-/** How long a reader at the end of the log waits for a notification before it polls, just after it got an event. */
+/** How long a reader at the end of the log waits for a notification before it polls, right after it read an event. */
 export const firstPauseMs = 20;
-const longestPauseMs = 250;
+const maxPauseMs = 250;
 
 /** @returns the next pause if the last one ended without an event */
 export function longerPauseMs(pauseMs: number): number {
-  return Math.min(pauseMs * 2, longestPauseMs);
+  return Math.min(pauseMs * 2, maxPauseMs);
 }
 
 /**
@@ -27,26 +27,26 @@ export class WakeUps {
     this.#sql = sql;
   }
 
-  /** Number of notifications so far. Take it before reading and pass it to `wait()`: then none is missed. */
+  /** Number of notifications so far. Read it before the log and pass it to `wait()`, so that none is missed. */
   get count(): number {
     return this.#count;
   }
 
-  /** Starts listening, unless it is already. If that fails, the next call tries again. */
+  /** Starts listening, unless already started. If that fails, the next call tries again. */
   async listen(): Promise<void> {
     if (this.#isClosed) return;
     this.#listening ??= this.#sql.listen(appendedChannel, () => this.#wakeAll()).catch(() => undefined);
     if ((await this.#listening) === undefined) this.#listening = undefined;
   }
 
-  /** To be called after the server was unreachable: the next `listen()` sends LISTEN again. */
+  /** Call this after the server was unreachable, so that the next `listen()` sends LISTEN again. */
   async reset(): Promise<void> {
     const listener = this.#listening;
     this.#listening = undefined;
     await dropListener(listener);
   }
 
-  /** Waits for a notification after the first `count`, for at most `timeoutMs`. */
+  /** Waits until there are more than `count` notifications, for at most `timeoutMs`. */
   async wait(count: number, timeoutMs: number, signal?: AbortSignal): Promise<void> {
     if (this.#isClosed || signal?.aborted === true || this.#count !== count) return;
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -8,11 +8,11 @@ export interface Amount {
 
 /** How much is sent, and when. */
 export interface QueueBounds {
-  /** The most that a batch holds. */
+  /** The maximum size of a batch. */
   readonly batch: Amount;
-  /** From this amount on, waiting items are sent although a batch is in flight: waiting for more would save little. */
+  /** Once this much is waiting, it is sent even while a batch is in flight: waiting for more would save little. */
   readonly worthSending: Amount;
-  /** The most batches in flight. */
+  /** The maximum number of batches in flight. */
   readonly concurrency: number;
 }
 
@@ -21,7 +21,7 @@ interface WaitingItem<Item, Result> {
   readonly key: string;
   readonly item: Item;
   readonly sizeBytes: number;
-  /** Called when it is sent: from then on it cannot be cancelled. */
+  /** Called when it is sent; after that it cannot be cancelled. */
   readonly onSent: () => void;
   readonly resolve: (result: Result | PromiseLike<Result>) => void;
   readonly reject: (reason: unknown) => void;
@@ -42,7 +42,7 @@ const stalledAfterMs = 100;
  * Collects items while a batch is in flight and sends them as one batch. An item is sent immediately if nothing is in
  * flight, and enough items for a batch of their own are sent concurrently.
  *
- * Items of one key are sent in the order they were added: together, or each after those before it have their outcome.
+ * Items of one key are sent in the order they were added: in one batch, or each after the earlier ones have settled.
  * No item is delayed to wait for others; the only timer detects a stalled batch.
  */
 export class WorkQueue<Item, Result> {
@@ -52,7 +52,7 @@ export class WorkQueue<Item, Result> {
   /** Items that may be sent: nothing of their keys is in flight. */
   readonly #ready = new Set<WaitingItem<Item, Result>>();
   #readySizeBytes = 0;
-  /** For each key in flight, the items that wait for it. */
+  /** For each key in flight, the items waiting for it. */
   readonly #blocked = new Map<string, Set<WaitingItem<Item, Result>>>();
   /** Number of batches in flight that have not stalled. */
   #activeBatches = 0;
@@ -74,7 +74,7 @@ export class WorkQueue<Item, Result> {
    * @throws the error of its outcome, or the reason of the signal
    */
   add(key: string, item: Item, sizeBytes: number, signal?: AbortSignal): Promise<Result> {
-    if (this.#isClosed) return Promise.reject(new Error("the event store is closed and takes no more appends"));
+    if (this.#isClosed) return Promise.reject(new Error("the event store is closed and accepts no more appends"));
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     const cancel = () => {
@@ -89,7 +89,7 @@ export class WorkQueue<Item, Result> {
     return promise;
   }
 
-  /** Takes no more items, and waits until every item has its outcome. */
+  /** Stops accepting items, and waits until every item has its outcome. */
   async close(): Promise<void> {
     this.#isClosed = true;
     while (this.#batches.size > 0) await Promise.all(this.#batches);
@@ -132,7 +132,7 @@ export class WorkQueue<Item, Result> {
     };
     const stallTimer = setTimeout(deactivate, stalledAfterMs);
     const settled = this.#settle(batch)
-      // A caller that gets its answer often makes its next call at once. Without this turn, the first would go alone.
+      // Callers often append again as soon as they get an answer. Without this turn, the first of them is sent alone.
       .then(nextTurn)
       .finally(() => {
         clearTimeout(stallTimer);
@@ -183,7 +183,7 @@ export class WorkQueue<Item, Result> {
       const outcomes = await this.#send(batch.map(({ item }) => item));
       for (const [index, { resolve, reject }] of batch.entries()) {
         const outcome = outcomes[index];
-        if (outcome === undefined) reject(new Error("the server answered fewer appends than were sent"));
+        if (outcome === undefined) reject(new Error("the server returned fewer results than appends were sent"));
         else if (outcome.ok) resolve(outcome.value);
         else reject(outcome.error);
       }

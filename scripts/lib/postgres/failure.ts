@@ -35,7 +35,7 @@ export function connectionFailure(error: unknown): ConnectionFailure | undefined
 }
 
 /** Whether the server is away and may come back. A pool that was closed on purpose will not. */
-export function isServerAway(error: unknown): boolean {
+export function isServerUnavailable(error: unknown): boolean {
   if (errorCode(error) === "CONNECTION_ENDED") return false;
   return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
 }

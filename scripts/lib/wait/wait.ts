@@ -28,7 +28,7 @@ export interface WaitReport {
 /** A longer look is abandoned: if a server hangs, the connection is still useless after the server has recovered. */
 const lookTimeoutMs = 5000;
 /** A longer timer fires at once in JavaScript. */
-const longestTimerMs = 2 ** 31 - 1;
+const maxTimerMs = 2 ** 31 - 1;
 const firstDelayMs = 50;
 const lastDelayMs = 1000;
 /** The delay as a part of the time waited so far: delays grow geometrically, but none adds much to the whole wait. */
@@ -46,7 +46,7 @@ export async function waitForTargets(
   options: WaitOptions,
 ): Promise<readonly WaitReport[]> {
   const ending = new AbortController();
-  const timer = setTimeout(() => ending.abort(), Math.min(options.timeoutMs, longestTimerMs));
+  const timer = setTimeout(() => ending.abort(), Math.min(options.timeoutMs, maxTimerMs));
   const signal = AbortSignal.any([ending.signal, options.signal]);
   const waits = targets.map((target) => new Wait(target, options, signal));
   try {

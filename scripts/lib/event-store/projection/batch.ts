@@ -10,7 +10,7 @@ import type { Lease } from "./lease.ts";
 /** `idle_in_transaction_session_timeout` */
 const idleTimeout = "25P03";
 
-const backoff = { firstMs: 5, longestMs: 1_000 };
+const backoff = { firstMs: 5, maxMs: 1_000 };
 
 /** The events of one page that belong to one partition. */
 export interface PartitionBatch {
@@ -20,17 +20,18 @@ export interface PartitionBatch {
   readonly position: bigint;
 }
 
-/** What writing under a lease takes. */
+/** The part of a lease that writes need. */
 export type WriteLease = Pick<Lease, "token" | "status">;
 
 /**
  * Handles a batch, or turns what it cannot handle into dead letters. When it returns, the checkpoint is written.
  *
- * A batch that fails over a conflict is retried as it is. If it fails for another reason, it is halved repeatedly until
- * the failing event is alone.
+ * A batch that fails because of a conflict is retried unchanged. If it fails for another reason, it is halved
+ * repeatedly until the failing event is alone.
  *
  * @throws {LeaseLost} if another owner has taken over
- * @throws the error of the server if it is unreachable, or if the program does not fit its tables (class 42)
+ * @throws the connection's error if the server is unreachable, or the server's if a statement does not match the
+ * database (SQLSTATE class 42)
  */
 export async function handlePartitionBatch(
   run: ProjectionRun,
@@ -63,7 +64,7 @@ async function deadLetterBatch(
 
 type BatchOutcome = { readonly ok: true } | { readonly ok: false; readonly error: unknown };
 
-/** Commits a batch. Retries it if it has one event, or if it fails over a conflict. */
+/** Commits a batch. Retries it if it has one event, or if it fails because of a conflict. */
 async function tryBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<BatchOutcome> {
   const shouldEndRun = (error: unknown) => error instanceof LeaseLost || isSystemic(error);
   const shouldRetry = (error: unknown) => (batch.events.length === 1 || isConflict(error)) && !shouldEndRun(error);
@@ -136,7 +137,7 @@ export async function refreshProjection(run: ProjectionRun, { token, status }: W
 /**
  * Whether an error would hit every event: a lost connection, a missing table, column or privilege. It must end the run,
  * or all events would become dead letters. But if the server ended the session because the handler left its transaction
- * idle for too long (25P03), the handler is to blame.
+ * idle for too long (25P03), the handler is the cause.
  */
 function isSystemic(error: unknown): boolean {
   return isMisfit(error) || (connectionFailure(error) !== undefined && errorCode(error) !== idleTimeout);

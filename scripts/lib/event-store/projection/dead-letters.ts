@@ -54,8 +54,8 @@ export interface ReplayResult {
 }
 
 /**
- * Handles dead letters after their cause was fixed: stream by stream, in order, one event per transaction. If an event
- * fails again, the later ones of its stream remain dead letters.
+ * Handles dead letters once their cause is fixed: stream by stream, in order, one event per transaction. If an event
+ * fails again, it and the later ones of its stream remain dead letters.
  *
  * The projection may be running. While a stream has dead letters, its new events join them.
  */

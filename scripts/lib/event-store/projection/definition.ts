@@ -4,13 +4,13 @@ import type { EventStore } from "../store.ts";
 
 /** What a projection derives from events. */
 export interface ProjectionDefinition<Event extends DomainEvent = DomainEvent> {
-  /** Name of its checkpoint; 1 to 255 characters. */
+  /** Identifies its checkpoint; 1 to 255 characters. */
   readonly name: string;
-  /** Version of the code, from 1. Raise it whenever the tables, or what is written to them, change. */
+  /** Version of the code, from 1. Increase it whenever the tables, or what is written to them, change. */
   readonly version: number;
-  /** The types of events it handles; @default all, which reads faster than a list of almost all */
+  /** The types of events it handles; @default all. A list of nearly all types reads more slowly than no list. */
   readonly events?: readonly Event["type"][];
-  /** The tables it fills. A new version needs them to build its own while the old version serves. */
+  /** The tables it fills. If given, a new version fills its own while the old version serves. */
   readonly relations?: ProjectionRelations;
   /**
    * Handles events in the transaction that also writes the checkpoint. The events of one stream come in order.
@@ -35,9 +35,9 @@ export interface ProjectionRelations {
 
 /** How to run a projection. */
 export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends ProjectionDefinition<Event> {
-  /** Number of partitions of the streams, handled concurrently; @default 1 */
+  /** How many partitions the streams are divided into; partitions are handled concurrently; @default 1 */
   readonly partitions?: number;
-  /** Most events that are read at once; @default 1000 */
+  /** Maximum number of events to read at a time; @default 1000 */
   readonly batchSize?: number;
   /** Attempts before an event becomes a dead letter; @default 5 */
   readonly maxAttempts?: number;
@@ -45,14 +45,14 @@ export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends
   readonly leaseMs?: number;
   /** Return once the end of the log is projected and this version serves; @default false */
   readonly stopWhenCaughtUp?: boolean;
-  /** Stops the run after the events in flight. */
+  /** Stops the run once the events in flight are handled. */
   readonly signal?: AbortSignal;
 }
 
 /** A run with its defaults filled in. */
 export interface ProjectionRun extends Required<Omit<ProjectOptions, "events" | "relations" | "refresh">> {
   readonly store: EventStore;
-  /** Holder of the lease; unique to each run. */
+  /** Identifies the run that holds the lease; unique to each run. */
   readonly owner: string;
   readonly events: readonly string[] | undefined;
   readonly relations: ProjectionRelations | undefined;
@@ -77,10 +77,10 @@ export class LeaseLost extends Error {
 /**
  * Resolves names without a schema to the tables of a version, until the transaction ends.
  *
- * Its commit does not wait for the disk. A crash may undo it, but together with the checkpoint, so the events are
- * handled again. Appends do wait for the disk: the log loses nothing.
+ * The commit does not wait for the disk. A crash may undo it, but undoes the checkpoint too, so the events are handled
+ * again. Appends do wait for the disk, so the log loses nothing.
  *
- * The timeout frees the rows that a suspended process keeps locked and its successor needs.
+ * The timeout releases rows that a suspended process keeps locked and that its successor needs.
  *
  * @returns whether the projection has dead letters
  */

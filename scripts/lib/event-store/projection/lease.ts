@@ -5,12 +5,12 @@ import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./definiti
 
 /** The right to write the checkpoints of a version, until it is disposed of or lost. */
 export interface Lease extends AsyncDisposable {
-  /** Fencing token: increases with each owner. */
+  /** Fencing token; each new owner gets a higher one. */
   readonly token: bigint;
   readonly status: ProjectionStatus;
   /** The checkpoint of each partition. */
   readonly positions: readonly bigint[];
-  /** Aborted once a heartbeat finds another owner. */
+  /** Aborted when a heartbeat finds another owner. */
   readonly lost: AbortSignal;
 }
 
@@ -40,8 +40,8 @@ export type TakenLease = Pick<Lease, "token" | "status" | "positions">;
 /**
  * Takes a lease if it is free or expired.
  *
- * It writes the new token to the rows of the checkpoints. That waits for batches that are committing and reads their
- * checkpoints; a later batch finds that its token is outdated.
+ * It writes the new token to the rows of the checkpoints. This waits for batches that are committing, and reads the
+ * checkpoints they wrote; a later batch of the previous owner finds its token outdated.
  *
  * @param force take it even from an owner whose lease is valid
  */

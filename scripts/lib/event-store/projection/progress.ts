@@ -25,7 +25,7 @@ export class ProjectionBehind extends Error {
  * await waitUntil(store, "order_summary", checkpointAfter({ position: lastPosition }));
  * ```
  *
- * Dead letters count as handled. What `refresh` updates comes later.
+ * Dead letters count as handled. Does not wait for `refresh`.
  *
  * @param name name of the projection; only the version that serves counts
  * @throws {ProjectionBehind} if that takes longer than `timeoutMs`
@@ -49,7 +49,7 @@ export async function waitUntil(
   if (await pollUntil(probe, { timeoutMs, intervalMs, signal })) return;
   const { position } = seen;
   const state =
-    position === null ? "no version of it serves" : `it is at position ${position}, ${wanted - position} behind`;
+    position === null ? "no version of it is serving" : `it is at position ${position}, ${wanted - position} behind`;
   throw new ProjectionBehind(`the projection ${name} did not reach the checkpoint within ${timeoutMs} ms: ${state}`);
 }
 
@@ -73,18 +73,18 @@ export interface ProjectionLag {
   readonly lagEvents: number;
   /** Age of the oldest of them. */
   readonly lagSeconds: number;
-  /** Holder of the lease; null if nobody runs it. */
+  /** The run that holds the lease; null if none does. */
   readonly owner: string | null;
   readonly heartbeatAt: Date | null;
   readonly expiresAt: Date | null;
   readonly deadLetters: number;
-  /** The transaction that keeps readers from the end of the log; null if there is none. */
+  /** The transaction that keeps readers from reaching the end of the log; null if there is none. */
   readonly holder: HorizonHolder | null;
 }
 
 /** A transaction in flight: until it ends, later events cannot be read. */
 export interface HorizonHolder {
-  /** Process of the server; null for a prepared transaction. */
+  /** Pid of the session's server process; null for a prepared transaction. */
   readonly pid: number | null;
   /** Name of a prepared transaction. */
   readonly gid: string | null;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isServerAway } from "../../postgres/failure.ts";
+import { isServerUnavailable } from "../../postgres/failure.ts";
 import { InvalidInput } from "../errors.ts";
 import type { DomainEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";
@@ -14,18 +14,18 @@ import { registerVersion } from "./version.ts";
 /**
  * Runs a projection until the signal is aborted. Each event of the log takes effect exactly once.
  *
- * One process runs it at a time. Another takes over if the owner sends no heartbeat for `leaseMs`; what the previous
- * owner does after that is rolled back. A lost connection is retried until the server is back.
+ * One process runs it at a time. Another takes over if the owner sends no heartbeat for `leaseMs`; anything the
+ * previous owner does after that is rolled back. If the connection is lost, it retries until the server is back.
  *
  * An event that fails `maxAttempts` times becomes a dead letter, and so do the later events of its stream, until
  * `replayDeadLetters()`. Other streams continue.
  *
- * A version above the one that serves fills tables of its own. Once it has caught up, it cuts over and serves. If
- * `partitions` changed, the old partitions first reach one common position.
+ * A version above the serving one fills its own tables. Once it has caught up, it cuts over and serves. If `partitions`
+ * changed, the old partitions first catch up to a common position.
  *
  * @returns why the run ended
  * @throws {InvalidInput} if an option is invalid, or a later version exists
- * @throws the error of the server if the program does not fit its tables (class 42)
+ * @throws the server's error if a statement does not match the database (SQLSTATE class 42)
  */
 export async function project<Event extends DomainEvent>(
   store: EventStore,
@@ -37,7 +37,7 @@ export async function project<Event extends DomainEvent>(
       const outcome = await runOnce(run);
       if (outcome !== undefined) return outcome;
     } catch (error) {
-      if (isServerAway(error) && !run.signal.aborted) await store.wakeUps.reset();
+      if (isServerUnavailable(error) && !run.signal.aborted) await store.wakeUps.reset();
       else if (!(error instanceof LeaseLost)) throw error;
       await sleep(100);
     }
@@ -74,9 +74,7 @@ function fillDefaults(store: EventStore, options: ProjectOptions): ProjectionRun
   };
   for (const name of ["version", "partitions", "batchSize", "maxAttempts", "leaseMs"] as const) {
     if (Number.isSafeInteger(run[name]) && run[name] >= 1) continue;
-    throw new InvalidInput(
-      `${name} of the projection ${run.name} is ${run[name]}; it must be an integer of at least 1`,
-    );
+    throw new InvalidInput(`${name} of the projection ${run.name} must be an integer of at least 1, not ${run[name]}`);
   }
   return run;
 }

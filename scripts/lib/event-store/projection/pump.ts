@@ -12,7 +12,7 @@ interface PumpProgress {
   /** The checkpoint of each partition. */
   positions: bigint[];
   status: ProjectionStatus;
-  /** Events were handled since the last refresh. */
+  /** Whether events were handled since the last refresh. */
   isStale: boolean;
   /** The version that this one is about to replace. */
   replaced: (ReplacedVersion & { readonly position: bigint }) | undefined;
@@ -64,7 +64,7 @@ async function handlePage(run: ProjectionRun, lease: Lease, progress: PumpProgre
   const reached = checkpointPosition(page.checkpoint);
   const batches = partitionEvents(page.events, progress.positions, reached);
   const writeLease = { token: lease.token, status: progress.status };
-  // Even if one fails, all must end before anyone may take the lease again.
+  // Even if one fails, all must settle before the lease can be taken again.
   const outcomes = await Promise.allSettled(batches.map((batch) => handlePartitionBatch(run, writeLease, batch)));
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
   if (run.signal.aborted) return;
@@ -97,7 +97,7 @@ function partitionEvents(
   return batches.filter(({ partition }) => reached > (positions[partition] ?? 0n));
 }
 
-/** @returns which of `count` partitions a stream belongs to; its id already is a hash */
+/** @returns which of `count` partitions a stream belongs to; its id is already a hash */
 export function partitionOf(streamId: string, count: number): number {
   return count === 1 ? 0 : Number.parseInt(streamId.slice(0, 8), 16) % count;
 }
@@ -115,10 +115,10 @@ async function completeCatchUp(run: ProjectionRun, lease: Lease, progress: PumpP
 }
 
 /**
- * Replaces the version that serves. Its lease is taken first, so that it stops advancing; then this version catches up
- * with it, so that readers never see an older state than before.
+ * Replaces the serving version. Takes its lease first, so that it stops advancing; then this version catches up with
+ * it, so that readers never see an older state than before.
  *
- * @returns false if there is more to read before that, or it must be tried again
+ * @returns false if there is more to read before that, or if the attempt must be repeated
  */
 async function cutOver(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<boolean> {
   const version = await findServingVersion(run);
@@ -129,7 +129,7 @@ async function cutOver(run: ProjectionRun, lease: Lease, progress: PumpProgress)
   }
   if (lowest(progress.positions) < (progress.replaced?.position ?? 0n)) return false;
   const isSwapped = await swapVersions(run, lease.token, progress.replaced);
-  // Otherwise the lease that was taken had expired, and its owner took it back.
+  // Otherwise the lease that we took had expired, and its owner took it back.
   if (isSwapped) progress.status = "serving";
   else progress.replaced = undefined;
   return isSwapped;

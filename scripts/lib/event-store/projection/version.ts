@@ -11,16 +11,17 @@ interface VersionRow {
 /** A version that is about to be replaced. */
 export interface ReplacedVersion {
   readonly version: number;
-  /** Of the lease that was taken from its owner. */
+  /** The token of the lease that was taken from its owner. */
   readonly token: bigint;
 }
 
 /**
- * Ensures that a version is registered. A new one gets checkpoints at the beginning of the log, and its tables: in
- * `read_model` if no version serves yet, else in `read_model_next`, where they replace those of an abandoned build.
+ * Ensures that a version is registered. A new one starts with checkpoints at the beginning of the log and with new
+ * tables: in `read_model` if no version serves yet, or else in `read_model_next`, after dropping those of an abandoned
+ * build.
  *
  * @returns its status; retired if a later version has replaced it
- * @throws {InvalidInput} if it is new but older than another version, or does not create its tables
+ * @throws {InvalidInput} if it is not registered and a later version is, or if it does not create its tables
  */
 export async function registerVersion(run: ProjectionRun): Promise<ProjectionStatus> {
   for (;;) {
@@ -94,11 +95,11 @@ async function createRelations(tx: Sql, run: ProjectionRun, status: ProjectionSt
 
 interface Relation {
   readonly name: string;
-  /** As in `drop table`. */
+  /** The word in `drop table`, `drop view` and so on. */
   readonly kind: string;
 }
 
-/** @returns those that exist, in the given order */
+/** @returns the relations that exist, in the given order */
 async function findRelations(tx: Sql, schema: string, names: readonly string[]): Promise<readonly Relation[]> {
   const rows = await tx<Relation[]>`
     select
@@ -110,7 +111,7 @@ async function findRelations(tx: Sql, schema: string, names: readonly string[]):
 }
 
 async function dropRelations(tx: Sql, schema: string, names: readonly string[]): Promise<void> {
-  // No cascade: it would silently drop views that others have created on these tables.
+  // No cascade: it would silently drop views that others created on these tables.
   for (const { name, kind } of (await findRelations(tx, schema, names)).toReversed()) {
     await tx`drop ${tx.unsafe(kind)} ${tx(schema)}.${tx(name)}`;
   }
@@ -152,7 +153,7 @@ export async function findServingVersion({ store, name }: ProjectionRun): Promis
 }
 
 /**
- * Replaces the version that serves with one that was built, in one transaction: drops the tables of the old version,
+ * Replaces the serving version with the built one, in a single transaction: drops the tables of the old version,
  * moves those of the new one into `read_model`, and retires the old version.
  *
  * @param replaced undefined if none serves
@@ -166,7 +167,7 @@ export async function swapVersions(
 ): Promise<boolean> {
   const { name, version } = run;
   const swap = inTransaction(run.store.sql, async (tx) => {
-    // While it waits for a lock, new readers queue behind it.
+    // While the swap waits for a lock, new readers queue behind it.
     await tx`select set_config('lock_timeout', '2s', true)`;
     if (replaced !== undefined) {
       const relations = await retireVersion(tx, name, replaced.version, replaced.token);

@@ -19,7 +19,7 @@ export interface RequestRetryOptions {
   readonly isRepeatable?: boolean;
 }
 
-const backoff = { firstMs: 50, longestMs: 2000 } as const;
+const backoff = { firstMs: 50, maxMs: 2000 } as const;
 
 /**
  * Retries a request while its failure is transient.
