@@ -96,7 +96,7 @@ test("a wrong password of the application is repaired; a superuser's is reported
   await ask("alter role postgres password 'of-an-older-volume'");
   assert.notEqual((await stack.compose("up", "--wait")).exitCode, 0);
   const log = await stack.mustCompose("logs", "--no-log-prefix", "init");
-  assert.match(log, /PostgreSQL refuses the login postgres:\/\/postgres:\*\*\*\*@postgres:5432/);
+  assert.match(log, /PostgreSQL rejected the login postgres:\/\/postgres:\*\*\*\*@postgres:5432/);
   const fix = /fix: Run (docker compose exec .*)/.exec(log)?.[1];
   assert.ok(fix !== undefined, log);
   mustRun(fix, await run("sh", ["-c", fix], { cwd: stack.dir, env: stack.env }));

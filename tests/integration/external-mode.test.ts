@@ -114,7 +114,7 @@ test("an external administrator without the required privileges is told which ar
   await admin.sql.unsafe(`alter role "boss@ü" nocreatedb`);
   const withoutDatabase = await runScript(words, server.options);
   assert.equal(withoutDatabase.exitCode, 9, withoutDatabase.stderr);
-  assert.match(withoutDatabase.stderr, /^error: boss@ü may not set up the roles and the database$/m);
+  assert.match(withoutDatabase.stderr, /^error: boss@ü lacks the privileges to set up the roles and the database$/m);
   assert.match(withoutDatabase.stderr, /^ {2}why: permission denied to create database$/m);
 
   await admin.sql.unsafe(`create role "somebody else" login createrole createdb password 'abc'`);
@@ -141,7 +141,7 @@ test("a wrong password of the external administrator exits with 6 and a masked U
   ]) {
     const ran = await runScript(script, { stackDir: folder.dir, env });
     assert.equal(ran.exitCode, 6, ran.stderr);
-    assert.ok(ran.stderr.includes(`PostgreSQL refuses the login postgres://postgres:****@127.0.0.1:${target.port}/`));
+    assert.ok(ran.stderr.includes(`PostgreSQL rejected the login postgres://postgres:****@127.0.0.1:${target.port}/`));
     assertNoSecrets(ran, ["wrong/p@ss", "wrong%2Fp%40ss"]);
   }
 });

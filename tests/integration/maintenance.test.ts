@@ -18,7 +18,7 @@ test("connectForMaintenance() reports candidates that do not exist", async () =>
   const error = await failure(connectForMaintenance(database.administrator, { candidates }));
   assert.deepEqual([error.code, error.exitCode], ["NO_DATABASE", 3]);
   assert.match(error.message, /^The server 127\.0\.0\.1:\d+ has no database for maintenance$/);
-  assert.equal(error.why, "None of these databases exists: no_such_database, nor_this_one.");
+  assert.equal(error.why, "None of these databases exist: no_such_database, nor_this_one.");
   assert.equal(error.fix, "Create one of them with the server's own tools.");
 });
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Config, loadConfig } from "../../scripts/lib/config.ts";
 import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
-import { readTurn } from "../../scripts/lib/postgres/logins/twin.ts";
+import { readLoginState } from "../../scripts/lib/postgres/logins/twin.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { type Rotation, rotateLogin } from "../../scripts/lib/stack/rotate.ts";
 import { openStack, readApplicationSecret } from "../../scripts/lib/stack/stack.ts";
@@ -75,9 +75,9 @@ export async function assertRotationComplete(stack: RotatedStack): Promise<strin
   const login = await assertSecretsLogIn(stack);
   assert.equal((await readLogin(stack)).user, login, "both secrets name the same login");
   await using admin = openConnection(await stack.administrator());
-  assert.equal((await readTurn(admin.sql, login)).turn, "current");
-  const { turn } = await readTurn(admin.sql, otherLogin(login));
-  assert.ok(turn !== "current", `${otherLogin(login)} is ${turn}`);
+  assert.equal((await readLoginState(admin.sql, login)).state, "current");
+  const { state } = await readLoginState(admin.sql, otherLogin(login));
+  assert.ok(state !== "current", `${otherLogin(login)} is ${state}`);
   return login;
 }
 

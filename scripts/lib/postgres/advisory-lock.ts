@@ -1,11 +1,11 @@
 import { pollUntil, type WaitLimit } from "../retry.ts";
 import type { Sql } from "./connect.ts";
 
-/** Identifies a lock. Sessions compete for it if both parts are equal and they are in the same database. */
+/** Identifies a lock within a database: sessions compete for it if both parts are equal. */
 export interface AdvisoryKey {
-  /** Four ASCII letters, by which the lock can be recognised in pg_locks. */
+  /** Four ASCII letters that identify the lock in pg_locks. */
   readonly tag: string;
-  /** Which of several locks with this tag, such as the name of a database. */
+  /** Distinguishes locks with the same tag, such as by the name of a database. */
   readonly name: string;
 }
 
@@ -19,7 +19,7 @@ export interface LockHolder {
 /** How to wait for a lock. */
 export interface AdvisoryLockOptions extends WaitLimit {
   /**
-   * Called after each attempt that found the lock taken; @default always true
+   * Called whenever the lock is found taken; @default always true
    *
    * @param holder undefined if it has released the lock in the meantime
    * @returns false to give up
@@ -27,7 +27,7 @@ export interface AdvisoryLockOptions extends WaitLimit {
   readonly shouldWait?: (holder: LockHolder | undefined) => boolean;
 }
 
-/** Whether we hold the lock; if not, who does. */
+/** Whether we hold the lock and, if not, who does. */
 export type LockResult =
   | { readonly isTaken: true }
   | { readonly isTaken: false; readonly holder: LockHolder | undefined };
@@ -37,8 +37,8 @@ const pollIntervalMs = 50;
 /**
  * Takes an advisory lock; the session holds it until it ends.
  *
- * Polls instead of waiting inside `pg_advisory_lock`: a waiting session holds a snapshot, and a `CREATE INDEX
- * CONCURRENTLY` of the holder would wait for that snapshot, which is a deadlock (40P01).
+ * Polls instead of waiting inside `pg_advisory_lock`: a waiting session holds a snapshot, and `CREATE INDEX
+ * CONCURRENTLY` in the holder's session would wait for that snapshot, which is a deadlock (40P01).
  *
  * @param sql a single connection
  */

@@ -16,19 +16,19 @@ interface Round {
   opened: number;
   asked: number;
   closed: number;
-  /** When the last of them has logged in or timed out. */
+  /** By when the last of them has logged in or timed out. */
   overAt: number;
 }
 
 const pollIntervalMs = 5;
 
 /**
- * Makes every new connection of a pool use the current credentials, so that a rotated user name is picked up as well as
+ * Makes each new connection of a pool use the current credentials, so that a rotated user name is picked up as well as
  * a rotated password.
  *
- * The driver fixes the user for the whole pool, and asks for the password without saying for which connection. So
- * connections log in in rounds that share credentials: a connection with new credentials waits until every connection
- * of the previous round has been asked for its password, has closed, or has timed out.
+ * The driver sets one user for the whole pool, and asks for a password without saying for which connection. So
+ * connections log in by rounds that share credentials: a connection with new credentials waits until the driver has
+ * asked for the password of every connection of the previous round, or that connection has closed or timed out.
  */
 export class ChangingLogin {
   readonly #read: () => Credentials | Promise<Credentials>;
@@ -44,20 +44,20 @@ export class ChangingLogin {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** The driver's `socket`, which it calls before it opens a connection. */
+  /** The driver's `socket` option, which it calls to open a connection. */
   async open(options: DriverOptions): Promise<Duplex> {
     try {
       const round = await this.#join(await this.#read());
       options.connection["user"] = round.credentials.user;
       const socket = new Socket();
       socket.once("close", () => round.closed++);
-      return await reach(socket, options, this.#timeoutMs);
+      return await connectSocket(socket, options, this.#timeoutMs);
     } catch (error) {
       return failingStream(error as Error);
     }
   }
 
-  /** The driver's `password`. */
+  /** The driver's `password` option. */
   password(): string {
     if (this.#round === undefined) throw new Error("the driver asked for a password before it opened a connection");
     this.#round.asked++;
@@ -80,7 +80,7 @@ export class ChangingLogin {
   }
 }
 
-async function reach(socket: Socket, options: DriverOptions, timeoutMs: number): Promise<Socket> {
+async function connectSocket(socket: Socket, options: DriverOptions, timeoutMs: number): Promise<Socket> {
   const [host, port] = [options.host[0] as string, options.port[0] as number];
   socket.setTimeout(timeoutMs, () => socket.destroy(timedOut(host, port, timeoutMs)));
   socket.connect(port, host);
@@ -91,7 +91,7 @@ async function reach(socket: Socket, options: DriverOptions, timeoutMs: number):
 }
 
 function timedOut(host: string, port: number, timeoutMs: number): Error {
-  return Object.assign(new Error(`${host}:${port} did not answer for ${timeoutMs} ms`), { code: "ETIMEDOUT" });
+  return Object.assign(new Error(`${host}:${port} did not answer within ${timeoutMs} ms`), { code: "ETIMEDOUT" });
 }
 
 /** A connection may be counted as both asked and closed, so only the greater count is reliable. */

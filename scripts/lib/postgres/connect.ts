@@ -22,21 +22,21 @@ export interface ConnectionOptions {
   readonly applicationName?: string;
   /** Maximum number of connections; @default 1 */
   readonly max?: number;
-  /** Role to switch to (`SET ROLE`); the login itself by default. */
+  /** Role to switch to (`SET ROLE`); by default, the login itself. */
   readonly role?: string;
-  /** The search path; that of the database by default. */
+  /** The search path; by default, that of the database. */
   readonly searchPath?: string;
   /** How long to wait for a connection, in seconds; @default 10 */
   readonly connectTimeoutSeconds?: number;
   /** How long a connection may be idle before it is closed, in seconds; @default 0, never */
   readonly idleTimeoutSeconds?: number;
-  /** Called for each new connection, so that a rotated login is picked up; those of the target by default. */
+  /** Called for each new connection, so that a rotated login is picked up; by default, the target's credentials. */
   readonly credentials?: () => Credentials | Promise<Credentials>;
-  /** Isolation of transactions that do not set it; that of the server by default. */
+  /** Isolation level of transactions that do not set it; by default, that of the server. */
   readonly isolation?: "read committed";
   /** Closes all connections at once when it is aborted. */
   readonly signal?: AbortSignal;
-  /** Receives notices and warnings of the server: `NOTICE: …`. */
+  /** Receives the server's notices and warnings: `NOTICE: …`. */
   readonly onNotice?: (text: string) => void;
 }
 
@@ -48,8 +48,8 @@ export interface Connection extends AsyncDisposable {
 /**
  * Opens a pool; it connects with the first query.
  *
- * The driver is always given server, login, password and TLS. It would read missing ones from the PG* variables, and
- * the environment of a shell must not choose the server.
+ * The driver is always given the server, login, password and TLS mode: it would read missing ones from the PG*
+ * variables, and the shell's environment must not choose the server.
  */
 export function openConnection(target: ConnectionTarget, options: ConnectionOptions = {}): Connection {
   expectUncaught(isLateWrite);

@@ -1,4 +1,4 @@
-// Every workaround for postgres.js, and every use of its internals. All of it is tied to one version.
+// All workarounds for postgres.js and all uses of its internals. They are tied to one version.
 import type { Readable } from "node:stream";
 import { Duplex } from "node:stream";
 import type postgres from "postgres";
@@ -26,9 +26,9 @@ export function failingStream(error: Error): Duplex {
 }
 
 /**
- * Whether an uncaught exception comes from a postponed write of the driver. The driver postpones small writes, and
- * throws where nothing can catch it if the server closes the connection in the meantime. The statement itself fails
- * with CONNECTION_CLOSED, so nothing goes unreported.
+ * Whether an uncaught exception comes from a deferred write of the driver. The driver defers small writes; if the
+ * server closes the connection in the meantime, it throws where nothing can catch it. The statement itself fails with
+ * CONNECTION_CLOSED, so nothing goes unreported.
  */
 export function isLateWrite(error: unknown): boolean {
   const stack = error instanceof TypeError ? (error.stack ?? "") : "";
@@ -68,7 +68,7 @@ export type ChannelListener = { unlisten(): Promise<void> } | undefined;
 
 /**
  * Stops listening to a channel after its connection was lost, so that the next `sql.listen()` sends LISTEN. The driver
- * itself sends it again only once; if that fails, it never does, and still counts the channel as listened to.
+ * itself retries only once; if that fails, it still considers the channel listened to.
  */
 export async function dropListener(listener: Promise<ChannelListener> | undefined): Promise<void> {
   await (await listener)?.unlisten().catch(() => undefined);

@@ -5,9 +5,9 @@ import { connectionFailure, errorCode } from "./failure.ts";
 const diskFull = "53100";
 
 /**
- * Explains an error of the connection, or a full disk of the server.
+ * Explains an error of the connection, or a full disk on the server.
  *
- * @returns the error to throw instead; the same error if it is about something else
+ * @returns the error to throw instead; any other error unchanged
  */
 export function explainConnectionError(error: unknown, target: ConnectionTarget): unknown {
   if (errorCode(error) === diskFull) return serverDiskFull(error as Error);
@@ -18,9 +18,9 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
     return new ScriptError({
       code: "AUTHENTICATION",
       exitCode: exitCodes.authentication,
-      message: `PostgreSQL refuses the login ${maskedUrl(target)}`,
+      message: `PostgreSQL rejected the login ${maskedUrl(target)}`,
       why,
-      fix: "Run bun run bootstrap, which sets the password again. For your own server, check PGUSER and PGPASSWORD.",
+      fix: "Run bun run bootstrap, which resets the password. For your own server, check PGUSER and PGPASSWORD.",
     });
   }
   return new ScriptError({
@@ -28,7 +28,7 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
     exitCode: exitCodes.notReady,
     message: `Cannot use ${maskedUrl(target)}`,
     why,
-    fix: "Run bun run bootstrap",
+    fix: "Run bun run bootstrap.",
   });
 }
 

@@ -34,7 +34,7 @@ export function connectionFailure(error: unknown): ConnectionFailure | undefined
   return failures[errorCode(error)] ?? (isFatal(error) ? "refused" : undefined);
 }
 
-/** Whether the server is away and may come back. A pool that was closed on purpose will not. */
+/** Whether the server is unavailable and may come back. A pool that was closed on purpose does not count. */
 export function isServerUnavailable(error: unknown): boolean {
   if (errorCode(error) === "CONNECTION_ENDED") return false;
   return ["unreachable", "starting", "lost"].includes(connectionFailure(error) ?? "");
@@ -45,17 +45,17 @@ export function isConflict(error: unknown): boolean {
   return ["40001", "40P01", "55P03"].includes(errorCode(error));
 }
 
-/** The server lacks resources (53) or an operator intervened (57): the statement is not to blame. */
+/** The server lacks resources (53) or an operator intervened (57): the statement is not the cause. */
 export function isServerTrouble(error: unknown): boolean {
   return /^5[37]...$/.test(errorCode(error));
 }
 
-/** The program and the database do not fit together (42): a missing table, column or privilege. */
+/** The statement does not match the database (42): a table, column or privilege is missing. */
 export function isMisfit(error: unknown): boolean {
   return /^42...$/.test(errorCode(error));
 }
 
-/** Whether the error was sent by the server, rather than raised on this side of the wire. */
+/** Whether the error was sent by the server rather than raised by the client. */
 export function isFromServer(error: unknown): boolean {
   return typeof (error as { severity?: unknown } | null | undefined)?.severity === "string";
 }

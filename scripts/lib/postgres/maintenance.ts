@@ -40,7 +40,7 @@ function noCandidate({ host, port }: ConnectionTarget, candidates: readonly stri
     code: "NO_DATABASE",
     exitCode: exitCodes.notReady,
     message: `The server ${host}:${port} has no database for maintenance`,
-    why: `None of these databases exists: ${candidates.join(", ")}.`,
+    why: `None of these databases exist: ${candidates.join(", ")}.`,
     fix: "Create one of them with the server's own tools.",
   });
 }

@@ -3,7 +3,7 @@ import { type LoginPair, loginPair } from "../login-names.ts";
 import type { ConnectionTarget, Sql } from "../postgres/connect.ts";
 import { checkLogin } from "../postgres/logins/login.ts";
 import { ensureRoles } from "../postgres/logins/roles.ts";
-import { readTurn } from "../postgres/logins/twin.ts";
+import { readLoginState } from "../postgres/logins/twin.ts";
 import { secretPaths } from "../secrets/application-secret.ts";
 import type { AdministratorSession } from "./administrator.ts";
 import type { Stack } from "./stack.ts";
@@ -17,7 +17,8 @@ export async function readLoginPair({ secrets, user }: Stack): Promise<LoginPair
 /** Asks PostgreSQL which login of the pair is current: the secret store may be unreachable. */
 export async function findLogin(sql: Sql, user: string): Promise<string> {
   const [first, second] = [user, loginPair(user, undefined).other];
-  const isSecond = (await readTurn(sql, second)).turn === "current" && (await readTurn(sql, first)).turn !== "current";
+  const isSecond =
+    (await readLoginState(sql, second)).state === "current" && (await readLoginState(sql, first)).state !== "current";
   return isSecond ? second : first;
 }
 
@@ -38,9 +39,9 @@ export async function reconcileLogins(
   { current, other }: LoginPair,
   graceMs: number,
 ): Promise<string[]> {
-  const { turn } = await readTurn(sql, current);
-  // "prepared": a rotation to this login was interrupted. "ending" or "ended": the secret was lost, or an older
+  const { state } = await readLoginState(sql, current);
+  // "prepared": a rotation to this login was interrupted. "expiring" or "expired": the secret was lost, or an older
   // version of it was restored.
-  const mustExpireOther = turn !== "current" && turn !== "absent";
+  const mustExpireOther = state !== "current" && state !== "absent";
   return ensureRoles(sql, administrator, current, mustExpireOther ? { name: other, graceMs } : undefined);
 }

@@ -5,7 +5,7 @@ import type { ConnectionTarget } from "../postgres/connect.ts";
 import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles, prepareLogin } from "../postgres/logins/roles.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";
-import { lockRotation, readTurn } from "../postgres/logins/twin.ts";
+import { lockRotation, readLoginState } from "../postgres/logins/twin.ts";
 import { type Login, requireKey, secretPaths, switchLocalLogin, switchLogin } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import { SecretConflict, type SecretVersion } from "../secrets/store.ts";
@@ -66,10 +66,11 @@ async function rotateUnderLock(context: RotationContext, { endGrace }: RotateOpt
   const { stack, run, session } = context;
   const secret = await requireSecret(stack.secrets, secretPaths.application);
   const pair = loginPair(stack.user, requireKey(secret.data, "username", secretPaths.application));
-  if ((await readTurn(session.sql, pair.current)).turn === "prepared") return completeRotation(context, secret, pair);
-  const { turn, until } = await readTurn(session.sql, pair.other);
-  if (turn === "current") throw loginTaken(pair.other);
-  if (turn === "ending" && !endGrace) throw inGrace(pair.other, until);
+  if ((await readLoginState(session.sql, pair.current)).state === "prepared")
+    return completeRotation(context, secret, pair);
+  const { state, until } = await readLoginState(session.sql, pair.other);
+  if (state === "current") throw loginTaken(pair.other);
+  if (state === "expiring" && !endGrace) throw inGrace(pair.other, until);
   const next = { username: pair.other, password: generatePassword() };
   await prepareNextLogin(context, next);
   run.signal.throwIfAborted();
@@ -124,7 +125,7 @@ async function expirePreviousLogin(
     await ensureRoles(sql, administrator, current, { name: other, graceMs: stack.config.graceMs });
     return { isChanged: true, detail: `${other} expires after the grace period` };
   });
-  const previousUntil = (await readTurn(sql, other)).until.toISOString();
+  const previousUntil = (await readLoginState(sql, other)).until.toISOString();
   return { login: current, previous: other, previousUntil };
 }
 

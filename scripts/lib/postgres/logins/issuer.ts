@@ -5,17 +5,17 @@ import { inTransaction } from "../transaction.ts";
 import { retryRace } from "./retry-race.ts";
 import { type Administrator, explainPrivilegeError, groupRoles } from "./roles.ts";
 
-/** The issuer: the role with which Vault's database engine creates and drops short-lived logins. */
+/** The issuer: the role that Vault's database engine uses to create and drop short-lived logins. */
 export const issuer = "cqrs_vault";
 
-/** How long after its expiry a login counts as abandoned; Vault drops its logins at once. */
+/** How long after its expiry a login counts as abandoned; Vault itself drops logins when they expire. */
 const leewaySeconds = 60;
-/** Names that can be put into the revocation statement, as Vault generates them. */
+/** Names as Vault generates them, which are safe to insert into the revocation statement. */
 const sweepable = "^[A-Za-z0-9_.-]+$";
 
 /**
- * Creates or repairs the issuer: it can create logins, make them the application's and end their sessions, and nothing
- * else.
+ * Creates or repairs the issuer. It can create logins, grant them the application's role and end their sessions, and
+ * nothing else.
  *
  * @param verifier the SCRAM verifier of the issuer's password
  * @throws {ScriptError} `PRIVILEGES` (exit 9)
@@ -62,7 +62,7 @@ async function reconcileIssuer(tx: Sql, administrator: Administrator, verifier: 
   await tx.unsafe(`grant ${groupRoles.app} to ${issuer} with admin true, inherit true, set true`);
   await tx.unsafe(`grant pg_signal_backend to ${issuer}`);
   if (administrator.isSuperuser) return;
-  // Only the issuer can drop the logins that it has created, so the administrator acts as the issuer to sweep.
+  // Only the issuer can drop the logins that it created, so the administrator sweeps as the issuer.
   await tx.unsafe(`grant ${issuer} to ${quoteIdentifier(administrator.name)} with set true`);
 }
 
@@ -71,7 +71,7 @@ function noIssuer(): ScriptError {
     code: "NO_ISSUER",
     exitCode: exitCodes.notReady,
     message: "This server issues no logins",
-    why: `It has no role ${issuer}, with which Vault's database engine would create them.`,
-    fix: "Run bun run secrets dynamic",
+    why: `It has no role ${issuer}, which Vault's database engine would use to create them.`,
+    fix: "Run bun run secrets dynamic.",
   });
 }

@@ -7,10 +7,10 @@ import type { Administrator } from "./roles.ts";
 import { matchesVerifier, scramVerifier } from "./scram.ts";
 
 /**
- * Sets the password of a login to the one in the secret store, if it differs. Only a SCRAM verifier is sent, so the
+ * Sets the password of a login to the one in the secret store, if it differs. Sends only a SCRAM verifier, so the
  * server cannot log the password.
  *
- * @param target the login as an application would use it, with the password of the store
+ * @param target the login as an application would use it, with the password from the store
  * @returns whether the password was changed
  */
 export async function reconcilePassword(

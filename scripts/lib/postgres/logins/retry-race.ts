@@ -2,17 +2,16 @@ import { retry } from "../../retry.ts";
 import { errorCode } from "../failure.ts";
 
 const attempts = 10;
-/** unique_violation and duplicate_object: another session has created it. */
+/** unique_violation and duplicate_object: another session created it first. */
 const alreadyExists = ["23505", "42710"];
 
 /**
- * A race means that another session changes the same role or database at the same time. Runs work that repairs roles or
- * databases, and retries it if it loses a race.
+ * Runs work that repairs roles or databases, and retries it if another session concurrently changed the same one.
  *
  * PostgreSQL does not serialise such changes: the slower session fails with XX000, "tuple concurrently updated". An
- * advisory lock would not help: it exists in one database, while roles and databases are shared by all.
+ * advisory lock would not help, because it is local to a database, while roles and databases are shared by all.
  *
- * @param work idempotent, and one transaction
+ * @param work must be idempotent, and a single transaction
  */
 export async function retryRace<Result>(work: () => Promise<Result>): Promise<Result> {
   return await retry(work, { pauseMs: (error, attempt) => (isRace(error) && attempt < attempts ? 0 : undefined) });

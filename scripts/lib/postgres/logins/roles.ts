@@ -16,9 +16,9 @@ export const groupRoles = {
 
 /** The login that sets up roles and databases. */
 export interface Administrator {
-  /** The role that it acts as. */
+  /** The current role (`current_user`). */
   readonly name: string;
-  /** The role that it logged in as. */
+  /** The role that logged in (`session_user`). */
   readonly login: string;
   readonly isSuperuser: boolean;
 }
@@ -41,7 +41,7 @@ const minimumVersion = 160_000;
 const insufficientPrivilege = "42501";
 
 /**
- * Reads as whom we are connected, and checks the version of the server.
+ * Reads which role we are connected as, and checks the server's version.
  *
  * @throws {ScriptError} `SERVER_VERSION` (exit 9) below PostgreSQL 16
  */
@@ -57,7 +57,7 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
       exitCode: exitCodes.prerequisite,
       message: `The server is PostgreSQL ${row.versionText}`,
       why: "PostgreSQL 16 or newer is required.",
-      fix: "Upgrade the server, or run bun run bootstrap --mode embedded, which starts one.",
+      fix: "Upgrade the server, or run bun run bootstrap --mode embedded, which starts a suitable one.",
     });
   }
   return { name: row.name, login: row.login, isSuperuser: row.isSuperuser };
@@ -68,7 +68,7 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
  *
  * @param sql a session that may create roles
  * @param login name of the application's login; its password is set by `reconcilePassword()`
- * @param twin the application's other login, to be expired
+ * @param twin the application's other login, which gets an expiry
  * @returns the changes, one phrase each; empty if nothing had to change
  * @throws {ScriptError} `CONFIGURATION` (exit 2) if the login is the administrator's own, `PRIVILEGES` (exit 9)
  */
@@ -80,7 +80,7 @@ export function ensureRoles(sql: Sql, administrator: Administrator, login: strin
 }
 
 /**
- * Creates or repairs a login that the application will use next, and sets its password, in one transaction.
+ * Creates or repairs the login that the application is about to switch to, and sets its password, in one transaction.
  *
  * @param verifier the SCRAM verifier of the password
  */
@@ -113,9 +113,9 @@ async function changeRoles(
 }
 
 /**
- * Explains an error that says that the administrator lacks a privilege.
+ * Explains an error caused by a missing privilege of the administrator.
  *
- * @returns the error to throw instead; the same error if it is about something else
+ * @returns the error to throw instead; any other error unchanged
  */
 export function explainPrivilegeError(error: unknown, { name }: Administrator): unknown {
   if (errorCode(error) !== insufficientPrivilege) return error;
@@ -124,7 +124,7 @@ export function explainPrivilegeError(error: unknown, { name }: Administrator): 
   return new ScriptError({
     code: "PRIVILEGES",
     exitCode: exitCodes.prerequisite,
-    message: `${name} may not set up the roles and the database`,
+    message: `${name} lacks the privileges to set up the roles and the database`,
     why: detail === undefined ? message : `${message}\n${detail}`,
     fix: `As a superuser, run: alter role ${quoteIdentifier(name)} createrole createdb; If another login created the roles, also run: grant ${groups} to ${quoteIdentifier(name)} with admin option;`,
   });
@@ -168,7 +168,7 @@ async function ensureRole(tx: Sql, name: string, loginUntil?: string): Promise<s
   return repairs.length > 0 || !isRoleSet ? [`repaired role ${name}`] : [];
 }
 
-/** Lists only attributes that differ: some cannot even be named without being a superuser. */
+/** Lists only attributes that differ, because only a superuser can even mention some of them. */
 function wrongAttributes(role: RoleRow, isLogin: boolean): string[] {
   const wanted: readonly (readonly [boolean, string])[] = [
     [role.rolcanlogin === isLogin, loginClause(isLogin)],
@@ -188,8 +188,8 @@ function loginClause(isLogin: boolean): string {
 }
 
 /**
- * A CREATEROLE login has ADMIN on the owner, but cannot act as it until it grants itself SET. It needs INHERIT too: the
- * database is closed to every role but the owner and the application, even to the role that created it.
+ * A CREATEROLE login has the ADMIN option on the owner, but cannot act as it until it grants itself SET. It needs
+ * INHERIT too: only the owner and the application can connect to the database, not even the role that created it.
  */
 async function ensureOwnerAccess(tx: Sql, administrator: string): Promise<string[]> {
   const [row] = await tx<{ canAct: boolean }[]>`
@@ -213,8 +213,8 @@ async function ensureMembership(tx: Sql, login: string): Promise<string[]> {
 }
 
 /**
- * Lets the owner's functions identify the session that holds readers back (`event_store.horizon_holder`). A managed
- * server may not allow the grant; then they report less.
+ * Allows the owner's functions to identify the session that holds readers back (`event_store.horizon_holder`). If a
+ * managed server does not allow the grant, they report less.
  */
 async function ensureStatisticsAccess(tx: Sql): Promise<string[]> {
   const [row] = await tx<{ canGrant: boolean; isMember: boolean }[]>`
@@ -227,8 +227,8 @@ async function ensureStatisticsAccess(tx: Sql): Promise<string[]> {
 }
 
 /**
- * A member of the owner could disable the trigger that makes events immutable. Each grant is revoked in the name of its
- * grantor: without GRANTED BY, PostgreSQL revokes only our own grant and warns about any other.
+ * Revokes the owner from roles: a member could disable the trigger that makes events immutable. Each grant is revoked
+ * on behalf of its grantor: without GRANTED BY, PostgreSQL revokes only our own grant and warns about any other.
  */
 async function revokeOwner(tx: Sql, roles: readonly string[]): Promise<string[]> {
   const grants = await tx<{ name: string; grantor: string }[]>`
@@ -248,7 +248,7 @@ function sameLogin(login: string): ScriptError {
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
     message: `${login} cannot be both the administrator and the application's login`,
-    why: "The application's login is reduced to the application's privileges; the administrator would lose its own.",
+    why: "Setup leaves the application's login only the application's privileges; the administrator would lose its own.",
     fix: "Pass another --user (POSTGRES_USER), or connect as another administrator (PGUSER).",
   });
 }

@@ -4,9 +4,9 @@ import process from "node:process";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { runProcessSync } from "../../process.ts";
 
-/** The account that the server runs as: PostgreSQL refuses to run as root. */
+/** The account that the server runs as. It is never plain root, because PostgreSQL refuses to run as root. */
 export interface ServerAccount {
-  /** In words: `root, in a user namespace`. */
+  /** For messages: `root, in a user namespace`. */
   readonly description: string;
   /** The user and group to start a process as; empty for our own. */
   readonly identity: { readonly uid?: number; readonly gid?: number };
@@ -16,7 +16,7 @@ export interface ServerAccount {
   takeOwnership(path: string): Promise<void>;
 }
 
-/** The whole environment of a server. Anything else in it could be read from `/proc/<pid>/environ`. */
+/** The complete environment of a server: anything in it can be read from `/proc/<pid>/environ`. */
 export const serverEnvironment = { PATH: "/usr/local/bin:/usr/bin:/bin", LC_ALL: "C" } as const;
 
 interface PasswdEntry {
@@ -29,8 +29,8 @@ interface PasswdEntry {
  * Chooses the account that runs a server.
  *
  * An ordinary user runs it as itself. Root runs it as the owner of the data directory, if that is another user. If root
- * owns it, or it is new, root runs the server in a user namespace, in which root is an ordinary user: that works even
- * in root's home. If user namespaces are forbidden, as in most containers, root steps down to `postgres` or `nobody`.
+ * owns it, or it is new, root runs the server in a user namespace, in which root is an ordinary user. This works even
+ * in root's home. If user namespaces are disabled, as in most containers, root switches to `postgres` or `nobody`.
  *
  * @param dataDir the data directory, which need not exist
  * @throws {ScriptError} `NO_ACCOUNT` (exit 9) if root can do none of this
@@ -38,16 +38,16 @@ interface PasswdEntry {
 export function chooseAccount(dataDir: string): ServerAccount {
   if (process.getuid?.() !== 0) return ownAccount;
   const owner = statSync(dataDir, { throwIfNoEntry: false });
-  if (owner !== undefined && owner.uid !== 0) return steppedDown({ name: `#${owner.uid}`, ...owner });
+  if (owner !== undefined && owner.uid !== 0) return asOtherUser({ name: `#${owner.uid}`, ...owner });
   const accounts = readPasswd().filter(({ uid }) => uid !== 0);
   const preferred = ["postgres", "nobody"].map((name) => accounts.find((account) => account.name === name));
   const account = preferred.find((candidate) => candidate !== undefined) ?? accounts[0];
   if (account === undefined) throw noAccount("/etc/passwd lists no user but root.");
   if (owner === undefined || owner.uid === 0) {
     if (canMapUser(account)) return inUserNamespace(account);
-    if (owner?.uid === 0) throw noAccount(`${dataDir} belongs to root, and user namespaces are forbidden here.`);
+    if (owner?.uid === 0) throw noAccount(`${dataDir} belongs to root, and user namespaces are disabled here.`);
   }
-  return steppedDown(account);
+  return asOtherUser(account);
 }
 
 const ownAccount: ServerAccount = {
@@ -57,7 +57,7 @@ const ownAccount: ServerAccount = {
   takeOwnership: async () => {},
 };
 
-function steppedDown({ name, uid, gid }: PasswdEntry): ServerAccount {
+function asOtherUser({ name, uid, gid }: PasswdEntry): ServerAccount {
   return {
     description: `the user ${name}`,
     identity: { uid, gid },

@@ -9,7 +9,7 @@ import { runProcessSync } from "../../process.ts";
 import type { Environment } from "../../runtime.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 
-/** The programs of PostgreSQL, which the account of the server can run. */
+/** PostgreSQL's programs, in a place where the server's account can run them. */
 export interface Binaries {
   readonly initdb: string;
   readonly postgres: string;
@@ -29,8 +29,8 @@ export const majorVersion = 16;
  * Finds PostgreSQL in the npm package of this platform and makes it runnable.
  *
  * The install script of the package links the libraries to the names that the programs load, but Bun and Deno do not
- * run it. So the links are created here. If the package is read-only, or the account cannot reach it, a private copy is
- * used.
+ * run it, so the links are created here. If the package is read-only, or the account cannot reach it, a private copy
+ * is used.
  *
  * @throws {ScriptError} `NO_BINARIES` (exit 9) if there is no package for this platform, or its programs do not run
  */
@@ -81,7 +81,7 @@ async function linkLibraries(folder: string): Promise<boolean> {
   return true;
 }
 
-/** Copies under a temporary name and renames, so that concurrent or killed runs leave a complete copy or none. */
+/** Copies to a temporary name and renames, so that concurrent or killed runs leave a complete copy or none. */
 async function copyPackage(packaged: string, environment: Environment): Promise<string> {
   const { version } = JSON.parse(await readFile(join(packaged, "package.json"), "utf8")) as { version: string };
   const copy = join(cacheFolder(environment), `postgresql-${version}-${process.platform}-${process.arch}`);
@@ -125,7 +125,7 @@ function unavailable(why: string): ScriptError {
   return new ScriptError({
     code: "NO_BINARIES",
     exitCode: exitCodes.prerequisite,
-    message: `No PostgreSQL ${majorVersion} can run on this system`,
+    message: `PostgreSQL ${majorVersion} cannot run on this system`,
     why,
     fix: "On Linux (glibc) or macOS, run bun install. Elsewhere, use your own server: --mode external (PGHOST, PGUSER, PGPASSWORD).",
   });

@@ -18,11 +18,11 @@ export const superuser = "postgres";
 /** The settings of this server and of the container, in one file. */
 const settingsFile = join(assetsDir, "infrastructure/postgres/config/postgresql.conf");
 
-/** Together 10 seconds: how long an initdb may go on writing after its script was killed. */
+/** 10 seconds in total: how long an initdb may continue to write after its script was killed. */
 const removalAttempts = 200;
 const removalPauseMs = 50;
 
-/** A cluster and what it takes to run its server. */
+/** A cluster, and what is needed to run its server. */
 export interface EmbeddedServer {
   readonly dataDir: string;
   readonly binaries: Binaries;
@@ -34,9 +34,9 @@ export interface EmbeddedServer {
 export type ClusterState = "absent" | "initialised";
 
 /**
- * Looks at a data directory without changing it.
+ * Inspects a data directory without changing it.
  *
- * @throws {ScriptError} `FOREIGN_DATA` (exit 9) for files that are no cluster, `DATA_VERSION` (exit 9) for a cluster of
+ * @throws {ScriptError} `FOREIGN_DATA` (exit 9) if it contains other files, `DATA_VERSION` (exit 9) for a cluster of
  * another major version
  */
 export async function inspectCluster(dataDir: string): Promise<ClusterState> {
@@ -53,7 +53,7 @@ export async function inspectCluster(dataDir: string): Promise<ClusterState> {
 /**
  * Reads which major version of PostgreSQL created a data directory.
  *
- * @throws {ScriptError} `FOREIGN_DATA` (exit 9) for files that are no cluster
+ * @throws {ScriptError} `FOREIGN_DATA` (exit 9) if it contains other files
  */
 export async function readMajorVersion(dataDir: string): Promise<string> {
   const version = await readFile(join(dataDir, "PG_VERSION"), "utf8").catch(() => undefined);
@@ -62,8 +62,8 @@ export async function readMajorVersion(dataDir: string): Promise<string> {
 }
 
 /**
- * Creates a cluster under a temporary name and renames it when it is complete. Removes what killed runs have left. Of
- * the password only a SCRAM verifier is written.
+ * Creates a cluster under a temporary name and renames it when it is complete. Removes what killed runs left behind.
+ * Writes only a SCRAM verifier of the password.
  */
 export async function initialiseCluster(server: EmbeddedServer): Promise<void> {
   const { dataDir, binaries, account, superuserPassword } = server;
@@ -86,7 +86,7 @@ export async function initialiseCluster(server: EmbeddedServer): Promise<void> {
   }
 }
 
-/** Removes what killed runs have left next to the data directory. */
+/** Removes what killed runs left behind next to the data directory. */
 export async function removeLeftovers(dataDir: string): Promise<void> {
   const parent = dirname(dataDir);
   const names = await readdir(parent).catch(() => []);
@@ -95,7 +95,7 @@ export async function removeLeftovers(dataDir: string): Promise<void> {
   }
 }
 
-/** The initdb of a killed run may still be writing; it fails as soon as it misses a file. */
+/** The initdb of a killed run may still be writing; it fails as soon as one of its files is gone. */
 async function removeFolder(folder: string): Promise<void> {
   await retry(() => rm(folder, { recursive: true, force: true }), {
     pauseMs: (error, attempt) =>
@@ -103,7 +103,7 @@ async function removeFolder(folder: string): Promise<void> {
   });
 }
 
-/** An account that root steps down to cannot enter a folder such as root's home. */
+/** An account that root switches to cannot enter a folder such as root's home. */
 function checkReachable(folder: string, account: ServerAccount): void {
   const [program, ...args] = account.command("test", ["-w", folder]);
   const options = { ...account.identity, env: serverEnvironment, cwd: "/" };
@@ -112,8 +112,8 @@ function checkReachable(folder: string, account: ServerAccount): void {
     code: "FOLDER_UNREACHABLE",
     exitCode: exitCodes.prerequisite,
     message: `PostgreSQL, run as ${account.description}, cannot reach ${dirname(folder)}`,
-    why: "A parent folder is closed to other users, and PostgreSQL refuses to run as root.",
-    fix: "Set CQRS_STACK_DIR to a folder that others can enter, such as /var/lib/cqrs-postgres, or run this as an ordinary user.",
+    why: "That user cannot enter a parent folder, and PostgreSQL refuses to run as root.",
+    fix: "Set CQRS_STACK_DIR to a folder that all users can enter, such as /var/lib/cqrs-postgres, or run this as an ordinary user.",
   });
 }
 
@@ -133,10 +133,10 @@ function initdbArguments(dataDir: string, passwordFile: string): string[] {
 }
 
 /**
- * Writes `postgresql.conf`: the settings of the project, then those that only this server needs. It is rewritten before
- * each start, so that a server that is started by hand has the same settings.
+ * Writes `postgresql.conf`: the settings of the project, then those that only this server needs. Called before each
+ * start; a server that is started by hand gets the settings of the last start.
  *
- * @returns restores the previous settings, for a start that fails
+ * @returns a function that restores the previous settings, for use after a failed start
  */
 export async function writeSettings({ dataDir, account }: EmbeddedServer, port: number): Promise<() => Promise<void>> {
   const shared = await readFile(settingsFile, "utf8");
@@ -160,7 +160,7 @@ export async function readConfiguredPort(dataDir: string): Promise<number | unde
   return port === undefined ? undefined : Number(port);
 }
 
-/** The socket is in the data directory: as a relative path it is never too long, and no other user can enter it. */
+/** The socket is in the data directory: its relative path is never too long, and no other user can reach it. */
 function ownSettings(port: number): string {
   return `# The embedded server's own settings.
 listen_addresses = '127.0.0.1'
@@ -184,7 +184,7 @@ export async function readSystemIdentifier(dataDir: string): Promise<string> {
 }
 
 /**
- * Sets the superuser's password while the server is stopped: the way back in if the secret store has lost the old one.
+ * Sets the superuser's password while the server is stopped. Restores access if the secret store has lost the old one.
  */
 export async function resetSuperuserPassword(server: EmbeddedServer): Promise<void> {
   const { dataDir, binaries, account, superuserPassword } = server;
@@ -207,7 +207,7 @@ function programFailed(program: string, account: ServerAccount, code: number | s
     exitCode: exitCodes.prerequisite,
     message: `${program} failed (${code}), run as ${account.description}`,
     why: errors.trim().split("\n").slice(-10).join("\n") || "It printed no error.",
-    fix: "Fix what it reports (permissions, disk space), or set CQRS_STACK_DIR to another folder, then run this again.",
+    fix: "Fix the cause, such as permissions or disk space, or set CQRS_STACK_DIR to another folder. Then run this again.",
   });
 }
 
@@ -217,7 +217,7 @@ function foreignData(dataDir: string): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: `${dataDir} is not a PostgreSQL data directory`,
     why: "It contains files, but no PG_VERSION. Nothing in it was changed.",
-    fix: "Move it away, or set CQRS_STACK_DIR to another folder.",
+    fix: "Move it elsewhere, or set CQRS_STACK_DIR to another folder.",
   });
 }
 
@@ -227,6 +227,6 @@ function otherVersion(dataDir: string, version: string): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: `${dataDir} was created by PostgreSQL ${version}`,
     why: `This is PostgreSQL ${majorVersion}, which cannot read it. Nothing in it was changed.`,
-    fix: `Dump it with PostgreSQL ${version} (pg_dumpall) and move it away, or set CQRS_STACK_DIR to another folder, or run bun run destroy --yes to delete it.`,
+    fix: `Dump it with PostgreSQL ${version} (pg_dumpall) and move it elsewhere, set CQRS_STACK_DIR to another folder, or delete it with bun run destroy --yes.`,
   });
 }

@@ -20,7 +20,7 @@ import {
 import { identifyListener, isPortFree } from "./port.ts";
 import { findPostmaster, type Postmaster } from "./postmaster.ts";
 
-/** A running server, and what was done to get it running. */
+/** A running server, and how it came to run. */
 export type StartResult = Postmaster & { readonly how: "started" | "adopted"; readonly isPasswordReset: boolean };
 
 const pollIntervalMs = 20;
@@ -47,7 +47,7 @@ export async function ensureRunning(server: EmbeddedServer, port: number, wait: 
 }
 
 /**
- * Stops the server of a data directory: ends its sessions, has it write its data, and waits until the process is gone.
+ * Stops the server of a data directory (fast shutdown): ends its sessions, flushes its data, and waits for its exit.
  *
  * @returns the pid that was stopped; undefined if no server was running
  * @throws {ScriptError} `TIMEOUT` (exit 124)
@@ -97,7 +97,7 @@ async function startOn(server: EmbeddedServer, port: number, wait: WaitLimit): P
   return postmaster;
 }
 
-/** PostgreSQL refuses to start while any process has the pid in a lock file. Here that process is not the server. */
+/** PostgreSQL refuses to start if a process has the pid from a lock file, even one that is not a server. */
 async function removeStaleLocks(dataDir: string): Promise<void> {
   const found = await findPostmaster(dataDir);
   if (found.state === "recycled") await rm(join(dataDir, "postmaster.pid"), { force: true });
@@ -105,7 +105,7 @@ async function removeStaleLocks(dataDir: string): Promise<void> {
   for (const name of names) await rm(join(dataDir, name), { force: true });
 }
 
-/** Starts the server in a session of its own, so that it survives this script, the terminal and Ctrl-C. */
+/** Starts the server in its own session, so that it survives this script, the terminal and Ctrl-C. */
 async function launch({ dataDir, binaries, account }: EmbeddedServer): Promise<number> {
   const logDir = join(dataDir, "log");
   await mkdir(logDir, { recursive: true, mode: 0o700 });
@@ -128,14 +128,14 @@ async function launch({ dataDir, binaries, account }: EmbeddedServer): Promise<n
 
 /** @returns undefined if the server is still starting after `timeoutMs` */
 async function awaitPostmaster(dataDir: string, pid: number, limit: WaitLimit): Promise<"ready" | "ended" | undefined> {
-  const look = async () => {
+  const probe = async () => {
     if (!isAlive(pid)) return "ended";
     const found = await findPostmaster(dataDir);
     const lines = (await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "")).split("\n");
     const isReady = found.state === "running" && found.pid === pid && lines[7]?.trim() === "ready";
     return isReady ? "ready" : undefined;
   };
-  return await pollUntil(look, { ...limit, intervalMs: pollIntervalMs });
+  return await pollUntil(probe, { ...limit, intervalMs: pollIntervalMs });
 }
 
 async function awaitLogin(
@@ -154,7 +154,7 @@ async function awaitLogin(
   return outcome;
 }
 
-/** The server that answers on the port must be the one of our data directory. */
+/** Checks also that the server that answers on the port is the one of our data directory. */
 async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<"ready" | ConnectionFailure> {
   const password = server.superuserPassword;
   const target: ConnectionTarget = { host: "127.0.0.1", port, database: "postgres", user: superuser, password };
@@ -171,7 +171,7 @@ async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<"
   throw serverPortTaken(port, "another PostgreSQL server");
 }
 
-/** A separate process writes the log, and may end shortly after the server. */
+/** A separate process writes the log, and may finish shortly after the server has exited. */
 async function readFinalLog(dataDir: string, signal: AbortSignal | undefined): Promise<string> {
   const readIfFinal = async () => {
     const log = await readRecentLog(dataDir);
@@ -196,19 +196,19 @@ function serverFailed(server: EmbeddedServer, log: string): ScriptError {
   return new ScriptError({
     code: "SERVER_FAILED",
     exitCode: exitCodes.notReady,
-    message: `PostgreSQL ${server.binaries.version} exited during its start, run as ${server.account.description}`,
+    message: `PostgreSQL ${server.binaries.version}, run as ${server.account.description}, exited during startup`,
     why: log.trim() || "It wrote no log.",
     fix: `Fix what its log reports (${join(server.dataDir, "log")}), then run this again.`,
   });
 }
 
-/** @returns the error if another program listens on the port of a stack (exit 9) */
+/** @returns the error of a stack's port that another program listens on (exit 9) */
 export function serverPortTaken(port: number, holder: string): ScriptError {
   return portTaken({
     port,
     holder,
-    why: "The port of a stack never changes by itself, because applications have it in their settings.",
-    move: "move the stack permanently: bun run bootstrap --port <number>",
+    why: "A stack keeps its port, because applications have it in their settings.",
+    move: "move the stack to another port: bun run bootstrap --port <number>",
   });
 }
 
@@ -218,7 +218,7 @@ function portDenied(port: number, account: ServerAccount): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: `PostgreSQL, run as ${account.description}, cannot listen on port ${port}`,
     why: "Ports below 1024 are reserved for root, and PostgreSQL refuses to run as root.",
-    fix: "Run bun run bootstrap --port <number> with a port from 1024.",
+    fix: "Run bun run bootstrap --port <number> with a port of 1024 or above.",
   });
 }
 
@@ -226,8 +226,8 @@ function loginRefused(port: number): ScriptError {
   return new ScriptError({
     code: "AUTHENTICATION",
     exitCode: exitCodes.authentication,
-    message: `The server on port ${port} refuses its superuser, although its password was just reset`,
-    why: "The cause is not the password, but pg_hba.conf or the role postgres itself.",
+    message: `The server on port ${port} rejects its superuser, although the password was just reset`,
+    why: "The cause is not the password, but pg_hba.conf or the role postgres.",
     fix: "Check pg_hba.conf in the data directory, and the server's log.",
   });
 }

@@ -9,8 +9,8 @@ const attempts = 100;
 const probeTimeoutMs = 1000;
 
 /**
- * Chooses the port of a new server. The port is derived from the folder, so that two projects rarely collide; if it is
- * not usable, the next usable one is chosen.
+ * Chooses the port of a new server. The port is derived from the folder, so that two projects rarely collide; if it
+ * cannot be used, the next one that can is chosen.
  *
  * @param isUsable whether a port can be chosen
  */
@@ -23,7 +23,7 @@ export async function choosePort(
     const port = firstPort + ((start + attempt) % portCount);
     if (await isUsable(port)) return port;
   }
-  throw new Error(`none of the ${attempts} ports from ${firstPort + start} is free`);
+  throw new Error(`none of the ${attempts} ports from ${firstPort + start} can be used`);
 }
 
 /** @returns whether a server could currently listen on this port of 127.0.0.1 */
@@ -32,7 +32,7 @@ export async function isPortFree(port: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) => {
       if (error.code === "EADDRINUSE") resolve(false);
-      // The port is free, but privileged: the start of the server reports that.
+      // The port is free, but privileged; starting the server reports that.
       else if (error.code === "EACCES") resolve(true);
       else reject(error);
     });
