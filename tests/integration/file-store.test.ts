@@ -73,7 +73,7 @@ for (const mode of [0o750, 0o705, 0o777]) {
     await using opened = await openFilledStore();
     for (const folder of [opened.root, join(opened.root, "secret"), opened.folder]) {
       await chmod(folder, mode);
-      const fix = `chmod 700 ${JSON.stringify(folder)}`;
+      const fix = `Run chmod 700 ${JSON.stringify(folder)}`;
       const why = new RegExp(`Other users have access: its mode is ${mode.toString(8)}`);
       await assertRefused(opened.store.read("secret/a"), folder, why, fix);
       await assertRefused(opened.store.write("secret/a", {}, { cas: 1 }), folder, why, fix);
@@ -88,7 +88,12 @@ for (const mode of [0o640, 0o604, 0o666]) {
     await using opened = await openFilledStore();
     await chmod(opened.file, mode);
     const why = new RegExp(`its mode is ${mode.toString(8)}`);
-    await assertRefused(opened.store.read("secret/a"), opened.file, why, `chmod 600 ${JSON.stringify(opened.file)}`);
+    await assertRefused(
+      opened.store.read("secret/a"),
+      opened.file,
+      why,
+      `Run chmod 600 ${JSON.stringify(opened.file)}`,
+    );
   });
 }
 
@@ -97,8 +102,8 @@ test("a folder that is a link is refused", async () => {
   for (const folder of [opened.folder, join(opened.root, "secret"), opened.root]) {
     await rename(folder, `${folder}-real`);
     await symlink(`${folder}-real`, folder);
-    await assertRefused(opened.store.read("secret/a"), folder, /not a folder; links are not followed/);
-    await assertRefused(opened.store.write("secret/a", {}, { cas: 1 }), folder, /links are not followed/);
+    await assertRefused(opened.store.read("secret/a"), folder, /not a folder; symbolic links are not followed/);
+    await assertRefused(opened.store.write("secret/a", {}, { cas: 1 }), folder, /symbolic links are not followed/);
     await rm(folder);
     await rename(`${folder}-real`, folder);
   }
@@ -108,7 +113,11 @@ test("a file that is a link is refused", async () => {
   await using opened = await openFilledStore();
   await rename(opened.file, join(opened.root, "elsewhere"));
   await symlink(join(opened.root, "elsewhere"), opened.file);
-  await assertRefused(opened.store.read("secret/a"), opened.file, /not a regular file; links are not followed/);
+  await assertRefused(
+    opened.store.read("secret/a"),
+    opened.file,
+    /not a regular file; symbolic links are not followed/,
+  );
 });
 
 const canGiveAway = process.getuid?.() === 0;
@@ -119,7 +128,7 @@ test("files and folders of another user are refused", {
   await using opened = await openFilledStore();
   for (const path of [opened.root, opened.folder, opened.file]) {
     await chown(path, 12_345, 0);
-    const why = /It belongs to the user 12345; this script runs as the user 0\./;
+    const why = /It belongs to user 12345, but this script runs as user 0\./;
     await assertRefused(opened.store.read("secret/a"), path, why, "Run this as its owner.");
     await chown(path, 0, 0);
   }

@@ -172,13 +172,13 @@ vaultTest("scripts report what is wrong with Vault and how to fix it, and write 
 
   const gone = `http://127.0.0.1:${await unusedPort()}`;
   assertFailure(await bootstrap({ VAULT_ADDR: gone, CQRS_TIMEOUT: "1s" }), 3, /is unreachable/, vault);
-  assertFailure(await bootstrap({ VAULT_TOKEN: "hvs.unknown" }), 6, /does not know the token of VAULT_TOKEN/, vault);
+  assertFailure(await bootstrap({ VAULT_TOKEN: "hvs.unknown" }), 6, /rejected the token \(from VAULT_TOKEN\)/, vault);
   const reader = await vault.tokenFor(`path "secret/data/cqrs-spike/*" { capabilities = ["read"] }`);
   const narrow = await bootstrap({ VAULT_TOKEN: reader, POSTGRES_PASSWORD: "Another1" });
   assertFailure(
     narrow,
     6,
-    /may not POST secret\/data\/cqrs-spike\/database[\s\S]*capabilities = \["create", "update"\]/,
+    /is not allowed to POST secret\/data\/cqrs-spike\/database[\s\S]*capabilities = \["create", "update"\]/,
     vault,
   );
   await using proxy = await openVaultProxy(vault.address);

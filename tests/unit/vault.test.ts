@@ -77,7 +77,7 @@ test("toVaultFailure() keeps nothing of the request, and masks tokens in Vault's
 test("no path escapes the API: the library would send ../ unencoded", async () => {
   const transport = await openTransport({ address: "http://127.0.0.1:1" });
   for (const path of ["secret/data/../../sys/seal-status", "secret//data", "secret/a b", "a?list=true", "a%2f", ""]) {
-    await assert.rejects(transport({ method: "GET", path }), /not a path of Vault/);
+    await assert.rejects(transport({ method: "GET", path }), /not a valid path in Vault/);
   }
   assert.ok(badSecretPaths.includes("secret/../../a"), "the store refuses it earlier");
 });

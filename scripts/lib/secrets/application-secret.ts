@@ -8,7 +8,7 @@ import { isSameSecret, SecretConflict, type SecretData, type SecretStore, type S
 export const secretPaths = {
   /** The application's credentials. */
   application: "secret/cqrs-spike/database",
-  /** The same credentials, with the address that programs on the host use. */
+  /** The same credentials, with the address for programs on the host. */
   applicationLocal: "secret/cqrs-spike/database-local",
   /** The key that encrypts archives; applications may not read it. */
   archiveKey: "secret/cqrs-spike/archive-key",
@@ -47,12 +47,12 @@ const writeAttempts = 10;
 export type Login = Pick<ApplicationSecret, "username" | "password">;
 
 /**
- * Brings the application's secrets up to date with the server's address and names. The stored login stays if it is one
+ * Brings the application's secrets up to date with the server's address and names. Keeps the stored login if it is one
  * of the pair.
  *
  * @param password the configured password; by default the stored one, or a generated one if there is none
  * @returns the secret, and whether anything was written
- * @throws {SecretConflict} if concurrent writers won every attempt
+ * @throws {SecretConflict} if every attempt conflicted with another writer
  */
 export async function ensureApplicationSecret(
   store: SecretStore,
@@ -72,10 +72,10 @@ export async function ensureApplicationSecret(
 }
 
 /**
- * Writes another login to the application's secrets: first to the one whose newest version is `current`, then to the
- * one for the host. If this is interrupted between the two, {@link switchLocalLogin} completes it.
+ * Writes another login to the application's secrets: first to the main one, whose newest version is `current`, then to
+ * the one for the host. If this is interrupted between the two, {@link switchLocalLogin} completes it.
  *
- * @throws {SecretConflict} if somebody else has written the first secret since; nothing was written
+ * @throws {SecretConflict} if the main secret has been written since; nothing was written
  */
 export async function switchLogin(store: SecretStore, current: SecretVersion, login: Login): Promise<void> {
   await store.write(secretPaths.application, withLogin(current.data, login), { cas: current.version });
@@ -95,7 +95,7 @@ export function requireKey(data: SecretData, key: string, path: string): string 
     code: "SECRETS_UNUSABLE",
     exitCode: exitCodes.usage,
     message: `The secret ${path} has no ${key}`,
-    why: "Somebody has written a new version without it; an older version may still be complete.",
+    why: "Someone wrote a new version without it. An older version may still be complete.",
     fix: "Write the secret again with all its keys, or remove all its versions and run bun run bootstrap.",
   });
 }

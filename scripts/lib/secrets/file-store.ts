@@ -22,8 +22,8 @@ const othersMask = 0o077;
 /**
  * Keeps secrets in files that only their owner can read.
  *
- * A secret is a folder, and each version is a file `<version>.json` in it. `link()` creates the version, and fails if
- * the name exists. This makes a write atomic across crashes, and the compare-and-set needs no lock.
+ * A secret is a folder, and each version is a file `<version>.json` in it. `link()` creates the file, and fails if it
+ * exists: writes are atomic even if the process crashes, and compare-and-set needs no lock.
  */
 export class FileSecretStore implements SecretStore {
   readonly #root: string;
@@ -148,13 +148,13 @@ function isSecretData(value: unknown): value is SecretData {
 async function checkFolder(folder: string): Promise<Stats | undefined> {
   const stats = await lstat(folder).catch(ignoreCode("ENOENT"));
   if (stats === undefined) return undefined;
-  if (!stats.isDirectory()) throw unusable(folder, "It is not a folder; links are not followed.");
+  if (!stats.isDirectory()) throw unusable(folder, "It is not a folder; symbolic links are not followed.");
   return checkAccess(folder, stats, "700");
 }
 
 async function checkFile(file: string): Promise<void> {
   const stats = await lstat(file);
-  if (!stats.isFile()) throw unusable(file, "It is not a regular file; links are not followed.");
+  if (!stats.isFile()) throw unusable(file, "It is not a regular file; symbolic links are not followed.");
   checkAccess(file, stats, "600");
 }
 
@@ -163,7 +163,7 @@ function checkAccess(path: string, stats: Stats, wantedMode: string): Stats {
   if (user !== undefined && stats.uid !== user) {
     throw unusable(
       path,
-      `It belongs to the user ${stats.uid}; this script runs as the user ${user}.`,
+      `It belongs to user ${stats.uid}, but this script runs as user ${user}.`,
       "Run this as its owner.",
     );
   }
@@ -172,7 +172,7 @@ function checkAccess(path: string, stats: Stats, wantedMode: string): Stats {
     throw unusable(
       path,
       `Other users have access: its mode is ${mode}.`,
-      `chmod ${wantedMode} ${JSON.stringify(path)}`,
+      `Run chmod ${wantedMode} ${JSON.stringify(path)}`,
     );
   }
   return stats;

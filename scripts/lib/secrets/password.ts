@@ -1,7 +1,7 @@
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 const passwordLength = 32;
 
-/** @returns 32 characters of [A-Za-z0-9]: 190 bits, and no character that a URL or a shell has to quote */
+/** @returns 32 characters of [A-Za-z0-9]: 190 bits, and nothing that must be quoted in a URL or a shell */
 export function generatePassword(): string {
   let password = "";
   while (password.length < passwordLength) {

@@ -28,14 +28,14 @@ export interface SecretStore extends AsyncDisposable {
   /**
    * Writes the next version.
    *
-   * @param options.cas the version that must be the newest; 0 if the secret must not exist
+   * @param options.cas the version that must be the newest one; 0 if the secret must not exist
    * @returns the new version
-   * @throws {SecretConflict} if another version is the newest; nothing was written
+   * @throws {SecretConflict} if another version is the newest one; nothing was written
    */
   write(path: string, data: SecretData, options: { readonly cas: number }): Promise<number>;
 
   /**
-   * Reads a secret, or creates it if there is none. Of several concurrent callers one creates it and all get the same.
+   * Reads a secret, or creates it if there is none. Of several concurrent callers, one creates it and all get the same.
    *
    * @param make called only if there is no version yet
    */
@@ -47,7 +47,7 @@ export interface SecretStore extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** A write expected another version than the newest. */
+/** A write expected a version that is not the newest. */
 export class SecretConflict extends ScriptError {
   readonly path: string;
 
@@ -57,7 +57,7 @@ export class SecretConflict extends ScriptError {
       exitCode: exitCodes.locked,
       message: `The secret ${path} was changed concurrently`,
       why: `The write expected version ${expected}; the newest is ${actual}.`,
-      fix: "Run the command again.",
+      fix: "Run this again.",
     });
     this.path = path;
   }
@@ -80,7 +80,7 @@ export function isSameSecret(one: SecretData, other: SecretData): boolean {
   return keys.length === Object.keys(one).length && keys.every((key) => one[key] === other[key]);
 }
 
-/** The `ensure` of every store: read, else write the first version, else read what a concurrent caller wrote. */
+/** Implements `ensure` for every store: reads, or writes the first version, or reads what a concurrent caller wrote. */
 export async function ensureSecret(
   store: Pick<SecretStore, "read" | "write">,
   path: string,
@@ -109,9 +109,9 @@ export function splitSecretPath(path: string): string[] {
   throw new ScriptError({
     code: "SECRET_PATH",
     exitCode: exitCodes.usage,
-    message: `${JSON.stringify(path)} is not a valid path of a secret`,
+    message: `${JSON.stringify(path)} is not a valid secret path`,
     why: "A path is a mount and at least one more part. Parts consist of A-Z a-z 0-9 _ . - and are not . or ..",
-    fix: "Write it like secret/cqrs-spike/database.",
+    fix: "Use a path such as secret/cqrs-spike/database.",
   });
 }
 

@@ -248,7 +248,7 @@ function sameLogin(login: string): ScriptError {
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
     message: `${login} cannot be both the administrator and the application's login`,
-    why: "Setup leaves the application's login only the application's privileges; the administrator would lose its own.",
+    why: "The application's login gets only the application's privileges; the administrator would lose its own.",
     fix: "Pass another --user (POSTGRES_USER), or connect as another administrator (PGUSER).",
   });
 }

@@ -113,7 +113,7 @@ function checkReachable(folder: string, account: ServerAccount): void {
     exitCode: exitCodes.prerequisite,
     message: `PostgreSQL, run as ${account.description}, cannot reach ${dirname(folder)}`,
     why: "That user cannot enter a parent folder, and PostgreSQL refuses to run as root.",
-    fix: "Set CQRS_STACK_DIR to a folder that all users can enter, such as /var/lib/cqrs-postgres, or run this as an ordinary user.",
+    fix: "Set CQRS_STACK_DIR to a folder that all users can enter, such as /srv, or run this as an ordinary user.",
   });
 }
 
@@ -207,7 +207,7 @@ function programFailed(program: string, account: ServerAccount, code: number | s
     exitCode: exitCodes.prerequisite,
     message: `${program} failed (${code}), run as ${account.description}`,
     why: errors.trim().split("\n").slice(-10).join("\n") || "It printed no error.",
-    fix: "Fix the cause, such as permissions or disk space, or set CQRS_STACK_DIR to another folder. Then run this again.",
+    fix: "Fix the cause, such as permissions or disk space, or set CQRS_STACK_DIR, then run this again.",
   });
 }
 
@@ -227,6 +227,8 @@ function otherVersion(dataDir: string, version: string): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: `${dataDir} was created by PostgreSQL ${version}`,
     why: `This is PostgreSQL ${majorVersion}, which cannot read it. Nothing in it was changed.`,
-    fix: `Dump it with PostgreSQL ${version} (pg_dumpall) and move it elsewhere, set CQRS_STACK_DIR to another folder, or delete it with bun run destroy --yes.`,
+    fix:
+      `Dump it with PostgreSQL ${version} (pg_dumpall) and move it elsewhere, ` +
+      "set CQRS_STACK_DIR to another folder, or delete it with bun run destroy --yes.",
   });
 }

@@ -3,7 +3,7 @@ import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { VaultFailure } from "./failure.ts";
 import type { VaultBody, VaultRequest } from "./transport.ts";
 
-/** Sends a request with its own token only, and retries transient failures. */
+/** Sends a request with no token but its own, and retries transient failures. */
 export type SendUnauthenticated = (
   request: VaultRequest,
   options?: { readonly isRepeatable?: boolean },
@@ -15,7 +15,7 @@ export interface VaultLogin {
   readonly description: string;
   /**
    * @param wasRefused whether Vault refused the previous token
-   * @returns undefined if there is only the token that was refused
+   * @returns undefined if there is no token other than the refused one
    */
   obtain(send: SendUnauthenticated, wasRefused: boolean): Promise<string | undefined>;
 }
@@ -31,7 +31,7 @@ export function tokenLogin(token: string, description = "VAULT_TOKEN"): VaultLog
   return { description, obtain: async (_send, wasRefused) => (wasRefused ? undefined : token) };
 }
 
-/** Uses the token in a file; reads it again if the token is refused, as an agent may have renewed it. */
+/** Uses the token in a file. If the token is refused, reads the file again, because an agent may have renewed it. */
 export function tokenFileLogin(file: string): VaultLogin {
   let last: string | undefined;
   return {
@@ -69,7 +69,7 @@ export function appRoleLogin(
   };
 }
 
-/** Fails: there are no credentials. */
+/** Always fails, because there are no credentials. */
 export function noLogin(fix: string): VaultLogin {
   return {
     description: "nobody",
@@ -78,7 +78,7 @@ export function noLogin(fix: string): VaultLogin {
         code: "VAULT_NO_LOGIN",
         exitCode: exitCodes.authentication,
         message: "There are no credentials for Vault",
-        why: "Neither VAULT_TOKEN nor VAULT_ROLE_ID with VAULT_SECRET_ID is set, and the stack has no AppRole of its own.",
+        why: "Neither VAULT_TOKEN nor VAULT_ROLE_ID and VAULT_SECRET_ID are set, and the stack has no AppRole.",
         fix,
       });
     },
@@ -95,7 +95,7 @@ function loginRefused(description: string): ScriptError {
   return new ScriptError({
     code: "VAULT_LOGIN_REFUSED",
     exitCode: exitCodes.authentication,
-    message: `Vault refuses the login with ${description}`,
+    message: `Vault rejected the login with ${description}`,
     why: "Its role id or secret id is wrong, used up, expired or revoked.",
     fix: "Run bun run secrets init to deliver a new secret id. Unless it is the local Vault, set VAULT_TOKEN to an administrator's token for that run.",
   });

@@ -54,9 +54,9 @@ export class VaultClient {
     try {
       return await this.#send(request, options, token);
     } catch (error) {
-      const again = isForbidden(error) ? await this.#obtain(request, token) : undefined;
-      if (again === undefined) throw this.#explain(error, request, options);
-      return this.#explained(request, options, again);
+      const renewed = isForbidden(error) ? await this.#obtain(request, token) : undefined;
+      if (renewed === undefined) throw this.#explain(error, request, options);
+      return this.#explained(request, options, renewed);
     }
   }
 
@@ -65,7 +65,7 @@ export class VaultClient {
     return this.#explained(request, options, undefined);
   }
 
-  /** Sends a request with its own token only; failures are thrown unexplained. */
+  /** Sends a request with no token but its own; throws failures unexplained. */
   send(request: VaultRequest, options: RequestOptions = {}): Promise<VaultBody> {
     return this.#send(request, options, request.token);
   }

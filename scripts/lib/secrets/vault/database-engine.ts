@@ -2,7 +2,7 @@ import { type ApplicationEndpoint, type Login, urlAddress } from "../application
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
 
-/** Where Vault issues logins: reading `credentials` issues one. */
+/** Where Vault issues logins. Reading the path `credentials` issues one. */
 export const databaseEngine = {
   mount: "database",
   connection: "cqrs",
@@ -12,9 +12,9 @@ export const databaseEngine = {
 
 /** What the engine needs to issue logins. */
 export interface DatabaseEngine {
-  /** The server's address for Vault. */
+  /** The server's address, as Vault reaches it. */
   readonly server: Pick<ApplicationEndpoint, "host" | "port" | "database">;
-  /** The login with which Vault creates others; only Vault stores its password. */
+  /** The login that Vault uses to create others; only Vault stores its password. */
   readonly issuer: Login;
   /** Statements with `{{name}}`, `{{password}}` and `{{expiration}}`. */
   readonly creation: string;

@@ -11,7 +11,7 @@ import type { AppRoleName } from "./setup.ts";
 
 /** How long a delivery stays valid. */
 const wrapTtl = "24h";
-/** How long another process may take to write down the secret id that it has unwrapped. */
+/** How long another process may take to write the secret id that it unwrapped. */
 const concurrentUnwrap = { timeoutMs: 3000, intervalMs: 50 } as const;
 
 /** What the credentials folder contains for an AppRole. */
@@ -20,7 +20,7 @@ export type CredentialState = "none" | "delivered" | "received";
 interface Delivery {
   /** The wrapping token. */
   readonly token: string;
-  /** Also in the metadata of the secret id, so that an intercepted one can be found and revoked. */
+  /** Also stored in the metadata of the secret id, so that an intercepted one can be found and revoked. */
   readonly delivery: string;
 }
 
@@ -31,8 +31,8 @@ export async function credentialState(folder: string, role: AppRoleName): Promis
 }
 
 /**
- * Ensures that the folder contains valid credentials for an AppRole. Delivers not the secret id itself but a single-use
- * token that wraps it.
+ * Ensures that the folder contains valid credentials for an AppRole. Delivers a single-use token that wraps the secret
+ * id, not the secret id itself.
  *
  * @returns whether anything was delivered
  */
@@ -49,8 +49,8 @@ export async function ensureDelivered(client: VaultClient, folder: string, role:
 }
 
 /**
- * Reads the credentials of an AppRole, and unwraps the delivery if that has not happened yet. If somebody else has
- * unwrapped it, a stranger has the secret id: that is an error, and never repaired silently.
+ * Reads the credentials of an AppRole, and unwraps the delivery if necessary. If someone else has unwrapped it, the
+ * secret id is compromised: that is reported as an error, never repaired silently.
  *
  * @throws {ScriptError} `VAULT_DELIVERY_TAKEN` or `VAULT_DELIVERY_FORGED` (exit 6)
  */
@@ -77,13 +77,13 @@ async function unwrap(send: SendUnauthenticated, folder: string, role: AppRoleNa
     return data.secret_id;
   } catch (error) {
     if (!isInvalidWrapping(error)) throw error;
-    // Another process of ours may have unwrapped it concurrently; it is about to write the secret id.
+    // Another of our processes may have unwrapped it concurrently and be about to write the secret id.
     const secretId = await pollUntil(() => readSecretFile(file(folder, role, "secret-id")), concurrentUnwrap);
     return secretId ?? Promise.reject(deliveryTaken(role));
   }
 }
 
-/** If the token wraps anything else, somebody has replaced our delivery. */
+/** If the token wraps anything else, someone replaced our delivery. */
 async function checkOrigin(send: SendUnauthenticated, { token }: Delivery, role: AppRoleName): Promise<void> {
   const { data } = await send({ method: "POST", path: "sys/wrapping/lookup", body: { token } });
   if (data.creation_path !== `auth/approle/role/${role}/secret-id`) throw deliveryForged(role);
@@ -126,7 +126,7 @@ async function isUnopened(client: VaultClient, { token }: Delivery): Promise<boo
   }
 }
 
-/** Revokes the secret id that a stranger may have unwrapped. */
+/** Revokes the secret id that someone else may have unwrapped. */
 async function revokeDelivery(client: VaultClient, role: AppRoleName, { delivery }: Delivery): Promise<void> {
   const path = `auth/approle/role/${role}`;
   const accessors = await listAccessors(client, path);
@@ -188,7 +188,7 @@ function nothingDelivered(folder: string, role: AppRoleName): ScriptError {
     exitCode: exitCodes.authentication,
     message: `There are no credentials for the AppRole ${role}`,
     why: `None were delivered to ${folder}.`,
-    fix: "bun run secrets init",
+    fix: "Run bun run secrets init.",
   });
 }
 
@@ -196,9 +196,9 @@ function deliveryTaken(role: AppRoleName): ScriptError {
   return new ScriptError({
     code: "VAULT_DELIVERY_TAKEN",
     exitCode: exitCodes.authentication,
-    message: `The secret id of the AppRole ${role} was delivered, but somebody else has taken it`,
-    why: `Its wrapping token was used or has expired (after ${wrapTtl}). If it was used, a stranger has the secret id.`,
-    fix: "Run bun run secrets init: it revokes that secret id and delivers a new one.",
+    message: `The delivered secret id of the AppRole ${role} can no longer be unwrapped`,
+    why: `Its wrapping token has expired (after ${wrapTtl}), or someone else used it and has the secret id.`,
+    fix: "Run bun run secrets init, which revokes that secret id and delivers a new one.",
   });
 }
 
@@ -207,7 +207,7 @@ function deliveryForged(role: AppRoleName): ScriptError {
     code: "VAULT_DELIVERY_FORGED",
     exitCode: exitCodes.authentication,
     message: `The delivery for the AppRole ${role} does not contain its secret id`,
-    why: "The wrapping token was created by another path of Vault: somebody has replaced ours.",
+    why: "Its wrapping token was created at another path in Vault: someone replaced our delivery.",
     fix: "Find out who wrote the .wrapped file, remove it, then run bun run secrets init.",
   });
 }

@@ -15,7 +15,7 @@ export interface FailureContext {
 /**
  * Explains a failure and how to fix it.
  *
- * @returns exit 2 wrong address or certificate · 3 unreachable, sealed, no mount · 6 refused · 124 timed out
+ * @returns exit 2 redirect or certificate · 3 unreachable, sealed, no mount · 6 refused · 124 timed out
  */
 export function explainVaultFailure(failure: VaultFailure, context: FailureContext): ScriptError {
   return new ScriptError(detailsOf(failure, context));
@@ -33,8 +33,8 @@ function detailsOf(failure: VaultFailure, context: FailureContext): ScriptErrorD
   return {
     code: "VAULT_ERROR",
     exitCode: exitCodes.notReady,
-    message: `Vault at ${context.address} answered ${failure.status} to ${context.method} ${context.path}`,
-    why: failure.text || "The answer has no message.",
+    message: `Vault at ${context.address} responded to ${context.method} ${context.path} with ${failure.status}`,
+    why: failure.text || "The response has no message.",
     fix: "Check Vault's log, then run this again.",
   };
 }
@@ -45,7 +45,7 @@ function unreachable({ code }: VaultFailure, { address, isLocal }: FailureContex
     exitCode: exitCodes.notReady,
     message: `Vault at ${address} is unreachable`,
     why: `The connection failed: ${code}.`,
-    fix: isLocal ? "Start it: bun run bootstrap" : "Start that Vault, or correct VAULT_ADDR.",
+    fix: isLocal ? "Run bun run bootstrap, which starts it." : "Start that Vault, or correct VAULT_ADDR.",
   };
 }
 
@@ -54,7 +54,7 @@ function tooSlow({ address, method, path }: FailureContext): ScriptErrorDetails 
     code: "VAULT_TIMEOUT",
     exitCode: exitCodes.timeout,
     message: `Vault at ${address} did not answer ${method} ${path} in time`,
-    why: "It accepts connections but does not answer.",
+    why: "It accepts connections but does not respond.",
     fix: "Run this again, with a longer --timeout (CQRS_TIMEOUT) if that Vault is slow.",
   };
 }
@@ -73,8 +73,8 @@ function redirected({ status }: VaultFailure, { address }: FailureContext): Scri
   return {
     code: "VAULT_REDIRECT",
     exitCode: exitCodes.usage,
-    message: `Vault at ${address} redirects its clients`,
-    why: `It answered ${status}. The token is never sent to an address that is not configured.`,
+    message: `Vault at ${address} redirects requests`,
+    why: `It responded with ${status}. The token is never sent to an address that is not configured.`,
     fix: "Set VAULT_ADDR to the active server, or to the load balancer in front of the servers.",
   };
 }
@@ -84,10 +84,10 @@ function sealed({ text }: VaultFailure, { address, isLocal }: FailureContext): S
     code: "VAULT_SEALED",
     exitCode: exitCodes.notReady,
     message: `Vault at ${address} is sealed, or not initialised`,
-    why: text || "It answered 503.",
+    why: text || "It responded with 503.",
     fix: isLocal
-      ? "Unseal it: bun run bootstrap"
-      : "Unseal it: vault operator unseal. If it is new, initialise it first: vault operator init",
+      ? "Run bun run bootstrap, which unseals it."
+      : "Run vault operator unseal. If Vault is new, first run vault operator init.",
   };
 }
 
@@ -95,8 +95,8 @@ function rateLimited({ address }: FailureContext): ScriptErrorDetails {
   return {
     code: "VAULT_RATE_LIMITED",
     exitCode: exitCodes.timeout,
-    message: `Vault at ${address} kept answering 429, too many requests`,
-    why: "A rate limit (sys/quotas/rate-limit) stayed exhausted for as long as this could wait.",
+    message: `Vault at ${address} kept responding with 429, too many requests`,
+    why: "A rate limit (sys/quotas/rate-limit) was exhausted for the whole time limit.",
     fix: "Run this again later or with a longer --timeout (CQRS_TIMEOUT), or raise the quota.",
   };
 }
@@ -106,8 +106,8 @@ function refused({ text }: VaultFailure, { address, method, path, login }: Failu
     return {
       code: "VAULT_TOKEN_REFUSED",
       exitCode: exitCodes.authentication,
-      message: `Vault at ${address} does not know the token of ${login}`,
-      why: "It has expired, was revoked, or belongs to another Vault.",
+      message: `Vault at ${address} rejected the token (from ${login})`,
+      why: "The token has expired, was revoked, or belongs to another Vault.",
       fix: "Set VAULT_TOKEN to a valid token (vault login; vault print token), or use an AppRole: VAULT_ROLE_ID, VAULT_SECRET_ID.",
     };
   }
@@ -115,7 +115,7 @@ function refused({ text }: VaultFailure, { address, method, path, login }: Failu
   return {
     code: "VAULT_FORBIDDEN",
     exitCode: exitCodes.authentication,
-    message: `${login} may not ${method} ${path} of Vault at ${address}`,
+    message: `${login} is not allowed to ${method} ${path} in Vault at ${address}`,
     why: "Its policy does not allow that.",
     fix: `Add to its policy: path "${path}" { capabilities = [${capability
       .split(", ")

@@ -1,18 +1,18 @@
-/** The kinds of failures. */
+/** The kinds of failure. */
 export type VaultFailureKind = "network" | "timeout" | "certificate" | "http";
 
 /**
- * The failure of one request, in scalars only.
+ * The failure of one request, as plain strings and numbers.
  *
- * The library's errors carry the request: the token, the body, every header. None of them is kept, not even as the
+ * The library's errors contain the request: the token, the body, every header. They are not kept, not even as the
  * cause, because printing an error prints its cause too.
  */
 export class VaultFailure extends Error {
   override readonly name = "VaultFailure";
   readonly kind: VaultFailureKind;
-  /** The HTTP status; 0 if there was no answer. */
+  /** The HTTP status; 0 if there was no response. */
   readonly status: number;
-  /** The network error's code, such as `ECONNREFUSED`; empty if there was an answer. */
+  /** The network error's code, such as `ECONNREFUSED`; empty if there was a response. */
   readonly code: string;
   /** Vault's message, with tokens masked. */
   readonly text: string;

@@ -5,9 +5,9 @@ import { VaultFailure } from "./failure.ts";
 export interface RetryLimits {
   /** Slow, busy or rate-limited: transient. */
   readonly timeoutMs: number;
-  /** Nothing listens: a restarting server is back soon. */
+  /** Nothing listens: if the server is restarting, it is back soon. */
   readonly unreachableMs: number;
-  /** Sealed: somebody has to unseal it, unless it is restarting and unseals itself. */
+  /** Sealed: someone has to unseal it, unless it is restarting and unseals itself. */
   readonly sealedMs: number;
 }
 
@@ -15,7 +15,7 @@ export interface RetryLimits {
 export interface RequestRetryOptions {
   readonly limits: RetryLimits;
   readonly signal?: AbortSignal | undefined;
-  /** False for a request that is not idempotent: it is retried only if Vault certainly did not process it. */
+  /** False for a request that is not idempotent: it is retried only if Vault cannot have processed it. */
   readonly isRepeatable?: boolean;
 }
 
@@ -24,7 +24,7 @@ const backoff = { firstMs: 50, maxMs: 2000 } as const;
 /**
  * Retries a request while its failure is transient.
  *
- * @param send gets the number of the attempt, from 1
+ * @param send receives the number of the attempt, from 1
  * @throws {VaultFailure} the last failure, once its limit is reached
  */
 export function withRetries<Result>(

@@ -15,8 +15,8 @@ const mount = splitSecretPath(secretPaths.application)[0] as string;
 const secretIdTtlSeconds = 30 * 24 * 3600;
 
 /**
- * Our AppRoles. A secret id can be used any number of times until it expires, because an application logs in again when
- * its token expires and when it restarts. Only its delivery is single-use.
+ * Our AppRoles. A secret id can be used any number of times until it expires, because an application logs in again
+ * when its token expires and when it restarts. Only the delivery is single-use.
  */
 export const appRoles = {
   "cqrs-init": roleSettings("cqrs-init", { ttlSeconds: 20 * 60, maxTtlSeconds: 3600 }),
@@ -24,11 +24,11 @@ export const appRoles = {
 } as const;
 
 /**
- * Sets up the KV engine, the AppRole login method, our policies and our AppRoles. Idempotent: it checks first and
- * changes only what differs, so if nothing differs it succeeds without an administrator's token.
+ * Sets up the KV engine, the AppRole login method, our policies and our AppRoles. Idempotent: it changes only what
+ * differs, so if nothing does, it needs no administrator's token.
  *
  * @returns the changes, one phrase each
- * @throws {ScriptError} `VAULT_FORBIDDEN` (exit 6) if the login may not make a change that is needed
+ * @throws {ScriptError} `VAULT_FORBIDDEN` (exit 6) if the login lacks permission for a necessary change
  */
 export async function setUpVault(client: VaultClient): Promise<readonly string[]> {
   const changes = [await ensureEngine(client), await ensureLoginMethod(client)];
@@ -37,7 +37,7 @@ export async function setUpVault(client: VaultClient): Promise<readonly string[]
   return changes.filter((change) => change !== undefined);
 }
 
-/** Whether the login may read the set-up; a token that only reads or writes our secrets may not. */
+/** Whether the login is allowed to read the set-up. A token for our secrets alone is not. */
 export async function canReadSetup(client: VaultClient): Promise<boolean> {
   try {
     await client.request({ method: "GET", path: `sys/mounts/${mount}` }, { expected: [400, 403] });
@@ -56,8 +56,8 @@ async function ensureEngine(client: VaultClient): Promise<string | undefined> {
   throw new ScriptError({
     code: "VAULT_ENGINE",
     exitCode: exitCodes.refused,
-    message: `${mount}/ of Vault is not a KV engine of version 2`,
-    why: `It is ${data?.type} ${data?.options?.version ?? "1"} and may contain somebody's secrets.`,
+    message: `Vault's mount ${mount}/ is not a KV engine, version 2`,
+    why: `It is ${data?.type}, version ${data?.options?.version ?? "1"}, and may contain other secrets.`,
     fix: `Upgrade it (vault kv enable-versioning ${mount}), or use another Vault.`,
   });
 }
@@ -66,7 +66,7 @@ async function ensureLoginMethod(client: VaultClient): Promise<string | undefine
   return (await createIfMissing(client, "sys/auth/approle", { type: "approle" })) ? "enabled approle" : undefined;
 }
 
-/** @returns whether this call created it; of several concurrent callers only one does */
+/** @returns whether this call created it; of several concurrent callers, only one does */
 async function createIfMissing(client: VaultClient, path: string, body: unknown): Promise<boolean> {
   if ((await readIfPresent(client, path, 400)) !== undefined) return false;
   try {

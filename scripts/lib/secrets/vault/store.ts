@@ -25,7 +25,7 @@ export class VaultSecretStore implements SecretStore {
   }
 
   async read(path: string): Promise<SecretVersion | undefined> {
-    const { secret } = await this.#look(path);
+    const { secret } = await this.#readLatest(path);
     return secret;
   }
 
@@ -38,10 +38,10 @@ export class VaultSecretStore implements SecretStore {
     } catch (error) {
       if (!isMismatch(error)) throw error;
     }
-    const { secret, deletedVersion } = await this.#look(path);
-    // The first attempt may have succeeded and only its answer was lost.
+    const { secret, deletedVersion } = await this.#readLatest(path);
+    // The first attempt may have succeeded, and only the response was lost.
     if (wasRepeated && secret?.version === cas + 1 && isSameSecret(secret.data, data)) return secret.version;
-    // To us a deleted secret does not exist, but Vault continues from its last version.
+    // To us, a deleted secret does not exist, but Vault continues from its last version.
     if (cas === 0 && deletedVersion > 0) return this.#rewrite(path, data, deletedVersion);
     throw new SecretConflict(path, cas, secret?.version ?? 0);
   }
@@ -50,7 +50,7 @@ export class VaultSecretStore implements SecretStore {
     return ensureSecret(this, path, make);
   }
 
-  /** Writes custom metadata, for people who find the secret in Vault. */
+  /** Writes custom metadata, for people who come across the secret in Vault. */
   async writeMetadata(path: string, metadata: Readonly<Record<string, string>>): Promise<void> {
     await this.client.request({ method: "POST", path: apiPath(path, "metadata"), body: { custom_metadata: metadata } });
   }
@@ -80,7 +80,9 @@ export class VaultSecretStore implements SecretStore {
     }
   }
 
-  async #look(path: string): Promise<{ readonly secret: SecretVersion | undefined; readonly deletedVersion: number }> {
+  async #readLatest(
+    path: string,
+  ): Promise<{ readonly secret: SecretVersion | undefined; readonly deletedVersion: number }> {
     try {
       const { data } = await this.client.request({ method: "GET", path: apiPath(path, "data") }, { expected: [404] });
       return { secret: { data: checkData(data.data, path), version: data.metadata.version }, deletedVersion: 0 };
@@ -96,7 +98,7 @@ function apiPath(path: string, kind: "data" | "metadata"): string {
   return [mount, kind, ...rest].join("/");
 }
 
-/** The API has no code for a failed compare-and-set. */
+/** The API has no status or code for a failed compare-and-set, only a text. */
 function isMismatch(error: unknown): boolean {
   if (!(error instanceof VaultFailure)) return false;
   if (/check-and-set/.test(error.text)) return true;

@@ -9,7 +9,7 @@ export interface VaultAddress {
   readonly namespace?: string | undefined;
   /** A PEM file with the certificate of a private authority. */
   readonly caCertFile?: string | undefined;
-  /** How long one answer may take; at most, and by default, ten seconds. */
+  /** Time limit of each response; at most, and by default, ten seconds. */
   readonly requestTimeoutMs?: number;
 }
 
@@ -20,13 +20,13 @@ export interface VaultRequest {
   readonly path: string;
   readonly body?: unknown;
   readonly token?: string | undefined;
-  /** Wraps the answer in a single-use token with this lifetime, such as `10m`. */
+  /** Wraps the response in a single-use token with this lifetime, such as `10m`. */
   readonly wrapTtl?: string | undefined;
   /** Lists the names below the path. Sent as a GET, because Bun's fetch would turn the method LIST into a GET. */
   readonly isList?: boolean;
 }
 
-/** An answer of Vault; its parts depend on the path. */
+/** A response from Vault; its fields depend on the path. */
 export interface VaultBody {
   // biome-ignore lint/suspicious/noExplicitAny: each path has its own shape, which its caller names
   readonly data?: any;
@@ -36,16 +36,17 @@ export interface VaultBody {
   readonly [key: string]: any;
 }
 
-/** Sends one request and waits for its answer. */
+/** Sends one request and waits for the response. */
 export type VaultTransport = (request: VaultRequest) => Promise<VaultBody>;
 
 const maxRequestTimeoutMs = 10_000;
 
 /**
  * Opens a transport to a Vault. This is the only module that imports `hashi-vault-js`, and it works around that
- * library's traps: its errors carry tokens, it follows redirects with the token, it does not encode paths, it only logs
- * an unreadable certificate, and its timeout is one second. Its methods do not cover wrapping, mounts, policies and
- * AppRoles, and `updateKVSecret` prints secrets; so all requests go through its public axios instance.
+ * library's pitfalls: its errors contain tokens, it sends the token when it follows redirects, it does not encode
+ * paths, it merely logs that a certificate is unreadable, and its timeout is one second. Its methods do not cover
+ * wrapping, mounts, policies and AppRoles, and `updateKVSecret` prints secrets. So all requests go through its public
+ * axios instance.
  *
  * @throws {ScriptError} `VAULT_CACERT` (exit 2)
  */
@@ -77,7 +78,7 @@ export async function openTransport(vault: VaultAddress): Promise<VaultTransport
       });
       if (typeof data === "object" && data !== null) return data as VaultBody;
       if (status === 204) return {};
-      // A page of another server, or a truncated answer.
+      // A page from another server, or a truncated response.
       throw new VaultFailure({ kind: "network", code: "NOT_VAULT" });
     } catch (error) {
       throw toVaultFailure(error);
@@ -94,7 +95,7 @@ interface AxiosInstance {
 function checkPath(path: string): void {
   const segments = path.split("/");
   const isSafe = segments.every((segment) => /^[A-Za-z0-9_.-]+$/.test(segment) && segment !== "." && segment !== "..");
-  if (!isSafe) throw new Error("not a path of Vault");
+  if (!isSafe) throw new Error("not a valid path in Vault");
 }
 
 async function checkReadable(file: string): Promise<void> {
@@ -104,7 +105,7 @@ async function checkReadable(file: string): Promise<void> {
     code: "VAULT_CACERT",
     exitCode: exitCodes.usage,
     message: `${file} is not a certificate`,
-    why: /^[A-Z]{3,}$/.test(pem) ? `It cannot be read (${pem}).` : "It contains no PEM block of a certificate.",
+    why: /^[A-Z]{3,}$/.test(pem) ? `It cannot be read (${pem}).` : "It contains no PEM certificate.",
     fix: "Set VAULT_CACERT to the PEM file of the authority that signed Vault's certificate.",
   });
 }
