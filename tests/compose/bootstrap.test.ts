@@ -75,7 +75,7 @@ describe("bootstrap --mode compose reports clearly", () => {
     const words =
       '#!/bin/sh\n[ "$1" != compose ] || { echo "docker: \'compose\' is not a docker command." >&2; exit 1; }\n';
     await writeFile(join(empty, "docker"), `${words}PATH=\${PATH#*:} exec docker "$@"\n`, { mode: 0o755 });
-    await assertFails({ PATH: `${empty}:${process.env["PATH"]}` }, 9, /Docker has no compose v2/);
+    await assertFails({ PATH: `${empty}:${process.env["PATH"]}` }, 9, /Docker Compose v2 is not installed/);
   });
 
   test("which program uses a port", async () => {
@@ -128,7 +128,7 @@ describe("bootstrap --mode compose reports clearly", () => {
       process.env["POSTGRES_IMAGE"] as string,
     ];
     mustRun("run", await run("docker", [...words, "-c", "echo 15 >/data/PG_VERSION"], { env: stack.env }));
-    await assertFails({}, 9, /belongs to another major version[\s\S]*PostgreSQL 15, and the image is PostgreSQL 16/);
+    await assertFails({}, 9, /was created by another major version[\s\S]*PostgreSQL 15, and the image is PostgreSQL 16/);
   });
 
   test("that a bind mount is not writable", async () => {

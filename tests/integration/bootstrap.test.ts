@@ -127,7 +127,7 @@ test("a running server refuses to change its port, a stopped one changes it perm
   const wanted = await unusedPort();
   const refused = await runScript(["bootstrap", "--port", `${wanted}`], settled);
   assert.equal(refused.exitCode, 8);
-  assert.match(refused.stderr, new RegExp(`runs on port ${port}`));
+  assert.match(refused.stderr, new RegExp(`is running on port ${port}`));
   await runForData(["stop"], settled);
   await runForData(["bootstrap", "--port", `${wanted}`], settled);
   const { port: now, url } = await runForData<BootstrapResult>(["bootstrap"], settled);

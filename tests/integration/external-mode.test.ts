@@ -199,7 +199,7 @@ test("a missing address of the external server exits with 2", async () => {
   await using folder = await withFolder();
   const ran = await runScript(["bootstrap", "--mode", "external"], { stackDir: folder.dir });
   assert.equal(ran.exitCode, 2);
-  assert.match(ran.stderr, /^error: No external server is set$/m);
+  assert.match(ran.stderr, /^error: No external server is configured$/m);
 });
 
 const words = ["bootstrap", "--mode", "external", "--database", "ext.db ü", "--user", "ext user"];

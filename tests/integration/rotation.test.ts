@@ -75,7 +75,7 @@ test("secrets rotate does not take over a login that somebody else created", asy
   await admin.sql.unsafe(`alter role ${otherLogin(login)} valid until 'infinity'`);
   const run = await runScript(["secrets", "rotate", "--yes"], stack);
   assert.equal(run.exitCode, 8, run.stderr);
-  assert.match(run.stderr, /error: cqrs_user(_b)? is in use/);
+  assert.match(run.stderr, /error: Cannot rotate to cqrs_user(_b)?: it is an active login/);
   await bootstrapTestStack(stack.stackDir);
   await admin.sql.unsafe(`drop role ${otherLogin(login)}`);
   assert.equal((await rotate()).login, otherLogin(login));
@@ -85,10 +85,10 @@ test("secrets rotate reports a stopped server, and a password fixed by POSTGRES_
   await using empty = await makeTestStack();
   const stopped = await runScript(["secrets", "rotate"], empty);
   assert.equal(stopped.exitCode, 3);
-  assert.match(stopped.stderr, /fix: bun run bootstrap/);
+  assert.match(stopped.stderr, /fix: Run bun run bootstrap/);
   const fixed = await runScript(["secrets", "rotate"], { ...stack, env: { POSTGRES_PASSWORD: "chosen" } });
   assert.equal(fixed.exitCode, 2);
-  assert.match(fixed.stderr, /POSTGRES_PASSWORD fixes the password/);
+  assert.match(fixed.stderr, /POSTGRES_PASSWORD sets a fixed password/);
 });
 
 test("of two concurrent rotations one proceeds; the other waits for it and is then refused", async () => {

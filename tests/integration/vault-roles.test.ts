@@ -178,7 +178,7 @@ vaultTest("a revoked secret id is reported, and an administrator delivers a new 
   await vault.request("POST", "auth/approle/role/cqrs-init/secret-id/destroy", { secret_id });
   const refused = await runScript(["secrets", "show"], { ...stack, env: { VAULT_ADDR: vault.address } });
   assert.equal(refused.exitCode, 6);
-  assert.match(refused.stderr, /refuses the login with the AppRole cqrs-init[\s\S]*secrets init/);
+  assert.match(refused.stderr, /rejected the login with the AppRole cqrs-init[\s\S]*secrets init/);
   const { details } = await runForData<{ details: string[] }>(["secrets", "init"], {
     ...stack,
     env: administratorOf(vault),

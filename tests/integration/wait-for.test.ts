@@ -158,14 +158,14 @@ describe("wait-for exits with 0 once", () => {
 describe("wait-for fails at once", () => {
   test("for a wrong password, which is not in the message", async () => {
     const result = await run(through(database.application.port, { password: "not-it-at-all" }));
-    assertRun(result, 6, /refuses the login postgres:\/\/cqrs_user:\*\*\*\*@/);
+    assertRun(result, 6, /rejected the login postgres:\/\/cqrs_user:\*\*\*\*@/);
     assert.doesNotMatch(result.stderr, /not-it-at-all/);
   });
 
   test("for arguments that it cannot understand", async () => {
     assertRun(await run("redis://:secret@host"), 2, /no way to wait for "redis:\/\/:\*\*\*\*@host"/);
     assertRun(await run("postgres://%zz@host/db"), 2, /It must be a URL/);
-    assertRun(await run("tcp://host"), 2, /names no port/);
+    assertRun(await run("tcp://host"), 2, /has no port/);
     assertRun(await run(), 2, /needs a target/);
     assertRun(await run("vault"), 2, /No Vault is configured/);
     assertRun(await run(url, "--timeout", "soon"), 2, /must be a duration/);

@@ -12,7 +12,7 @@ export const secretPaths = {
   applicationLocal: "secret/cqrs-spike/database-local",
   /** The key that encrypts archives; applications may not read it. */
   archiveKey: "secret/cqrs-spike/archive-key",
-  /** The embedded server's superuser. Always in the file store, so that an emptied Vault locks nobody out. */
+  /** The embedded server's superuser. Always in files, so that losing Vault does not lock anyone out. */
   superuser: "embedded/superuser",
 } as const;
 

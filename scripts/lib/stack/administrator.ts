@@ -3,7 +3,7 @@ import { explainConnectionError } from "../postgres/explain.ts";
 import { type Administrator, readAdministrator } from "../postgres/logins/roles.ts";
 import { administratorTarget, type RunContext, type Stack } from "./stack.ts";
 
-/** A session that may change roles, and its login. */
+/** A session that can change roles, and its login. */
 export interface AdministratorSession {
   readonly sql: Sql;
   readonly administrator: Administrator;
@@ -29,14 +29,14 @@ export async function withAdministrator<Result>(
   }
 }
 
-/** Makes a connection an administrator's session: statements that set a password stay out of the server's log. */
+/** Prepares a connection for administration: statements that set a password stay out of the server's log. */
 export async function openSession(sql: Sql): Promise<AdministratorSession> {
   const administrator = await readAdministrator(sql);
   if (administrator.isSuperuser) await stopLogging(sql);
   return { sql, administrator };
 }
 
-/** Only a superuser may change these settings. */
+/** Only a superuser can change these settings. */
 async function stopLogging(sql: Sql): Promise<void> {
   await sql`select pg_catalog.set_config('log_statement', 'none', false),
     pg_catalog.set_config('log_min_duration_statement', '-1', false),

@@ -40,8 +40,8 @@ export interface BootstrapResult {
 }
 
 /**
- * Sets up the server, roles, database, schema and credentials. Idempotent: each step checks first and changes only what
- * differs, so an interrupted bootstrap is completed by the next one.
+ * Sets up the server, roles, database, schema and credentials. Idempotent: each step changes only what differs, so the
+ * next bootstrap completes an interrupted one.
  */
 export async function bootstrap(config: Config, run: RunContext): Promise<BootstrapResult> {
   const found = await openStack(config);
@@ -72,7 +72,7 @@ async function setUpServer(found: Stack, run: BootstrapRun): Promise<ConnectionT
   return setUpDatabase(stack, run, target);
 }
 
-/** Opens the stack again afterwards: a new Vault has an address and credentials that the stack did not know before. */
+/** Opens the stack again afterwards, because a new Vault has an address and credentials that it did not know before. */
 async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
   if (stack.secretsPlace === "file") return stack;
   await run.step("vault", () => prepareVault(stack, run));
@@ -98,13 +98,13 @@ async function setUpDatabase(stack: Stack, run: BootstrapRun, target: Connection
     ),
   );
   await run.step("schema", () => applyPending(stack, run, target));
-  // Awaited: the connection is closed when this function returns.
+  // Awaited here, because the connection is closed when this function returns.
   return await setUpCredentials(stack, run, { session, target, login: logins.current });
 }
 
 interface CredentialsContext {
   readonly session: AdministratorSession;
-  /** The server, as its administrator. */
+  /** The server, with the administrator's login. */
   readonly target: ConnectionTarget;
   /** The login that the roles were set up for. */
   readonly login: string;
@@ -122,7 +122,7 @@ async function setUpCredentials(
     const endpoint = { host, port, database, username: user, local };
     const { secret, isChanged } = await ensureApplicationSecret(stack.secrets, endpoint, config.password);
     application = { ...application, user: secret.username, password: secret.password };
-    // A concurrent rotation has expired the login that the roles step has just repaired.
+    // A concurrent rotation replaced the login that the roles step just repaired.
     const previous = { name: login, graceMs: config.graceMs };
     if (secret.username !== login) await ensureRoles(session.sql, session.administrator, secret.username, previous);
     const isPasswordSet = await reconcilePassword(session.sql, session.administrator, application);
@@ -155,7 +155,7 @@ async function applyPending(stack: Stack, run: RunContext, target: ConnectionTar
   );
 }
 
-/** The database may not exist yet; a session in another one can create it. */
+/** Connects to another database if the application's does not exist yet, in order to create it. */
 async function connectAsAdministrator(
   target: ConnectionTarget,
   { localPort }: Config,
@@ -174,13 +174,13 @@ async function connectAsAdministrator(
   }
 }
 
-/** The init container reads the password from the volume of keys, which may be newer than the data volume. */
+/** The init container reads the password from the keys volume, which may be newer than the data volume. */
 function staleVolume({ code, exitCode, message, why }: ScriptError): ScriptError {
   return new ScriptError({
     code,
     exitCode,
     message,
-    why: `${why}\nThe data volume is older than the volume of keys, which holds another password.`,
+    why: `${why}\nThe data volume is older than the keys volume, which contains another password.`,
     fix: "Run docker compose exec -T postgres sh /superuser-password.sh",
   });
 }

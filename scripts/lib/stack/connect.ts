@@ -5,7 +5,7 @@ import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
 /** How an application connects to its event store. */
 export interface ConnectOptions extends Pick<EventStoreOptions, "applicationName" | "maxConnections" | "upcasters"> {
-  /** `postgres://user:password@host:port/database`; by default the stack's secret. */
+  /** `postgres://user:password@host:port/database`; by default, the server and login in the stack's secret. */
   readonly url?: string;
 }
 
@@ -13,7 +13,7 @@ export interface ConnectOptions extends Pick<EventStoreOptions, "applicationName
  * Opens the event store with the credentials from the configured secret store. Each new connection reads the secret
  * again, so that a rotation is picked up without a restart.
  *
- * @throws {ScriptError} `SECRETS_MISSING` if no bootstrap has created the credentials, `CONFIGURATION` for a wrong URL
+ * @throws {ScriptError} `SECRETS_MISSING` before the first bootstrap, `CONFIGURATION` for an invalid URL
  */
 export async function connect(options: ConnectOptions = {}): Promise<EventStore> {
   const { url, ...others } = options;
@@ -21,7 +21,7 @@ export async function connect(options: ConnectOptions = {}): Promise<EventStore>
   return openStackStore(await openStack(loadConfig(), "application"), others);
 }
 
-/** Opens the event store of a stack, as its application. */
+/** Opens the event store of a stack, with the application's login. */
 export async function openStackStore(stack: Stack, options: Omit<ConnectOptions, "url"> = {}): Promise<EventStore> {
   const { host, port, database, username } = await readApplicationSecret(stack);
   const target = { host, port: Number(port), database, user: username };
@@ -35,6 +35,6 @@ async function readCredentials(stack: Stack): Promise<Credentials> {
 
 function serverOfUrl(url: string): Omit<EventStoreOptions, "password"> & { readonly password: string } {
   const { database, password = "", ...server } = parseServerUrl(url);
-  if (database === undefined) throw unusableUrl("It names no database.");
+  if (database === undefined) throw unusableUrl("It contains no database.");
   return { ...server, database, password };
 }

@@ -5,7 +5,7 @@ import { type Administrator, explainPrivilegeError, groupRoles } from "../postgr
 import { quoteIdentifier } from "../postgres/quote.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 
-/** The application's search path; what it creates without naming a schema goes to the first one. */
+/** The application's search path; objects that it creates without a schema go to the first one. */
 export const searchPath = "command_model, read_model, event_store, public";
 
 interface DatabaseRow {
@@ -16,10 +16,10 @@ interface DatabaseRow {
 }
 
 /**
- * Ensures that the database exists with its owner, search path and privileges. A restore calls this for the new
- * database, as renaming a database does not transfer any of them.
+ * Ensures that the database exists and has the right owner, search path and privileges. A restore calls this for the
+ * new database, because renaming a database transfers none of them.
  *
- * @param sql a session in any database of the server, with a login that may create databases
+ * @param sql a session in any database of the server, with a login that can create databases
  * @returns the changes, one phrase each
  * @throws {ScriptError} `PRIVILEGES` (exit 9)
  */

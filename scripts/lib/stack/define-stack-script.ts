@@ -3,7 +3,7 @@ import { defineScript, type ScriptCommand, type ScriptContext, type ScriptDefini
 import type { Config, ConfigFlags } from "../config.ts";
 import type { Stack } from "./stack.ts";
 
-// Configuration and stack are loaded when a script runs: help must not wait for them.
+// Configuration and stack are loaded only when a script runs, so that help need not wait for them.
 
 interface WithConfig {
   readonly config: Config;
@@ -31,7 +31,7 @@ export function defineConfiguredScript<const Args extends ArgDefinitions, Data>(
   });
 }
 
-/** Defines a script that receives the stack which the configuration is about. Opening it changes nothing. */
+/** Defines a script that receives the stack that the configuration refers to. Opening the stack changes nothing. */
 export function defineStackScript<const Args extends ArgDefinitions, Data>(
   script: ExtendedDefinition<Args, Data, WithStack>,
 ): ScriptCommand {

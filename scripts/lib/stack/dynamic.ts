@@ -25,19 +25,20 @@ const policy = "cqrs-dynamic";
 const applicationName = "cqrs-postgres secrets";
 
 /**
- * Configures Vault's database engine to issue logins for the application. Each login works as `cqrs_app` and is valid
- * for an hour; when it expires, it is dropped together with its sessions. Idempotent, except that the engine's own
- * login gets a new password each time.
+ * Configures Vault's database engine to issue logins for the application. Each login acts as `cqrs_app` and is valid
+ * for an hour; when it expires, it is dropped and its sessions end. Idempotent, except that the engine's own login gets
+ * a new password each time.
  */
 export async function enableDynamicLogins(stack: Stack, run: RunContext): Promise<DynamicLogins> {
   if (stack.secretsPlace === "file") {
-    const fix = "Move the secrets to Vault first: bun run secrets migrate, with VAULT_ADDR and VAULT_TOKEN set";
+    const fix =
+      "First run bun run secrets migrate with VAULT_ADDR and VAULT_TOKEN set, which moves the secrets to Vault.";
     throw noVault("issue logins", fix);
   }
   return asVaultAdministrator(stack, run, (client) => configureDynamicLogins(stack, run, client));
 }
 
-/** @param client its token may mount engines and write policies */
+/** @param client must be allowed to mount engines and write policies */
 async function configureDynamicLogins(stack: Stack, run: RunContext, client: VaultClient): Promise<DynamicLogins> {
   const { data } = await requireSecret(stack.secrets, secretPaths.application);
   const [host, port, database] = ["host", "port", "database"].map((key) =>

@@ -27,7 +27,7 @@ import { writeState } from "./state.ts";
  * Ensures that the embedded server of a stack is running: initialises the cluster if there is none, and starts the
  * server or adopts a running one.
  *
- * @returns the server as its superuser, for the stack's database
+ * @returns the stack's database, with the superuser's login
  */
 export async function startEmbeddedServer(stack: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
   const account = chooseAccount(stack.dataDir);
@@ -69,7 +69,7 @@ async function chooseServerPort(stack: Stack): Promise<number> {
   return isRunning ? running.port : (config.port ?? remembered?.port ?? (await lastOrNewPort(stack)));
 }
 
-/** Saves only what has worked. If a run is killed before this, the next one finds the server by its pid. */
+/** Called once the server is up. If a run is killed before this, the next one finds the server by its pid. */
 async function saveState(stack: Stack, port: number): Promise<void> {
   const { mode, database, user, remembered, stackDir } = stack;
   const state = { mode, database, user, port, ...rememberedSecrets(stack) };
@@ -91,8 +91,8 @@ function cannotMove(from: number, to: number): ScriptError {
   return new ScriptError({
     code: "RUNNING",
     exitCode: exitCodes.refused,
-    message: `The server runs on port ${from}; it cannot move to ${to} while it is running`,
+    message: `The server is running on port ${from}, so it cannot move to ${to}`,
     why: "Moving it would end the sessions of every application.",
-    fix: `bun run stop && bun run bootstrap --port ${to}`,
+    fix: `Run bun run stop && bun run bootstrap --port ${to}`,
   });
 }

@@ -21,7 +21,7 @@ export interface RunningVault {
   readonly pid: number;
   readonly isStarted: boolean;
   readonly unsealKey: string;
-  /** Only if the Vault was just initialised. The caller must revoke it after the set-up. */
+  /** Present only if Vault was just initialised. The caller must revoke it after the set-up. */
   readonly rootToken: string | undefined;
 }
 
@@ -38,7 +38,7 @@ export function localVaultFiles(stackDir: string) {
     pid: join(folder, "data/vault.pid"),
     log: join(folder, "data/server.log"),
     unsealKey: join(folder, "unseal-key"),
-    /** Exists while the Vault is being initialised, when it cannot contain secrets yet. */
+    /** Exists while Vault is being initialised and cannot contain secrets yet. */
     initialising: join(folder, "data/initialising"),
     credentials: join(folder, "credentials"),
   } as const;
@@ -58,7 +58,7 @@ export function localVaultAddress(stackDir: string): string | undefined {
  */
 export async function ensureLocalVault(stackDir: string, wait: WaitLimit): Promise<RunningVault> {
   const files = localVaultFiles(stackDir);
-  // A run that was killed after it initialised Vault but before it wrote the key has left a Vault nobody can open.
+  // A run that was killed after it initialised Vault but before it wrote the key left a Vault that cannot be unsealed.
   if (existsSync(files.initialising) && !existsSync(files.unsealKey)) await discard(stackDir, wait);
   await mkdir(files.data, { recursive: true, mode: 0o700 });
   const address = localVaultAddress(stackDir) ?? (await writeConfig(stackDir));
@@ -109,7 +109,7 @@ async function writeConfig(stackDir: string): Promise<string> {
   return `http://127.0.0.1:${port}`;
 }
 
-/** Starts Vault in a session of its own: it survives this script, the terminal, and Ctrl-C. */
+/** Starts Vault in its own session, so that it survives this script, the terminal and Ctrl-C. */
 async function launch(stackDir: string, address: string, wait: WaitLimit): Promise<number> {
   const files = localVaultFiles(stackDir);
   const port = Number(new URL(address).port);
@@ -131,7 +131,7 @@ async function launch(stackDir: string, address: string, wait: WaitLimit): Promi
     if (!isAlive(pid)) throw serverFailed(files.log, await readFile(files.log, "utf8"));
     return existsSync(files.pid) && !(await isPortFree(port));
   };
-  await waitUntil(isListening, wait, "Vault did not start to listen");
+  await waitUntil(isListening, wait, "Vault did not start listening");
   return pid;
 }
 
@@ -154,7 +154,7 @@ async function unseal(client: VaultClient, key: string, wait: WaitLimit): Promis
   const { sealed } = await client.anonymously({ method: "GET", path: "sys/seal-status" });
   if (sealed === false) return;
   await client.anonymously({ method: "PUT", path: "sys/unseal", body: { key } });
-  // A node answers other requests only after it has become the leader.
+  // A node serves other requests only once it is the leader.
   const isActive = async () => (await client.anonymously({ method: "GET", path: "sys/leader" }))["is_self"] === true;
   await waitUntil(isActive, wait, "Vault did not become active after it was unsealed");
 }
@@ -192,7 +192,9 @@ function keyMissing(file: string): ScriptError {
     exitCode: exitCodes.notReady,
     message: "The local Vault cannot be unsealed",
     why: `The file with its unseal key is missing: ${file}`,
-    fix: "Restore that file. Without it the secrets are lost: run bun run stop, remove the folder vault/ of the stack, and run bun run bootstrap to create new ones.",
+    fix:
+      "Restore that file. If it is lost, so are the secrets: run bun run stop, remove the stack's folder vault/, and " +
+      "run bun run bootstrap, which creates new ones.",
   });
 }
 
@@ -200,7 +202,7 @@ function vaultPortTaken(port: number, config: string): ScriptError {
   return portTaken({
     port,
     holder: "another program",
-    why: "The local Vault listens there. Its port never changes by itself, because applications have it in their settings.",
+    why: "The local Vault needs it. Vault keeps its port, because applications have it in their settings.",
     move: `set another port in ${config}`,
   });
 }
@@ -209,8 +211,8 @@ function serverFailed(file: string, log: string): ScriptError {
   return new ScriptError({
     code: "VAULT_FAILED",
     exitCode: exitCodes.notReady,
-    message: "Vault exited during start-up",
+    message: "Vault exited during startup",
     why: log.trimEnd().split("\n").slice(-logLines).join("\n") || "It wrote no log.",
-    fix: `Fix the cause named in its log (${file}), then run this again.`,
+    fix: `Fix what its log reports (${file}), then run this again.`,
   });
 }

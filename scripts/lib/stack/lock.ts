@@ -8,22 +8,21 @@ import { pollUntil, type WaitLimit } from "../retry.ts";
 
 /** How to wait for the lock. */
 export interface LockOptions extends WaitLimit {
-  /** The script that takes the lock, shown to the scripts that wait for it. */
+  /** The script that takes the lock, as shown to scripts that wait for it. */
   readonly command: string;
-  /** Called once if the lock is not free immediately. */
+  /** Called once, if the lock is not free immediately. */
   readonly onWait: (holder: string) => void;
 }
 
 const pollIntervalMs = 50;
 
 /**
- * Takes the lock of a stack: only one script at a time changes it.
+ * Takes the lock of a stack, so that only one script changes it at a time.
  *
- * Neither Bun nor Deno offers `flock`, but both bring SQLite, which locks its file through the kernel. The kernel
- * releases the lock when the process ends, however it ends, so there are no stale locks
- * (`infrastructure/decisions/0002`).
+ * Neither Bun nor Deno offers `flock`, but both include SQLite, which locks its file through the kernel. The kernel
+ * releases the lock however the process ends, so there are no stale locks (`infrastructure/decisions/0002`).
  *
- * @returns releases the lock when it is disposed of
+ * @returns an object that releases the lock when it is disposed of
  * @throws {ScriptError} `LOCKED` (exit 5) with the holder, if the lock was not free in time
  */
 export async function lockStack(stackDir: string, options: LockOptions): Promise<Disposable> {
@@ -57,7 +56,7 @@ function createFolder(folder: string): void {
   }
 }
 
-/** Writes nothing, so that a stack on a full disk can still be stopped and destroyed. */
+/** Writes nothing, so that a stack can still be stopped and destroyed if the disk is full. */
 function tryLock(file: string): DatabaseSync | undefined {
   let database: DatabaseSync | undefined;
   try {
@@ -76,12 +75,12 @@ function tryLock(file: string): DatabaseSync | undefined {
   }
 }
 
-/** Only informs the scripts that wait; the lock works without it. */
+/** Tells waiting scripts who holds the lock; the lock works without it. */
 function writeHolder(file: string, holder: string): void {
   try {
     writeFileSync(file, holder);
   } catch {
-    // The disk is full, for instance.
+    // For example, the disk is full.
   }
 }
 

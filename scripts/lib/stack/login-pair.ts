@@ -8,13 +8,13 @@ import { secretPaths } from "../secrets/application-secret.ts";
 import type { AdministratorSession } from "./administrator.ts";
 import type { Stack } from "./stack.ts";
 
-/** Determines which login of the pair the application's secret names. */
+/** Reads which login of the pair is in the application's secret. */
 export async function readLoginPair({ secrets, user }: Stack): Promise<LoginPair> {
   const secret = await secrets.read(secretPaths.application);
   return loginPair(user, secret?.data["username"]);
 }
 
-/** Asks PostgreSQL which login of the pair is current: the secret store may be unreachable. */
+/** Finds the current login of the pair in PostgreSQL, because the secret store may be unreachable. */
 export async function findLogin(sql: Sql, user: string): Promise<string> {
   const [first, second] = [user, loginPair(user, undefined).other];
   const isSecond =
@@ -22,7 +22,7 @@ export async function findLogin(sql: Sql, user: string): Promise<string> {
   return isSecond ? second : first;
 }
 
-/** The step of a bootstrap that shows that the application's credentials work. */
+/** The step of a bootstrap that checks that the application's credentials work. */
 export async function checkApplicationLogin(application: ConnectionTarget): Promise<StepResult> {
   await checkLogin(application);
   return { isChanged: false, detail: `${application.user} can log in to ${application.database}` };

@@ -15,7 +15,7 @@ import { openStackStore } from "./connect.ts";
 import { openStack, readApplicationSecret } from "./stack.ts";
 
 /**
- * Does work with the event store of a stack, as its application.
+ * Does work with the event store of a stack, with the application's login.
  *
  * @throws {ScriptError} for the expected errors of the driver and the event store
  */
@@ -27,7 +27,7 @@ export async function withStackStore<Result>(
   const { host, port, database, username } = await readApplicationSecret(stack);
   await using store = await openStackStore(stack, { applicationName: "cqrs-postgres projections" });
   try {
-    // Connect first: a projection would wait for an unreachable server instead of failing.
+    // Connect first, because a projection would wait for an unreachable server instead of failing.
     await store.sql`select from read_model.projection_version limit 0`;
     return await work(store);
   } catch (error) {
@@ -40,7 +40,7 @@ export async function withStackStore<Result>(
  * Loads the projections that a module exports: objects with a name, a version and a handle.
  *
  * @param path relative to the working folder; by default the example of this package
- * @param name selects one of them
+ * @param name selects the projection of that name
  * @throws {ScriptError} `NO_PROJECTION` (exit 2)
  */
 export async function loadProjections(
@@ -94,7 +94,7 @@ export interface RunProjectionsOptions {
   readonly signal: AbortSignal;
 }
 
-/** Runs projections concurrently. If one fails, the others stop after the events in flight. */
+/** Runs projections concurrently. If one fails, the others stop once their events in flight are handled. */
 export async function runProjections(
   store: EventStore,
   definitions: readonly ProjectionDefinition[],
@@ -116,7 +116,7 @@ export async function runProjections(
 }
 
 /**
- * Builds the defined version of a projection while the serving version goes on, then cuts over to it.
+ * Builds the defined version of a projection while the old version keeps serving, then cuts over to it.
  *
  * @throws {ScriptError} `ALREADY_SERVING` (exit 8) if that version is already serving
  */
@@ -133,7 +133,7 @@ export async function rebuildProjection(
       code: "ALREADY_SERVING",
       exitCode: exitCodes.refused,
       message: `Version ${version} of the projection ${name} is already serving`,
-      why: "Each version is built only once; a rebuild needs a new version number.",
+      why: "A version is built only once, so a rebuild needs a new version number.",
       fix: `Set its version to ${version + 1} in the module, then run this again.`,
     });
   }
@@ -150,8 +150,8 @@ function explainProjectionError(error: unknown): unknown {
     exitCode: isMisfit ? exitCodes.refused : exitCodes.usage,
     message: (error as Error).message,
     why: isMisfit
-      ? `The database refuses a statement of the projection (${code}). The previous version continues to serve.`
-      : "The definition of the projection cannot be used with this database.",
-    fix: isMisfit ? "Run bun run schema apply, or fix the projection's SQL." : "Fix the definition.",
+      ? `The database rejected a statement of the projection (${code}). The previous version keeps serving.`
+      : "This database cannot run the projection as it is defined.",
+    fix: isMisfit ? "Run bun run schema apply, or fix the projection's SQL." : "Fix the definition in the module.",
   });
 }

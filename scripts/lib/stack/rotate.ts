@@ -15,9 +15,9 @@ import { renewApplicationLogin } from "./vault-setup.ts";
 
 /** The result of a rotation. */
 export interface Rotation {
-  /** The login that the secret names now. */
+  /** The login in the secret now. */
   readonly login: string;
-  /** The login that the secret named before. */
+  /** The login that was in the secret before. */
   readonly previous: string;
   /** When the previous login stops accepting new connections, in ISO 8601. */
   readonly previousUntil: string;
@@ -25,7 +25,7 @@ export interface Rotation {
 
 /** How to rotate. */
 export interface RotateOptions {
-  /** Switches to the other login even if applications may still use it since the previous rotation. */
+  /** Switches to the other login even during its grace period, when applications may still use it. */
   readonly endGrace: boolean;
 }
 
@@ -33,7 +33,7 @@ export interface RotateOptions {
 interface RotationContext {
   readonly stack: Stack;
   readonly run: RunContext;
-  /** The server, as its administrator. */
+  /** The server, with the administrator's login. */
   readonly target: ConnectionTarget;
   readonly session: AdministratorSession;
 }
@@ -43,17 +43,18 @@ interface RotationContext {
  * that login to the secret, and expires the previous login after the grace period. Also renews the secret id with which
  * the application logs in to Vault.
  *
- * The secret names a valid login at every moment. If a rotation is interrupted after it has written the secret, the
- * next rotation or bootstrap completes it; before that there is nothing to complete.
+ * The secret contains a valid login at all times. If a rotation is interrupted after it has written the secret, the
+ * next rotation or bootstrap completes it; before that, there is nothing to complete.
  *
  * @throws {ScriptError} `IN_GRACE` (exit 8) while the other login has not expired, `LOCKED` (exit 5) while another
  * rotation is running, `SECRETS_MISSING`, `NOT_RUNNING` (exit 3)
  */
 export async function rotateLogin(config: Config, run: RunContext, options: RotateOptions): Promise<Rotation> {
-  if (config.password !== undefined) throw wrongSettings(["POSTGRES_PASSWORD fixes the password: remove it to rotate"]);
+  if (config.password !== undefined)
+    throw wrongSettings(["POSTGRES_PASSWORD sets a fixed password; remove it to rotate"]);
   const stack = await openStack(config);
   using _lock = stack.mode === "embedded" ? await lockForRun(stack, run, "secrets rotate") : undefined;
-  // Awaited: the lock is released when this function returns.
+  // Awaited here, because the lock is released when this function returns.
   return await withAdministrator(stack, run, "cqrs-postgres rotate", async (session, target) => {
     await lockRotation(session.sql);
     const rotation = await rotateUnderLock({ stack, run, target, session }, options);
@@ -94,15 +95,15 @@ async function publishLogin(context: RotationContext, secret: SecretVersion, nex
     try {
       await switchLogin(context.stack.secrets, secret, next);
     } catch (error) {
-      if (error instanceof SecretConflict) await followSecret(context);
+      if (error instanceof SecretConflict) await applyStoredPassword(context);
       throw error;
     }
-    return { isChanged: true, detail: `${secretPaths.application} names ${next.username}` };
+    return { isChanged: true, detail: `${secretPaths.application} contains ${next.username}` };
   });
 }
 
-/** The concurrent writer of the secret may have named the login whose password we have just changed. */
-async function followSecret({ stack, target, session }: RotationContext): Promise<void> {
+/** The concurrent writer of the secret may have chosen the login whose password we just changed. */
+async function applyStoredPassword({ stack, target, session }: RotationContext): Promise<void> {
   const written = await stack.secrets.read(secretPaths.application);
   const { username, password } = written?.data ?? {};
   if (username === undefined || password === undefined) return;
@@ -143,8 +144,8 @@ function loginTaken(login: string): ScriptError {
   return new ScriptError({
     code: "LOGIN_TAKEN",
     exitCode: exitCodes.refused,
-    message: `${login} is in use`,
-    why: "The server has a login of that name which no rotation has created or prepared.",
-    fix: "If you restored an older secret, run bun run bootstrap. If the login is not ours, set another --user (POSTGRES_USER).",
+    message: `Cannot rotate to ${login}: it is an active login`,
+    why: "The server has a login of that name that no rotation created or prepared.",
+    fix: "If you restored an older secret, run bun run bootstrap. Otherwise pass another --user (POSTGRES_USER).",
   });
 }

@@ -16,13 +16,13 @@ import type { StackState } from "./state.ts";
 /** Where a stack keeps the application's credentials: in files, in an existing Vault, or in its own local Vault. */
 export type SecretsPlace = "file" | "vault" | "local-vault";
 
-/** Who reads the secrets; in Vault, scripts log in as `cqrs-init` and applications as `cqrs-app`. */
+/** Who reads the secrets. In Vault, scripts log in as `cqrs-init` and applications as `cqrs-app`. */
 export type SecretsUser = "script" | "application";
 
 const unreachableMs = 5000;
 const sealedMs = 5000;
 
-/** Determines where a stack keeps its secrets: by the flag or CQRS_SECRETS, else VAULT_ADDR, else the saved state. */
+/** Determines where a stack keeps its secrets, from the flag or CQRS_SECRETS, or else VAULT_ADDR, or else its state. */
 export function secretsPlace(config: Config, remembered: StackState | undefined): SecretsPlace {
   if (config.secrets === "file") return "file";
   if (config.vault !== undefined)
@@ -33,12 +33,12 @@ export function secretsPlace(config: Config, remembered: StackState | undefined)
   return localVaultAddress(config.stackDir) === undefined ? "file" : "local-vault";
 }
 
-/** Opens the file store, which always has the superuser's password, so that an emptied Vault locks nobody out. */
+/** Opens the file store. It always has the superuser's password, so that losing Vault does not lock anyone out. */
 export function openFileStore(config: Config): SecretStore {
   return new FileSecretStore(join(config.stackDir, "secrets"));
 }
 
-/** Opens the secret store of a place; connects to Vault only when it is used. */
+/** Opens the secret store of a place. Connects to Vault only when the store is used. */
 export function openSecretStore(
   place: SecretsPlace,
   config: Config,
@@ -69,7 +69,7 @@ function openLocalClient(config: Config, limits: RetryLimits, user: SecretsUser)
   const address = localVaultAddress(config.stackDir);
   if (address === undefined)
     return new VaultClient({ address: "http://127.0.0.1", limits, login: missingLocalVault() });
-  // Only bootstrap starts a stopped local Vault, so waiting for it is pointless.
+  // Only bootstrap starts a stopped local Vault, so there is no point in waiting for it.
   const unreachableMs = findLocalVault(config.stackDir) === undefined ? 0 : limits.unreachableMs;
   const login = chooseLogin(config, undefined, user);
   return new VaultClient({ address, limits: { ...limits, unreachableMs }, login, isLocal: true });
@@ -108,7 +108,7 @@ function chooseLogin(config: Config, settings: VaultSettings | undefined, user: 
 }
 
 function missingLoginFix(settings: VaultSettings | undefined): string {
-  if (settings === undefined) return "bun run secrets init";
+  if (settings === undefined) return "Run bun run secrets init.";
   return "Run bun run secrets init once, with VAULT_TOKEN set to an administrator's token.";
 }
 
@@ -122,14 +122,14 @@ function settingsLogin({ roleId = "", secretId = "", secretIdFile }: VaultSettin
 
 /**
  * @param purpose what Vault is needed for: `issue logins`
- * @returns the error of a script that needs Vault, for a stack that keeps its secrets in files (exit 2)
+ * @returns the error of a script that needs Vault if the stack keeps its secrets in files (exit 2)
  */
 export function noVault(purpose: string, fix: string): ScriptError {
   return new ScriptError({
     code: "NOT_VAULT",
     exitCode: exitCodes.usage,
     message: `There is no Vault to ${purpose}`,
-    why: "This stack keeps its secrets in files, and no setting names a Vault.",
+    why: "This stack keeps its secrets in files, and no Vault is configured.",
     fix,
   });
 }
@@ -140,7 +140,7 @@ function missingAddress(address: string): VaultLogin {
     exitCode: exitCodes.usage,
     message: "This stack keeps its secrets in Vault, but VAULT_ADDR is not set",
     why: `The last bootstrap used ${address}.`,
-    fix: `Set VAULT_ADDR=${address} in the environment or in .env, or return to files: bun run bootstrap --secrets file`,
+    fix: `Set VAULT_ADDR=${address} in the environment or in .env, or run bun run bootstrap --secrets file.`,
   });
 }
 
@@ -150,7 +150,7 @@ function missingLocalVault(): VaultLogin {
     exitCode: exitCodes.notReady,
     message: "This stack has no local Vault yet",
     why: "The first bootstrap with --secrets vault creates it.",
-    fix: "bun run bootstrap --secrets vault",
+    fix: "Run bun run bootstrap --secrets vault.",
   });
 }
 

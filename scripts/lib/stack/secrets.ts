@@ -67,11 +67,12 @@ export async function readSecretsStatus(stack: Stack): Promise<SecretsStatus> {
 /**
  * Copies the application's credentials from files to Vault, and makes later scripts use Vault. Sets up Vault if needed.
  *
- * @throws {ScriptError} `NOT_VAULT` (exit 2) if the configuration names no Vault
+ * @throws {ScriptError} `NOT_VAULT` (exit 2) if no Vault is configured
  */
 export async function migrateSecrets(found: Stack, run: RunContext): Promise<readonly MigratedSecret[]> {
   if (found.secretsPlace === "file") {
-    const fix = "Set VAULT_ADDR and VAULT_TOKEN, or start a local Vault: bun run secrets migrate --secrets vault";
+    const fix =
+      "Set VAULT_ADDR and VAULT_TOKEN, or run bun run secrets migrate --secrets vault to start a local Vault.";
     throw noVault("move the secrets to", fix);
   }
   using _lock = await lockForRun(found, run, "secrets migrate");
@@ -83,7 +84,7 @@ export async function migrateSecrets(found: Stack, run: RunContext): Promise<rea
   return migrated;
 }
 
-/** Copies secrets from files to the stack's store; the values that the store already has are kept. */
+/** Copies secrets from files to the stack's store. Values that the store already has are kept. */
 export async function copySecrets(stack: Stack): Promise<readonly MigratedSecret[]> {
   const files = openFileStore(stack.config);
   const migrated: MigratedSecret[] = [];
@@ -104,7 +105,7 @@ async function labelSecrets(store: VaultSecretStore): Promise<void> {
   for (const path of applicationPaths) await store.writeMetadata(path, metadata);
 }
 
-/** The server's address; before the first bootstrap, the address that it is going to have. */
+/** The server's address; before the first bootstrap, the address it will have. */
 async function findEndpoint(stack: Stack): Promise<ApplicationEndpoint> {
   const { database, user: username, config, remembered, stackDir } = stack;
   if (stack.mode === "external") {

@@ -43,14 +43,14 @@ export interface Stack {
   readonly secretsPlace: SecretsPlace;
   /** The application's credentials. */
   readonly secrets: SecretStore;
-  /** The superuser's password. Always in files, so that an emptied Vault locks nobody out. */
+  /** The superuser's password. Always in files, so that losing Vault does not lock anyone out. */
   readonly superuserSecrets: SecretStore;
 }
 
 const defaults = { mode: "embedded", database: "cqrs_db", user: "cqrs_user" } as const;
 
 /**
- * Determines which stack the configuration refers to; changes nothing.
+ * Finds the stack that the configuration refers to. Changes nothing.
  *
  * @param user who reads the secret store
  */
@@ -87,13 +87,13 @@ export function lockForRun(stack: Stack, { reporter, signal }: RunContext, comma
   });
 }
 
-/** @returns how long one wait of a script may take */
+/** @returns the time limit of each wait, and what cancels it */
 export function waitLimit({ config }: Stack, { signal }: RunContext): WaitLimit & Pick<RunContext, "signal"> {
   return { timeoutMs: config.timeoutMs, signal };
 }
 
 /**
- * Finds the server of a stack, as its administrator.
+ * Finds the server and database of a stack, with the administrator's login.
  *
  * @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` (exit 3); `CONFIGURATION` (exit 2) without an external server
  */
@@ -128,12 +128,12 @@ export async function requireSecret(store: SecretStore, path: string): Promise<S
     code: "SECRETS_MISSING",
     exitCode: exitCodes.notReady,
     message: `There is no secret ${path}`,
-    why: "The secret store was never initialised, or was emptied. The server and its data are not affected.",
-    fix: "Run bun run bootstrap: it creates new credentials and sets them on the server.",
+    why: "The secret store was never initialised, or it was emptied. The server and its data are not affected.",
+    fix: "Run bun run bootstrap, which creates new credentials and sets them on the server.",
   });
 }
 
-/** DATABASE_URL also names the application's database, unless it names a database that administrators log in to. */
+/** DATABASE_URL also determines the application's database, unless it contains one for maintenance. */
 function databaseOfUrl({ externalServer }: Config, mode: Mode): string | undefined {
   const name = mode === "external" ? externalServer?.database : undefined;
   return name === undefined || reservedDatabases.includes(name) ? undefined : name;
@@ -146,7 +146,7 @@ export function notRunning(stack: Stack, data?: unknown): ScriptError {
     exitCode: exitCodes.notReady,
     message: "PostgreSQL is not running",
     why: stack.mode === "compose" ? "Its container is not running." : `No server is running on ${stack.dataDir}.`,
-    fix: "bun run bootstrap",
+    fix: "Run bun run bootstrap.",
     data,
   });
 }
@@ -158,8 +158,8 @@ function externalTarget({ config, database }: Stack): ConnectionTarget {
   throw new ScriptError({
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
-    message: "No external server is set",
-    why: "Neither DATABASE_URL nor PGHOST is set, and a stack never stores the credentials of a server.",
-    fix: "Set DATABASE_URL, or PGHOST, PGUSER and PGPASSWORD, to a login that may create roles and databases.",
+    message: "No external server is configured",
+    why: "Neither DATABASE_URL nor PGHOST is set, and a stack does not store the credentials of an external server.",
+    fix: "Set DATABASE_URL, or PGHOST, PGUSER and PGPASSWORD, to a login that can create roles and databases.",
   });
 }

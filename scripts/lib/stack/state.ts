@@ -11,7 +11,7 @@ const stackState = v.object({
   user: v.string(),
   /** The port on this host; absent in external mode. */
   port: v.exactOptional(v.pipe(v.number(), v.integer())),
-  /** Where the secrets are; absent if they are in files. */
+  /** Where the secrets are kept; absent if in files. */
   secrets: v.exactOptional(v.picklist(["vault", "local-vault"])),
   /** The address of that Vault. */
   vaultAddress: v.exactOptional(v.string()),
@@ -56,6 +56,6 @@ function unreadable(file: string, why: string): ScriptError {
     exitCode: exitCodes.usage,
     message: `Cannot read ${file}`,
     why,
-    fix: "Remove it and run bun run bootstrap, which writes it again. It contains no data.",
+    fix: "Remove it, which loses no data, and run bun run bootstrap, which writes it again.",
   });
 }

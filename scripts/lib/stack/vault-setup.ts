@@ -19,13 +19,13 @@ export async function prepareVault(stack: Stack, run: RunContext): Promise<StepR
 }
 
 /**
- * Delivers a new secret id to the application, if it has received one here. The previous secret id stays valid until it
- * expires, so a running application is not cut off.
+ * Delivers a new secret id to the application, if the application received its last one here. The previous secret id
+ * stays valid until it expires, so a running application keeps working.
  */
 export async function renewApplicationLogin(stack: Stack): Promise<StepResult> {
   const folder = localVaultFiles(stack.stackDir).credentials;
   const hasReceived = stack.secretsPlace !== "file" && (await credentialState(folder, "cqrs-app")) === "received";
-  if (!hasReceived) return { isChanged: false, detail: "no secret id was received here" };
+  if (!hasReceived) return { isChanged: false, detail: "no secret id was delivered here" };
   await deliverSecretId(openClient(stack), folder, "cqrs-app");
   return { isChanged: true, detail: "delivered a new secret id for cqrs-app" };
 }
@@ -39,12 +39,12 @@ async function prepareLocal(stack: Stack, run: RunContext): Promise<string[]> {
     if (changes !== undefined) return [...started, ...changes];
   }
   const changes = await asRoot(stack, vault, (client) => setUpAndDeliver(stack, client, true));
-  // Last, so that a run that was killed before it revoked root does not look complete.
+  // Last, so that a run that is killed before it revokes root does not look complete.
   await receiveOwnCredentials(stack, openClient(stack));
   return [...started, ...changes];
 }
 
-/** Does work that changes Vault's set-up: as a temporary root in a local Vault, else with the configured login. */
+/** Runs work that changes Vault's set-up, with a temporary root token if it is local, else the configured login. */
 export async function asVaultAdministrator<Result>(
   stack: Stack,
   run: RunContext,
@@ -82,7 +82,7 @@ async function tryAsScript(stack: Stack): Promise<string[] | undefined> {
   }
 }
 
-/** If an administrator has set up everything before, a token that only reads and writes our secrets is enough. */
+/** If an administrator has already set up everything, a token that can only read and write our secrets is enough. */
 async function prepareExisting(stack: Stack): Promise<string[]> {
   const client = openClient(stack);
   if (!(await canReadSetup(client))) return [];
@@ -92,7 +92,7 @@ async function prepareExisting(stack: Stack): Promise<string[]> {
   return changes;
 }
 
-/** Scripts unwrap their own delivery at once; the application unwraps its own. */
+/** Unwraps the scripts' delivery at once; the application unwraps its own. */
 async function receiveOwnCredentials(stack: Stack, client: VaultClient): Promise<void> {
   const folder = localVaultFiles(stack.stackDir).credentials;
   await receiveCredentials((request, options) => client.send(request, options), folder, "cqrs-init");

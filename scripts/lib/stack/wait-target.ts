@@ -7,14 +7,14 @@ import type { ConnectionTarget } from "../postgres/connect.ts";
 import type { SessionCheck } from "../wait/postgres.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "../wait/target.ts";
 
-// Each target loads its own modules: waiting for a port does not load the driver.
+// Each target loads its own modules, so that waiting for a port does not load the driver.
 
 const forms = "postgres | schema | vault | postgres://… | vault://… | tcp://host:port | http(s)://… | file:path";
 
 /**
  * Parses a word of the command line into a target to wait for.
  *
- * @param query the condition that a database must fulfil; by default a successful login is enough
+ * @param query the condition that a database must meet; by default, a successful login is enough
  * @throws {ScriptError} `USAGE` or `CONFIGURATION` (exit 2)
  */
 export async function findTarget(word: string, query?: string): Promise<WaitTarget> {
@@ -25,7 +25,7 @@ export async function findTarget(word: string, query?: string): Promise<WaitTarg
   const url = URL.canParse(word) ? new URL(word) : undefined;
   const make = url === undefined ? undefined : schemes[url.protocol];
   if (url === undefined || make === undefined || url.hostname === "") {
-    throw usageError(`There is no way to wait for ${JSON.stringify(hidePassword(word))}`, `Write one of: ${forms}`);
+    throw usageError(`Cannot wait for ${JSON.stringify(hidePassword(word))}`, `Write one of: ${forms}`);
   }
   return make(url, query);
 }
@@ -42,7 +42,7 @@ const schemes: Readonly<Record<string, (url: URL, query: string | undefined) => 
 
 async function tcpTargetOf(url: URL): Promise<WaitTarget> {
   const port = Number(url.port);
-  if (port === 0) throw usageError(`${url.href} names no port`, "Write tcp://host:port.");
+  if (port === 0) throw usageError(`${url.href} has no port`, "Write tcp://host:port.");
   const { tcpTarget } = await import("../wait/tcp.ts");
   return tcpTarget({ host: url.hostname.replace(/^\[|\]$/g, ""), port });
 }
@@ -78,7 +78,7 @@ async function configuredVault(): Promise<WaitTarget> {
   return vaultTarget(new URL(vault.address), { caCertFile: vault.caCertFile });
 }
 
-/** The stack's database, as its application. Opens the stack for each probe, as a bootstrap may create it meanwhile. */
+/** The stack's database and the application's login. Each probe opens the stack, which a bootstrap may be creating. */
 async function configuredTarget(name: string, check: SessionCheck): Promise<WaitTarget> {
   const { loadConfig } = await import("../config.ts");
   const { lookAtPostgres } = await import("../wait/postgres.ts");
@@ -87,7 +87,7 @@ async function configuredTarget(name: string, check: SessionCheck): Promise<Wait
     name,
     async look(signal) {
       const server = await applicationTarget(config).catch(toNotReady);
-      return "isUsable" in server ? server : lookAtPostgres(server, check, signal).catch(toWrongPassword);
+      return "isUsable" in server ? server : lookAtPostgres(server, check, signal).catch(toMissingLogin);
     },
   };
 }
@@ -105,8 +105,8 @@ function toNotReady(error: unknown) {
   throw error;
 }
 
-/** A bootstrap writes the secret before it sets the password: until then the server refuses the login. */
-function toWrongPassword(error: unknown): Finding {
+/** A bootstrap writes the secret before it sets the password; until then, the server rejects the login. */
+function toMissingLogin(error: unknown): Finding {
   const isRefused = error instanceof ScriptError && error.exitCode === exitCodes.authentication;
   if (isRefused) return { isUsable: false, reason: error.why ?? error.message, isMissing: true };
   throw error;
@@ -120,7 +120,7 @@ async function sessionCheck(query = "select true"): Promise<SessionCheck> {
 const schemaCheck: SessionCheck = async (sql) => {
   const { readPlan } = await import("../schema/apply.ts");
   const { pending } = await readPlan(sql);
-  return pending.length === 0 ? usable : notYet(`${pending.length} of the schema's files are not applied yet`);
+  return pending.length === 0 ? usable : notYet(`schema files not applied yet: ${pending.length}`);
 };
 
 function hidePassword(word: string): string {

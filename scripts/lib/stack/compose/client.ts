@@ -61,7 +61,7 @@ export class ComposeClient {
   }
 }
 
-/** Variables that docker-compose.yml reads. What neither flags nor the state set comes from `.env` and the defaults. */
+/** Variables that docker-compose.yml reads. Whatever neither flags nor state set comes from `.env` and the defaults. */
 function composeEnvironment(config: Config, remembered: StackState | undefined): Record<string, string> {
   const port = config.port ?? remembered?.port;
   const uid = process.getuid?.() ?? 0;
@@ -70,7 +70,7 @@ function composeEnvironment(config: Config, remembered: StackState | undefined):
     POSTGRES_DB: config.database ?? remembered?.database,
     POSTGRES_USER: config.user ?? remembered?.user,
     POSTGRES_PORT: port === undefined ? undefined : `${port}`,
-    // Archives belong to the user who runs the scripts. Not for root: init could not read its archives.
+    // Archives belong to the user who runs the scripts. But not to root, whose archives init could not read.
     ...(uid === 0 ? {} : { CQRS_UID: `${uid}`, CQRS_GID: `${gid}` }),
     ...environment(),
   };

@@ -8,7 +8,7 @@ export interface DockerRun {
   readonly stderr: string;
 }
 
-/** A failure, recognised by the output of Docker Engine 20.10 to 28 or of a container. */
+/** A failure that is recognised by the output of Docker Engine 20.10 to 28 or of a container. */
 interface KnownFailure {
   readonly pattern: RegExp;
   readonly code: string;
@@ -21,18 +21,18 @@ const engineFailures: readonly KnownFailure[] = [
     pattern: /^ENOENT/,
     code: "DOCKER",
     message: "Docker is not installed",
-    fix: "Install Docker Engine and compose v2, or use the embedded server: bun run bootstrap --mode embedded",
+    fix: "Install Docker Engine and compose v2, or run bun run bootstrap --mode embedded.",
   },
   {
     pattern: /permission denied.*(docker\.sock|daemon socket)|docker\.sock.*permission denied/is,
     code: "DOCKER",
-    message: "This user may not use Docker Engine",
+    message: "This user is not allowed to use Docker Engine",
     fix: "Add this user to the group docker: sudo usermod -aG docker $USER, then log in again.",
   },
   {
     pattern: /is not a docker command|unknown command|unknown (shorthand )?flag/i,
     code: "DOCKER",
-    message: "Docker has no compose v2",
+    message: "Docker Compose v2 is not installed",
     fix: "Install docker-compose-plugin (compose 2.26 or newer); docker-compose 1.x cannot read docker-compose.yml.",
   },
   {
@@ -49,25 +49,27 @@ const startFailures: readonly KnownFailure[] = [
       /pull access denied|manifest unknown|failed to resolve|registry[^\n]*no such host|toomanyrequests|No such image/i,
     code: "IMAGE",
     message: "An image cannot be pulled",
-    fix: "Check that the registry is reachable, or set other images: POSTGRES_IMAGE, VAULT_IMAGE, BUN_IMAGE",
+    fix: "Check that the registry is reachable, or set POSTGRES_IMAGE, VAULT_IMAGE and BUN_IMAGE to other images.",
   },
   {
     pattern: /data volume was made by PostgreSQL \d+/i,
     code: "SERVER_VERSION",
-    message: "The data volume belongs to another major version of PostgreSQL",
-    fix: "Set that version's image (POSTGRES_IMAGE=postgres:15-alpine), back up, destroy, and restore with 16.",
+    message: "The data volume was created by another major version of PostgreSQL",
+    fix: "Set POSTGRES_IMAGE to that version, such as postgres:15-alpine. Back up, destroy, and restore with 16.",
   },
   {
     pattern: /exit(ed)? \(?137|OOMKilled|cannot allocate memory|could not map anonymous shared memory|Minimum memory/i,
     code: "MEMORY",
     message: "A container ran out of memory",
-    fix: "Raise its limit: POSTGRES_MEMORY=2g, VAULT_MEMORY=1g or INIT_MEMORY=1g",
+    fix: "Raise its limit, such as POSTGRES_MEMORY=2g, VAULT_MEMORY=1g or INIT_MEMORY=1g.",
   },
   {
     pattern: /permission denied|error mounting|not a directory|EACCES/i,
     code: "MOUNT",
     message: "A container cannot use a file or folder of this project",
-    fix: "Make CQRS_UID (default: you) the owner of infrastructure/postgres/backups, and the rest readable for all: chmod -R o+rX infrastructure/{vault,init}",
+    fix:
+      "Make CQRS_UID (default: you) the owner of infrastructure/postgres/backups, and run " +
+      "chmod -R o+rX infrastructure/{vault,init}",
   },
 ];
 
@@ -116,7 +118,7 @@ export function publishedPortTaken(port: number, holder: string): ScriptError {
     port,
     holder,
     why: "The stack publishes PostgreSQL and Vault on fixed ports.",
-    move: `choose another port: POSTGRES_PORT=${port + 1} (for Vault VAULT_PORT), in the environment or in .env`,
+    move: `set POSTGRES_PORT=${port + 1} (for Vault, VAULT_PORT) in the environment or in .env`,
   });
 }
 
@@ -137,6 +139,6 @@ function notStarted(text: string, ended: FailedService | undefined): ScriptError
     exitCode: isKnown ? ended.exitCode : exitCodes.notReady,
     message: ended === undefined ? "The containers did not start" : `${ended.name} exited with ${ended.exitCode}`,
     why: lines.slice(-12).join("\n"),
-    fix: "Fix the cause, then run this again. docker compose logs shows the full logs.",
+    fix: "Fix the cause, then run this again. For the full logs, run docker compose logs.",
   });
 }

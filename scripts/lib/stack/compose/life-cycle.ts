@@ -20,7 +20,7 @@ import {
 /**
  * Starts the containers of a stack and waits until the database is ready.
  *
- * @returns the application's login, for programs on the host
+ * @returns the connection target of the application, for programs on the host
  * @throws {ScriptError} `DOCKER`, `PORT_TAKEN`, `IMAGE`, `MEMORY`, `MOUNT`, `SERVER_VERSION` (exit 9), or init's error
  */
 export async function startContainers(stack: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
@@ -35,7 +35,7 @@ export async function startContainers(stack: Stack, run: BootstrapRun): Promise<
   return application;
 }
 
-/** @returns the names of the containers that were stopped; their data stays */
+/** @returns the names of the stopped containers; their data is kept */
 export async function stopContainers(stack: Stack, run: RunContext): Promise<readonly string[]> {
   const client = openClient(stack, run);
   const names = (await client.containers()).filter(({ State }) => State === "running").map(({ Name }) => Name);
@@ -53,7 +53,7 @@ export async function findDataVolume(
   return { volume, sizeBytes: await databaseSize(stack) };
 }
 
-/** Removes the containers and the data volume; the volumes of Vault and of the keys stay. */
+/** Removes the containers and the data volume; keeps the volumes of Vault and of the keys. */
 export async function removeData(stack: Stack, run: RunContext): Promise<void> {
   const client = openClient(stack, run);
   const volume = await dataVolume(client);
@@ -87,7 +87,7 @@ async function composeUp(client: ComposeClient): Promise<StepResult> {
   return { isChanged, detail: `${isChanged ? "started" : "running"}: ${names.toSorted().join(", ")}` };
 }
 
-/** A container that was recreated has another id. */
+/** Identifies the running containers, because a recreated one has another id. */
 function runningIds(containers: readonly ComposeContainer[]): string {
   const servers = containers.filter(({ Service, State }) => Service !== "init" && State === "running");
   return servers
@@ -117,7 +117,7 @@ async function listOutOfMemory(client: ComposeClient): Promise<string> {
   return stdout;
 }
 
-/** @returns the container by name, or the program if the system reveals it */
+/** @returns the name of the container, or of the program if the system reveals it */
 async function portHolder(client: ComposeClient, port: number): Promise<string> {
   const { stdout } = await client.docker("ps", "--filter", `publish=${port}`, "--format", "{{.Names}}");
   if (stdout.trim() !== "") return `the container ${stdout.trim().split("\n").join(", ")}`;
@@ -149,7 +149,7 @@ async function mustCompose(client: ComposeClient, ...words: string[]): Promise<v
   if (run.exitCode !== 0) throw explainEngineError(run);
 }
 
-/** @returns folders that stay when the data is removed */
+/** @returns folders that are kept when the data is removed */
 export function keptFolders(): string[] {
   return [join(assetsDir, "infrastructure/postgres/backups")].filter(existsSync);
 }

@@ -5,15 +5,15 @@ import { ComposeClient, type ComposeContainer } from "./client.ts";
 
 const postgresPort = 5432;
 const vaultPort = 8200;
-/** Runs in the container: the host has none of these files. */
+/** Runs in the container, because the host has none of these files. */
 const credentials =
   "cd /keys && cat postgres/password && echo && cat init/cqrs-init.role-id && echo && cat init/cqrs-init.secret-id";
 
 /**
  * Completes the configuration with what only the containers know: the published ports, the superuser's password, and
- * the login for Vault. All scripts then use the containers from the host like any external server.
+ * the login for Vault. From the host, all scripts then use the containers like any external server.
  *
- * @returns the configuration without a server if the stack is not running
+ * @returns the configuration, without a server if the stack is not running
  * @throws {ScriptError} `DOCKER` (exit 9)
  */
 export async function readComposeSettings(config: Config, remembered: StackState | undefined): Promise<Config> {
