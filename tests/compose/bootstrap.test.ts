@@ -128,7 +128,11 @@ describe("bootstrap --mode compose reports clearly", () => {
       process.env["POSTGRES_IMAGE"] as string,
     ];
     mustRun("run", await run("docker", [...words, "-c", "echo 15 >/data/PG_VERSION"], { env: stack.env }));
-    await assertFails({}, 9, /was created by another major version[\s\S]*PostgreSQL 15, and the image is PostgreSQL 16/);
+    await assertFails(
+      {},
+      9,
+      /was created by another major version[\s\S]*PostgreSQL 15, and the image is PostgreSQL 16/,
+    );
   });
 
   test("that a bind mount is not writable", async () => {

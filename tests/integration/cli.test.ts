@@ -66,7 +66,7 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
   ["projections run --partitions 1.5", '--partitions must be a whole number from 1, not "1.5"', /See --help/],
   ["backup prune --keep 0", '--keep must be a whole number from 1 to 999999, not "0"', /See --help/],
   ["backup prune --keep-days x", '--keep-days must be a whole number from 1 to 999999, not "x"', /See --help/],
-  ["backup --output archive", "--output takes a name that ends in .tar, or -", /See --help/],
+  ["backup --output archive", "--output must be a file name that ends in .tar, or -", /See --help/],
   ["restore latest --until-position x", '--until-position must be a whole number from 0, not "x"', /See --help/],
   ["restore latest --until-time soon", "--until-time must be a time such as 2026-11-25T03:15:00Z", /See --help/],
   ["restore latest --only read_model", '--only must be event_store, not "read_model"', /See --help/],

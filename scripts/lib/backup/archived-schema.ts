@@ -5,11 +5,11 @@ import { sha256 } from "../archive/segment.ts";
 import type { ArchiveSink } from "../archive/sink.ts";
 import { readSchema, type SchemaFile } from "../schema/source.ts";
 
-/** What an archive contains to create its schema again. */
+/** The schema in an archive. */
 export interface ArchivedSchema {
   /** The migrations, routines and optional files that were applied, in order. */
   readonly files: readonly SchemaFile[];
-  /** Creates what the application created; "" if it created nothing. */
+  /** SQL that creates the application's own objects; "" if there are none. */
   readonly applicationSql: string;
 }
 

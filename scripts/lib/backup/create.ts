@@ -21,11 +21,11 @@ import { checkNoDrift, createScratchDatabase } from "./scratch-database.ts";
 
 /** What to back up, and where to. */
 export interface BackupOptions {
-  /** The folder of archives; the stack's own if undefined. */
+  /** The folder that contains the archives; the stack's own if undefined. */
   readonly to?: string | undefined;
   /** Writes a tar file instead of a folder; `-` for stdout. */
   readonly output?: string | undefined;
-  /** Archives only what is new since the last full archive in the folder. */
+  /** Writes only what is new since the last full archive in the folder. */
   readonly incremental?: boolean;
   readonly encryption?: EncryptionOptions;
   readonly onProgress: OnProgress;
@@ -39,19 +39,19 @@ export interface BackupResult {
   readonly database: string;
   readonly tables: number;
   readonly rows: number;
-  /** Position of the last event in it. */
+  /** Position of the last event in the archive. */
   readonly lastPosition: string;
   readonly sizeBytes: number;
 }
 
 /**
- * Writes an archive of the stack's database. It gets its final name only once it is complete.
+ * Writes an archive of the stack's database. The archive gets its final name only once it is complete.
  *
- * It is taken from one snapshot, which is not a prefix of the log: of two events in flight it may contain only the
- * later. Guaranteed: each stream is a prefix without gaps, no checkpoint is ahead of the log, and the next append gets
- * a higher position.
+ * It is taken from one snapshot, which is not a prefix of the log: of two events in flight, it may contain only the
+ * later one. Guaranteed: each stream is a prefix without gaps, no checkpoint is ahead of the log, and the next append
+ * gets a higher position.
  *
- * An archive contains the migrations of its schema, so the schema must be exactly what they create.
+ * An archive contains its schema as migrations, so the schema must be exactly what the migrations create.
  *
  * @throws {ScriptError} `LOCKED` (exit 5) with the holder; `CATALOG_DRIFT`, `SCHEMA_DRIFT` or `SCHEMA_PENDING` (exit 4)
  * if the migrations do not create this schema; `NO_BASE` (exit 8); `ARCHIVE_KEY` or `ARCHIVE_EXISTS` (exit 2)
@@ -78,7 +78,7 @@ async function writeBackup(context: ArchiveContext, options: BackupOptions): Pro
   return output === standardStream ? sendTar(write) : publishTar(output, id, write);
 }
 
-/** Lists the full archives of a database, the newest first. */
+/** Lists the full archives of a database, newest first. */
 async function listBases(folder: string, database: string): Promise<Manifest[]> {
   const manifests = (await listArchives(folder)).map(({ manifest }) => manifest);
   return manifests.filter((manifest) => manifest.base === null && manifest.database === database).toReversed();
@@ -88,7 +88,7 @@ interface SnapshotOptions {
   readonly sink: ArchiveSink;
   readonly id: string;
   readonly seal: Seal;
-  /** Full archives that an incremental one may continue, the newest first; undefined for a full one. */
+  /** Full archives that an incremental one may be based on, newest first; undefined to write a full one. */
   readonly bases: readonly Manifest[] | undefined;
   readonly onProgress: OnProgress;
 }
@@ -129,8 +129,8 @@ async function fingerprintOfSchema(context: ArchiveContext, schema: ArchivedSche
 }
 
 /**
- * Finds the newest full archive that the database's log continues. After a restore of an older archive, positions are
- * assigned again; the log then has another event, or none, at the end of an archive from before that restore.
+ * Finds the newest full archive whose log the database's log continues. After a restore of an older archive, positions
+ * are assigned again. Then, where an archive from before that restore ends, the log has a different event or none.
  *
  * @throws {ScriptError} `NO_BASE` (exit 8)
  */
@@ -146,13 +146,13 @@ async function chooseBase(
   throw new ScriptError({
     code: "NO_BASE",
     exitCode: exitCodes.refused,
-    message: "There is no full archive for an incremental one to continue",
-    why: `None of the ${bases.length} full archives in this folder has this schema and this log.`,
-    fix: "Create a full archive first: bun run backup",
+    message: "There is no full archive to base an incremental one on",
+    why: `Full archives of this database in this folder: ${bases.length}. None has this schema and this log.`,
+    fix: "Run bun run backup, which writes a full archive.",
   });
 }
 
-/** Only the log is read from a base, so objects outside the event store may differ. */
+/** A restore reads only the log from a base, so objects outside the event store may differ. */
 function isSameLog(archived: CatalogFingerprint, current: CatalogFingerprint): boolean {
   return !compareFingerprints(archived, current).some((difference) => / event_store\./.test(difference));
 }
@@ -171,8 +171,8 @@ async function readAppliedFiles(sql: Sql): Promise<SchemaFile[]> {
   throw new ScriptError({
     code: "SCHEMA_PENDING",
     exitCode: exitCodes.drift,
-    message: "Files of this schema, which the archive would contain, have changed since they were applied",
+    message: "Schema files that the archive would contain have changed since they were applied",
     why: changed.join(", "),
-    fix: "Apply them: bun run schema apply",
+    fix: "Run bun run schema apply, which applies them.",
   });
 }

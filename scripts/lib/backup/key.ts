@@ -59,6 +59,6 @@ function noKey(why: string): ScriptError {
     exitCode: exitCodes.usage,
     message: "There is no key for this archive",
     why,
-    fix: "Pass the key it was encrypted with: --key-file <file>",
+    fix: "Pass the key that it was encrypted with: --key-file <file>",
   });
 }

@@ -8,12 +8,12 @@ export interface BackupEntry {
   readonly id: string;
   readonly archive: string;
   readonly kind: "full" | "incremental";
-  /** The full archive that an incremental one needs. */
+  /** The full archive that an incremental one is based on. */
   readonly base: string | null;
   readonly database: string;
   readonly endedAt: string;
   readonly rows: number;
-  /** Position of the last event in it. */
+  /** Position of the last event in the archive. */
   readonly lastPosition: string;
   readonly sizeBytes: number;
   readonly isEncrypted: boolean;
@@ -21,7 +21,7 @@ export interface BackupEntry {
   readonly verifiedAt: string | null;
 }
 
-/** Lists the archives of a folder, the oldest first. */
+/** Lists the archives in a folder, oldest first. */
 export async function listBackups(stack: Stack, from?: string): Promise<BackupEntry[]> {
   return (await listArchives(from ?? backupsDir(stack))).map(describeArchive);
 }

@@ -13,7 +13,7 @@ export interface ArchiveLock {
   /** The database whose archives are locked. */
   readonly target: ConnectionTarget;
   readonly run: RunContext;
-  /** The command that holds the lock, as shown to others: `backup`. */
+  /** The command that holds the lock, as shown to users of other commands: `backup`. */
   readonly command: string;
 }
 
@@ -28,11 +28,12 @@ export function lockHolderName(command: string): string {
   return `cqrs-postgres ${command} (pid ${process.pid})`;
 }
 
-/** How long the server may take to end the session of a killed process: it first finishes the current statement. */
+/** How long the server may take to end the session of a killed process, as it first finishes the current statement. */
 const noticeMs = 30_000;
 
 /**
- * Takes the lock of a database's archives, which allows one backup or restore at a time. It ends with the session.
+ * Takes the lock of a database's archives, which allows one backup or restore at a time. The session holds it until it
+ * ends.
  *
  * The lock is held in another database, because the target may be renamed. If another process holds it, this fails at
  * once, unless that process no longer exists.
@@ -56,7 +57,7 @@ function isGone(holder: LockHolder | undefined): boolean {
 }
 
 /**
- * Does work while holding the lock of a database's archives.
+ * Runs work while holding the lock of a database's archives.
  *
  * @throws {ScriptError} `LOCKED` (exit 5); `NOT_READY` (exit 3), also if the server goes down during the work
  */

@@ -8,9 +8,9 @@ import { backupsDir } from "./backups-dir.ts";
 /** Which archives to keep. */
 export interface PruneOptions {
   readonly from: string | undefined;
-  /** The number of newest archives to keep of each database. */
+  /** How many of the newest archives of each database to keep. */
   readonly keep: number;
-  /** Also keeps all archives that are at most this many days old. */
+  /** Also keeps archives that are at most this many days old. */
   readonly keepDays: number | undefined;
   readonly dryRun: boolean;
   readonly now: Date;
@@ -21,7 +21,7 @@ export interface PruneResult {
   readonly isDryRun: boolean;
   readonly removed: readonly string[];
   readonly kept: readonly string[];
-  /** Kept archives from before the last redaction, which contain erased data; null if the database is unreachable. */
+  /** Kept archives from before the last redaction: they contain erased data. Null if the database is unreachable. */
   readonly holdingErasedData: readonly string[] | null;
 }
 
@@ -39,14 +39,14 @@ export async function pruneArchives(stack: Stack, options: PruneOptions): Promis
   for (const { dir } of removed.toSorted((a, b) => Number(isFull(a)) - Number(isFull(b)))) {
     if (!options.dryRun) await rm(dir, { recursive: true });
   }
-  const names = (some: Iterable<ListedArchive>) => [...some].map(({ manifest }) => manifest.id);
+  const ids = (listed: Iterable<ListedArchive>) => [...listed].map(({ manifest }) => manifest.id);
   const lastRedaction = await readLastRedaction(stack);
   const holding = [...kept].filter(({ manifest }) => manifest.startedAt < (lastRedaction ?? ""));
   return {
     isDryRun: options.dryRun,
-    removed: names(removed),
-    kept: names(kept),
-    holdingErasedData: lastRedaction === undefined ? null : names(holding),
+    removed: ids(removed),
+    kept: ids(kept),
+    holdingErasedData: lastRedaction === undefined ? null : ids(holding),
   };
 }
 

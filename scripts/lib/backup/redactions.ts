@@ -3,7 +3,7 @@ import { groupRoles } from "../postgres/logins/roles.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import type { ArchiveContext } from "./lock.ts";
 
-/** Events read and written at once; few, because the replacement of an event may have some megabytes. */
+/** Events to read and write at a time. Few, because the replaced data of one event may be several megabytes. */
 const pageLength = 20;
 
 /** Where the previous page ended. */
@@ -19,10 +19,10 @@ interface Page {
 }
 
 /**
- * Redacts in a restored database the events that were redacted in the live one after the archive was written: copies
- * the replaced data and the records. Idempotent. Events are the same if stream, version and event id are equal.
+ * Repeats in a restored database the redactions made in the live one after the archive was written: copies the replaced
+ * data and the records. Idempotent. Two events are the same if their stream, version and event id are equal.
  *
- * @param live does nothing if this database does not exist or has no event store
+ * @param live the live database; if it does not exist or has no event store, nothing happens
  * @returns the number of events that were redacted
  */
 export async function redactRestored(
@@ -76,7 +76,7 @@ async function readPage(live: Sql, { streamId, version }: Place): Promise<Page |
   return { events: `[${rows.map(({ event }) => event).join(",")}]`, last };
 }
 
-/** The newest of an event's missing records gets the id of this transaction, which permits it to change the event. */
+/** Gives the newest missing record of each event the id of this transaction, which permits it to change the event. */
 async function redactPage(restored: Sql, events: string): Promise<number> {
   return await inTransaction(restored, async (tx) => {
     await tx`
@@ -103,7 +103,7 @@ async function redactPage(restored: Sql, events: string): Promise<number> {
         select from event_store.redaction as r
         where r.stream_id = g.stream_id and r.aggregate_version = g.aggregate_version
           and r.transaction_id = pg_current_xact_id())`;
-    // Without a record of this transaction, the statement trigger refuses even an update of no rows.
+    // Without a record of this transaction, the statement trigger rejects even an update of no rows.
     const [count] = await tx<{ events: number }[]>`select count(*)::int as events from pg_temp.redacted`;
     if (count === undefined || count.events === 0) return 0;
     await tx`

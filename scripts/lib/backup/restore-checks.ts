@@ -26,13 +26,14 @@ export async function checkRestorable(sql: Sql, manifest: Manifest): Promise<voi
   const [row] = await sql<{ server: number }[]>`select current_setting('server_version_num')::int as server`;
   const server = row?.server ?? 0;
   if (Math.floor(manifest.server / 10_000) > Math.floor(server / 10_000)) {
-    throw newer(`It was written on PostgreSQL ${manifest.server}, this server is ${server} (server_version_num).`);
+    throw newer(`Its server_version_num is ${manifest.server}; that of this server is ${server}.`);
   }
   const files = await readSchema();
   const known = new Set(files.map(({ name }) => name));
   const archived = appliedFiles(manifest.schema);
   const unknown = archived.filter(({ name }) => !name.startsWith("routines/") && !known.has(name));
-  if (unknown.length > 0) throw newer(`This project lacks these files: ${unknown.map(({ name }) => name).join(", ")}.`);
+  if (unknown.length > 0)
+    throw newer(`These files are missing in this project: ${unknown.map(({ name }) => name).join(", ")}.`);
   // Throws if a migration was edited after it was archived.
   planSchema(
     files,

@@ -28,11 +28,11 @@ import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "./
 export interface RestoreOptions {
   /** `latest`, a name in the folder of archives, a path, or `-` for a tar stream from stdin. */
   readonly archive: string;
-  /** The folder of archives; the stack's own if undefined. */
+  /** The folder that contains the archives; the stack's own if undefined. */
   readonly from?: string | undefined;
   /** A file with the key of an encrypted archive; the key of the secret store if undefined. */
   readonly keyFile?: string | undefined;
-  /** Another database than the stack's; it must be new or empty. */
+  /** A database other than the stack's; it must be new or empty. */
   readonly into?: string | undefined;
   /** Drops the replaced database instead of keeping it. */
   readonly dropOld: boolean;
@@ -40,7 +40,7 @@ export interface RestoreOptions {
   readonly migrate: boolean;
   readonly onlyEventStore: boolean;
   readonly until: LoadOptions["until"];
-  /** Does every check that needs no writing, and stops there. */
+  /** Stops after the checks that write nothing. */
   readonly dryRun: boolean;
   /** Called before anything is written; throws to cancel. */
   readonly confirm: (plan: RestorePlan) => Promise<void>;
@@ -62,14 +62,14 @@ export interface RestorePlan {
 /** What a restore did. */
 export interface RestoreResult extends RestorePlan {
   readonly isRestored: boolean;
-  /** Names of the files applied in addition to those of the archive. */
+  /** Names of the files that were applied in addition to those in the archive. */
   readonly migrated: readonly string[];
-  /** Events redacted again: they were redacted in the stack's database after the archive was written. */
+  /** Number of events whose redaction was repeated: they were redacted after the archive was written. */
   readonly redacted: number;
 }
 
 /**
- * Restores an archive into a new database, which replaces the target once everything has been checked. Until then the
+ * Restores an archive into a new database, which replaces the target once all checks have passed. Until then, the
  * target is unchanged, even if the run is killed.
  *
  * @throws {ScriptError} before anything is written: `ARCHIVE_CORRUPT`, `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`,
@@ -123,7 +123,7 @@ export async function rehearseRestore(
 }
 
 /**
- * Drops the databases that earlier restores have replaced and kept.
+ * Drops the databases that earlier restores replaced and kept.
  *
  * @returns their names
  */
@@ -135,7 +135,7 @@ export async function dropKeptDatabases(stack: Stack, run: RunContext): Promise<
   return names;
 }
 
-const schemaMismatch = "The archive's migrations do not create the schema of its rows";
+const schemaMismatch = "The archive's migrations do not create the schema that its rows need";
 
 interface Replacement {
   readonly sources: Sources;
@@ -157,7 +157,7 @@ async function replaceTarget(
   const { onlyEventStore, until, onProgress } = options;
   await using prepared = await createScratchDatabase(context, "restoring", await readArchivedSchema(archive.dir));
   checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, schemaMismatch);
-  // Projections start over, and would find their tables in the way.
+  // Projections start over, and their existing tables would be in the way.
   const empty = onlyEventStore ? await dropApplication(prepared.target, run) : prepared;
   await load(empty, archive, { base, onlyEventStore, until, onProgress }, run);
   const migrated = options.migrate ? await applyFiles(context, prepared.target) : [];
@@ -195,7 +195,7 @@ async function dropApplication(target: ConnectionTarget, run: RunContext): Promi
   return { target, fingerprint: await readFingerprintOf(target, run) };
 }
 
-/** Loads the rows, then checks that all triggers, keys and indexes exist again. */
+/** Loads the rows, then checks that all triggers, keys and indexes were created again. */
 async function load(
   { target, fingerprint }: EmptyDatabase,
   source: ArchiveSource,

@@ -21,7 +21,7 @@ export interface ScratchDatabase extends AsyncDisposable {
 }
 
 /**
- * Creates a database from SQL files alone. First drops the one that an interrupted run left behind under the same name.
+ * Creates a database from SQL files alone. First drops a database of the same name that an interrupted run left behind.
  *
  * @param schema all of its files are applied, including optional ones
  */
@@ -32,7 +32,7 @@ export async function createScratchDatabase(
 ): Promise<ScratchDatabase> {
   const { maintenance, run } = context;
   const target = { ...context.target, database: temporaryDatabase(context.target.database, purpose) };
-  // If the server is unreachable, the next run drops it.
+  // If this fails because the server is unreachable, the next run drops it.
   const tryToDrop = () => dropScratchDatabase(target).catch(() => {});
   await dropDatabase(maintenance, target.database);
   try {
@@ -47,7 +47,7 @@ export async function createScratchDatabase(
   }
 }
 
-/** Uses a connection of its own, because a signal may have closed the others. */
+/** Opens a new connection, because a signal may have closed the others. */
 async function dropScratchDatabase(target: ConnectionTarget): Promise<void> {
   await using connection = await connectForMaintenance(target, { applicationName: "cqrs-postgres clean up" });
   await dropDatabase(connection.sql, target.database);
@@ -73,7 +73,7 @@ export async function applyFiles(
   return applied;
 }
 
-/** Fails on what the dump does not contain, such as a function that a view calls: that is drift. */
+/** Fails if the dump lacks something that its objects need, such as a function that a view calls: that is drift. */
 async function createApplicationObjects(target: ConnectionTarget, text: string, { signal }: RunContext): Promise<void> {
   if (text === "") return;
   await using connection = openConnection(target, {
@@ -89,7 +89,7 @@ async function createApplicationObjects(target: ConnectionTarget, text: string, 
     throw new ScriptError({
       code: "CATALOG_DRIFT",
       exitCode: exitCodes.drift,
-      message: "Objects that the application created cannot be created again",
+      message: "The SQL dump of the application's objects cannot create them again",
       why: (error as Error).message,
       fix: `Create them in a migration in ${join(schemaDir, "migrations")}.`,
     });
@@ -109,7 +109,7 @@ export async function readFingerprintOf(target: ConnectionTarget, { signal }: Ru
 const shownDifferences = 10;
 
 /**
- * Checks that a schema is what its migrations create.
+ * Checks that a schema is exactly what its migrations create.
  *
  * @throws {ScriptError} `CATALOG_DRIFT` (exit 4), naming the objects
  */

@@ -6,7 +6,7 @@ import { verifyArchive } from "../archive/verify.ts";
 import type { Stack } from "../stack/stack.ts";
 import { sealForReading } from "./key.ts";
 
-/** An archive, and the full archive that it continues if it is incremental. */
+/** An archive and, if it is incremental, its base. */
 export interface Sources {
   readonly archive: ArchiveSource;
   readonly base: ArchiveSource | undefined;

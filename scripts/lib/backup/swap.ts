@@ -15,7 +15,7 @@ export type TemporaryPurpose = "restoring" | "scratch";
 
 /**
  * Names a temporary database. The name is the same in every run, so that the next run finds what a killed one left
- * behind, and contains a digest, so that no application has a database of that name.
+ * behind. It contains a digest, so that it does not collide with an application's database.
  */
 export function temporaryDatabase(database: string, purpose: TemporaryPurpose): string {
   const mark = createHash("sha256").update(`${purpose} ${database}`).digest("hex").slice(0, 12);
@@ -27,7 +27,7 @@ export function keptDatabase(database: string, now: Date): string {
   return shorten(database, `_before_${now.toISOString().replaceAll(/[-:.]/g, "")}`);
 }
 
-/** Lists the databases that restores have replaced and kept, the oldest first. */
+/** Lists the databases that restores replaced and kept, oldest first. */
 export async function readKeptDatabases(sql: Sql, database: string): Promise<string[]> {
   const example = keptDatabase(database, new Date(0));
   const prefix = example.slice(0, example.lastIndexOf("_") + 1);
@@ -38,7 +38,7 @@ export async function readKeptDatabases(sql: Sql, database: string): Promise<str
   return rows.map(({ name }) => name);
 }
 
-/** Drops a database if it exists, and ends all sessions in it. */
+/** Drops a database if it exists. Ends all sessions in it. */
 export async function dropDatabase(sql: Sql, name: string): Promise<void> {
   await sql.unsafe(`drop database if exists ${quoteIdentifier(name)} with (force)`);
 }
@@ -47,20 +47,20 @@ export async function dropDatabase(sql: Sql, name: string): Promise<void> {
 export interface SwapOptions {
   /** The database that replaces another. */
   readonly prepared: string;
-  /** The name it gets, and that of the database it replaces. */
+  /** Its new name, which is that of the database it replaces. */
   readonly database: string;
-  /** The new name of the replaced database; undefined if there is none. */
+  /** The new name of the replaced database; undefined if no database is replaced. */
   readonly kept: string | undefined;
 }
 
 /**
- * Replaces a database by a prepared one. Both are renamed in one transaction, so there is nothing to undo if this
+ * Replaces a database with a prepared one. Both are renamed in one transaction, so there is nothing to undo if this
  * process is killed.
  *
- * The rename locks its database before it looks for sessions. New connections wait, and then get the new database;
+ * The rename locks the database before it checks for sessions. New connections wait, and then get the new database;
  * existing sessions are ended in the meantime.
  *
- * @param sql a single connection to another database, as a role that may rename both
+ * @param sql a single connection to another database, with a role that can rename both
  * @param other another such connection, which ends sessions while the first one waits
  * @throws {ScriptError} `SESSIONS` (exit 3) if sessions cannot be ended
  */
@@ -103,13 +103,15 @@ async function sessionsRemain(sql: Sql, database: string): Promise<ScriptError> 
   const sessions = await sql<{ pid: number; login: string | null; application: string | null }[]>`
     select pid, usename::text as login, application_name as application from pg_catalog.pg_stat_activity
     where datname = ${database} order by pid`;
-  const named = sessions.map(({ pid, login, application }) => `${pid} (${login ?? "?"}, ${application || "no name"})`);
+  const descriptions = sessions.map(
+    ({ pid, login, application }) => `${pid} (${login ?? "?"}, ${application || "no name"})`,
+  );
   return new ScriptError({
     code: "SESSIONS",
     exitCode: exitCodes.notReady,
     message: `Sessions in ${database} could not be ended; the database is unchanged`,
-    why: `Connected sessions: ${named.join(", ") || "none any more"}.`,
-    fix: "Stop these applications, or grant this login pg_signal_backend; then run this again.",
+    why: `Connected sessions: ${descriptions.join(", ") || "none remain"}.`,
+    fix: "Stop these applications, or grant this login pg_signal_backend, then run this again.",
   });
 }
 

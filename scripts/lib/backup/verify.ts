@@ -25,7 +25,7 @@ export interface VerifyOptions extends Pick<RestoreOptions, "archive" | "from" |
 }
 
 /**
- * Verifies an archive and records the time at which it passed.
+ * Verifies an archive, and records when it passed.
  *
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11)
  */

@@ -6,7 +6,7 @@ import { assetsDir } from "../paths.ts";
 import type { Sql } from "../postgres/connect.ts";
 import type { OrderEvent } from "./orders.ts";
 
-/** The example projection: one row per order, and a materialised view with one row per day. A pattern for your own. */
+/** The example projection: one row per order, and a materialised view with one row per day. Copy it for your own. */
 export const orderSummary: ProjectionDefinition<OrderEvent> = {
   name: "order_summary",
   version: 1,
@@ -54,7 +54,7 @@ async function summarize(events: readonly RecordedEvent<OrderEvent>[], tx: Sql):
 
 interface OrderChange {
   readonly order_id: string;
-  /** Set if the batch places the order, which makes it a new row. */
+  /** Set if the batch contains the order's placement, so that the row is new. */
   customer_id?: string;
   placed_at?: Date;
   total_cents?: number;

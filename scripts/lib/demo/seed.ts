@@ -7,9 +7,9 @@ import { inTransaction } from "../postgres/transaction.ts";
 
 /** What seeding did. */
 export interface SeedResult {
-  /** Aggregates of the demo data. */
+  /** Number of aggregates in the demo data. */
   readonly streams: number;
-  /** Events appended by this run; 0 if all existed. */
+  /** Number of events appended by this run; 0 if all existed. */
   readonly appended: number;
 }
 
@@ -43,8 +43,8 @@ function seedConflict(why: string): ScriptError {
   return new ScriptError({
     code: "SEED_CONFLICT",
     exitCode: exitCodes.refused,
-    message: "Cannot append the demo data: one of its orders has other events. Nothing was appended",
+    message: "The demo data conflicts with the events of an order; nothing was appended",
     why,
-    fix: "Run seed on a database whose demo orders were not changed.",
+    fix: "Run seed on a database whose demo orders have no events of your own.",
   });
 }

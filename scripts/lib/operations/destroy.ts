@@ -14,17 +14,19 @@ import { refuseExternal } from "./stop.ts";
 /** What {@link destroyStack} is about to delete. */
 export interface DestructionPlan {
   readonly dataDirectory: string;
-  /** Null if unknown: the volume of a stopped server. */
+  /** Null if unknown, as for the volume of a stopped server. */
   readonly sizeBytes: number | null;
-  /** Null if the server is stopped: rows cannot be counted. */
+  /** Null if unknown, because a stopped server cannot count rows. */
   readonly streams: number | null;
   readonly events: number | null;
-  /** Folders and volumes that stay. */
+  /** Folders and volumes that are kept. */
   readonly kept: readonly string[];
 }
 
 /**
- * Determines what {@link destroyStack} would delete; undefined if there is nothing to delete.
+ * Determines what {@link destroyStack} would delete.
+ *
+ * @returns undefined if there is nothing to delete
  *
  * @throws {ScriptError} `EXTERNAL` (exit 8), or `FOREIGN_DATA` (exit 9) if the data directory is not a cluster
  */
@@ -48,8 +50,8 @@ async function planVolumeDestruction(stack: Stack): Promise<DestructionPlan | un
 }
 
 /**
- * Stops the server and the local Vault, and deletes the server's data. Secrets, those in the local Vault included, and
- * backups stay. If this is interrupted, the next run completes it.
+ * Stops the server and the local Vault, and deletes the server's data. Keeps backups and secrets, including those in
+ * the local Vault. If this is interrupted, the next run completes it.
  */
 export async function destroyStack(stack: Stack, run: RunContext): Promise<void> {
   using _lock = await lockForRun(stack, run, "destroy");
@@ -59,7 +61,7 @@ export async function destroyStack(stack: Stack, run: RunContext): Promise<void>
   const wait = waitLimit(stack, run);
   await stopServer(stack.dataDir, wait);
   await stopLocalVault(stack.stackDir, wait);
-  // Renamed to a leftover, which the next bootstrap removes, so that half a cluster is never mistaken for a whole one.
+  // First renamed to a leftover, which the next bootstrap removes: half a cluster must not be mistaken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
   await removeState(stack.stackDir);
   await removeLeftovers(stack.dataDir);

@@ -7,7 +7,7 @@ export function formatLag(lag: ProjectionLag): string {
   const holderName = holder === null ? null : (holder.gid ?? `pid ${holder.pid} ${holder.applicationName ?? ""}`);
   const rows: readonly (readonly [string, string | number | null])[] = [
     ["projection", `${lag.name} version ${lag.version}, ${lag.status}, partitions: ${lag.partitions}`],
-    ["behind", lag.lagEvents === 0 ? "nothing" : `${lag.lagEvents} events, ${formatSeconds(lag.lagSeconds)}`],
+    ["lag", lag.lagEvents === 0 ? "none" : `${lag.lagEvents} events, ${formatSeconds(lag.lagSeconds)}`],
     ["owner", lag.owner ?? "none"],
     ["heartbeat", lag.owner === null ? null : (lag.heartbeatAt?.toISOString() ?? null)],
     ["dead letters", lag.deadLetters === 0 ? null : lag.deadLetters],

@@ -8,7 +8,7 @@ import { findLogin } from "../stack/login-pair.ts";
 import type { SecretsPlace } from "../stack/secret-store.ts";
 import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "../stack/stack.ts";
 
-/** The state of a stack. What is unknown while the server is stopped is null. */
+/** The state of a stack. Fields that are unknown while the server is stopped are null. */
 export interface StackStatus {
   readonly mode: Mode;
   readonly isRunning: boolean;
@@ -23,9 +23,9 @@ export interface StackStatus {
   /** Size of the database in bytes. */
   readonly sizeBytes: number | null;
   readonly uptimeSeconds: number | null;
-  /** How many files of the schema are not applied; null if the schema has drifted. */
+  /** Number of schema files that are not applied; null if the schema has drifted. */
   readonly pendingMigrations: number | null;
-  /** What is wrong with the schema. */
+  /** What is wrong with the schema; null if it has not drifted. */
   readonly schemaProblem: string | null;
   readonly secrets: SecretsState;
 }
@@ -37,7 +37,7 @@ export interface SecretsState {
   readonly isReady: boolean;
 }
 
-/** Variables with which PostgreSQL clients connect to the database, password included. */
+/** Variables that PostgreSQL clients use to connect to the database, including the password. */
 export type ClientEnvironment = Readonly<
   Record<"DATABASE_URL" | "PGHOST" | "PGPORT" | "PGUSER" | "PGPASSWORD" | "PGDATABASE", string>
 >;
@@ -49,7 +49,7 @@ interface ServerFacts {
 }
 
 /**
- * Reads the state of a stack; changes nothing.
+ * Reads the state of a stack. Changes nothing.
  *
  * @throws {ScriptError} `NOT_RUNNING` (exit 3), with the rest of the state in `data`
  */
@@ -100,12 +100,12 @@ function otherDatabase(asked: string, known: string): ScriptError {
     code: "OTHER_DATABASE",
     exitCode: exitCodes.notReady,
     message: `The credentials are for the database ${known}, not ${asked}`,
-    why: "The secret names the database of the last bootstrap.",
-    fix: `bun run bootstrap --database ${asked}`,
+    why: "The secret contains the database of the last bootstrap.",
+    fix: `Run bun run bootstrap --database ${asked}`,
   });
 }
 
-/** If the store is unreachable, reports that in place of its location. */
+/** If the store is unreachable, returns the error's message in place of the location. */
 async function readSecretsState({ secrets, secretsPlace }: Stack): Promise<SecretsState> {
   try {
     const { location, isReady } = await secrets.status();

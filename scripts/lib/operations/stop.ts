@@ -7,11 +7,11 @@ import { lockForRun, type RunContext, type Stack, waitLimit } from "../stack/sta
 
 /** What was stopped. */
 export interface StopResult {
-  /** The server's process; null if it was not running. */
+  /** The server's pid; null if it was not running. */
   readonly pid: number | null;
-  /** The local Vault's process; null if it was not running. */
+  /** The local Vault's pid; null if it was not running. */
   readonly vaultPid: number | null;
-  /** Names of the containers; empty in other modes. */
+  /** Names of the stopped containers; empty in other modes. */
   readonly containers: readonly string[];
 }
 
@@ -44,7 +44,7 @@ export function refuseExternal(stack: Stack, verb: string): void {
     code: "EXTERNAL",
     exitCode: exitCodes.refused,
     message: `An external server cannot be ${verb} from here`,
-    why: "This stack uses a server that it does not run.",
+    why: "This stack only uses that server; it does not manage it.",
     fix: "Use that server's own tools.",
   });
 }

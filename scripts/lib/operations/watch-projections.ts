@@ -7,10 +7,10 @@ import { type ProjectionLag, readProjectionLag } from "../event-store/projection
 import type { EventStore } from "../event-store/store.ts";
 
 const shortestDelayMs = 1_000;
-/** Counting the events that are left must not slow down handling them. */
-const delayPerQueryMs = 20;
+/** The delay as a multiple of the query's duration, so that counting events does not slow down handling them. */
+const delayFactor = 20;
 
-/** Reports, until it is disposed of, how far projections are behind and which other process they wait for. */
+/** Reports the lag of projections, and other processes that they wait for, until it is disposed of. */
 export function watchProjections(
   store: EventStore,
   definitions: readonly ProjectionDefinition[],
@@ -37,12 +37,12 @@ async function watch(
   let delayMs = shortestDelayMs;
   while (await sleep(delayMs, true, { signal }).catch(() => false)) {
     const startedAt = performance.now();
-    // A server that is away is waited for elsewhere.
+    // If the server is unavailable, the projections themselves wait for it.
     const lags = await readProjectionLag(store).catch(() => []);
-    delayMs = Math.max(shortestDelayMs, (performance.now() - startedAt) * delayPerQueryMs);
+    delayMs = Math.max(shortestDelayMs, (performance.now() - startedAt) * delayFactor);
     const ours = lags.filter((lag) => definitions.some(({ name, version }) => isOf(lag, name, version)));
     for (const { name, version, owner } of ours.filter(isOwnedByAnother)) {
-      const text = `${name} version ${version}: waiting for ${owner}, which runs it`;
+      const text = `${name} version ${version}: waiting for ${owner}, which is running it`;
       if (!reported.has(text)) reporter.info(text);
       reported.add(text);
     }
