@@ -123,8 +123,8 @@ const grants = `
 /**
  * Dumps the tables, views and sequences that the application created, as SQL that creates them.
  *
- * The dump does not cover everything: triggers and policies, for example, are missing. The caller finds what is missing
- * by comparing the fingerprint of the schema with that of one created from the dump.
+ * The dump does not cover everything: triggers and policies, for example, are missing. The caller detects that by
+ * comparing the fingerprint of the schema with that of a schema created from the dump.
  *
  * @param tx a transaction whose search path is `pg_catalog`, so that every name is qualified
  * @returns statements, each with its semicolon; "" if the application created nothing

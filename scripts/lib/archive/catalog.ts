@@ -21,7 +21,7 @@ const isUserRelation = `n.nspname !~ '^pg_' and n.nspname <> 'information_schema
   select from pg_catalog.pg_depend
   where classid = 'pg_catalog.pg_class'::regclass and objid = c.oid and deptype = 'e')`;
 
-/** Lists all tables that store rows, in any schema and of any owner. */
+/** Lists all tables that store rows, whatever their schema and owner. */
 export async function readTables(sql: Sql): Promise<CatalogTable[]> {
   return sql.unsafe<CatalogTable[]>(`
     select n.nspname::text as schema, c.relname::text as name, pg_catalog.pg_table_size(c.oid)::float8 as "sizeBytes",
@@ -35,8 +35,8 @@ export async function readTables(sql: Sql): Promise<CatalogTable[]> {
 }
 
 /**
- * Reads the state of all sequences. Sequences are not part of a snapshot: read after the snapshot was taken, each is at
- * or past every number that the snapshot contains.
+ * Reads the state of all sequences. Sequences are not part of a snapshot. Because they are read after the snapshot was
+ * taken, each is at or past every number that the snapshot contains.
  */
 export async function readSequences(sql: Sql): Promise<ArchivedSequence[]> {
   const names = await sql.unsafe<QualifiedName[]>(`

@@ -4,10 +4,10 @@ import { abandonCopy, copyEnd, resumeSocket } from "../postgres/driver.ts";
 import { isFromServer } from "../postgres/failure.ts";
 
 /**
- * Reads the rows of a `COPY … TO STDOUT`, in pieces of any length.
+ * Reads the rows of a `COPY … TO STDOUT`, in pieces of arbitrary length.
  *
  * If `write` fails, cancels the statement and discards what the server has already sent, so that the connection can be
- * reused. Merely destroying the stream would make the connection hang.
+ * reused. Just destroying the stream would make the connection hang.
  *
  * @param sql a transaction or a single connection
  * @param write receives each piece; the next one is not read until it settles
@@ -34,7 +34,7 @@ export async function copyOut(
 }
 
 /**
- * Feeds a `COPY … FROM STDIN`.
+ * Sends the rows of a `COPY … FROM STDIN`.
  *
  * @param sql a transaction or a single connection
  * @param pieces text in COPY's format, split anywhere
@@ -53,7 +53,7 @@ export async function copyIn(sql: Sql, statement: string, pieces: AsyncIterable<
     }
   } catch (error) {
     writable.destroy(error as Error);
-    // The server's error takes precedence: it closed the stream, and the stream's own error only follows from that.
+    // The server's error takes precedence: it closed the stream, and the stream's own error is just a consequence.
     throw await ended.then(
       () => error,
       (reason: unknown) => (isFromServer(reason) && !isCopyFail(reason) ? reason : error),
@@ -63,7 +63,7 @@ export async function copyIn(sql: Sql, statement: string, pieces: AsyncIterable<
   return ended;
 }
 
-/** 57014 is the server's answer if we abort the COPY ourselves. */
+/** 57014 is the server's response if we abort the COPY ourselves. */
 function isCopyFail(error: unknown): boolean {
   return (error as { code?: unknown }).code === "57014";
 }

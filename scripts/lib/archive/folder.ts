@@ -28,9 +28,9 @@ export function archiveId(database: string, now: Date): string {
 /**
  * Writes an archive under a temporary name, and renames it once all of it is on disk.
  *
- * First removes the incomplete archives of interrupted runs; the caller must hold the lock of the archives.
+ * First removes the incomplete archives of interrupted runs. The caller must hold the lock of the archives.
  *
- * @param folder where archives are kept; created if it does not exist
+ * @param folder the folder that contains the archives; created if it does not exist
  */
 export async function publishArchive(folder: string, id: string, write: WriteFiles): Promise<PublishedArchive> {
   try {
@@ -58,7 +58,7 @@ async function writeFolder(dir: string, write: WriteFiles): Promise<Manifest> {
   }
 }
 
-/** Lists the archives of a folder, the oldest first; skips everything that this version cannot read as an archive. */
+/** Lists the archives in a folder, oldest first. Skips anything that this version cannot read as an archive. */
 export async function listArchives(folder: string): Promise<ListedArchive[]> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
@@ -88,7 +88,7 @@ export async function markVerified(dir: string, now: Date): Promise<void> {
 export async function findArchive(folder: string, requested: string): Promise<string> {
   if (requested === "latest") {
     const latest = (await listArchives(folder)).at(-1);
-    if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, "Run: bun run backup");
+    if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, "Run bun run backup.");
     return latest.dir;
   }
   for (const path of [join(folder, requested), resolve(requested)]) {
@@ -96,7 +96,7 @@ export async function findArchive(folder: string, requested: string): Promise<st
   }
   throw noArchive(
     `There is no archive ${requested}, neither in ${folder} nor at that path`,
-    "Choose one of: bun run backup list",
+    "Run bun run backup list and choose one that it shows.",
   );
 }
 

@@ -17,9 +17,9 @@ export interface ArchiveSource {
 
 /** Which parts of an archive to load. */
 export interface LoadOptions {
-  /** The full archive that the source continues; undefined if the source is full itself. */
+  /** The full archive that the source is based on; undefined if the source is itself full. */
   readonly base: ArchiveSource | undefined;
-  /** Leaves the tables of all other schemas empty, except the ledger of migrations. */
+  /** Leaves the tables of all other schemas empty, except the migration ledger. */
   readonly onlyEventStore: boolean;
   /** The last event to keep; all events if undefined. */
   readonly until: { readonly position: bigint } | { readonly time: string } | undefined;
@@ -30,9 +30,9 @@ const log = { schema: "event_store", name: "domain_event" } as const;
 const pieceBytes = 256 * 1024;
 
 /**
- * Loads the rows of an archive, in one transaction, into a database that the archive's migrations have just created.
+ * Loads the rows of an archive, in one transaction, into a database that was just created from the archive's schema.
  *
- * @param sql a single connection, as the owner of all tables
+ * @param sql a single connection, with the role that owns all tables
  * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
  */
 export async function loadArchive(sql: Sql, source: ArchiveSource, options: LoadOptions): Promise<void> {
@@ -50,7 +50,7 @@ export async function loadArchive(sql: Sql, source: ArchiveSource, options: Load
     await refreshViews(tx);
     return tables;
   });
-  // Without statistics, the planner would take the tables for empty.
+  // Without statistics, the planner would assume that the tables are nearly empty.
   if (loaded.length > 0) await sql.unsafe(`analyze ${loaded.map(qualified).join(", ")}`);
 }
 
@@ -68,14 +68,14 @@ async function loadTables(
   const all = [...(options.base?.manifest.tables ?? []), ...source.manifest.tables];
   const bytesTotal = all.flatMap(({ segments }) => segments).reduce((sum, { rawBytes }) => sum + rawBytes, 0);
   const onPiece = trackProgress(bytesTotal, options.onProgress);
-  // The log comes last: loading the base needs the records of redactions.
+  // The log comes last, because loading the base needs the redaction records.
   for (const table of tables.toSorted((a, b) => Number(isLog(a)) - Number(isLog(b)))) {
     if (isLog(table) && options.base !== undefined) await loadBase(tx, options.base, onPiece);
     await loadTable(tx, table, source, onPiece);
   }
 }
 
-/** Takes from the full archive the events that the increment does not contain. */
+/** Loads the events that only the base contains: deletes those that the incremental archive contains as well. */
 async function loadBase(tx: Sql, base: ArchiveSource, onPiece: OnPiece): Promise<void> {
   await loadTable(tx, log, base, onPiece);
   await tx`
@@ -142,7 +142,7 @@ async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promis
     .simple();
 }
 
-/** The greatest position up to which no event is later than the given time. */
+/** @returns the greatest position up to which no event is later than the given time */
 async function lastPositionAt(tx: Sql, time: string): Promise<bigint> {
   const [row] = await tx<{ position: bigint }[]>`
     select coalesce(min(global_position) - 1, ${2n ** 63n - 1n}::bigint) as position
@@ -151,8 +151,8 @@ async function lastPositionAt(tx: Sql, time: string): Promise<bigint> {
 }
 
 /**
- * Replaces the transaction ids of redaction records if this server has yet to assign one of them. A record permits the
- * transaction with its id to change the event; a later transaction of this server must not get that permission.
+ * Replaces the transaction ids of redaction records if this server has not assigned one of them yet. A record permits
+ * the transaction with its id to change the event; a later transaction of this server must not get that permission.
  */
 async function renumberRedactions(tx: Sql): Promise<void> {
   await tx`
@@ -165,7 +165,7 @@ async function renumberRedactions(tx: Sql): Promise<void> {
     from renumbered where renumbered.ctid = r.ctid`;
 }
 
-/** The rows do not determine the state of a sequence. Skips sequences of the application that were not restored. */
+/** Sets sequences, whose state does not follow from the rows. Skips the application's if they were not restored. */
 async function setSequences(tx: Sql, { sequences }: Manifest): Promise<void> {
   for (const { schema, name, lastValue, isCalled } of sequences) {
     await tx`select pg_catalog.setval(to_regclass(${qualified({ schema, name })}), ${lastValue}::bigint, ${isCalled})`;

@@ -11,7 +11,7 @@ export const manifestName = "manifest.json";
 const size = v.pipe(v.number(), v.integer(), v.minValue(0));
 const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const bigint = v.pipe(v.string(), v.regex(/^-?\d+$/));
-/** Paths in a manifest never lead out of the archive. */
+/** Paths in a manifest cannot lead out of the archive. */
 const path = v.pipe(v.string(), v.regex(/^(sql|data)\/[\w.\-/]+$/), v.excludes(".."));
 
 const storedFile = v.object({ path, bytes: size, sha256 });
@@ -28,7 +28,7 @@ const sequence = v.object({ schema: v.string(), name: v.string(), lastValue: big
 const manifest = v.object({
   format: v.literal(formatVersion),
   id: v.pipe(v.string(), v.regex(/^[\w.-]+$/)),
-  /** The full archive that this one continues; null for a full one. */
+  /** The full archive that this one is based on; null for a full one. */
   base: v.nullable(v.object({ id: v.string(), safePosition: bigint })),
   tool: v.string(),
   /** `server_version_num`: 160014. */
@@ -38,9 +38,9 @@ const manifest = v.object({
   endedAt: v.pipe(v.string(), v.isoTimestamp()),
   /** A digest of the schema, and one of each object in it. */
   fingerprint: v.object({ hash: sha256, objects: v.record(v.string(), sha256) }),
-  /** Up to here, the log was complete before the snapshot was taken. */
+  /** The position up to which the log was complete before the snapshot was taken. */
   safePosition: bigint,
-  /** Id of the last event up to `safePosition`; identifies the history that an incremental archive continues. */
+  /** Id of the last event up to `safePosition`; identifies the history on which an incremental archive is based. */
   safeEvent: v.nullable(v.string()),
   /** The greatest position in the archive. */
   lastPosition: bigint,
@@ -61,7 +61,7 @@ export type Segment = v.InferOutput<typeof segment>;
 export type ArchivedTable = v.InferOutput<typeof table>;
 /** A sequence of an archive. */
 export type ArchivedSequence = v.InferOutput<typeof sequence>;
-/** Describes an archive. It is written last, so an archive that has one is complete. */
+/** Describes an archive. The manifest is written last, so an archive that has one is complete. */
 export type Manifest = v.InferOutput<typeof manifest>;
 
 /** Whether a file of an archive, other than its manifest, may have this path. */
@@ -74,7 +74,7 @@ export function countRows({ tables }: Manifest): number {
   return tables.reduce((sum, { rows }) => sum + rows, 0);
 }
 
-/** @returns the size of all files but the manifest */
+/** @returns the size of all files except the manifest */
 export function countBytes({ schema, tables }: Manifest): number {
   return [...schema, ...tables.flatMap(({ segments }) => segments)].reduce((sum, { bytes }) => sum + bytes, 0);
 }
@@ -128,7 +128,7 @@ function incomplete(dir: string): ScriptError {
     exitCode: exitCodes.verification,
     message: `${dir} is not a complete archive`,
     why: `It has no ${manifestName}, which is written last.`,
-    fix: "Choose another archive of: bun run backup list",
+    fix: "Run bun run backup list and choose another archive.",
   });
 }
 
@@ -143,7 +143,7 @@ export function corrupt(dir: string, why: string): ScriptError {
     exitCode: exitCodes.verification,
     message: `The archive ${dir} is damaged`,
     why,
-    fix: "Restore an undamaged copy of it, or choose another archive of: bun run backup list",
+    fix: "Restore an undamaged copy of it, or run bun run backup list and choose another archive.",
   });
 }
 

@@ -14,17 +14,17 @@ export interface OpenArchive extends AsyncDisposable {
   readonly name: string;
   /** The folder with its files. */
   readonly dir: string;
-  /** Where the archive that it continues is expected. */
+  /** The folder in which its base is expected, if it is incremental. */
   readonly folder: string;
-  /** Whether `dir` is temporary: a tar stream was unpacked into it. Disposal removes it. */
+  /** Whether `dir` is a temporary folder that a tar stream was unpacked into. Disposal removes it. */
   readonly isUnpacked: boolean;
 }
 
 /**
- * Opens an archive. A folder is used as it is; a tar stream is unpacked into a temporary folder that only its owner may
- * enter.
+ * Opens an archive. A folder is used in place; a tar stream is unpacked into a temporary folder that only its owner can
+ * access.
  *
- * @param folder where archives are kept
+ * @param folder the folder that contains the archives
  * @param requested `latest`, a name in the folder, a path, or `-` for stdin
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_CORRUPT` (exit 11)
  */
@@ -41,7 +41,7 @@ export async function openArchive(folder: string, requested: string, signal: Abo
 interface UnpackTarget {
   readonly name: string;
   readonly folder: string;
-  /** The name of the folder, which errors mention. */
+  /** The name of the folder, as errors show it. */
   readonly label: string;
 }
 

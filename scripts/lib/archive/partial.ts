@@ -1,13 +1,13 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-/** The suffix of an archive's name until the archive is complete. */
+/** The suffix of an archive's name while the archive is incomplete. */
 export const partialSuffix = ".partial";
 
 /**
- * Removes incomplete archives, which interrupted runs left behind.
+ * Removes incomplete archives that interrupted runs left behind.
  *
- * @param prefix the beginning of the names to remove
+ * @param prefix only names with this prefix are removed
  */
 export async function removePartials(folder: string, prefix: string): Promise<void> {
   for (const name of await readdir(folder)) {

@@ -2,13 +2,13 @@ import type { LiveLine, TransferState } from "../cli/reporter.ts";
 import type { QualifiedName } from "./catalog.ts";
 import { countRowEnds } from "./rows.ts";
 
-/** Receives the state of a transfer; undefined if nobody watches, because counting rows takes time. */
+/** Receives the state of a transfer; undefined if nothing is shown, because counting rows takes time. */
 export type OnProgress = LiveLine<TransferState>["show"];
 
-/** Takes a piece of a table's COPY stream that has been transferred. */
+/** Called with each piece of a table's COPY stream that was transferred. */
 export type OnPiece = (table: QualifiedName, piece: Buffer) => void;
 
-/** Adds up the pieces of a transfer, and reports the sums after each of them. */
+/** Adds up the pieces of a transfer, and reports the totals after each piece. */
 export function trackProgress(bytesTotal: number, onProgress: OnProgress): OnPiece {
   let [rowsDone, bytesDone] = [0, 0];
   return ({ schema, name }, piece) => {

@@ -1,13 +1,13 @@
-/** The ends of a row and of a column in COPY's text format; values contain neither. */
+/** The bytes that end a row and a column in COPY's text format. Values contain neither. */
 const rowEnd = 0x0a;
 const columnEnd = 0x09;
 
-/** @returns the number of rows that end in a piece of a COPY stream */
+/** @returns the number of row ends in a piece of a COPY stream */
 export function countRowEnds(piece: Buffer): number {
   return count(piece, rowEnd);
 }
 
-/** @returns the number of columns that end in a piece of a COPY stream, not counting the last of each row */
+/** @returns the number of column ends in a piece of a COPY stream; the last column of a row has none */
 export function countColumnEnds(piece: Buffer): number {
   return count(piece, columnEnd);
 }

@@ -7,7 +7,7 @@ export interface Seal {
   readonly encryption: { readonly cipher: "AES-256-GCM"; readonly keyId: string } | null;
   /** @param path the file's path in the archive, which is authenticated so that files cannot be swapped */
   close(content: Uint8Array, path: string): Promise<Uint8Array>;
-  /** @throws {ScriptError} `ARCHIVE_KEY` (exit 11) if the key is wrong or the content was tampered with */
+  /** @throws {ScriptError} `ARCHIVE_KEY` (exit 11) if the key is wrong, or if the content was tampered with */
   open(content: Uint8Array, path: string): Promise<Uint8Array>;
 }
 
@@ -26,7 +26,7 @@ const nonceBytes = 12;
  * path are authenticated along with the content.
  *
  * @param key 64 hexadecimal digits
- * @param archiveId makes the seal refuse segments of other archives
+ * @param archiveId the archive's id, so that the seal rejects segments of other archives
  * @throws {ScriptError} `ARCHIVE_KEY` (exit 2) if the key is malformed
  */
 export async function createSeal(key: string, archiveId: string): Promise<Seal> {
@@ -57,14 +57,14 @@ export async function createSeal(key: string, archiveId: string): Promise<Seal> 
   };
 }
 
-/** @returns the error of an archive that this key does not decrypt (exit 11) */
+/** @returns the error of a key that does not decrypt the archive (exit 11) */
 export function wrongKey(): ScriptError {
   return new ScriptError({
     code: "ARCHIVE_KEY",
     exitCode: exitCodes.verification,
     message: "This key does not decrypt the archive",
     why: "The archive was encrypted with another key, or it was tampered with.",
-    fix: "Pass the key it was encrypted with: --key-file <file>",
+    fix: "Pass the key that it was encrypted with: --key-file <file>",
   });
 }
 
@@ -74,6 +74,6 @@ function unusableKey(): ScriptError {
     exitCode: exitCodes.usage,
     message: "The archive key is malformed; nothing was written",
     why: `A key is ${keyBytes} bytes, written as ${keyBytes * 2} hexadecimal digits.`,
-    fix: "Create one: openssl rand -hex 32 > archive.key",
+    fix: "Use another key. To create one, run openssl rand -hex 32 > archive.key",
   });
 }

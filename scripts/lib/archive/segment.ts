@@ -7,9 +7,9 @@ import { corrupt, type Segment } from "./manifest.ts";
 import type { Seal } from "./seal.ts";
 import type { ArchiveSink } from "./sink.ts";
 
-/** Fixed, so that the same data gives the same archive. */
+/** Fixed, so that the same data always results in the same archive. */
 export const compressionLevel = 3;
-/** About twice this much of a table is in memory at once: one segment as text, one compressed. */
+/** About twice this much of a table is in memory at a time: one segment as text, one compressed. */
 const segmentBytes = 4 * 1024 * 1024;
 
 const compress = promisify(zstdCompress);
@@ -18,15 +18,15 @@ const decompress = promisify(zstdDecompress);
 /** Where segments are written, and how. */
 export interface SegmentTarget {
   readonly sink: ArchiveSink;
-  /** The beginning of the files' names: `data/0001`. */
+  /** The prefix of the segments' paths: `data/0001`. */
   readonly prefix: string;
   readonly seal: Seal;
 }
 
 /**
- * Splits a stream into segments. One is compressed and written while the next is gathered.
+ * Splits a stream into segments. While one is compressed and written, the next is collected.
  *
- * Disposal waits for pending writes, even if the stream broke off.
+ * Disposal waits for pending writes, even if the stream failed.
  */
 export class SegmentWriter implements AsyncDisposable {
   readonly #target: SegmentTarget;
@@ -40,14 +40,14 @@ export class SegmentWriter implements AsyncDisposable {
     this.#target = target;
   }
 
-  /** Takes a piece of the stream; settles once there is room for another. */
+  /** Accepts a piece of the stream; settles once there is room for another. */
   async write(piece: Buffer): Promise<void> {
     this.#pieces.push(piece);
     this.#gathered += piece.length;
     if (this.#gathered >= segmentBytes) await this.#flush();
   }
 
-  /** Writes the rest; settles once everything is on disk. */
+  /** Writes the rest; settles once the sink has taken everything. */
   async end(): Promise<Segment[]> {
     if (this.#gathered > 0) await this.#flush();
     await this.#writing;
@@ -64,7 +64,7 @@ export class SegmentWriter implements AsyncDisposable {
     this.#gathered = 0;
     await this.#writing;
     this.#writing = this.#store(raw);
-    // Awaited with the next segment; until then, a failure must not count as an unhandled rejection.
+    // Awaited before the next segment; until then, a failure must not become an unhandled rejection.
     this.#writing.catch(() => {});
   }
 
@@ -79,8 +79,8 @@ export class SegmentWriter implements AsyncDisposable {
 }
 
 /**
- * Reads a segment, and checks it before and after decompression. The first check matters: both runtimes accept a
- * truncated stream, and Deno aborts the process on a damaged one.
+ * Reads a segment, and checks it before and after decompression. The first check is necessary because both runtimes
+ * accept a truncated stream, and Deno aborts the process on a damaged one.
  *
  * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
  */
@@ -93,7 +93,7 @@ export async function readSegment(dir: string, segment: Segment, seal: Seal): Pr
   const compressed = await seal.open(stored, segment.path);
   const raw = await decompress(compressed, { maxOutputLength: Math.max(segment.rawBytes, 1) });
   if (raw.length !== segment.rawBytes || sha256(raw) !== segment.rawSha256) {
-    throw corrupt(dir, `${segment.path} does not contain what was written.`);
+    throw corrupt(dir, `The decompressed content of ${segment.path} is not what was written.`);
   }
   return raw;
 }

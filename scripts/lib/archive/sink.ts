@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { syncFolder, writeDurably } from "../durable-file.ts";
 import type { Manifest } from "./manifest.ts";
 
-/** Takes the files of an archive in the order in which they are written; the manifest comes last. */
+/** Receives the files of an archive in the order in which they are written; the manifest comes last. */
 export interface ArchiveSink {
   /**
    * Writes a file; settles once the sink can take another.
@@ -39,7 +39,7 @@ export class FolderSink implements ArchiveSink {
     await writeDurably(join(this.#dir, path), content);
   }
 
-  /** The files are synced already, but after a power cut a synced file may still lack its name. */
+  /** The files are already synced; this syncs the folders, or a power failure could still lose the files' names. */
   async flush(): Promise<void> {
     for (const folder of this.#folders) await syncFolder(join(this.#dir, folder));
     await syncFolder(this.#dir);

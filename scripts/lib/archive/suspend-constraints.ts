@@ -20,11 +20,11 @@ const enable = { O: "enable", A: "enable always", R: "enable replica" } as const
 const dependentObjects = "2BP01";
 
 /**
- * Drops keys, indexes and foreign keys, and disables the tables' own triggers. They slow a load down or refuse rows
- * that arrive in the wrong order; creating them again over all rows at once is faster. Check constraints stay.
+ * Drops keys, indexes and foreign keys, and disables the tables' own triggers. They slow down a load, or reject rows
+ * that arrive in the wrong order. Creating them again once all rows are loaded is faster. Keeps check constraints.
  *
- * @param tx the transaction of the load: no other session sees the tables without their constraints
- * @returns creates everything again, which validates the foreign keys
+ * @param tx the transaction of the load, so that no other session sees the tables without their constraints
+ * @returns a function that creates everything again, which validates the foreign keys
  */
 export async function suspendConstraints(tx: Sql, tables: readonly CatalogTable[]): Promise<() => Promise<void>> {
   const relations = tables.map(qualified);
@@ -34,7 +34,7 @@ export async function suspendConstraints(tx: Sql, tables: readonly CatalogTable[
   }
   const triggers = await readTriggers(tx, relations);
   for (const relation of relations) await tx.unsafe(`alter table ${relation} disable trigger user`);
-  return async () => {
+  return async function restoreConstraints() {
     for (const { create, comment } of dropped) {
       await tx.unsafe(create);
       if (comment !== null) await tx.unsafe(comment);
@@ -46,7 +46,7 @@ export async function suspendConstraints(tx: Sql, tables: readonly CatalogTable[
   };
 }
 
-/** Skips a primary key that a view depends on. */
+/** @returns false for a primary key that a view depends on, which is kept */
 async function tryToDrop(tx: Sql, object: SuspendedObject): Promise<boolean> {
   try {
     await inSavepoint(tx, async (savepoint) => savepoint.unsafe(object.drop));

@@ -21,7 +21,7 @@ class TarSink implements ArchiveSink {
   readonly #packer = createTarPacker();
   readonly #sent: Promise<void>;
 
-  /** @param send settles once there is room for more; its error makes the next `put` or `close` reject */
+  /** @param send settles once there is room for more; if it fails, the next `put` or `close` rejects with its error */
   constructor(send: (piece: Uint8Array) => Promise<void>) {
     this.#sent = (async () => {
       for await (const piece of this.#packer.readable) await send(piece);
@@ -41,7 +41,7 @@ class TarSink implements ArchiveSink {
     }
   }
 
-  /** Nothing to do: only the receiver can make it durable, and `close` waits until everything is sent. */
+  /** Does nothing: only the receiver can make the files durable, and `close` waits until everything is sent. */
   async flush(): Promise<void> {}
 
   async close(): Promise<void> {
@@ -73,7 +73,7 @@ function writeToStdout(piece: Uint8Array): Promise<void> {
 
 function explainStdoutError(error: NodeJS.ErrnoException): unknown {
   if (error.code !== "EPIPE") return explainFileError(error, "stdout");
-  const why = "The program that reads it exited before the end. (EPIPE)";
+  const why = "The program that reads it exited before the end (EPIPE).";
   return folderUnusable("stdout", why, "Fix what that program reports, then run both again.");
 }
 
@@ -108,7 +108,7 @@ async function writeTarFile(file: string, id: string, write: WriteFiles): Promis
     const manifest = await write(sink);
     await sink.close();
     await handle.sync();
-    // A rename would replace a file created in the meantime.
+    // Unlike a rename, a link does not replace a file that was created in the meantime.
     await link(partial, file);
     return manifest;
   } finally {
@@ -126,8 +126,8 @@ function archiveExists(file: string): ScriptError {
 }
 
 /**
- * Unpacks a tar stream into a folder, because the manifest comes last and no file may be used before the whole archive
- * has been checked.
+ * Unpacks a tar stream into a folder. Unpacking is necessary because the manifest comes last, and no file may be used
+ * before the whole archive has been checked.
  *
  * @param input a tar file or stdin
  * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
@@ -143,7 +143,7 @@ export async function unpackTar(input: Readable, dir: string): Promise<void> {
     input.destroy();
     const explained = explainFileError(error, dir);
     if (explained instanceof ScriptError) throw explained;
-    throw corrupt(dir, `It is not a tar file, or it has changed since it was written: ${(error as Error).message}`);
+    throw corrupt(dir, `It is not a tar file, or has changed since it was written: ${(error as Error).message}`);
   }
   await fed;
 }

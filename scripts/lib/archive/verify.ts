@@ -8,7 +8,7 @@ import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
 
 /**
- * Checks that an archive is complete and that the size and digest of each file are right. Decompresses nothing.
+ * Checks that an archive is complete, and that the size and digest of each file are correct. Decompresses nothing.
  *
  * @throws {ScriptError} `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11) naming the file, `ARCHIVE_NEWER` (exit 8)
  */
@@ -20,7 +20,7 @@ export async function verifyArchive(dir: string): Promise<Manifest> {
 }
 
 /**
- * Does the checks of {@link verifyArchive}, then decompresses all segments and counts their rows and columns.
+ * Performs the checks of {@link verifyArchive}, then decompresses all segments and counts their rows and columns.
  *
  * @throws {ScriptError} `ARCHIVE_CORRUPT`, `ARCHIVE_KEY` (exit 11)
  */

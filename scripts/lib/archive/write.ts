@@ -21,7 +21,7 @@ export interface WriteOptions {
   readonly onProgress: OnProgress;
 }
 
-/** What the manifest records of the schema. */
+/** What the manifest records about the schema. */
 export type SchemaFacts = Pick<Manifest, "schema" | "fingerprint" | "base">;
 
 interface ServerFacts {
@@ -30,9 +30,10 @@ interface ServerFacts {
 }
 
 /**
- * Writes an archive of everything a database contains, from one snapshot. Concurrent writes go on and are not in it.
+ * Writes an archive of everything a database contains, from one snapshot. Concurrent writes continue, and are not in
+ * it.
  *
- * @param sql a single connection, as a role that may read all tables
+ * @param sql a single connection, with a role that can read all tables
  * @returns the manifest, which is the last file of the archive
  */
 export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Manifest> {
@@ -76,8 +77,8 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
 }
 
 /**
- * Keeps tables from being dropped, altered or rewritten before they are read. Skips tables that this role may not read:
- * the check of the schema reports those.
+ * Prevents tables from being dropped, altered or rewritten before they are read. Skips tables that this role cannot
+ * read, because the check of the schema reports those.
  */
 async function lockTables(tx: Sql, tables: readonly CatalogTable[]): Promise<void> {
   const readable = await tx<{ name: string }[]>`
