@@ -91,7 +91,7 @@ test("backup refuses a schema with an object that no migration created, and name
   const error = await failure(archives.backUp());
   assert.equal(error.code, "CATALOG_DRIFT");
   assert.equal(error.exitCode, 4);
-  assert.match(error.why ?? "", /table read_model\.made_by_hand was created by no migration/);
+  assert.match(error.why ?? "", /table read_model\.made_by_hand was not created by a migration/);
 });
 
 test("restore ends the sessions of applications, which reconnect to the restored database", async () => {

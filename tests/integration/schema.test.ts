@@ -163,7 +163,7 @@ const drifts: readonly (readonly [string, (folder: SchemaFolder) => Promise<void
   [
     "a migration that is missing",
     (folder) => folder.remove("migrations/0002-second.sql"),
-    /^migrations\/0002-second\.sql was applied to this database, but its file is missing$/,
+    /^migrations\/0002-second\.sql was applied to this database, but the file is missing$/,
   ],
   [
     "a migration before the last that was applied",
@@ -220,7 +220,7 @@ for (const [what, name, says] of badNames) {
     await using folder = await withFiles({ ...ordinary, [name]: "select 1;\n" });
     const error = await failure(apply(database.administrator, folder));
     assert.deepEqual([error.code, error.exitCode], ["MIGRATION_NAME", 2]);
-    assert.match(error.message, /^migrations\/\S+\.sql has no place in the order of the migrations$/);
+    assert.match(error.message, /^migrations\/\S+\.sql is not a valid name for a migration$/);
     assert.match(error.why ?? "", says);
     assert.deepEqual(await tablesOf(database.admin), []);
   });

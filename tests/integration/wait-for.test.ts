@@ -71,7 +71,7 @@ describe("wait-for exits with 0 once", () => {
   test("PostgreSQL answers in place of another server", async () => {
     await using server = await openServer(answersHttp(200));
     const waiting = begin(through(server.port));
-    await waiting.saw("something answers, but not as PostgreSQL does");
+    await waiting.saw("the server that responds is not PostgreSQL");
     server.become(leadsTo(database.application.port));
     assertRun(await waiting.ended, 0, /^ready/m);
   });
@@ -87,7 +87,7 @@ describe("wait-for exits with 0 once", () => {
   test("a server answers HTTP without an error", async () => {
     await using server = await openServer(answersHttp(503));
     const waiting = begin(`http://127.0.0.1:${server.port}/health`);
-    await waiting.saw("it answers 503");
+    await waiting.saw("it responds with 503");
     server.become(answersHttp(204));
     assertRun(await waiting.ended, 0, /^ready/m);
   });
@@ -173,11 +173,11 @@ describe("wait-for fails at once", () => {
   });
 
   test("if the two sides disagree about TLS", async () => {
-    assertRun(await run(`${url}?sslmode=require`), 2, /the server has no TLS/);
+    assertRun(await run(`${url}?sslmode=require`), 2, /the server does not use TLS/);
     await using plain = await openServer(answersHttp(200));
-    assertRun(await run(`https://127.0.0.1:${plain.port}`), 2, /do not agree about TLS/);
+    assertRun(await run(`https://127.0.0.1:${plain.port}`), 2, /Cannot agree on TLS/);
     await using secure = await openServer(answersHttp(400, "Client sent an HTTP request to an HTTPS server.\n"));
-    assertRun(await run(`vault://127.0.0.1:${secure.port}`), 2, /do not agree about TLS/);
+    assertRun(await run(`vault://127.0.0.1:${secure.port}`), 2, /Cannot agree on TLS/);
   });
 
   test("after a short grace for a database that nothing creates", async () => {
@@ -197,7 +197,10 @@ test("on Deno, wait-for needs only the environment and the network of its target
   assert.equal(stdout.match(/^ready/gm)?.length, 3);
   const { stdout: printed } = await start(...permissions, "--allow-run=echo", script, url, "--", "echo", "ran");
   assert.equal(printed, "ran\n");
-  await assert.rejects(start(...permissions, script, "tcp://localhost:1"), /may not connect to tcp:\/\/localhost:1/);
+  await assert.rejects(
+    start(...permissions, script, "tcp://localhost:1"),
+    /is not allowed to connect to tcp:\/\/localhost:1/,
+  );
 });
 
 describe("wait-for --timeout", () => {
@@ -215,7 +218,7 @@ describe("wait-for --timeout", () => {
       "ran",
     );
     assertRun(result, 124, /nothing listens there \(ECONNREFUSED\) \(\d+ tries\)/);
-    assert.match(result.stderr, /no answer yet \(1 try\)/);
+    assert.match(result.stderr, /no response yet \(1 try\)/);
     assert.doesNotMatch(result.stdout, /ran/, "the command never runs after a failure");
     assert.doesNotMatch(result.stderr, new RegExp(database.application.password));
   });

@@ -12,13 +12,13 @@ import { readSchema, type SchemaFile } from "./source.ts";
 
 /** How to apply a schema. */
 export interface ApplyOptions extends SchemaLockOptions {
-  /** The files of the schema; by default those of the product. */
+  /** The schema files; by default, those of the product. */
   readonly files?: readonly SchemaFile[];
-  /** Optional parts to apply as well: names of files in `optional/`, without `.sql`. */
+  /** Optional files to apply as well: their names in `optional/`, without `.sql`. */
   readonly optional?: readonly string[];
   /** Called after each file that was applied. */
   readonly onApplied?: (name: string) => void;
-  /** Receives notices and warnings of the server while a file runs. */
+  /** Receives the server's notices and warnings while a file runs. */
   readonly onNotice: (text: string) => void;
 }
 
@@ -26,18 +26,18 @@ export interface ApplyOptions extends SchemaLockOptions {
 export interface ApplyResult {
   /** Names of the files applied by this run, in order. */
   readonly applied: readonly string[];
-  /** How many files are applied now, by this run and earlier ones. */
+  /** Number of files applied so far, by this run and earlier ones. */
   readonly total: number;
 }
 
 /**
- * Applies the pending files of the schema to a database, each in one transaction with its row in the ledger.
+ * Applies the pending schema files to a database, each in the same transaction as its row in the ledger.
  *
  * Of several concurrent runs, one applies the files and the others find nothing to do.
  *
  * @param target the database, with a login that can act as its owner
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5), or `MIGRATION_FAILED` (exit 1) with
- * `file:line:column`; the failed file is rolled back, those before it stay applied
+ * `file:line:column`; the failed file is rolled back, and those before it stay applied
  */
 export async function applySchema(target: ConnectionTarget, options: ApplyOptions): Promise<ApplyResult> {
   const files = options.files ?? (await readSchema());
@@ -71,7 +71,7 @@ export async function applySchema(target: ConnectionTarget, options: ApplyOption
 /** What `schema status` shows. */
 export interface SchemaStatus {
   readonly applied: readonly LedgerEntry[];
-  /** Names of the files to apply, in order. */
+  /** Names of the pending files, in order. */
   readonly pending: readonly string[];
 }
 
@@ -108,7 +108,7 @@ async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders)
   const startedAt = performance.now();
   const work = inTransaction(sql, async (tx) => {
     await tx.unsafe(expanded.text).simple();
-    // A file may have changed settings of the session; they must not reach its row in the ledger or the next file.
+    // A file may have changed the session's settings, which must not affect its row in the ledger or the next file.
     await tx.unsafe(`reset session authorization; reset all; set role ${groupRoles.owner}`).simple();
     const durationMs = Math.round(performance.now() - startedAt);
     await tx`
@@ -138,13 +138,13 @@ function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): un
   });
 }
 
-/** The cause is the state of the server, not the file: disk space, memory, a lock, a cancelled or lost session. */
+/** The cause is the server's state, not the file: disk space, memory, a lock, a cancelled or lost session. */
 function migrationStopped(place: string, why: string): ScriptError {
   return new ScriptError({
     code: "MIGRATION_STOPPED",
     exitCode: exitCodes.notReady,
     message: `${place}: the server could not finish this file`,
     why,
-    fix: "Fix that, then run bun run schema apply again. This file was rolled back; those before it stay applied.",
+    fix: "Fix the cause, then run bun run schema apply again. This file was rolled back; those before it stay applied.",
   });
 }

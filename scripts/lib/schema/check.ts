@@ -2,20 +2,20 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { lineAndColumn } from "./placeholders.ts";
 import type { SchemaFile } from "./source.ts";
 
-/** Bodies of functions, strings, quoted names and comments: what they contain is no statement of the file. */
+/** Function bodies, strings, quoted names and comments, whose content does not count as statements of the file. */
 const quoted = /\$(\w*)\$[\s\S]*?\$\1\$|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\/\*[\s\S]*?\*\//g;
 
-/** Statements that a file must not contain, at the start of the file or after another statement, and why. */
+/** Statements that a file must not contain, and why. They match at the start of the file or after a semicolon. */
 const refused: readonly (readonly [RegExp, string])[] = [
   [
     /(?<=^|;)\s*(begin|start|commit|rollback|abort)(\s+(work|transaction)\b[^;]*)?\s*(;|$)/gi,
-    "A file is applied in one transaction with its row in the ledger; transaction control would separate the two.",
+    "A file is applied in the same transaction as its row in the ledger; transaction control would separate the two.",
   ],
   [/(?<=^|;)\s*copy\b[^;]*\bfrom\s+stdin\b/gi, "COPY … FROM STDIN has no input here; the session would hang."],
 ];
 
 /**
- * Refuses statements that could not be rolled back with the rest of a file, or would never end.
+ * Rejects statements that could not be rolled back with the rest of a file, or that would never finish.
  *
  * @throws {ScriptError} `STATEMENT_REFUSED` (exit 2) with `file:line:column`
  */
@@ -35,8 +35,8 @@ function statementRefused(file: SchemaFile, offset: number, why: string): Script
   return new ScriptError({
     code: "STATEMENT_REFUSED",
     exitCode: exitCodes.usage,
-    message: `${file.path}:${lineAndColumn(file.text, offset)}: a file of the schema cannot contain this statement`,
+    message: `${file.path}:${lineAndColumn(file.text, offset)}: a schema file cannot contain this statement`,
     why,
-    fix: "Remove it. Nothing was applied.",
+    fix: "Remove the statement. Nothing was applied.",
   });
 }

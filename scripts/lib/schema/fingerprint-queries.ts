@@ -1,4 +1,4 @@
-/** Schemas that users create, or can create objects in. */
+/** A condition: the schema was created by users, or users can create objects in it. */
 const ours = `n.nspname !~ '^pg_' and n.nspname <> 'information_schema'`;
 
 /** @returns a condition: the object was not created by an extension */
@@ -6,7 +6,7 @@ function notOfExtension(catalog: string, oid: string): string {
   return `not exists (select from pg_depend where classid = '${catalog}'::regclass and objid = ${oid} and deptype = 'e')`;
 }
 
-/** @returns privileges in a stable order; default ones are spelled out, so that both forms compare as equal */
+/** @returns privileges in a stable order. Default privileges are expanded, so that both forms compare as equal. */
 function privileges(acl: string, kind: string, owner: string): string {
   return `(select string_agg(entry::text, ' ' order by entry::text collate "C")
     from unnest(coalesce(${acl}, acldefault(${kind}, ${owner}))) as entry)`;
@@ -14,7 +14,7 @@ function privileges(acl: string, kind: string, owner: string): string {
 
 const comment = (oid: string, catalog: string) => `obj_description(${oid}, '${catalog}')`;
 
-/** @returns the text of a query for kind, name and definition of objects */
+/** @returns a query for the kind, name and definition of objects */
 function catalogQuery(kind: string, name: string, parts: readonly string[], source: string): string {
   return `select ${kind} as kind, ${name} as name, jsonb_build_array(${parts.join(", ")})::text as definition ${source}`;
 }
@@ -23,7 +23,7 @@ const schemas = catalogQuery(
   "'schema'",
   "n.nspname::text",
   [
-    // In databases that were created by an older server, public has another owner.
+    // In databases that an older server created, the schema public has another owner.
     "case when n.nspname = 'public' then null else pg_get_userbyid(n.nspowner) end",
     privileges("n.nspacl", "'n'", "n.nspowner"),
     comment("n.oid", "pg_namespace"),
@@ -184,7 +184,7 @@ const others = `
   from pg_operator as o join pg_namespace as n on n.oid = o.oprnamespace
   where ${ours} and ${notOfExtension("pg_operator", "o.oid")}`;
 
-/** Queries that together describe a whole schema; each returns `kind`, `name` and `definition` of objects. */
+/** Queries that together describe the whole schema; each returns the `kind`, `name` and `definition` of objects. */
 export const catalogQueries: readonly string[] = [
   schemas,
   extensions,

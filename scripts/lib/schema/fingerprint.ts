@@ -4,7 +4,7 @@ import { catalogQueries } from "./fingerprint-queries.ts";
 
 /** Identifies everything that was created in a database, apart from its data. */
 export interface CatalogFingerprint {
-  /** sha-256 over all objects, in hexadecimal. */
+  /** sha-256 of all objects, in hexadecimal. */
   readonly hash: string;
   /** One digest per object, by kind and name: `table event_store.domain_event`. */
   readonly objects: Readonly<Record<string, string>>;
@@ -17,11 +17,11 @@ interface CatalogRow {
 }
 
 /**
- * Reads the fingerprint of a database. It depends only on the schema, not on how the schema came about.
+ * Reads the fingerprint of a database. It depends only on the schema, not on how the schema was created.
  *
- * Objects and versions of extensions are left out, and so is everything outside of the users' schemas.
+ * Leaves out the versions and objects of extensions, and everything outside users' schemas.
  *
- * @param tx a transaction; its search path is changed until it ends, because the catalog qualifies names by it
+ * @param tx a transaction; changes its search path until it ends, because the catalog qualifies names accordingly
  */
 export async function readFingerprint(tx: Sql): Promise<CatalogFingerprint> {
   await tx`select pg_catalog.set_config('search_path', 'pg_catalog', true)`;
@@ -45,7 +45,7 @@ export function compareFingerprints(expected: CatalogFingerprint, actual: Catalo
   for (const name of [...names].toSorted()) {
     const [wanted, found] = [expected.objects[name], actual.objects[name]];
     if (wanted === found) continue;
-    if (wanted === undefined) differences.push(`${name} was created by no migration`);
+    if (wanted === undefined) differences.push(`${name} was not created by a migration`);
     else differences.push(`${name} ${found === undefined ? "is missing" : "differs from what its migration created"}`);
   }
   return differences;

@@ -9,14 +9,14 @@ import { schemaDir } from "./source.ts";
 export interface Violation {
   /** Name of the file of `sql/verify`, without `.sql`. */
   readonly invariant: string;
-  /** The first rows that break it. */
+  /** The first rows that violate it. */
   readonly rows: readonly Readonly<Record<string, unknown>>[];
 }
 
 const shownRows = 5;
 
 /**
- * Checks the invariants of the schema: each file of `sql/verify` is a query that returns the rows that violate one.
+ * Checks the invariants of the schema. Each file in `sql/verify` is a query that returns the rows that violate one.
  *
  * @returns the violations; empty if all invariants hold
  */
@@ -27,7 +27,7 @@ export async function readViolations(sql: Sql, dir: string = join(schemaDir, "ve
     const violations: Violation[] = [];
     for (const name of names) {
       const query = await readFile(join(dir, name), "utf8");
-      // MATERIALIZED, because the planner would optimise for the first rows, and usually there are none.
+      // MATERIALIZED, because the limit makes the planner optimise for the first rows, and usually there are none.
       const rows = await tx.unsafe<Record<string, unknown>[]>(
         `with violation as materialized (${query}) select * from violation limit ${shownRows}`,
       );
@@ -47,6 +47,6 @@ export function checkNoViolations(violations: readonly Violation[], message: str
     exitCode: exitCodes.verification,
     message,
     why: violations.map(({ invariant, rows }) => `${invariant}: ${JSON.stringify(rows, print)}`).join("\n"),
-    fix: "Read sql/verify/<name>.sql, which says what must hold.",
+    fix: "Read sql/verify/<name>.sql, which explains what must hold.",
   });
 }

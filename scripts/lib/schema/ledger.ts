@@ -9,15 +9,15 @@ export interface LedgerEntry {
   readonly appliedAt: Date;
 }
 
-/** The files compared with the ledger. */
+/** The result of comparing the files with the ledger. */
 export interface SchemaPlan {
-  /** Files to apply, in order. */
+  /** The files to apply, in order. */
   readonly pending: readonly SchemaFile[];
   readonly applied: readonly LedgerEntry[];
 }
 
 /**
- * Reads what was applied to a database.
+ * Reads which files were applied to a database.
  *
  * @returns an empty list if there is no ledger yet
  */
@@ -57,9 +57,9 @@ async function ledgerExists(sql: Sql): Promise<boolean> {
 /**
  * Compares the files with the ledger.
  *
- * @param wanted names of optional files to apply; those already applied need not be named
+ * @param wanted names of optional files to apply; those already applied need not be listed
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4) if a migration was edited after it was applied, is missing, or comes
- * before one that was applied; `UNKNOWN_OPTION` (exit 2) for a name that no optional file has
+ * before one that was applied; `UNKNOWN_OPTION` (exit 2) if there is no optional file of that name
  */
 export function planSchema(
   files: readonly SchemaFile[],
@@ -90,8 +90,8 @@ function checkWanted(files: readonly SchemaFile[], wanted: readonly string[]): v
   throw new ScriptError({
     code: "UNKNOWN_OPTION",
     exitCode: exitCodes.usage,
-    message: `The schema has no optional part ${JSON.stringify(unknown)}`,
-    why: "Its optional parts are the files of sql/optional.",
+    message: `The schema has no optional file ${JSON.stringify(unknown)}`,
+    why: "Optional files are in sql/optional.",
     fix: `Choose one of: ${known.join(", ") || "none"}.`,
   });
 }
@@ -106,17 +106,17 @@ function editedFile(name: string): ScriptError {
 
 function missingFile(name: string): ScriptError {
   return drift(
-    `${name} was applied to this database, but its file is missing`,
+    `${name} was applied to this database, but the file is missing`,
     "The database is newer than this version of the project, or the file was removed. Nothing was applied.",
-    "Get the newer version, or restore the file.",
+    "Use the newer version of the project, or restore the file.",
   );
 }
 
 function outOfOrder(name: string, last: string): ScriptError {
   return drift(
     `${name} comes before ${last}, which is already applied`,
-    "Applying it now would give this database another order of migrations than others. Nothing was applied.",
-    "Rename it, with a number after the last one.",
+    "Applying it now would give this database a different order of migrations than others. Nothing was applied.",
+    "Give it a number after the last one.",
   );
 }
 

@@ -6,12 +6,12 @@ import type { Sql } from "../postgres/connect.ts";
 export interface SchemaLockOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
-  /** Called once, if another session holds the lock. */
+  /** Called once if another session holds the lock. */
   readonly onWait: (holder: string) => void;
 }
 
 /**
- * Takes the lock for changes of the schema; the session holds it until it ends.
+ * Takes the lock for changes to the schema; the session holds it until it ends.
  *
  * @param sql a connection of its own
  * @throws {ScriptError} `LOCKED` (exit 5) with the holder, if the lock was not free in time
@@ -35,6 +35,6 @@ export async function lockSchema(sql: Sql, { timeoutMs, signal, onWait }: Schema
   throw locked(
     "Another session is changing the schema",
     `${describeHolder(lock.holder)} held the lock for ${timeoutMs} ms.`,
-    "Wait for it, or end it with select pg_terminate_backend(<session>), then run this again.",
+    "Wait for that session, or end it with select pg_terminate_backend(<session>), then run this again.",
   );
 }

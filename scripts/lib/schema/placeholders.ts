@@ -6,12 +6,12 @@ import type { SchemaFile } from "./source.ts";
 /** The values of the placeholders `:{name}`, each a quoted identifier. */
 export type Placeholders = Readonly<Record<"database" | "owner" | "app", string>>;
 
-/** SQL that can be sent, and the map from its positions back to the file. */
+/** SQL that is ready to be sent, and the mapping from its positions back to the file. */
 export interface ExpandedSql {
   readonly text: string;
   /**
-   * @param position counted in characters from 1, as PostgreSQL reports it
-   * @returns `line:column` in the file, both from 1
+   * @param position in characters, counted from 1, as PostgreSQL reports it
+   * @returns `line:column` in the file, both counted from 1
    */
   locate(position: number): string;
 }
@@ -38,7 +38,7 @@ export function placeholdersFor(database: string): Placeholders {
 export function expandPlaceholders(file: SchemaFile, values: Placeholders): ExpandedSql {
   let text = "";
   let readTo = 0;
-  /** Where a copied stretch begins, in the result and in the file. */
+  /** Where each stretch of copied text begins, in the result and in the file. */
   const stretches: Stretch[] = [{ at: 0, source: 0 }];
   for (const match of file.text.matchAll(/:\{(\w+)\}/g)) {
     const name = match[1] as string;
@@ -63,7 +63,7 @@ function codeUnits(text: string, position: number): number {
   return [...text].slice(0, position - 1).join("").length;
 }
 
-/** @returns `line:column` of an offset, both from 1 */
+/** @returns `line:column` of an offset, both counted from 1 */
 export function lineAndColumn(text: string, offset: number): string {
   const before = text.slice(0, offset).split("\n");
   return `${before.length}:${[...(before.at(-1) as string)].length + 1}`;

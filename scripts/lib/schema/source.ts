@@ -5,17 +5,17 @@ import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { assetsDir } from "../paths.ts";
 
-/** A migration is applied once, a routine again whenever it changes, an optional file once if it is requested. */
+/** A migration is applied once, a routine whenever it changes, and an optional file once if it is requested. */
 export type SchemaFileKind = "migration" | "routine" | "optional";
 
-/** An SQL file of the schema. */
+/** A SQL file of the schema. */
 export interface SchemaFile {
   /** Its name in the ledger: `migrations/0001-schemas.sql`, `routines/functions/event_store.append_events.sql`. */
   readonly name: string;
   readonly kind: SchemaFileKind;
-  /** Where it is, for error messages. */
+  /** Path of the file, for error messages. */
   readonly path: string;
-  /** Its content with LF line ends and without a byte order mark. */
+  /** Its content, with LF line endings and without a byte order mark. */
   readonly text: string;
   /** sha-256 of `text`, in hexadecimal. */
   readonly checksum: string;
@@ -25,8 +25,8 @@ export interface SchemaFile {
 export const schemaDir: string = join(assetsDir, "sql");
 
 /**
- * Reads the files of the schema in the order in which they are applied: migrations by number, routines by folder and
- * name (functions, queries, triggers, views: each needs only those before it), then optional files.
+ * Reads the schema files in the order in which they are applied: migrations by number, routines by folder and name
+ * (functions, queries, triggers, views: each depends only on those before it), then optional files.
  *
  * @param dir the folder of `migrations/`, `routines/` and possibly `optional/`
  * @throws {ScriptError} `MIGRATION_NAME` (exit 2) for a name without a number, or a number that is used twice
@@ -72,8 +72,8 @@ function badName(name: string, why: string): ScriptError {
   return new ScriptError({
     code: "MIGRATION_NAME",
     exitCode: exitCodes.usage,
-    message: `${name} has no place in the order of the migrations`,
+    message: `${name} is not a valid name for a migration`,
     why,
-    fix: "Name it like 0007-add-invoices.sql.",
+    fix: "Rename it, for example to 0007-add-invoices.sql.",
   });
 }

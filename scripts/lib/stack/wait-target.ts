@@ -81,13 +81,13 @@ async function configuredVault(): Promise<WaitTarget> {
 /** The stack's database and the application's login. Each probe opens the stack, which a bootstrap may be creating. */
 async function configuredTarget(name: string, check: SessionCheck): Promise<WaitTarget> {
   const { loadConfig } = await import("../config.ts");
-  const { lookAtPostgres } = await import("../wait/postgres.ts");
+  const { probePostgres } = await import("../wait/postgres.ts");
   const config = loadConfig();
   return {
     name,
-    async look(signal) {
+    async probe(signal) {
       const server = await applicationTarget(config).catch(toNotReady);
-      return "isUsable" in server ? server : lookAtPostgres(server, check, signal).catch(toMissingLogin);
+      return "isUsable" in server ? server : probePostgres(server, check, signal).catch(toMissingLogin);
     },
   };
 }

@@ -8,18 +8,18 @@ import { environment, terminal } from "../runtime.ts";
 const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
 /**
- * Runs a command in place of this process, as far as possible: the command has our standard streams and our environment
- * and receives our signals.
+ * Runs a command in place of this process, as far as possible: the command inherits our standard streams and
+ * environment, and receives our signals.
  *
- * @returns its exit code, or 128 + n if signal n ended it
+ * @returns its exit code, or 128 + n if signal n killed it
  * @throws {ScriptError} `COMMAND` (exit 9) if it cannot be started
  */
 export async function runCommand([program = "", ...args]: readonly string[]): Promise<number> {
   const { isStdinTerminal } = terminal();
   let pid: number | undefined;
-  // Before the command starts, so that it receives even a signal that is sent as soon as it is visible.
+  // Registered before the command starts, so that not even a signal sent right after its start is lost.
   const listeners = forwarded.map((name) => {
-    // On Ctrl-C the terminal signals the command as well; forwarding would make it a second Ctrl-C.
+    // On Ctrl-C, the terminal also signals the command; forwarding the signal would count as a second Ctrl-C.
     const isSentTwice = name === "SIGINT" && isStdinTerminal;
     const forward = () => void (!isSentTwice && pid !== undefined && process.kill(pid, name));
     process.on(name, forward);
@@ -44,7 +44,7 @@ function explainSpawnError(error: unknown, program: string): unknown {
     code: "COMMAND",
     exitCode: exitCodes.prerequisite,
     message: `Cannot run ${program}`,
-    why: code === "ENOENT" ? "No such program was found." : "This user may not run it.",
-    fix: "Fix the command after --.",
+    why: code === "ENOENT" ? "The program was not found." : "This user is not allowed to run it.",
+    fix: "Correct the command after --.",
   });
 }

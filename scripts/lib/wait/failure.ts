@@ -2,11 +2,11 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { type Finding, notYet } from "./target.ts";
 
-const words: Readonly<Record<string, string>> = {
+const reasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there",
   ConnectionRefused: "nothing listens there",
-  ECONNRESET: "the connection was cut",
-  EPIPE: "the connection was cut",
+  ECONNRESET: "the connection was closed",
+  EPIPE: "the connection was closed",
   ENOTFOUND: "no host has this name",
   EAI_AGAIN: "no host has this name",
   EHOSTUNREACH: "this host cannot be reached",
@@ -27,33 +27,33 @@ export function judgeSocketError(error: unknown, target: string): Finding {
   if (name === "NotCapable") throw error;
   if (code === "EPERM") throw notPermitted(target, message);
   if (isTlsError(code, message)) throw tlsMismatch(target, `${message}${code === "" ? "" : ` (${code})`}`);
-  const text = words[code] ?? message;
+  const text = reasons[code] ?? message;
   return notYet(code === "" || text.includes(code) ? text : `${text} (${code})`);
 }
 
-/** @returns the error of two sides that disagree about TLS, or about a certificate */
+/** @returns the error of two sides that disagree about TLS, or of a certificate that is not trusted */
 export function tlsMismatch(target: string, why: string): ScriptError {
   return new ScriptError({
     code: "TLS",
     exitCode: exitCodes.usage,
-    message: `${target} and this side do not agree about TLS`,
+    message: `Cannot agree on TLS with ${target}`,
     why,
-    fix: "Fix the scheme or the sslmode, or set NODE_EXTRA_CA_CERTS to the certificate of the authority.",
+    fix: "Correct the URL's scheme or sslmode, or set NODE_EXTRA_CA_CERTS to the certificate of the authority.",
   });
 }
 
-/** Deno's answer if it was not given this host; a firewall of this machine can cause the same error. */
+/** Deno's error if it lacks permission for this host; a local firewall can cause the same error. */
 function notPermitted(target: string, why: string): ScriptError {
   return new ScriptError({
     code: "NOT_PERMITTED",
     exitCode: exitCodes.prerequisite,
-    message: `This process may not connect to ${target}`,
+    message: `This process is not allowed to connect to ${target}`,
     why,
-    fix: "On Deno, pass --allow-net for this host.",
+    fix: "On Deno, pass --allow-net for this host. Otherwise, check this machine's firewall.",
   });
 }
 
-/** OpenSSL, BoringSSL (Bun) and rustls (Deno) have different codes; Deno's have none. */
+/** OpenSSL and BoringSSL (Bun) use different codes; errors of rustls (Deno) have none. */
 function isTlsError(code: string, message: string): boolean {
   return /CERT|SSL|TLS|EPROTO/.test(code) || /certificate|InvalidContentType|wrong version number/i.test(message);
 }

@@ -4,10 +4,10 @@ import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
 /** A file or folder that exists. */
 export function fileTarget(path: string): WaitTarget {
-  return { name: `file:${path}`, look: () => lookAtFile(path) };
+  return { name: `file:${path}`, probe: () => probeFile(path) };
 }
 
-async function lookAtFile(path: string): Promise<Finding> {
+async function probeFile(path: string): Promise<Finding> {
   try {
     await stat(path);
     return usable;

@@ -6,7 +6,7 @@ import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
 /** What to trust. */
 export interface HttpOptions {
-  /** Path of the certificate of an authority to trust in addition to the system's. */
+  /** Path of a certificate authority's certificate, to trust in addition to the system's. */
   readonly caCertFile?: string | undefined;
 }
 
@@ -17,25 +17,25 @@ export interface HttpRequest extends HttpOptions {
   readonly name: string;
 }
 
-/** The answer of a server, its body cut short. */
+/** The response of a server, with its body truncated. */
 export interface HttpAnswer {
   readonly status: number;
   readonly body: string;
 }
 
-/** A server that answers a GET with a status below 400. No proxy is used, because the server itself is meant. */
+/** A server that responds to a GET with a status below 400. Uses no proxy, because the server itself is meant. */
 export function httpTarget(url: URL): WaitTarget {
   const name = printable(url);
-  const judge = ({ status }: HttpAnswer) => (status < 400 ? usable : notYet(`it answers ${status}`));
-  return { name, look: (signal) => lookOverHttp({ url, name }, judge, signal) };
+  const judge = ({ status }: HttpAnswer) => (status < 400 ? usable : notYet(`it responds with ${status}`));
+  return { name, probe: (signal) => probeHttp({ url, name }, judge, signal) };
 }
 
 /**
- * Sends one request and judges the answer.
+ * Sends one request and judges the response.
  *
- * @throws {ScriptError} `TLS` (exit 2) if only one side speaks TLS
+ * @throws {ScriptError} `TLS` (exit 2) if only one side uses TLS
  */
-export async function lookOverHttp(
+export async function probeHttp(
   request: HttpRequest,
   judge: (answer: HttpAnswer) => Finding,
   signal: AbortSignal,
@@ -43,9 +43,9 @@ export async function lookOverHttp(
   const { name } = request;
   const answer = await get(request, signal).catch((error: unknown) => judgeSocketError(error, name));
   if ("isUsable" in answer) return answer;
-  // The answer of Go and nginx to plain HTTP on a port with TLS.
+  // How Go and nginx respond to plain HTTP on a TLS port.
   const wantsTls = answer.status === 400 && /HTTP request .*to (an )?HTTPS/.test(answer.body);
-  if (wantsTls) throw tlsMismatch(name, `It answers ${answer.body.trim().slice(0, 200)}`);
+  if (wantsTls) throw tlsMismatch(name, `It responds: ${answer.body.trim().slice(0, 200)}`);
   return judge(answer);
 }
 
@@ -59,7 +59,7 @@ async function get({ url, caCertFile }: HttpRequest, signal: AbortSignal): Promi
   const ca = caCertFile === undefined ? {} : { ca: await readFile(caCertFile) };
   const send = url.protocol === "https:" ? requestTls : requestPlain;
   return await new Promise<HttpAnswer>((resolve, reject) => {
-    // Without an agent the connection is closed after the answer; nothing keeps the process alive.
+    // Without an agent, the connection is closed after the response, so that nothing keeps the process alive.
     const sent = send(url.href, { agent: false, headers: { connection: "close" }, signal, ...ca }, (response) => {
       let body = "";
       response.setEncoding("utf8");

@@ -5,10 +5,10 @@ import { connectionFailure, errorCode, isFromServer } from "../postgres/failure.
 import { sslRequest } from "../postgres/ssl-request.ts";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
-import { converse } from "./tcp.ts";
+import { withSocket } from "./tcp.ts";
 
 /**
- * Checks a session that was opened.
+ * Checks an open session.
  *
  * @throws the driver's error
  */
@@ -16,7 +16,7 @@ export type SessionCheck = (sql: Sql) => Promise<Finding>;
 
 /** A database that accepts a login and passes the check. */
 export function postgresTarget(server: ConnectionTarget, check: SessionCheck = queryCheck("select true")): WaitTarget {
-  return { name: maskedUrl(server), look: (signal) => lookAtPostgres(server, check, signal) };
+  return { name: maskedUrl(server), probe: (signal) => probePostgres(server, check, signal) };
 }
 
 /**
@@ -24,12 +24,12 @@ export function postgresTarget(server: ConnectionTarget, check: SessionCheck = q
  *
  * @throws {ScriptError} `AUTHENTICATION` (exit 6), `TLS` or `QUERY` (exit 2)
  */
-export async function lookAtPostgres(
+export async function probePostgres(
   server: ConnectionTarget,
   check: SessionCheck,
   signal: AbortSignal,
 ): Promise<Finding> {
-  const greeting = await lookAtGreeting(server, signal);
+  const greeting = await probeGreeting(server, signal);
   if (!greeting.isUsable) return greeting;
   await using connection = openConnection(server, { applicationName: "cqrs-postgres wait-for", signal });
   try {
@@ -49,19 +49,20 @@ export function queryCheck(query: string): SessionCheck {
   };
 }
 
-/** The driver takes any server for PostgreSQL and waits for its answer; this finds out what listens there. */
-async function lookAtGreeting(server: ConnectionTarget, signal: AbortSignal): Promise<Finding> {
+/** Finds out whether PostgreSQL listens there: the driver would wait for any other server to respond. */
+async function probeGreeting(server: ConnectionTarget, signal: AbortSignal): Promise<Finding> {
   const name = maskedUrl(server);
   try {
-    const answer = await converse<string>(server, signal, (socket, done) => {
+    const answer = await withSocket<string>(server, signal, (socket, done) => {
       socket.once("data", (data: Buffer) => done(String.fromCharCode(data[0] ?? 0)));
       socket.once("close", () => done(""));
       socket.write(sslRequest);
     });
     if (answer === "") return notYet("it accepts connections and closes them at once");
-    if (answer !== "S" && answer !== "N") return notYet("something answers, but not as PostgreSQL does");
+    if (answer !== "S" && answer !== "N") return notYet("the server that responds is not PostgreSQL");
     const mustHaveTls = server.tls === "require" || server.tls === "verify-full";
-    if (answer === "N" && mustHaveTls) throw tlsMismatch(name, `sslmode is ${server.tls}, and the server has no TLS.`);
+    if (answer === "N" && mustHaveTls)
+      throw tlsMismatch(name, `sslmode is ${server.tls}, but the server does not use TLS.`);
     return usable;
   } catch (error) {
     if (error instanceof ScriptError) throw error;
@@ -73,7 +74,7 @@ function judgeError(error: unknown, server: ConnectionTarget): Finding {
   const code = errorCode(error);
   const { message, routine } = error as Error & { readonly routine?: string };
   const reason = `${message} (${code})`;
-  // The code 28000 stands for a role that does not exist, and for a client that pg_hba.conf rejects.
+  // The code 28000 means either that the role does not exist, or that pg_hba.conf rejects the client.
   const isMissingRole = code === "28000" && routine === "InitializeSessionUserId";
   const isClosedDatabase = code === "42501" && routine === "CheckMyDatabase";
   if (code === "3D000" || isMissingRole || isClosedDatabase) return { isUsable: false, reason, isMissing: true };
@@ -89,6 +90,6 @@ function wrongQuery(why: string): ScriptError {
     exitCode: exitCodes.usage,
     message: "The query is not valid SQL",
     why,
-    fix: "Fix --query.",
+    fix: "Correct --query.",
   });
 }

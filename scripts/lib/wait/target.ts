@@ -1,4 +1,4 @@
-/** What one look at a target found. */
+/** What one probe of a target found. */
 export type Finding = { readonly isUsable: true } | Obstacle;
 
 /** Why a target is not usable yet. */
@@ -6,21 +6,21 @@ export interface Obstacle {
   readonly isUsable: false;
   /** In a few words, without secrets. */
   readonly reason: string;
-  /** A database or role is missing. Nothing may be about to create it, so the wait for it is short. */
+  /** Whether a database or role is missing. Perhaps nothing is going to create it, so the wait for it is short. */
   readonly isMissing?: boolean;
 }
 
-/** Something that is waited for. */
+/** Something to wait for. */
 export interface WaitTarget {
   /** Safe to print. */
   readonly name: string;
   /**
-   * Looks once.
+   * Checks once whether the target is usable.
    *
-   * @param signal ends the look when it is aborted
+   * @param signal cancels the probe
    * @throws {ScriptError} if waiting cannot help: a wrong password, a wrong setting
    */
-  look(signal: AbortSignal): Promise<Finding>;
+  probe(signal: AbortSignal): Promise<Finding>;
 }
 
 export const usable: Finding = { isUsable: true };

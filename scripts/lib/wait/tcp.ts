@@ -9,23 +9,23 @@ export interface Endpoint {
 }
 
 /**
- * How long a connection has to stay open. A proxy without a server behind it accepts a connection and closes it at
- * once, or a little later on a busy machine.
+ * How long a connection has to stay open. A proxy without a server behind it accepts connections and closes them at
+ * once, or shortly afterwards on a busy machine.
  */
-const lastingMs = 100;
+const minOpenMs = 100;
 
-/** A port that accepts a connection and keeps it. */
+/** A port that accepts a connection and keeps it open. */
 export function tcpTarget(endpoint: Endpoint): WaitTarget {
   const host = endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host;
   const name = `tcp://${host}:${endpoint.port}`;
-  return { name, look: (signal) => lookAtPort(endpoint, name, signal) };
+  return { name, probe: (signal) => probePort(endpoint, name, signal) };
 }
 
-async function lookAtPort(endpoint: Endpoint, name: string, signal: AbortSignal): Promise<Finding> {
+async function probePort(endpoint: Endpoint, name: string, signal: AbortSignal): Promise<Finding> {
   try {
-    const isClosed = await converse(endpoint, signal, (socket, done) => {
+    const isClosed = await withSocket(endpoint, signal, (socket, done) => {
       socket.once("close", () => done(true));
-      setTimeout(() => done(false), lastingMs);
+      setTimeout(() => done(false), minOpenMs);
     });
     return isClosed ? notYet("it accepts connections and closes them at once") : usable;
   } catch (error) {
@@ -34,12 +34,12 @@ async function lookAtPort(endpoint: Endpoint, name: string, signal: AbortSignal)
 }
 
 /**
- * Opens a connection, talks, and closes it in any case.
+ * Opens a connection for `talk`, and always closes it.
  *
- * @param talk receives the open connection, and passes the result to `done`
+ * @param talk receives the open connection, and passes its result to `done`
  * @throws the socket's error
  */
-export async function converse<Result>(
+export async function withSocket<Result>(
   { host, port }: Endpoint,
   signal: AbortSignal,
   talk: (socket: Socket, done: (result: Result) => void) => void,

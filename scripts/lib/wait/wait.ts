@@ -16,30 +16,30 @@ export interface WaitOptions {
   readonly onReason?: (target: string, reason: string) => void;
 }
 
-/** A target, and how long the wait for it took. */
+/** A target, and how long we waited for it. */
 export interface WaitReport {
   readonly target: string;
   readonly tries: number;
   readonly waitedMs: number;
-  /** The last reason to wait; null if the first look succeeded. */
+  /** The last reason to wait; null if the first probe succeeded. */
   readonly reason: string | null;
 }
 
-/** A longer look is abandoned: if a server hangs, the connection is still useless after the server has recovered. */
-const lookTimeoutMs = 5000;
-/** A longer timer fires at once in JavaScript. */
+/** A longer probe is abandoned: if a server hangs, the connection stays useless even after the server has recovered. */
+const probeTimeoutMs = 5000;
+/** In JavaScript, a longer timer fires at once. */
 const maxTimerMs = 2 ** 31 - 1;
 const firstDelayMs = 50;
 const lastDelayMs = 1000;
-/** The delay as a part of the time waited so far: delays grow geometrically, but none adds much to the whole wait. */
+/** The delay as a fraction of the time waited so far: delays grow, but none adds much to the whole wait. */
 const delayFraction = 0.05;
 
 /**
- * Waits until all targets are usable, or one of them, or none. Looks at all targets concurrently.
+ * Waits until all targets are usable, or one of them, or none. Probes all targets concurrently.
  *
- * @returns a report for each target that was reached
- * @throws {ScriptError} `TIMEOUT` (exit 124) with the last reason of each target, `MISSING` (exit 3), or at once what a
- * look throws
+ * @returns a report for each target that was waited for successfully
+ * @throws {ScriptError} `TIMEOUT` (exit 124) with the last reason of each target, `MISSING` (exit 3), or at once any
+ * error of a probe
  */
 export async function waitForTargets(
   targets: readonly WaitTarget[],
@@ -61,7 +61,7 @@ export async function waitForTargets(
   }
 }
 
-/** The time is up, or the wait was ended from outside. */
+/** The time limit was reached, or the wait was cancelled. */
 class WaitOver extends Error {}
 
 /** The wait for one target. */
@@ -83,7 +83,7 @@ class Wait {
   async run(): Promise<WaitReport> {
     for (;;) {
       this.#tries++;
-      const finding = await this.#look();
+      const finding = await this.#probe();
       if (finding.isUsable !== (this.#options.invert === true)) return this.report();
       this.#remember(finding.isUsable ? notYet("it is still usable") : finding);
       await sleep(this.#delayMs(), undefined, { signal: this.#signal }).catch(() => {
@@ -97,15 +97,15 @@ class Wait {
     return { target: this.#target.name, tries: this.#tries, waitedMs, reason: this.#reason };
   }
 
-  async #look(): Promise<Finding> {
+  async #probe(): Promise<Finding> {
     const abandon = new AbortController();
-    const timer = setTimeout(() => abandon.abort(), lookTimeoutMs);
+    const timer = setTimeout(() => abandon.abort(), probeTimeoutMs);
     const { promise, resolve, reject } = Promise.withResolvers<Finding>();
     const end = () => reject(new WaitOver());
     this.#signal.addEventListener("abort", end, { once: true });
-    abandon.signal.addEventListener("abort", () => resolve(notYet(`no answer within ${lookTimeoutMs / 1000} s`)));
+    abandon.signal.addEventListener("abort", () => resolve(notYet(`no response within ${probeTimeoutMs / 1000} s`)));
     try {
-      this.#target.look(AbortSignal.any([this.#signal, abandon.signal])).then(resolve, reject);
+      this.#target.probe(AbortSignal.any([this.#signal, abandon.signal])).then(resolve, reject);
       if (this.#signal.aborted) end();
       return await promise;
     } finally {
@@ -141,13 +141,15 @@ async function firstOf(runs: readonly Promise<WaitReport>[]): Promise<WaitReport
 
 function timedOut(waits: readonly Wait[], { timeoutMs, invert }: WaitOptions): ScriptError {
   const reports = waits.map((wait) => wait.report());
-  const lines = reports.map(({ target, reason, tries }) => `${target}: ${reason ?? "no answer yet"} (${count(tries)})`);
+  const lines = reports.map(
+    ({ target, reason, tries }) => `${target}: ${reason ?? "no response yet"} (${count(tries)})`,
+  );
   return new ScriptError({
     code: "TIMEOUT",
     exitCode: exitCodes.timeout,
     message: `${invert === true ? "Still usable" : "Not usable"} after ${timeoutMs / 1000} s`,
     why: lines.join("\n"),
-    fix: "Check the logs of the targets above, or wait longer: --timeout 5m",
+    fix: "Check the logs of these targets, or wait longer: --timeout 5m",
     data: { targets: reports },
   });
 }
