@@ -99,7 +99,8 @@ const wrong: readonly (readonly [variable: string, value: string, problem: strin
   [
     "POSTGRES_USER",
     "postgres",
-    "--user (POSTGRES_USER) must not be a reserved role: postgres, cqrs_owner, cqrs_app, cqrs_vault, public, none or pg_*",
+    "--user (POSTGRES_USER) must not be a reserved role: " +
+      "postgres, cqrs_owner, cqrs_app, cqrs_vault, public, none or pg_*",
   ],
   [
     "POSTGRES_PASSWORD",
