@@ -163,7 +163,7 @@ describe("wait-for fails at once", () => {
   });
 
   test("for arguments that it cannot understand", async () => {
-    assertRun(await run("redis://:secret@host"), 2, /no way to wait for "redis:\/\/:\*\*\*\*@host"/);
+    assertRun(await run("redis://:secret@host"), 2, /Cannot wait for "redis:\/\/:\*\*\*\*@host"/);
     assertRun(await run("postgres://%zz@host/db"), 2, /It must be a URL/);
     assertRun(await run("tcp://host"), 2, /has no port/);
     assertRun(await run(), 2, /needs a target/);

@@ -76,7 +76,7 @@ test("planSchema() refuses an applied migration whose file is missing", () => {
   assertDrift(
     [file(first)],
     [entry(first), entry(second)],
-    /^migrations\/0002-events\.sql was applied .* its file is missing$/,
+    /^migrations\/0002-events\.sql was applied .* the file is missing$/,
   );
 });
 
