@@ -13,7 +13,7 @@ export interface EventMetadata {
 export type NewEvent<Event extends DomainEvent = DomainEvent> = Event & {
   /** UUID; @default a new UUIDv7. Pass your own to make the append idempotent across processes. */
   readonly id?: string;
-  /** Version of the shape of `data`; @default 1 */
+  /** Version of the schema of `data`; @default 1 */
   readonly version?: number;
   readonly metadata?: EventMetadata;
   /** Id of the command or event that caused this one. */
@@ -33,7 +33,7 @@ export interface Aggregate {
 /** An event as it is stored. */
 export type RecordedEvent<Event extends DomainEvent = DomainEvent> = Event & {
   readonly id: string;
-  /** Version of the shape of `data`. */
+  /** Version of the schema of `data`. */
   readonly version: number;
   readonly metadata: EventMetadata | null;
   readonly causationId: string | null;
