@@ -1,12 +1,11 @@
-import { readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { parseEnv } from "node:util";
+import { resolve } from "node:path";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
 import { durationForm, parseDuration } from "./duration.ts";
 import { maxLoginBytes, maxNameBytes } from "./login-names.ts";
 import { projectDir } from "./paths.ts";
-import { type Environment, environment } from "./runtime.ts";
+import type { Environment } from "./runtime.ts";
+import { SettingsReader, type SettingsSources } from "./settings-reader.ts";
 import { type TlsMode, tlsModes } from "./tls-mode.ts";
 
 /** Where PostgreSQL runs. */
@@ -80,13 +79,6 @@ export interface ConfigFlags {
   readonly grace?: string | undefined;
 }
 
-/** Where to read the configuration from; only tests pass it. */
-export interface ConfigSources {
-  readonly environment?: Environment;
-  /** Path of the `.env` file, which need not exist; null reads none. */
-  readonly dotEnvFile?: string | null;
-}
-
 const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "cqrs_vault", "public", "none"];
 /** Databases that every server has; none of them can be the application's. */
 export const reservedDatabases: readonly string[] = ["postgres", "template0", "template1"];
@@ -145,11 +137,11 @@ const text = v.string();
  * Reads the configuration. Flags override the environment, which overrides the project's `.env`, which overrides the
  * defaults. For every variable `X`, `X_FILE` can be the path of a file that contains the value.
  *
- * @throws {ScriptError} `CONFIGURATION` (exit 2) with all problems, each with its flag and variable
+ * @throws {ScriptError} `CONFIGURATION` (exit 2) with all problems, each with the flag or variable to blame
  */
-export function loadConfig(flags: ConfigFlags = {}, sources: ConfigSources = {}): Config {
-  const read = new SettingsReader(flags, sources);
-  const external = new SettingsReader(flags, sources);
+export function loadConfig(flags: ConfigFlags = {}, sources: SettingsSources = {}): Config {
+  const read = new SettingsReader({ ...flags }, sources);
+  const external = new SettingsReader({ ...flags }, sources);
   const config = {
     mode: read.setting("CQRS_MODE", mode, "mode"),
     stackDir: resolve(projectDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
@@ -217,7 +209,7 @@ function readExternalServer(read: SettingsReader): ExternalServer | undefined {
     port: read.setting("PGPORT", port),
     password: read.setting("PGPASSWORD", text),
     database: read.setting("PGDATABASE", identifier),
-    tls: read.value("DATABASE_URL (sslmode)", urlTls, tlsMode) ?? read.setting("PGSSLMODE", tlsMode) ?? "prefer",
+    tls: read.check("DATABASE_URL (sslmode)", urlTls, tlsMode) ?? read.setting("PGSSLMODE", tlsMode) ?? "prefer",
   };
   if (url === undefined && host === undefined) return undefined;
   return {
@@ -248,94 +240,6 @@ function readVault(read: SettingsReader): VaultSettings | undefined {
     read.problems.push("VAULT_ROLE_ID and VAULT_SECRET_ID must be set together; only one of them is set");
   }
   return settings;
-}
-
-/** Reads settings one by one and collects their problems. */
-class SettingsReader {
-  readonly #flags: Readonly<Record<string, string | undefined>>;
-  readonly #environment: Environment;
-  readonly #dotEnv: Environment;
-  readonly problems: string[] = [];
-
-  constructor(flags: ConfigFlags, sources: ConfigSources) {
-    this.#flags = { ...flags };
-    this.#environment = sources.environment ?? environment();
-    const { dotEnvFile = join(projectDir, ".env") } = sources;
-    this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
-  }
-
-  /** @returns the checked value; undefined if no source has it or it is invalid */
-  setting<Schema extends v.GenericSchema<string, unknown>>(
-    variable: string,
-    schema: Schema,
-    flag?: keyof ConfigFlags,
-  ): v.InferOutput<Schema> | undefined {
-    const name = flag === undefined ? variable : `--${flag} (${variable})`;
-    const raw =
-      (flag === undefined ? undefined : this.#flags[flag]) ??
-      this.#from(this.#environment, variable) ??
-      this.#from(this.#dotEnv, variable);
-    return this.value(name, raw, schema);
-  }
-
-  /** @returns the absolute path of the file that a setting is read from, if any */
-  fileOf(variable: string): string | undefined {
-    const file = this.#environment[`${variable}_FILE`] || this.#dotEnv[`${variable}_FILE`];
-    return file ? resolve(projectDir, file) : undefined;
-  }
-
-  /** @returns the checked value of a setting that was read elsewhere */
-  value<Schema extends v.GenericSchema<string, unknown>>(
-    name: string,
-    raw: string | undefined,
-    schema: Schema,
-  ): v.InferOutput<Schema> | undefined {
-    if (raw === undefined) return undefined;
-    const checked = v.safeParse(schema, raw);
-    if (checked.success) return checked.output;
-    this.problems.push(`${name} ${checked.issues[0].message}`);
-    return undefined;
-  }
-
-  /** An empty variable counts as absent, because compose passes unset variables as empty ones. */
-  #from(source: Environment, variable: string): string | undefined {
-    const value = source[variable] || undefined;
-    const file = source[`${variable}_FILE`] || undefined;
-    if (value !== undefined && file !== undefined) {
-      this.problems.push(`${variable} and ${variable}_FILE are both set; set only one of them`);
-      return undefined;
-    }
-    return file === undefined ? value : this.#readFile(`${variable}_FILE`, file);
-  }
-
-  #readFile(variable: string, file: string): string | undefined {
-    try {
-      const content = readFileSync(resolve(projectDir, file), "utf8").replace(/\r?\n$/, "");
-      if (content !== "") return content;
-      this.problems.push(`${variable} points to an empty file: ${file}`);
-    } catch (error) {
-      this.problems.push(`${variable} points to a file that cannot be read: ${file} (${errorCode(error)})`);
-    }
-    return undefined;
-  }
-}
-
-function readDotEnv(file: string): Environment {
-  try {
-    return parseEnv(readFileSync(file, "utf8")) as Environment;
-  } catch (error) {
-    if (errorCode(error) === "ENOENT") return {};
-    throw new ScriptError({
-      code: "CONFIGURATION",
-      exitCode: exitCodes.usage,
-      message: `Cannot read ${file} (${errorCode(error)})`,
-      fix: "Make it readable by this user, or remove it.",
-    });
-  }
-}
-
-function errorCode(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? String(error);
 }
 
 function durationUpTo(longest: string) {

@@ -110,7 +110,7 @@ test("loadConfig() treats an empty variable as absent in every source", async ()
   assert.deepEqual([database, user, password], ["dotenv", undefined, undefined]);
 });
 
-test("loadConfig() reports the problems of all sources together, each with its flag and variable", async () => {
+test("loadConfig() reports the problems of all sources together, each with the flag or variable to blame", async () => {
   const problems = await problemsOf(
     "POSTGRES_USER=pg_me\nCQRS_TIMEOUT=soon\n",
     { POSTGRES_DB: "template0", PGPASSWORD: "x", PGPASSWORD_FILE: "y", PGPORT: "0" },
@@ -118,10 +118,10 @@ test("loadConfig() reports the problems of all sources together, each with its f
   );
   const named = problems.map((problem) => problem.replace(/ (must|and) .*/, ""));
   assert.deepEqual(named, [
-    "--port (POSTGRES_PORT)",
-    "--database (POSTGRES_DB)",
-    "--user (POSTGRES_USER)",
-    "--timeout (CQRS_TIMEOUT)",
+    "--port",
+    "POSTGRES_DB",
+    "POSTGRES_USER in .env",
+    "CQRS_TIMEOUT in .env",
     "PGPORT",
     "PGPASSWORD",
   ]);
@@ -194,10 +194,10 @@ test("a script reports the problems of the project's .env, in any folder", { ski
   for (const cwd of [own.dir, join(folder, "foreign")]) {
     const run = await startProgram(join(own.dir, "scripts/bootstrap.ts"), ["--port", "5432"], { cwd }).ended;
     assert.deepEqual([run.exitCode, run.stdout], [2, ""]);
-    assert.match(run.stderr, /error: A setting is invalid\n {2}why: POSTGRES_PASSWORD must consist/);
+    assert.match(run.stderr, /error: A setting is invalid\n {2}why: POSTGRES_PASSWORD in \.env must consist/);
     assert.doesNotMatch(run.stderr, /hidd/);
     const two = await startProgram(join(own.dir, "scripts/status.ts"), [], { cwd }).ended;
     assert.equal(two.exitCode, 2);
-    assert.match(two.stderr, /error: 2 settings are invalid\n {2}why: --port \(POSTGRES_PORT\) must be a number/);
+    assert.match(two.stderr, /error: 2 settings are invalid\n {2}why: POSTGRES_PORT in \.env must be a number/);
   }
 });

@@ -88,29 +88,28 @@ test("loadConfig() resolves a relative stack directory from the project", () => 
 });
 
 const wrong: readonly (readonly [variable: string, value: string, problem: string])[] = [
-  ["CQRS_MODE", "docker", "--mode (CQRS_MODE) must be embedded, compose or external"],
-  ["POSTGRES_PORT", "0", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
-  ["POSTGRES_PORT", "65536", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
-  ["POSTGRES_PORT", "5432 ", "--port (POSTGRES_PORT) must be a number from 1 to 65535"],
-  ["POSTGRES_DB", "é".repeat(32), "--database (POSTGRES_DB) must have at most 63 bytes"],
-  ["POSTGRES_USER", "u".repeat(62), "--user (POSTGRES_USER) must have at most 61 bytes"],
-  ["POSTGRES_DB", "a\nb", "--database (POSTGRES_DB) must not contain control characters"],
-  ["POSTGRES_DB", "template1", "--database (POSTGRES_DB) must not be one of postgres, template0, template1"],
+  ["CQRS_MODE", "docker", "CQRS_MODE must be embedded, compose or external"],
+  ["POSTGRES_PORT", "0", "POSTGRES_PORT must be a number from 1 to 65535"],
+  ["POSTGRES_PORT", "65536", "POSTGRES_PORT must be a number from 1 to 65535"],
+  ["POSTGRES_PORT", "5432 ", "POSTGRES_PORT must be a number from 1 to 65535"],
+  ["POSTGRES_DB", "é".repeat(32), "POSTGRES_DB must have at most 63 bytes"],
+  ["POSTGRES_USER", "u".repeat(62), "POSTGRES_USER must have at most 61 bytes"],
+  ["POSTGRES_DB", "a\nb", "POSTGRES_DB must not contain control characters"],
+  ["POSTGRES_DB", "template1", "POSTGRES_DB must not be one of postgres, template0, template1"],
   [
     "POSTGRES_USER",
     "postgres",
-    "--user (POSTGRES_USER) must not be a reserved role: " +
-      "postgres, cqrs_owner, cqrs_app, cqrs_vault, public, none or pg_*",
+    "POSTGRES_USER must not be a reserved role: " + "postgres, cqrs_owner, cqrs_app, cqrs_vault, public, none or pg_*",
   ],
   [
     "POSTGRES_PASSWORD",
     "pässword",
     "POSTGRES_PASSWORD must consist of printable ASCII characters, because clients hash others differently",
   ],
-  ["CQRS_TIMEOUT", "60", "--timeout (CQRS_TIMEOUT) must be a duration such as 500ms, 60s, 5m, 2h or 7d"],
-  ["CQRS_TIMEOUT", "25d", "--timeout (CQRS_TIMEOUT) must be at most 24d"],
-  ["CQRS_GRACE", "1w", "--grace (CQRS_GRACE) must be a duration such as 500ms, 60s, 5m, 2h or 7d"],
-  ["CQRS_GRACE", "366d", "--grace (CQRS_GRACE) must be at most 365d"],
+  ["CQRS_TIMEOUT", "60", "CQRS_TIMEOUT must be a duration such as 500ms, 60s, 5m, 2h or 7d"],
+  ["CQRS_TIMEOUT", "25d", "CQRS_TIMEOUT must be at most 24d"],
+  ["CQRS_GRACE", "1w", "CQRS_GRACE must be a duration such as 500ms, 60s, 5m, 2h or 7d"],
+  ["CQRS_GRACE", "366d", "CQRS_GRACE must be at most 365d"],
   [
     "DATABASE_URL",
     "mysql://db/x",
@@ -144,7 +143,7 @@ test("loadConfig() reports all problems together", () => {
   );
   assert.deepEqual(
     problems.map((problem) => problem.split(" must ")[0]),
-    ["--port (POSTGRES_PORT)", "--database (POSTGRES_DB)", "--timeout (CQRS_TIMEOUT)", "PGPORT"],
+    ["--port", "POSTGRES_DB", "--timeout", "PGPORT"],
   );
 });
 
@@ -211,5 +210,5 @@ test("loadConfig() needs both halves of an AppRole, and a known secret store", (
   assert.deepEqual(problemsOf({ ...address, VAULT_ROLE_ID: "r" }), [problem]);
   assert.deepEqual(problemsOf({ ...address, VAULT_SECRET_ID: "s" }), [problem]);
   assert.equal(load({ ...address, VAULT_ROLE_ID: "r", VAULT_SECRET_ID: "s" }).vault?.secretId, "s");
-  assert.deepEqual(problemsOf({}, { secrets: "env" }), ["--secrets (CQRS_SECRETS) must be file or vault"]);
+  assert.deepEqual(problemsOf({}, { secrets: "env" }), ['--secrets must be file or vault, not "env"']);
 });

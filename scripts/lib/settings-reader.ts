@@ -1,0 +1,132 @@
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseEnv } from "node:util";
+import * as v from "valibot";
+import { exitCodes, ScriptError } from "./cli/script-error.ts";
+import { projectDir } from "./paths.ts";
+import { type Environment, environment } from "./runtime.ts";
+
+/** Where to read settings from, besides the flags; only tests pass it. */
+export interface SettingsSources {
+  readonly environment?: Environment;
+  /** Path of the `.env` file, which need not exist; null reads none. */
+  readonly dotEnvFile?: string | null;
+}
+
+/** A text that was found, and the name of the source to blame if it is invalid. */
+interface Found {
+  readonly text: string;
+  readonly source: string;
+  /** Whether an error may repeat the text. Variables may hold secrets, flags do not. */
+  readonly isPublic: boolean;
+}
+
+/** Reads settings one by one and collects their problems. */
+export class SettingsReader {
+  readonly #flags: Readonly<Record<string, string | undefined>>;
+  readonly #environment: Environment;
+  readonly #dotEnv: Environment;
+  readonly problems: string[] = [];
+
+  constructor(flags: Readonly<Record<string, string | undefined>>, sources: SettingsSources) {
+    this.#flags = flags;
+    this.#environment = sources.environment ?? environment();
+    const { dotEnvFile = join(projectDir, ".env") } = sources;
+    this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
+  }
+
+  /** @returns the checked value; undefined if no source has it or it is invalid */
+  setting<Schema extends v.GenericSchema<string, unknown>>(
+    variable: string,
+    schema: Schema,
+    flag?: string,
+  ): v.InferOutput<Schema> | undefined {
+    const found = this.#fromFlag(flag) ?? this.#fromEnvironment(variable) ?? this.#fromDotEnv(variable);
+    if (found === undefined) return undefined;
+    const value = this.check(found.source, found.text, schema);
+    if (value === undefined && found.isPublic) this.problems.push(`${this.problems.pop()}, not ${quote(found.text)}`);
+    return value;
+  }
+
+  /** @returns the absolute path of the file that a setting is read from, if any */
+  fileOf(variable: string): string | undefined {
+    const file = this.#environment[`${variable}_FILE`] || this.#dotEnv[`${variable}_FILE`];
+    return file ? resolve(projectDir, file) : undefined;
+  }
+
+  /**
+   * Checks a value that was read elsewhere.
+   *
+   * @param source the name to blame
+   */
+  check<Schema extends v.GenericSchema<string, unknown>>(
+    source: string,
+    text: string | undefined,
+    schema: Schema,
+  ): v.InferOutput<Schema> | undefined {
+    if (text === undefined) return undefined;
+    const checked = v.safeParse(schema, text);
+    if (checked.success) return checked.output;
+    this.problems.push(`${source} ${checked.issues[0].message}`);
+    return undefined;
+  }
+
+  #fromFlag(flag: string | undefined): Found | undefined {
+    const text = flag === undefined ? undefined : this.#flags[flag];
+    return text === undefined ? undefined : { text, source: `--${flag}`, isPublic: true };
+  }
+
+  #fromEnvironment(variable: string): Found | undefined {
+    const text = this.#read(this.#environment, variable);
+    return text === undefined ? undefined : { text, source: variable, isPublic: false };
+  }
+
+  #fromDotEnv(variable: string): Found | undefined {
+    const text = this.#read(this.#dotEnv, variable);
+    return text === undefined ? undefined : { text, source: `${variable} in .env`, isPublic: false };
+  }
+
+  /** An empty variable counts as absent, because compose passes unset variables as empty ones. */
+  #read(source: Environment, variable: string): string | undefined {
+    const value = source[variable] || undefined;
+    const file = source[`${variable}_FILE`] || undefined;
+    if (value !== undefined && file !== undefined) {
+      this.problems.push(`${variable} and ${variable}_FILE are both set; set only one of them`);
+      return undefined;
+    }
+    return file === undefined ? value : this.#readFile(`${variable}_FILE`, file);
+  }
+
+  #readFile(variable: string, file: string): string | undefined {
+    try {
+      const content = readFileSync(resolve(projectDir, file), "utf8").replace(/\r?\n$/, "");
+      if (content !== "") return content;
+      this.problems.push(`${variable} points to an empty file: ${file}`);
+    } catch (error) {
+      this.problems.push(`${variable} points to a file that cannot be read: ${file} (${errorCode(error)})`);
+    }
+    return undefined;
+  }
+}
+
+function readDotEnv(file: string): Environment {
+  try {
+    return parseEnv(readFileSync(file, "utf8")) as Environment;
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return {};
+    throw new ScriptError({
+      code: "CONFIGURATION",
+      exitCode: exitCodes.usage,
+      message: `Cannot read ${file} (${errorCode(error)})`,
+      fix: "Make it readable by this user, or remove it.",
+    });
+  }
+}
+
+function errorCode(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? String(error);
+}
+
+function quote(text: string): string {
+  return JSON.stringify(text);
+}
