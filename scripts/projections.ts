@@ -35,11 +35,7 @@ const run = defineConfiguredScript({
   args: {
     ...chosen,
     once: { type: "boolean", description: "Stop at the end of the log" },
-    partitions: {
-      type: "number",
-      min: 1,
-      description: "Partitions to handle concurrently (1 unless the module sets it)",
-    },
+    partitions: { type: "number", min: 1, description: "Partitions to handle concurrently (default: 1)" },
   },
   examples: [
     ["bun run projections run --module ./orders.ts", "Run all projections of a module"],
