@@ -39,6 +39,12 @@ after(async () => {
 const begin = (...words: string[]) => startScript(["wait-for", ...words], { stackDir: dir });
 const run = (...words: string[]) => runScript(["wait-for", ...words], { stackDir: dir });
 
+/** Runs `wait-for` with a database of an external server as the stack's. */
+function runExternal({ administrator }: TestDatabase, ...words: string[]): Promise<ScriptRun> {
+  const env = { CQRS_MODE: "external", DATABASE_URL: connectionUrl(administrator) };
+  return runScript(["wait-for", ...words], { stackDir: dir, env });
+}
+
 /** The URL of the database, through another port. */
 function through(port: number, change: Partial<TestDatabase["application"]> = {}): string {
   return connectionUrl({ ...database.application, ...change, port });
@@ -178,6 +184,15 @@ describe("wait-for fails at once", () => {
     assertRun(await run(`https://127.0.0.1:${plain.port}`), 2, /Cannot agree on TLS/);
     await using secure = await openServer(answersHttp(400, "Client sent an HTTP request to an HTTPS server.\n"));
     assertRun(await run(`vault://127.0.0.1:${secure.port}`), 2, /Cannot agree on TLS/);
+  });
+
+  test("for schema files that differ from those applied, with the exit code of drift", async () => {
+    await using drifted = await withDatabase();
+    await drifted.admin`
+      update public.schema_migration set checksum = repeat('0', 64) where name = 'migrations/0001-schemas.sql'`;
+    const result = await runExternal(drifted, "schema", "--timeout", "20s");
+    assertRun(result, 4, /^error: migrations\/0001-schemas\.sql was edited after it was applied$/m);
+    assert.match(result.stderr, /^ {2}fix: Undo the edit/m);
   });
 
   test("after a short grace for a database that nothing creates", async () => {

@@ -10,7 +10,7 @@ import { withSocket } from "./tcp.ts";
 /**
  * Checks an open session.
  *
- * @throws the driver's error
+ * @throws the driver's error, or a {@link ScriptError} if waiting cannot help
  */
 export type SessionCheck = (sql: Sql) => Promise<Finding>;
 
@@ -22,7 +22,7 @@ export function postgresTarget(server: ConnectionTarget, check: SessionCheck = q
 /**
  * Opens a session and checks it.
  *
- * @throws {ScriptError} `AUTHENTICATION` (exit 6), `TLS` or `QUERY` (exit 2)
+ * @throws {ScriptError} `AUTHENTICATION` (exit 6), `TLS` or `QUERY` (exit 2), or the error of the check
  */
 export async function probePostgres(
   server: ConnectionTarget,
@@ -35,6 +35,7 @@ export async function probePostgres(
   try {
     return await check(connection.sql);
   } catch (error) {
+    if (error instanceof ScriptError) throw error;
     return judgeError(error, server);
   }
 }
