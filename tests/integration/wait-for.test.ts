@@ -238,6 +238,28 @@ describe("wait-for --timeout", () => {
     assert.doesNotMatch(result.stderr, new RegExp(database.application.password));
   });
 
+  test("names the command that sets up a new stack, or starts a stopped one", async () => {
+    await using stack = await makeTestStack();
+    const expire = () => runScript(["wait-for", "postgres", "schema", "--timeout", "300ms"], stack);
+    assertRun(await expire(), 124, /^ {2}fix: Run bun run bootstrap, which creates new credentials/m);
+    assert.equal((await runScript(["bootstrap"], stack)).exitCode, 0);
+    assert.equal((await runScript(["stop"], stack)).exitCode, 0);
+    const { exitCode, stderr } = await expire();
+    assert.equal(exitCode, 124);
+    assert.match(stderr, /^error: Not usable after 0\.3 s$/m);
+    const fix =
+      /fix: Run bun run bootstrap, which starts the server\.\n +Check the logs of these targets, or wait longer/;
+    assert.match(stderr, fix);
+  });
+
+  test("names the command that applies pending schema files", async () => {
+    await using empty = await withDatabase({ isEmpty: true });
+    const { exitCode, stderr } = await runExternal(empty, "schema", "--timeout", "300ms");
+    assert.equal(exitCode, 124);
+    assert.match(stderr, /why: schema: schema files not applied yet: \d+ \(\d+ (try|tries)\)/);
+    assert.match(stderr, /fix: Run bun run schema apply\.\n +Check the logs of these targets, or wait longer/);
+  });
+
   test("backs off between tries", async () => {
     await using server = await openServer(closesAtOnce);
     assert.equal((await run(`tcp://127.0.0.1:${server.port}`, "--timeout", "1s")).exitCode, 124);

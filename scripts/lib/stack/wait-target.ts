@@ -86,22 +86,31 @@ async function configuredTarget(name: string, check: SessionCheck): Promise<Wait
   return {
     name,
     async probe(signal) {
-      const server = await applicationTarget(config).catch(toNotReady);
-      return "isUsable" in server ? server : probePostgres(server, check, signal).catch(toMissingLogin);
+      const found = await applicationTarget(config).catch(toNotReady);
+      if ("isUsable" in found) return found;
+      const finding = await probePostgres(found.server, check, signal).catch(toMissingLogin);
+      const canStart = !(finding.isUsable || found.isExternal) && finding.isUnreachable === true;
+      return canStart ? { ...finding, fix: "Run bun run bootstrap, which starts the server." } : finding;
     },
   };
 }
 
-async function applicationTarget(config: Config): Promise<ConnectionTarget> {
+interface ApplicationTarget {
+  readonly server: ConnectionTarget;
+  /** Whether the server is one that bootstrap cannot start. */
+  readonly isExternal: boolean;
+}
+
+async function applicationTarget(config: Config): Promise<ApplicationTarget> {
   const { administratorTarget, openStack, readApplicationSecret } = await import("./stack.ts");
   const stack = await openStack(config);
-  if (stack.mode === "external") return administratorTarget(stack);
+  if (stack.mode === "external") return { server: await administratorTarget(stack), isExternal: true };
   const { host, port, database, username: user, password } = await readApplicationSecret(stack);
-  return { host, port: Number(port), database, user, password };
+  return { server: { host, port: Number(port), database, user, password }, isExternal: false };
 }
 
 function toNotReady(error: unknown) {
-  if (error instanceof ScriptError && error.exitCode === exitCodes.notReady) return notYet(error.message);
+  if (error instanceof ScriptError && error.exitCode === exitCodes.notReady) return notYet(error.message, error.fix);
   throw error;
 }
 
@@ -120,7 +129,8 @@ async function sessionCheck(query = "select true"): Promise<SessionCheck> {
 const schemaCheck: SessionCheck = async (sql) => {
   const { readPlan } = await import("../schema/apply.ts");
   const { pending } = await readPlan(sql);
-  return pending.length === 0 ? usable : notYet(`schema files not applied yet: ${pending.length}`);
+  if (pending.length === 0) return usable;
+  return notYet(`schema files not applied yet: ${pending.length}`, "Run bun run schema apply.");
 };
 
 function hidePassword(word: string): string {

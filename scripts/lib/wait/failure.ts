@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { errorCode } from "../postgres/failure.ts";
-import { type Finding, notYet } from "./target.ts";
+import { notYet, type Obstacle } from "./target.ts";
 
 const reasons: Readonly<Record<string, string>> = {
   ECONNREFUSED: "nothing listens there",
@@ -21,14 +21,14 @@ const reasons: Readonly<Record<string, string>> = {
  * @throws {ScriptError} `TLS` (exit 2) or `NOT_PERMITTED` (exit 9) if it cannot; the error itself if Deno lacks a
  * permission
  */
-export function judgeSocketError(error: unknown, target: string): Finding {
+export function judgeSocketError(error: unknown, target: string): Obstacle {
   const code = errorCode(error);
   const { message, name } = error as Error;
   if (name === "NotCapable") throw error;
   if (code === "EPERM") throw notPermitted(target, message);
   if (isTlsError(code, message)) throw tlsMismatch(target, `${message}${code === "" ? "" : ` (${code})`}`);
   const text = reasons[code] ?? message;
-  return notYet(code === "" || text.includes(code) ? text : `${text} (${code})`);
+  return { ...notYet(code === "" || text.includes(code) ? text : `${text} (${code})`), isUnreachable: true };
 }
 
 /** @returns the error of two sides that disagree about TLS, or of a certificate that is not trusted */

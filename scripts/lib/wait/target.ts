@@ -8,6 +8,10 @@ export interface Obstacle {
   readonly reason: string;
   /** Whether a database or role is missing. Perhaps nothing is going to create it, so the wait for it is short. */
   readonly isMissing?: boolean;
+  /** Whether the server cannot be reached. */
+  readonly isUnreachable?: boolean;
+  /** An instruction that may end the wait. */
+  readonly fix?: string | undefined;
 }
 
 /** Something to wait for. */
@@ -26,6 +30,6 @@ export interface WaitTarget {
 export const usable: Finding = { isUsable: true };
 
 /** @returns the finding of a target that is not usable yet */
-export function notYet(reason: string): Obstacle {
-  return { isUsable: false, reason };
+export function notYet(reason: string, fix?: string): Obstacle {
+  return { isUsable: false, reason, fix };
 }

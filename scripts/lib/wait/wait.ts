@@ -72,6 +72,7 @@ class Wait {
   readonly #startedAt = performance.now();
   #tries = 0;
   #reason: string | null = null;
+  #fix: string | undefined;
   #missingSince: number | undefined;
 
   constructor(target: WaitTarget, options: WaitOptions, signal: AbortSignal) {
@@ -90,6 +91,11 @@ class Wait {
         throw new WaitOver();
       });
     }
+  }
+
+  /** The instruction of the last finding. */
+  get fix(): string | undefined {
+    return this.#fix;
   }
 
   report(): WaitReport {
@@ -117,6 +123,7 @@ class Wait {
   #remember(finding: Obstacle): void {
     if (finding.reason !== this.#reason) this.#options.onReason?.(this.#target.name, finding.reason);
     this.#reason = finding.reason;
+    this.#fix = finding.fix;
     this.#missingSince = finding.isMissing === true ? (this.#missingSince ?? this.#waitedMs()) : undefined;
     const isOver = this.#waitedMs() - (this.#missingSince ?? this.#waitedMs()) >= (this.#options.graceMs ?? 5000);
     if (isOver) throw stillMissing(this.report());
@@ -144,12 +151,13 @@ function timedOut(waits: readonly Wait[], { timeoutMs, invert }: WaitOptions): S
   const lines = reports.map(
     ({ target, reason, tries }) => `${target}: ${reason ?? "no response yet"} (${count(tries)})`,
   );
+  const fixes = new Set(waits.flatMap(({ fix }) => fix ?? []));
   return new ScriptError({
     code: "TIMEOUT",
     exitCode: exitCodes.timeout,
     message: `${invert === true ? "Still usable" : "Not usable"} after ${timeoutMs / 1000} s`,
     why: lines.join("\n"),
-    fix: "Check the logs of these targets, or wait longer: --timeout 5m",
+    fix: [...fixes, "Check the logs of these targets, or wait longer: --timeout 5m"].join("\n"),
     data: { targets: reports },
   });
 }
