@@ -5,6 +5,7 @@ import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { formatLag } from "./lib/operations/format-lag.ts";
+import { formatRebuild, formatRun } from "./lib/operations/format-projection-end.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
 const { mode, database } = stackFlags;
@@ -54,7 +55,7 @@ const run = defineConfiguredScript({
     });
   },
   print({ projections }, output) {
-    for (const { name, version, outcome } of projections) output.result(`${name} version ${version}: ${outcome}`);
+    for (const end of projections) output.result(formatRun(end));
   },
 });
 
@@ -74,13 +75,7 @@ const rebuild = defineConfiguredScript({
     });
   },
   print({ projections }, output) {
-    for (const { name, version, outcome, replacedVersion } of projections) {
-      const replaced = replacedVersion === null ? "" : `, replacing version ${replacedVersion}`;
-      const isServing = outcome === "caught-up";
-      output.result(
-        `${name}: version ${version} ${isServing ? `is serving${replaced}` : `is not serving yet: ${outcome}`}`,
-      );
-    }
+    for (const end of projections) output.result(formatRebuild(end));
   },
 });
 

@@ -95,6 +95,16 @@ test("seed fills a database once; list, run, rebuild and replay work with it and
   assert.deepEqual(replayed.projections, [{ name: "order_summary", replayed: 0, remaining: 0 }]);
   const once = await runForData<{ projections: unknown[] }>(["projections", "run", "--once"], stack);
   assert.deepEqual(once.projections, [{ name: "order_summary", version: 1, outcome: "retired" }]);
+  const replaced = await runScript(["projections", "run", "--once"], stack);
+  assert.deepEqual(
+    [replaced.exitCode, replaced.stdout],
+    [0, "order_summary version 1: not running; a later version has replaced it\n"],
+  );
+  const late = await runScript(["projections", "rebuild"], stack);
+  assert.deepEqual(
+    [late.exitCode, late.stdout],
+    [0, "order_summary: version 1 is not serving; a later version has replaced it\n"],
+  );
   const unknown = await runScript(["projections", "run", "other", "--module", module], stack);
   assert.equal(unknown.exitCode, 2);
   assert.match(unknown.stderr, /There is no projection other/);
