@@ -107,7 +107,8 @@ test("seed fills a database once; list, run, rebuild and replay work with it and
   );
   const unknown = await runScript(["projections", "run", "other", "--module", module], stack);
   assert.equal(unknown.exitCode, 2);
-  assert.match(unknown.stderr, /There is no projection other/);
+  assert.match(unknown.stderr, /There is no projection other\n.*mine\.ts exports: order_summary\.\n/);
+  assert.match(unknown.stderr, /^ {2}fix: Choose one of: order_summary\.$/m);
 
   const running = startScript(["projections", "run", ...own, "--partitions", "2"], stack);
   const isRunning = async () => (await count(session.sql, "read_model.projection", "version = 2")) === 2;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { assetsDir } from "../../scripts/lib/paths.ts";
-import { runForData, startScript } from "../support/run-script.ts";
+import { runForData, runScript, startScript } from "../support/run-script.ts";
 import { withCluster } from "../support/stack.ts";
 
 test("a second run reports whom it waits for; Ctrl-C ends both without an error", async () => {
@@ -54,4 +54,12 @@ test("an interrupted rebuild does not claim to serve, and prints one object with
   const text = await again.ended;
   assert.equal(text.stdout, "order_summary: version 2 is not serving yet: stopped\n");
   assert.match(text.stderr, /^error: Stopped by SIGINT$/m);
+});
+
+test("a mistyped name is answered with the names of the projections", async () => {
+  const { exitCode, stderr } = await runScript(["projections", "run", "order_sumary"], { stackDir: "/nonexistent" });
+  assert.equal(exitCode, 2, stderr);
+  assert.match(stderr, /^error: There is no projection order_sumary\n {2}why: The example exports: order_summary\.$/m);
+  const fix = "Choose one of: order_summary. Or pass the module that exports it: --module <path>";
+  assert.match(stderr, new RegExp(`^ {2}fix: ${fix}$`, "m"));
 });

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { exitCodes, ScriptError, type ScriptErrorDetails } from "../cli/script-error.ts";
 import type { Config } from "../config.ts";
 import { orderSummary } from "../demo/order-summary.ts";
 import { InvalidInput } from "../event-store/errors.ts";
@@ -51,13 +51,21 @@ export async function loadProjections(
   const found = Object.values(exported).filter(isDefinition);
   const chosen = found.filter((definition) => name === undefined || definition.name === name);
   if (chosen.length > 0) return chosen;
-  throw new ScriptError({
-    code: "NO_PROJECTION",
-    exitCode: exitCodes.usage,
+  const names = found.map((definition) => definition.name).join(", ");
+  throw noProjection({
     message: name === undefined ? `${path} exports no projection` : `There is no projection ${name}`,
-    why: `${path ?? "The example"} exports: ${found.map((definition) => definition.name).join(", ") || "none"}.`,
-    fix: "Pass a module that exports objects with name, version and handle: --module ./projections.ts",
+    why: `${path ?? "The example"} exports: ${names || "none"}.`,
+    fix:
+      names === ""
+        ? passModule
+        : `Choose one of: ${names}.${path === undefined ? ` Or pass the module that exports it: --module <path>` : ""}`,
   });
+}
+
+const passModule = "Pass a module that exports objects with name, version and handle: --module ./projections.ts";
+
+function noProjection(details: Pick<ScriptErrorDetails, "message" | "why" | "fix">): ScriptError {
+  return new ScriptError({ code: "NO_PROJECTION", exitCode: exitCodes.usage, ...details });
 }
 
 async function importModule(path: string): Promise<Record<string, unknown>> {
