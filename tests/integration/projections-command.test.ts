@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { runForData, runScript, startScript } from "../support/run-script.ts";
-import { withCluster } from "../support/stack.ts";
+import { makeTestStack, withCluster } from "../support/stack.ts";
 
 test("a second run reports whom it waits for; Ctrl-C ends both without an error", async () => {
   await using stack = await withCluster();
@@ -62,4 +62,28 @@ test("a mistyped name is answered with the names of the projections", async () =
   assert.match(stderr, /^error: There is no projection order_sumary\n {2}why: The example exports: order_summary\.$/m);
   const fix = "Choose one of: order_summary. Or pass the module that exports it: --module <path>";
   assert.match(stderr, new RegExp(`^ {2}fix: ${fix}$`, "m"));
+});
+
+test("a module that cannot be loaded is reported with its errors, and a missing one as missing", async () => {
+  await using stack = await makeTestStack();
+  const run = (module: string) => runScript(["projections", "run", "--module", module], stack);
+  const broken = join(stack.stackDir, "broken.ts");
+  await writeFile(broken, "export const projection = {;\n");
+  const syntax = await run(broken);
+  assert.equal(syntax.exitCode, 2, syntax.stderr);
+  assert.ok(syntax.stderr.startsWith(`error: The module ${broken} cannot be loaded\n`), syntax.stderr);
+  assert.match(syntax.stderr, /broken\.ts:1:28/);
+  assert.match(syntax.stderr, /^ {2}fix: Fix the error in it\.$/m);
+
+  await writeFile(broken, 'import "./gone.ts";\n');
+  const dependency = await run(broken);
+  assert.equal(dependency.exitCode, 2, dependency.stderr);
+  assert.match(dependency.stderr, /gone\.ts/);
+  assert.match(dependency.stderr, /^ {2}fix: Fix the error in it\.$/m);
+
+  for (const path of [join(stack.stackDir, "missing.ts"), stack.stackDir]) {
+    const { exitCode, stderr } = await run(path);
+    assert.equal(exitCode, 2, stderr);
+    assert.ok(stderr.startsWith(`error: There is no module ${path}\n  fix: Pass the path of a module`), stderr);
+  }
 });

@@ -1,6 +1,8 @@
+import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
+import { stripVTControlCharacters } from "node:util";
 import { exitCodes, ScriptError, type ScriptErrorDetails } from "../cli/script-error.ts";
 import type { Config } from "../config.ts";
 import { orderSummary } from "../demo/order-summary.ts";
@@ -69,17 +71,37 @@ function noProjection(details: Pick<ScriptErrorDetails, "message" | "why" | "fix
 }
 
 async function importModule(path: string): Promise<Record<string, unknown>> {
-  try {
-    return await import(pathToFileURL(path).href);
-  } catch (error) {
-    throw new ScriptError({
-      code: "NO_PROJECTION",
-      exitCode: exitCodes.usage,
-      message: `The module ${path} cannot be loaded`,
-      why: error instanceof Error ? error.message : String(error),
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
+    throw noProjection({
+      message: `There is no module ${path}`,
       fix: "Pass the path of a module that exports projections, relative to the working folder.",
     });
   }
+  try {
+    return await import(pathToFileURL(path).href);
+  } catch (error) {
+    throw noProjection({
+      message: `The module ${path} cannot be loaded`,
+      why: describeLoadError(error),
+      fix: "Fix the error in it.",
+    });
+  }
+}
+
+/** Bun collects the syntax errors of a module in an AggregateError; Deno colours the path. */
+function describeLoadError(error: unknown): string {
+  const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
+  const lines = errors.map((one) => {
+    const { message = String(one), position } = (one ?? {}) as LoadError;
+    return position?.file === undefined ? message : `${position.file}:${position.line}:${position.column}: ${message}`;
+  });
+  return stripVTControlCharacters(lines.join("\n"));
+}
+
+/** An error of loading a module; on Bun with its position. */
+interface LoadError {
+  readonly message?: string;
+  readonly position?: { readonly file?: string; readonly line: number; readonly column: number } | null;
 }
 
 function isDefinition(value: unknown): value is ProjectionDefinition {
