@@ -87,3 +87,13 @@ test("a module that cannot be loaded is reported with its errors, and a missing 
     assert.ok(stderr.startsWith(`error: There is no module ${path}\n  fix: Pass the path of a module`), stderr);
   }
 });
+
+test("an invalid definition is reported without blaming the database", async () => {
+  await using stack = await withCluster();
+  const module = join(stack.stackDir, "invalid.ts");
+  await writeFile(module, 'export const journal = { name: "journal", version: 0, async handle() {} };\n');
+  const { exitCode, stderr } = await runScript(["projections", "run", "--once", "--module", module], stack);
+  assert.equal(exitCode, 2, stderr);
+  const message = "version of the projection journal must be an integer of at least 1, not 0";
+  assert.equal(stderr, `error: ${message}\n  fix: Fix the definition in the module.\n`);
+});

@@ -172,16 +172,21 @@ export async function rebuildProjection(
 }
 
 function explainProjectionError(error: unknown): unknown {
+  if (error instanceof InvalidInput) {
+    return new ScriptError({
+      code: "PROJECTION_REFUSED",
+      exitCode: exitCodes.usage,
+      message: error.message,
+      fix: "Fix the definition in the module.",
+    });
+  }
   const code = errorCode(error);
-  const isMisfit = code.startsWith("42") || code === "2BP01";
-  if (!(error instanceof InvalidInput) && !isMisfit) return error;
+  if (!code.startsWith("42") && code !== "2BP01") return error;
   return new ScriptError({
-    code: isMisfit ? "PROJECTION_MISFIT" : "PROJECTION_REFUSED",
-    exitCode: isMisfit ? exitCodes.refused : exitCodes.usage,
+    code: "PROJECTION_MISFIT",
+    exitCode: exitCodes.refused,
     message: (error as Error).message,
-    why: isMisfit
-      ? `The database rejected a statement of the projection (${code}). The previous version keeps serving.`
-      : "This database cannot run the projection as it is defined.",
-    fix: isMisfit ? "Run bun run schema apply, or fix the projection's SQL." : "Fix the definition in the module.",
+    why: `The database rejected a statement of the projection (${code}). The previous version keeps serving.`,
+    fix: "Run bun run schema apply, or fix the projection's SQL.",
   });
 }
