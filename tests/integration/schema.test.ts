@@ -201,30 +201,36 @@ test("applySchema() applies only a changed routine again, without a notice", asy
   assert.equal((await readLedger(database.admin)).length, Object.keys(ordinary).length);
 });
 
-const badNames: readonly (readonly [string, string, RegExp])[] = [
-  ["no number", "migrations/first.sql", /four digits/],
-  ["three digits", "migrations/001-first.sql", /four digits/],
-  ["an underscore", "migrations/0001_first.sql", /four digits/],
-  ["capitals", "migrations/0003-First.sql", /four digits/],
-  ["a folder", "migrations/more/0003-third.sql", /four digits/],
-  [
-    "a number that is taken",
-    "migrations/0002-other.sql",
-    /^migrations\/0002-other\.sql has the same number|^migrations\/0002-second\.sql has the same number/,
-  ],
+const badNames: readonly (readonly [what: string, name: string])[] = [
+  ["no number", "migrations/first.sql"],
+  ["three digits", "migrations/001-first.sql"],
+  ["an underscore", "migrations/0001_first.sql"],
+  ["capitals", "migrations/0003-First.sql"],
+  ["a folder", "migrations/more/0003-third.sql"],
 ];
 
-for (const [what, name, says] of badNames) {
+for (const [what, name] of badNames) {
   test(`applySchema() refuses the name of a migration with ${what}, before it applies anything`, async () => {
     await using database = await withDatabase({ isEmpty: true });
     await using folder = await withFiles({ ...ordinary, [name]: "select 1;\n" });
     const error = await failure(apply(database.administrator, folder));
     assert.deepEqual([error.code, error.exitCode], ["MIGRATION_NAME", 2]);
-    assert.match(error.message, /^migrations\/\S+\.sql is not a valid name for a migration$/);
-    assert.match(error.why ?? "", says);
+    assert.equal(error.message, `${name} is not a valid name for a migration`);
+    assert.match(error.why ?? "", /four digits/);
+    assert.equal(error.fix, "Rename it, for example to 0003-add-invoices.sql.");
     assert.deepEqual(await tablesOf(database.admin), []);
   });
 }
+
+test("applySchema() refuses two migrations with one number, names both and suggests the next number", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({ ...ordinary, "migrations/0001-again.sql": "select 1;\n" });
+  const error = await failure(apply(database.administrator, folder));
+  assert.deepEqual([error.code, error.exitCode], ["MIGRATION_NAME", 2]);
+  assert.equal(error.message, "migrations/0001-again.sql and migrations/0001-first.sql have the same number");
+  assert.equal(error.fix, "Give the one that is not applied yet another number, for example 0003.");
+  assert.deepEqual(await tablesOf(database.admin), []);
+});
 
 test("placeholders are quoted, even if the name of the database has quotes, dots and spaces", async () => {
   await using database = await withDatabase({ isEmpty: true });

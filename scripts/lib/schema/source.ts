@@ -60,20 +60,40 @@ async function readFolder(dir: string, folder: string, kind: SchemaFile["kind"])
 function checkNumbers(migrations: readonly SchemaFile[]): void {
   const seen = new Map<string, string>();
   for (const { name } of migrations) {
-    const number = /^migrations\/(\d{4})-[a-z0-9-]+\.sql$/.exec(name)?.[1];
-    if (number === undefined) throw badName(name, "Its name is not four digits, a hyphen and words in lower case.");
+    const number = numberOf(name);
+    if (number === undefined) throw badName(name, nextNumber(migrations));
     const other = seen.get(number);
-    if (other !== undefined) throw badName(name, `${other} has the same number.`);
+    if (other !== undefined) throw sameNumber(other, name, nextNumber(migrations));
     seen.set(number, name);
   }
 }
 
-function badName(name: string, why: string): ScriptError {
-  return new ScriptError({
-    code: "MIGRATION_NAME",
-    exitCode: exitCodes.usage,
-    message: `${name} is not a valid name for a migration`,
-    why,
-    fix: "Rename it, for example to 0007-add-invoices.sql.",
-  });
+function numberOf(name: string): string | undefined {
+  return /^migrations\/(\d{4})-[a-z0-9-]+\.sql$/.exec(name)?.[1];
+}
+
+/** @returns the number that a new migration would have */
+function nextNumber(migrations: readonly SchemaFile[]): string {
+  const last = Math.max(0, ...migrations.map(({ name }) => Number(numberOf(name) ?? 0)));
+  return String(last + 1).padStart(4, "0");
+}
+
+function badName(name: string, next: string): ScriptError {
+  return refusedName(
+    `${name} is not a valid name for a migration`,
+    "Its name is not four digits, a hyphen and words in lower case.",
+    `Rename it, for example to ${next}-add-invoices.sql.`,
+  );
+}
+
+function sameNumber(one: string, other: string, next: string): ScriptError {
+  return refusedName(
+    `${one} and ${other} have the same number`,
+    "Migrations are applied in the order of their numbers.",
+    `Give the one that is not applied yet another number, for example ${next}.`,
+  );
+}
+
+function refusedName(message: string, why: string, fix: string): ScriptError {
+  return new ScriptError({ code: "MIGRATION_NAME", exitCode: exitCodes.usage, message, why, fix });
 }
