@@ -84,7 +84,7 @@ export const command = defineStackScript({
   },
 });
 
-const passLatest = "Pass one, for example: bun run restore latest";
+const passLatest = "Pass one, for example: bun run restore latest.";
 
 function parseUntil(position: number | undefined, time: string | undefined) {
   if (position !== undefined && time !== undefined)

@@ -39,7 +39,7 @@ export const command = defineScript({
   async run({ args, operands, commandWords, reporter, signal }): Promise<Waited> {
     const { findTarget } = await import("./lib/stack/wait-target.ts");
     const { waitForTargets } = await import("./lib/wait/wait.ts");
-    if (operands.length === 0) throw usageError("wait-for needs a target", "Pass one or more targets. See --help.");
+    if (operands.length === 0) throw usageError("wait-for needs a target", "Pass one or more targets.");
     const targets = await Promise.all(operands.map((word) => findTarget(word, args.query)));
     const reports = await waitForTargets(targets, {
       timeoutMs: args.timeout,

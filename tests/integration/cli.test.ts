@@ -42,39 +42,41 @@ function failureOf({ stdout }: ScriptRun): Failure {
   return failure;
 }
 
+const see = (command: string) => new RegExp(`^ {2}fix: See bun run ${command} --help\\.$`, "m");
+
 const misunderstood: readonly (readonly [line: string, message: string, fix: RegExp])[] = [
   ["status --jsn", "Unknown flag --jsn", /Did you mean --json\?/],
   ["destroy --yess", "Unknown flag --yess", /Did you mean --yes\?/],
   ["bootstrap --por 1", "Unknown flag --por", /Did you mean --port\?/],
   ["bootstrap --port", "--port needs a value", /--port=<value>/],
   ["bootstrap --help=true", "--help is a switch and takes no value", /leave it out/],
-  ["stop now", 'Unexpected argument "now"', /See --help/],
+  ["stop now", 'Unexpected argument "now"', see("stop")],
   ["schema aply", 'Unknown command "aply"', /Did you mean schema apply\?/],
-  ["schema", "schema needs a command", /apply, status/],
+  ["schema", "schema needs a command", /apply, status\. See bun run schema --help\.$/m],
   ["schema --jsn", "Unknown flag --jsn", /Did you mean --json\?/],
-  ["schema apply --jsn", "Unknown flag --jsn", /Did you mean --json\?/],
-  ["main statsu", 'Unknown command "statsu"', /Did you mean status\?/],
-  ["main schema aply", 'Unknown command "aply"', /Did you mean schema apply\?/],
-  ["main bogus", 'Unknown command "bogus"', /^ {2}fix: See --help\.$/m],
-  ["backup creat", 'Unexpected argument "creat"', /Did you mean backup create\?/],
-  ["backup now", 'Unexpected argument "now"', /^ {2}fix: See --help\.$/m],
-  ["backup --keep 3", "Unknown flag --keep", /^ {2}fix: See --help\.$/m],
-  ["status -j", "Unknown flag -j", /^ {2}fix: See --help\.$/m],
-  ["status --color --no-color", "--color and --no-color cannot be combined", /See --help/],
-  ["projections run --partitions 0", '--partitions must be a whole number from 1, not "0"', /See --help/],
-  ["projections run --partitions abc", '--partitions must be a whole number from 1, not "abc"', /See --help/],
-  ["projections run --partitions 1.5", '--partitions must be a whole number from 1, not "1.5"', /See --help/],
-  ["backup prune --keep 0", '--keep must be a whole number from 1 to 999999, not "0"', /See --help/],
-  ["backup prune --keep-days x", '--keep-days must be a whole number from 1 to 999999, not "x"', /See --help/],
-  ["backup --output archive", "--output must be a file name that ends in .tar, or -", /See --help/],
-  ["restore latest --until-position x", '--until-position must be a whole number from 0, not "x"', /See --help/],
-  ["restore latest --until-time soon", "--until-time must be a time such as 2026-11-25T03:15:00Z", /See --help/],
-  ["restore latest --only read_model", '--only must be event_store, not "read_model"', /See --help/],
-  ["restore", "restore needs an archive", /bun run restore latest/],
+  ["schema apply --jsn", "Unknown flag --jsn", /Did you mean --json\? See bun run schema apply --help\.$/m],
+  ["main statsu", 'Unknown command "statsu"', /Did you mean status\? See bun run cqrs --help\.$/m],
+  ["main schema aply", 'Unknown command "aply"', /Did you mean schema apply\? See bun run schema --help\.$/m],
+  ["main bogus", 'Unknown command "bogus"', see("cqrs")],
+  ["backup creat", 'Unexpected argument "creat"', /Did you mean backup create\? See bun run backup --help\.$/m],
+  ["backup now", 'Unexpected argument "now"', see("backup")],
+  ["backup --keep 3", "Unknown flag --keep", see("backup")],
+  ["status -j", "Unknown flag -j", see("status")],
+  ["status --color --no-color", "--color and --no-color cannot be combined", see("status")],
+  ["projections run --partitions 0", '--partitions must be a whole number from 1, not "0"', see("projections run")],
+  ["projections run --partitions abc", '--partitions must be a whole number from 1, not "abc"', see("projections run")],
+  ["projections run --partitions 1.5", '--partitions must be a whole number from 1, not "1.5"', see("projections run")],
+  ["backup prune --keep 0", '--keep must be a whole number from 1 to 999999, not "0"', see("backup prune")],
+  ["backup prune --keep-days x", '--keep-days must be a whole number from 1 to 999999, not "x"', see("backup prune")],
+  ["backup --output archive", "--output must be a file name that ends in .tar, or -", see("backup")],
+  ["restore latest --until-position x", '--until-position must be a whole number from 0, not "x"', see("restore")],
+  ["restore latest --until-time soon", "--until-time must be a time such as 2026-11-25T03:15:00Z", see("restore")],
+  ["restore latest --only read_model", '--only must be event_store, not "read_model"', see("restore")],
+  ["restore", "restore needs an archive", /bun run restore latest\. See bun run restore --help\.$/m],
   [
     "wait-for tcp://127.0.0.1:1 --timeout soon",
     '--timeout must be a duration such as 500ms, 60s, 5m, 2h or 7d, at most 24d, not "soon"',
-    /See/,
+    see("wait-for"),
   ],
   [
     "main",
@@ -97,7 +99,12 @@ test("with --json a failure is one object on stdout and nothing on stderr", asyn
   assert.deepEqual([failed.exitCode, failed.stderr], [2, ""]);
   assert.deepEqual(failureOf(failed), {
     ok: false,
-    error: { code: "USAGE", message: "Unknown flag --jsn", why: null, fix: "Did you mean --json? See --help." },
+    error: {
+      code: "USAGE",
+      message: "Unknown flag --jsn",
+      why: null,
+      fix: "Did you mean --json? See bun run status --help.",
+    },
   });
 });
 

@@ -24,29 +24,29 @@ const accepted: readonly (readonly string[])[] = [
   ["--json", "--", "--not-a-flag"],
 ];
 
-const refused: readonly (readonly [words: readonly string[], message: string, fix: RegExp])[] = [
+const refused: readonly (readonly [words: readonly string[], message: string, fix: RegExp | undefined])[] = [
   [["--jsn"], "Unknown flag --jsn", /Did you mean --json\?/],
   [["--yess"], "Unknown flag --yess", /Did you mean --yes\?/],
   [["--prot=1"], "Unknown flag --prot", /Did you mean --port\?/],
   [["--no-colr"], "Unknown flag --no-colr", /Did you mean --no-color\?/],
-  [["--no-port"], "Unknown flag --no-port", /See --help/],
-  [["--name", "orders"], "Unknown flag --name", /See --help/],
-  [["-x"], "Unknown flag -x", /^See --help\.$/],
-  [["-j"], "Unknown flag -j", /^See --help\.$/],
-  [["-V"], "Unknown flag -V", /^See --help\.$/],
-  [["-yh"], "Unknown flag -yh", /^See --help\.$/],
-  [["--keep", "3"], "Unknown flag --keep", /^See --help\.$/],
+  [["--no-port"], "Unknown flag --no-port", undefined],
+  [["--name", "orders"], "Unknown flag --name", undefined],
+  [["-x"], "Unknown flag -x", undefined],
+  [["-j"], "Unknown flag -j", undefined],
+  [["-V"], "Unknown flag -V", undefined],
+  [["-yh"], "Unknown flag -yh", undefined],
+  [["--keep", "3"], "Unknown flag --keep", undefined],
   [["--port"], "--port needs a value", /--port=<value>/],
   [["--port", "--json"], "--port needs a value", /--port=<value>/],
   [["--port", "-1"], "--port needs a value", /--port=<value>/],
   [["--json=yes"], "--json is a switch and takes no value", /leave it out/],
   [["--help=true"], "--help is a switch and takes no value", /leave it out/],
   [["--no-color=false"], "--no-color is a switch and takes no value", /leave it out/],
-  [["orders", "invoices"], 'Unexpected argument "invoices"', /See --help/],
-  [["--json", "true", "orders"], 'Unexpected argument "orders"', /See --help/],
-  [["--color", "--no-color"], "--color and --no-color cannot be combined", /See --help/],
-  [["orders", "-"], 'Unexpected argument "-"', /See --help/],
-  [["orders", "--", "--json"], 'Unexpected argument "--json"', /See --help/],
+  [["orders", "invoices"], 'Unexpected argument "invoices"', undefined],
+  [["--json", "true", "orders"], 'Unexpected argument "orders"', undefined],
+  [["--color", "--no-color"], "--color and --no-color cannot be combined", undefined],
+  [["orders", "-"], 'Unexpected argument "-"', undefined],
+  [["orders", "--", "--json"], 'Unexpected argument "--json"', undefined],
 ];
 
 for (const words of accepted) {
@@ -58,7 +58,8 @@ for (const [words, message, fix] of refused) {
     await assert.rejects(checkArguments({ words, definitions }), (error) => {
       assert.ok(error instanceof ScriptError);
       assert.deepEqual([error.code, error.exitCode, error.message], ["USAGE", 2, message]);
-      assert.match(error.fix ?? "", fix);
+      if (fix === undefined) assert.equal(error.fix, undefined);
+      else assert.match(error.fix ?? "", fix);
       return true;
     });
   });
@@ -80,8 +81,7 @@ const suggestions: readonly (readonly [word: string, candidates: readonly string
 
 for (const [word, candidates, suggested] of suggestions) {
   test(`didYouMean() suggests ${suggested ?? "nothing"} for ${word}`, async () => {
-    const text = suggested === undefined ? "See --help." : `Did you mean ${suggested}? See --help.`;
-    assert.equal(await didYouMean(word, candidates), text);
+    assert.equal(await didYouMean(word, candidates), suggested && `Did you mean ${suggested}?`);
   });
 }
 

@@ -1,7 +1,7 @@
 import { exitCodes, ScriptError } from "./script-error.ts";
 
-/** @returns the error of a command line that cannot be understood (exit 2) */
-export function usageError(message: string, fix = "See --help."): ScriptError {
+/** @returns the error of a command line that cannot be understood (exit 2); the runner adds where to find the help */
+export function usageError(message: string, fix?: string): ScriptError {
   return new ScriptError({ code: "USAGE", exitCode: exitCodes.usage, message, fix });
 }
 

@@ -2,7 +2,7 @@ import manifest from "../../../package.json" with { type: "json" };
 import type { ScriptCommand } from "./define-script.ts";
 import { usageError } from "./errors.ts";
 import { checkArguments, firstOperand } from "./flags.ts";
-import type { ScriptError } from "./script-error.ts";
+import { ScriptError } from "./script-error.ts";
 import { didYouMean } from "./suggestion.ts";
 
 /** The command that a command line selects. */
@@ -10,6 +10,8 @@ export interface ResolvedCommand {
   readonly command: ScriptCommand;
   /** The full name: `schema apply`. */
   readonly name: string;
+  /** The name of the command whose help describes it: if it runs by default, its group. */
+  readonly helpName: string;
   /** The words that remain for the command. */
   readonly words: readonly string[];
   /** Full names of the commands that an unexpected word may stand for. */
@@ -27,7 +29,7 @@ type LazyCommand = ScriptCommand | (() => Promise<ScriptCommand>);
  */
 export async function resolveCommand(root: ScriptCommand, words: readonly string[]): Promise<ResolvedCommand> {
   const { name = manifest.name } = metaOf(root);
-  let resolved: ResolvedCommand = { command: root, name, words, siblings: [] };
+  let resolved: ResolvedCommand = { command: root, name, helpName: name, words, siblings: [] };
   for (;;) {
     const subcommands = subcommandsOf(resolved.command);
     if (subcommands === undefined) return resolved;
@@ -48,13 +50,22 @@ async function resolveSubcommand(
   const word = words[index];
   if (word !== undefined && Object.hasOwn(subcommands, word)) {
     const found = await loadCommand(subcommands[word] as LazyCommand);
-    return { command: found, name: fullName(resolved, word), words: words.toSpliced(index, 1), siblings: [] };
+    const name = fullName(resolved, word);
+    return { command: found, name, helpName: name, words: words.toSpliced(index, 1), siblings: [] };
   }
   if (fallback !== undefined && !wantsHelpOrVersion(words)) {
-    return { command: fallback.command, name: fullName(resolved, fallback.name), words, siblings };
+    const name = fullName(resolved, fallback.name);
+    return { command: fallback.command, name, helpName: resolved.name, words, siblings };
   }
   if (word === undefined || fallback !== undefined) return undefined;
-  throw usageError(`Unknown command ${JSON.stringify(word)}`, await didYouMean(word, siblings));
+  throw withHelp(usageError(`Unknown command ${JSON.stringify(word)}`, await didYouMean(word, siblings)), resolved);
+}
+
+/** @returns a usage error whose fix ends with the command that prints the help; any other error unchanged */
+export function withHelp(error: unknown, { helpName }: Pick<ResolvedCommand, "helpName">): unknown {
+  if (!(error instanceof ScriptError) || error.code !== "USAGE") return error;
+  const see = `See bun run ${helpName === manifest.name ? "cqrs" : helpName} --help.`;
+  return usageError(error.message, error.fix === undefined ? see : `${error.fix} ${see}`);
 }
 
 /** The name of the package, which is the root command, is left out. */
@@ -92,7 +103,7 @@ export function metaOf({ meta }: ScriptCommand): { readonly name?: string; reado
 export async function missingSubcommand({ command, name, words }: ResolvedCommand): Promise<ScriptError> {
   await checkArguments({ words, definitions: command.definitions });
   const names = Object.keys(subcommandsOf(command) ?? {});
-  return usageError(`${name} needs a command`, `Pass one of: ${names.join(", ")}. See --help.`);
+  return usageError(`${name} needs a command`, `Pass one of: ${names.join(", ")}.`);
 }
 
 /** Whether the user asks for help or the version instead of a run. */

@@ -17,6 +17,7 @@ import {
   type ResolvedCommand,
   resolveCommand,
   wantsHelpOrVersion,
+  withHelp,
 } from "./resolve-command.ts";
 import { exitCodes, ScriptError } from "./script-error.ts";
 import { type CaughtSignals, catchSignals } from "./signals.ts";
@@ -77,14 +78,14 @@ function successOf({ name }: ResolvedCommand, startedAt: number, data: unknown) 
 
 async function invoke(resolved: ResolvedCommand, output: Output, signal: AbortSignal): Promise<ScriptOutcome> {
   const { command, words, siblings } = resolved;
-  if (command.run === undefined) throw await missingSubcommand(resolved);
-  await checkArguments({ words, definitions: command.definitions, commands: siblings });
   const canAsk = terminal().isStdinTerminal && output.options.isInteractive && !output.options.isJson;
   const data: Invocation = { output, reporter: new Reporter(output), signal, canAsk };
   try {
+    if (command.run === undefined) throw await missingSubcommand(resolved);
+    await checkArguments({ words, definitions: command.definitions, commands: siblings });
     return (await runCommand(command, { rawArgs: [...words], data })).result as ScriptOutcome;
   } catch (error) {
-    throw isCittyError(error) ? usageError(stripVTControlCharacters(error.message)) : error;
+    throw withHelp(isCittyError(error) ? usageError(stripVTControlCharacters(error.message)) : error, resolved);
   }
 }
 

@@ -28,7 +28,7 @@ export interface ScriptErrorDetails {
   /** Why it failed: the expected and the actual state. */
   readonly why?: string;
   /** An instruction: the command to run or the one thing to do. */
-  readonly fix?: string;
+  readonly fix?: string | undefined;
   /** What is known despite the failure; `--json` prints it along with the error. */
   readonly data?: unknown;
 }

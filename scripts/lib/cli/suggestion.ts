@@ -5,9 +5,9 @@ const minWordLength = 3;
  * Suggests the candidate that the user most likely meant.
  *
  * @param candidates flags, or commands with their full names (`backup create` for the word `creat`)
- * @returns the fix of an error; without a suggestion if no candidate is close
+ * @returns the fix of an error; undefined if no candidate is close
  */
-export async function didYouMean(word: string, candidates: readonly string[]): Promise<string> {
+export async function didYouMean(word: string, candidates: readonly string[]): Promise<string | undefined> {
   const { distance } = await import("fastest-levenshtein");
   const typed = lastWord(word);
   const close = candidates
@@ -15,7 +15,7 @@ export async function didYouMean(word: string, candidates: readonly string[]): P
     .map(({ candidate, name }) => ({ candidate, name, edits: distance(typed, name) }))
     .filter(({ name, edits }) => typed.length >= minWordLength && edits <= maxEdits(typed, name))
     .toSorted((one, other) => one.edits - other.edits);
-  return close[0] === undefined ? "See --help." : `Did you mean ${close[0].candidate}? See --help.`;
+  return close[0] && `Did you mean ${close[0].candidate}?`;
 }
 
 /** People rarely mistype the first letter: `--keep` is not a misspelt `--help`. */

@@ -25,7 +25,7 @@ export async function findTarget(word: string, query?: string): Promise<WaitTarg
   const url = URL.canParse(word) ? new URL(word) : undefined;
   const make = url === undefined ? undefined : schemes[url.protocol];
   if (url === undefined || make === undefined || url.hostname === "") {
-    throw usageError(`Cannot wait for ${JSON.stringify(hidePassword(word))}`, `Write one of: ${forms}`);
+    throw usageError(`Cannot wait for ${JSON.stringify(hidePassword(word))}`, `Write one of: ${forms}.`);
   }
   return make(url, query);
 }
