@@ -60,7 +60,7 @@ test("a mistyped name is answered with the names of the projections", async () =
   const { exitCode, stderr } = await runScript(["projections", "run", "order_sumary"], { stackDir: "/nonexistent" });
   assert.equal(exitCode, 2, stderr);
   assert.match(stderr, /^error: There is no projection order_sumary\n {2}why: The example exports: order_summary\.$/m);
-  const fix = "Choose one of: order_summary. Or pass the module that exports it: --module <path>";
+  const fix = "Choose one of: order_summary. Or pass the module that exports it: --module <path>.";
   assert.match(stderr, new RegExp(`^ {2}fix: ${fix}$`, "m"));
 });
 

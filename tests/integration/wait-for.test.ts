@@ -248,7 +248,7 @@ describe("wait-for --timeout", () => {
     assert.equal(exitCode, 124);
     assert.match(stderr, /^error: Not usable after 0\.3 s$/m);
     const fix =
-      /fix: Run bun run bootstrap, which starts the server\.\n +Check the logs of these targets, or wait longer/;
+      /fix: Run bun run bootstrap, which starts the server\.\n +Check the logs of these targets, or set a longer --timeout/;
     assert.match(stderr, fix);
   });
 
@@ -257,7 +257,10 @@ describe("wait-for --timeout", () => {
     const { exitCode, stderr } = await runExternal(empty, "schema", "--timeout", "300ms");
     assert.equal(exitCode, 124);
     assert.match(stderr, /why: schema: schema files not applied yet: \d+ \(\d+ (try|tries)\)/);
-    assert.match(stderr, /fix: Run bun run schema apply\.\n +Check the logs of these targets, or wait longer/);
+    assert.match(
+      stderr,
+      /fix: Run bun run schema apply\.\n +Check the logs of these targets, or set a longer --timeout/,
+    );
   });
 
   test("backs off between tries", async () => {

@@ -34,7 +34,7 @@ export function portTaken({ port, holder, why, move }: TakenPort): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: `Port ${port} of 127.0.0.1 is in use by ${holder}`,
     why,
-    fix: `Stop that program (find it with: lsof -i :${port}), or ${move}`,
+    fix: `Stop that program (find it with: lsof -i :${port}), or ${move}.`,
   });
 }
 

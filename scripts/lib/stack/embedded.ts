@@ -93,6 +93,6 @@ function cannotMove(from: number, to: number): ScriptError {
     exitCode: exitCodes.refused,
     message: `The server is running on port ${from}, so it cannot move to ${to}`,
     why: "Moving it would end the sessions of every application.",
-    fix: `Run bun run stop && bun run bootstrap --port ${to}`,
+    fix: `Run bun run stop && bun run bootstrap --port ${to}.`,
   });
 }

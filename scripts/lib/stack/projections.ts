@@ -57,14 +57,12 @@ export async function loadProjections(
   throw noProjection({
     message: name === undefined ? `${path} exports no projection` : `There is no projection ${name}`,
     why: `${path ?? "The example"} exports: ${names || "none"}.`,
-    fix:
-      names === ""
-        ? passModule
-        : `Choose one of: ${names}.${path === undefined ? ` Or pass the module that exports it: --module <path>` : ""}`,
+    fix: names === "" ? passModule : `Choose one of: ${names}.${path === undefined ? orPassModule : ""}`,
   });
 }
 
 const passModule = "Pass a module that exports objects with name, version and handle: --module ./projections.ts";
+const orPassModule = " Or pass the module that exports it: --module <path>.";
 
 function noProjection(details: Pick<ScriptErrorDetails, "message" | "why" | "fix">): ScriptError {
   return new ScriptError({ code: "NO_PROJECTION", exitCode: exitCodes.usage, ...details });

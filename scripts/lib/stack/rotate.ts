@@ -136,7 +136,7 @@ function inGrace(login: string, until: Date): ScriptError {
     exitCode: exitCodes.refused,
     message: `${login} is still valid until ${until.toISOString()}`,
     why: "A recent rotation replaced it, and an application that has not read the new secret yet may be using it.",
-    fix: "Rotate after that time, or end the grace period now: bun run secrets rotate --yes",
+    fix: "Rotate after that time, or run bun run secrets rotate --yes, which ends the grace period now.",
   });
 }
 

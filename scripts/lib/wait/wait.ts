@@ -157,7 +157,7 @@ function timedOut(waits: readonly Wait[], { timeoutMs, invert }: WaitOptions): S
     exitCode: exitCodes.timeout,
     message: `${invert === true ? "Still usable" : "Not usable"} after ${timeoutMs / 1000} s`,
     why: lines.join("\n"),
-    fix: [...fixes, "Check the logs of these targets, or wait longer: --timeout 5m"].join("\n"),
+    fix: [...fixes, "Check the logs of these targets, or set a longer --timeout, such as 5m."].join("\n"),
     data: { targets: reports },
   });
 }

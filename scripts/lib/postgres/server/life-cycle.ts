@@ -208,7 +208,7 @@ export function serverPortTaken(port: number, holder: string): ScriptError {
     port,
     holder,
     why: "A stack keeps its port, because applications have it in their settings.",
-    move: "move the stack to another port: bun run bootstrap --port <number>",
+    move: "run bun run bootstrap --port <number>, which moves the stack to another port",
   });
 }
 
