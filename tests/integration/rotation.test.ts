@@ -40,6 +40,16 @@ test("secrets rotate switches to the other login, and expires the previous one a
   await assertAppends(await stack.application());
 });
 
+test("secrets rotate reports no step of Vault if the secrets are in files", async () => {
+  const { exitCode, stderr } = await runScript(["secrets", "rotate", "--yes"], stack);
+  assert.equal(exitCode, 0, stderr);
+  const steps = stderr
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.replace(/:.*/, ""));
+  assert.deepEqual(steps, ["login", "secret", "retire"]);
+});
+
 test("a bootstrap keeps the login that a rotation has switched to, and changes nothing", async () => {
   const { login } = await runForData<Rotation>(["secrets", "rotate", "--yes"], stack);
   const run = await runForData<{ isChanged: boolean; user: string }>(["bootstrap"], stack);

@@ -58,7 +58,7 @@ export async function rotateLogin(config: Config, run: RunContext, options: Rota
   return await withAdministrator(stack, run, "cqrs-postgres rotate", async (session, target) => {
     await lockRotation(session.sql);
     const rotation = await rotateUnderLock({ stack, run, target, session }, options);
-    await run.reporter.step("secret id", () => renewApplicationLogin(stack));
+    if (stack.secretsPlace !== "file") await run.reporter.step("secret id", () => renewApplicationLogin(stack));
     return rotation;
   });
 }

@@ -24,8 +24,8 @@ export async function prepareVault(stack: Stack, run: RunContext): Promise<StepR
  */
 export async function renewApplicationLogin(stack: Stack): Promise<StepResult> {
   const folder = localVaultFiles(stack.stackDir).credentials;
-  const hasReceived = stack.secretsPlace !== "file" && (await credentialState(folder, "cqrs-app")) === "received";
-  if (!hasReceived) return { isChanged: false, detail: "no secret id was delivered here" };
+  if ((await credentialState(folder, "cqrs-app")) !== "received")
+    return { isChanged: false, detail: "no secret id was delivered here" };
   await deliverSecretId(openClient(stack), folder, "cqrs-app");
   return { isChanged: true, detail: "delivered a new secret id for cqrs-app" };
 }
