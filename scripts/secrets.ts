@@ -6,6 +6,7 @@ import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { exitCodes } from "./lib/cli/script-error.ts";
+import { formatRotation } from "./lib/operations/format-rotation.ts";
 import { formatSecretsStatus } from "./lib/operations/format-secrets-status.ts";
 import { defineConfiguredScript, defineStackScript } from "./lib/stack/define-stack-script.ts";
 
@@ -84,9 +85,7 @@ const rotate = defineConfiguredScript({
     const { rotateLogin } = await import("./lib/stack/rotate.ts");
     return rotateLogin(config, { reporter, signal }, { endGrace: args.yes });
   },
-  print({ login, previous, previousUntil }, output) {
-    output.result(`the secret now contains ${login}; ${previous} expires at ${previousUntil}`);
-  },
+  print: (rotation, output) => output.result(formatRotation(rotation)),
 });
 
 const dynamic = defineStackScript({

@@ -50,6 +50,18 @@ test("secrets rotate reports no step of Vault if the secrets are in files", asyn
   assert.deepEqual(steps, ["login", "secret", "retire"]);
 });
 
+test("secrets rotate reports when the previous login expires, or that it has expired", async () => {
+  const rotate = (...flags: string[]) => runScript(["secrets", "rotate", "--yes", ...flags], stack);
+  const later = await rotate("--grace", "1h");
+  assert.equal(later.exitCode, 0, later.stderr);
+  assert.match(later.stdout, /^the secret now contains cqrs_user(_b)?; cqrs_user(_b)? expires at \d{4}-\S+Z\n$/);
+  assert.match(later.stderr, /^retire: cqrs_user(_b)? expires after the grace period /m);
+  const now = await rotate("--grace", "0s");
+  assert.equal(now.exitCode, 0, now.stderr);
+  assert.match(now.stdout, /^the secret now contains cqrs_user(_b)?; cqrs_user(_b)? can no longer log in\n$/);
+  assert.match(now.stderr, /^retire: cqrs_user(_b)? has expired /m);
+});
+
 test("a bootstrap keeps the login that a rotation has switched to, and changes nothing", async () => {
   const { login } = await runForData<Rotation>(["secrets", "rotate", "--yes"], stack);
   const run = await runForData<{ isChanged: boolean; user: string }>(["bootstrap"], stack);

@@ -122,9 +122,10 @@ async function expirePreviousLogin(
   { current, other }: LoginPair,
 ): Promise<Rotation> {
   const { sql, administrator } = session;
+  const { graceMs } = stack.config;
   await run.reporter.step("retire", async () => {
-    await ensureRoles(sql, administrator, current, { name: other, graceMs: stack.config.graceMs });
-    return { isChanged: true, detail: `${other} expires after the grace period` };
+    await ensureRoles(sql, administrator, current, { name: other, graceMs });
+    return { isChanged: true, detail: `${other} ${graceMs === 0 ? "has expired" : "expires after the grace period"}` };
   });
   const previousUntil = (await readLoginState(sql, other)).until.toISOString();
   return { login: current, previous: other, previousUntil };
