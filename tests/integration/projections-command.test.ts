@@ -97,3 +97,14 @@ test("an invalid definition is reported without blaming the database", async () 
   const message = "version of the projection journal must be an integer of at least 1, not 0";
   assert.equal(stderr, `error: ${message}\n  fix: Fix the definition in the module.\n`);
 });
+
+test("seed and projections report an unreachable server with its error code once", async () => {
+  await using stack = await withCluster();
+  await runForData(["stop"], stack);
+  for (const words of [["projections", "list"], ["seed"]]) {
+    const { exitCode, stderr } = await runScript(words, stack);
+    assert.equal(exitCode, 3, stderr);
+    assert.match(stderr, /^error: Cannot use postgres:/);
+    assert.equal(stderr.match(/ECONNREFUSED/g)?.length, 1, stderr);
+  }
+});

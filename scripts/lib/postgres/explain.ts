@@ -1,6 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl } from "./connect.ts";
-import { connectionFailure, errorCode } from "./failure.ts";
+import { connectionFailure, errorCode, messageWithCode } from "./failure.ts";
 
 const diskFull = "53100";
 
@@ -13,7 +13,7 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
   if (errorCode(error) === diskFull) return serverDiskFull(error as Error);
   const failure = connectionFailure(error);
   if (failure === undefined) return error;
-  const why = `${(error as Error).message} (${errorCode(error)})`;
+  const why = messageWithCode(error as Error);
   if (failure === "wrong-password") {
     return new ScriptError({
       code: "AUTHENTICATION",

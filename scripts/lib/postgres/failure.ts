@@ -4,6 +4,12 @@ export function errorCode(error: unknown): string {
   return typeof code === "string" ? code : "";
 }
 
+/** @returns the message of an error, followed by its code unless the message contains it, as those of sockets do */
+export function messageWithCode(error: Error): string {
+  const code = errorCode(error);
+  return error.message.includes(code) ? error.message : `${error.message} (${code})`;
+}
+
 /** Why a connection failed. */
 export type ConnectionFailure = "unreachable" | "starting" | "wrong-password" | "no-database" | "refused" | "lost";
 

@@ -1,7 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
-import { connectionFailure, errorCode, isFromServer } from "../postgres/failure.ts";
+import { connectionFailure, errorCode, isFromServer, messageWithCode } from "../postgres/failure.ts";
 import { sslRequest } from "../postgres/ssl-request.ts";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
@@ -73,8 +73,8 @@ async function probeGreeting(server: ConnectionTarget, signal: AbortSignal): Pro
 
 function judgeError(error: unknown, server: ConnectionTarget): Finding {
   const code = errorCode(error);
-  const { message, routine } = error as Error & { readonly routine?: string };
-  const reason = `${message} (${code})`;
+  const { routine } = error as { readonly routine?: string };
+  const reason = messageWithCode(error as Error);
   // The code 28000 means either that the role does not exist, or that pg_hba.conf rejects the client.
   const isMissingRole = code === "28000" && routine === "InitializeSessionUserId";
   const isClosedDatabase = code === "42501" && routine === "CheckMyDatabase";
