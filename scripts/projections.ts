@@ -27,7 +27,7 @@ const list = defineConfiguredScript({
   },
   print({ projections }, output) {
     if (projections.length === 0) output.result("no projection has run yet");
-    for (const lag of projections) output.result(formatLag(lag));
+    else output.result(projections.map(formatLag).join("\n\n"));
   },
 });
 

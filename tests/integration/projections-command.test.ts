@@ -98,6 +98,24 @@ test("an invalid definition is reported without blaming the database", async () 
   assert.equal(stderr, `error: ${message}\n  fix: Fix the definition in the module.\n`);
 });
 
+test("list separates projections by a blank line", async () => {
+  await using stack = await withCluster();
+  const module = join(stack.stackDir, "two.ts");
+  await writeFile(
+    module,
+    `export const first = { name: "first", version: 1, async handle() {} };
+    export const second = { ...first, name: "second" };`,
+  );
+  await runForData(["projections", "run", "--once", "--module", module], stack);
+  const { exitCode, stdout } = await runScript(["projections", "list"], stack);
+  assert.equal(exitCode, 0);
+  const records = stdout.split("\n\n").map((record) => record.split("\n")[0]);
+  assert.deepEqual(
+    records.map((line) => line?.replace(/,.*/, "")),
+    ["projection  first version 1", "projection  second version 1"],
+  );
+});
+
 test("seed and projections report an unreachable server with its error code once", async () => {
   await using stack = await withCluster();
   await runForData(["stop"], stack);
