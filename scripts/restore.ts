@@ -39,13 +39,13 @@ export const command = defineStackScript({
     },
     "key-file": { type: "string", valueHint: "file", description: "The key that decrypts the archive" },
     "dry-run": { type: "boolean", description: "Check everything, write nothing" },
-    yes: { type: "boolean", alias: "y", description: "Replace the database without asking" },
+    yes: { type: "boolean", alias: "y", description: "Replace or drop databases without asking" },
   },
   examples: [
     ["bun run restore latest", "Replace the database with the latest archive"],
     ["bun run restore latest --into copy --dry-run", "Check the archive without restoring it"],
     ["bun run restore latest --until-time 2026-11-25T03:15:00Z", "Restore the log as of that time"],
-    ["bun run restore --drop-old", "Drop the databases that earlier restores kept"],
+    ["bun run restore --drop-old", "Show the databases that earlier restores kept, then ask and drop them"],
   ],
   check(args) {
     if (args.archive === undefined && !args["drop-old"]) throw usageError("restore needs an archive", passLatest);
@@ -54,7 +54,10 @@ export const command = defineStackScript({
   async run({ args, stack, reporter, signal, confirm }) {
     const { dropKeptDatabases, restoreArchive } = await import("./lib/backup/restore.ts");
     const { archive, from, into, migrate } = args;
-    if (archive === undefined) return { dropped: await dropKeptDatabases(stack, { reporter, signal }) };
+    if (archive === undefined) {
+      const confirmDrop = (names: readonly string[]) => confirm(describeDrop(names));
+      return { dropped: await dropKeptDatabases(stack, confirmDrop, { reporter, signal }) };
+    }
     const until = parseUntil(args["until-position"], args["until-time"]);
     using progress = reporter.transfer("restore");
     const options = {
@@ -67,9 +70,7 @@ export const command = defineStackScript({
       onlyEventStore: args.only !== undefined || until !== undefined,
       until,
       dryRun: args["dry-run"],
-      async confirm(plan: RestorePlan) {
-        if (plan.eventsNow !== null) await confirm(describeRestore(plan, archive));
-      },
+      confirm: (plan: RestorePlan) => confirm(describeRestore(plan, archive)),
       onProgress: progress.show,
     };
     return await restoreArchive(stack, options, { reporter, signal });
@@ -97,13 +98,24 @@ function parseUntil(position: number | undefined, time: string | undefined) {
 
 function describeRestore(plan: RestorePlan, archive: string) {
   const { database, eventsNow, endedAt, rows, kept } = plan;
+  const events = eventsNow === null ? "no event store" : `events: ${eventsNow}`;
   const fate = kept === null ? "will be dropped" : `will be kept as ${kept}`;
   return {
-    plan: `replaces: ${database} (events: ${eventsNow}; ${fate})\nwith: ${plan.archive} of ${endedAt} (${rows} rows)`,
+    plan: `replaces: ${database} (${events}; ${fate})\nwith: ${plan.archive} of ${endedAt} (${rows} rows)`,
     question: "Replace it?",
     refusal: "Nothing was restored",
     command: `bun run restore ${archive} --yes`,
     data: { ...plan, isRestored: false },
+  };
+}
+
+function describeDrop(kept: readonly string[]) {
+  return {
+    plan: `drops: ${kept.join(", ")}`,
+    question: kept.length === 1 ? "Drop it?" : "Drop them?",
+    refusal: "Nothing was dropped",
+    command: "bun run restore --drop-old --yes",
+    data: { dropped: [], kept },
   };
 }
 

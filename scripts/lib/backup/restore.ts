@@ -42,7 +42,7 @@ export interface RestoreOptions {
   readonly until: LoadOptions["until"];
   /** Stops after the checks that write nothing. */
   readonly dryRun: boolean;
-  /** Called before anything is written; throws to cancel. */
+  /** Called before anything is written, unless the target is empty; throws to cancel. */
   readonly confirm: (plan: RestorePlan) => Promise<void>;
   readonly onProgress: OnProgress;
 }
@@ -94,7 +94,7 @@ export async function restoreArchive(stack: Stack, options: RestoreOptions, run:
       kept: state.isEmpty || options.dropOld ? null : keptDatabase(target.database, new Date()),
     };
     if (options.dryRun) return { ...plan, isRestored: false, migrated: [], redacted: 0 };
-    await options.confirm(plan);
+    if (!state.isEmpty) await options.confirm(plan);
     return await replaceTarget(context, { sources, live, exists: state.exists, plan }, options);
   });
 }
@@ -125,12 +125,18 @@ export async function rehearseRestore(
 /**
  * Drops the databases that earlier restores replaced and kept.
  *
+ * @param confirm called with their names before any is dropped, unless there is none; throws to cancel
  * @returns their names
  */
-export async function dropKeptDatabases(stack: Stack, run: RunContext): Promise<string[]> {
+export async function dropKeptDatabases(
+  stack: Stack,
+  confirm: (names: readonly string[]) => Promise<void>,
+  run: RunContext,
+): Promise<string[]> {
   const target = await administratorTarget(stack);
   await using maintenance = await connectForMaintenance(target, { signal: run.signal });
   const names = await readKeptDatabases(maintenance.sql, target.database);
+  if (names.length > 0) await confirm(names);
   for (const name of names) await dropDatabase(maintenance.sql, name);
   return names;
 }

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { type ArchiveTest, withArchives } from "../support/archive.ts";
+import { runScript } from "../support/run-script.ts";
+
+test("restore --drop-old asks before it drops kept databases, and does not if there are none", async () => {
+  await using archives = await withArchives();
+  await archives.backUp();
+  const { kept } = await archives.restore({ dropOld: false });
+  assert.ok(kept !== null);
+
+  const refused = await run(archives, ["restore", "--drop-old"]);
+  assert.deepEqual([refused.exitCode, refused.stdout], [8, ""]);
+  assert.match(refused.stderr, /^error: Nothing was dropped$/m);
+  assert.ok(refused.stderr.includes(`drops: ${kept}\n`), refused.stderr);
+  assert.match(refused.stderr, /^ {2}fix: Run bun run restore --drop-old --yes$/m);
+  const json = await run(archives, ["restore", "--drop-old", "--json"]);
+  assert.equal(json.exitCode, 8);
+  const { error, data } = JSON.parse(json.stdout);
+  assert.deepEqual([error.code, data], ["REFUSED", { dropped: [], kept: [kept] }]);
+  assert.deepEqual(await databasesLike(archives, kept), [kept]);
+
+  const dropped = await run(archives, ["restore", "--drop-old", "--yes"]);
+  assert.deepEqual([dropped.exitCode, dropped.stdout], [0, `dropped ${kept}\n`]);
+  assert.deepEqual(await databasesLike(archives, kept), []);
+  const nothing = await run(archives, ["restore", "--drop-old"]);
+  assert.deepEqual([nothing.exitCode, nothing.stdout], [0, "dropped nothing\n"]);
+});
+
+test("restore asks before it replaces a database that has tables but no event store", async () => {
+  await using archives = await withArchives();
+  const { database, folder } = archives;
+  await archives.backUp();
+  await database.admin`drop schema event_store cascade`;
+  const refused = await run(archives, ["restore", "latest", "--from", folder, "--drop-old"]);
+  assert.equal(refused.exitCode, 8, refused.stderr);
+  assert.match(refused.stderr, /^error: Nothing was restored$/m);
+  assert.ok(refused.stderr.includes(`replaces: ${database.name} (no event store; will be dropped)`), refused.stderr);
+});
+
+function run({ database }: ArchiveTest, words: readonly string[]) {
+  return runScript(words, { stackDir: database.stackDir, env: { POSTGRES_DB: database.name } });
+}
+
+async function databasesLike({ database }: ArchiveTest, name: string): Promise<string[]> {
+  await using connection = openConnection({ ...database.administrator, database: "postgres" });
+  const rows = await connection.sql<{ name: string }[]>`
+    select datname::text as name from pg_database where datname = ${name}`;
+  return rows.map(({ name }) => name);
+}
