@@ -2,7 +2,7 @@
 // Reads: configuration, sql/, the database, the archives. Writes: postgres/backups below the stack directory, or where
 // --to or --output says. Exits: 0 · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
 // 8 no matching full archive, or a newer archive · 9 unusable folder · 11 damaged archive
-import { formatArchives } from "./lib/backup/format-archives.ts";
+import { describeSource, formatArchives } from "./lib/backup/format-archives.ts";
 import { checkOutputFlags } from "./lib/backup/output-flags.ts";
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
@@ -42,10 +42,10 @@ const create = defineStackScript({
     return await createBackup(stack, options, { reporter, signal });
   },
   print({ archive, rows, tables, sizeBytes }, output) {
-    const text = `${archive}  ${rows} rows of ${tables} tables, ${formatBytes(sizeBytes)}`;
+    const text = `${rows} rows of ${tables} tables, ${formatBytes(sizeBytes)}`;
     // Stdout carries the archive itself.
-    if (archive === "-") output.progress(text);
-    else output.result(text);
+    if (archive === "-") output.progress(`stdout  ${text}`);
+    else output.result(`${archive}  ${text}`);
   },
 });
 
@@ -82,7 +82,7 @@ const verify = defineStackScript({
     return verifyBackup(stack, options, run);
   },
   print({ archive, rows, depth }, output) {
-    output.result(`${archive} is intact: ${rows} rows (${depth})`);
+    output.result(`${describeSource(archive)} is intact: ${rows} rows (${depth})`);
   },
 });
 

@@ -2,6 +2,7 @@
 // Reads: configuration, an archive, sql/. Writes: the database; the old one is kept until --drop-old.
 // Exits: 0 · 2 usage · 3 not running · 4 drift · 5 locked · 6 login refused · 8 refused, newer archive, or target not
 // empty · 9 disk full · 11 damaged archive
+import { describeSource } from "./lib/backup/format-archives.ts";
 import type { RestorePlan } from "./lib/backup/restore.ts";
 import { usageError } from "./lib/cli/errors.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
@@ -78,7 +79,7 @@ export const command = defineStackScript({
   print(result, output) {
     if ("dropped" in result) return output.result(`dropped ${result.dropped.join(", ") || "nothing"}`);
     const verb = result.isRestored ? "restored" : "would restore";
-    output.result(`${verb} ${result.rows} rows of ${result.archive} into ${result.database}`);
+    output.result(`${verb} ${result.rows} rows of ${describeSource(result.archive)} into ${result.database}`);
     if (result.isRestored && result.kept !== null) output.result(`the old database is kept as ${result.kept}`);
     if (result.redacted === 0) return;
     output.result(`events redacted again: ${result.redacted}; rebuild the read models that contain their data`);
@@ -101,7 +102,7 @@ function describeRestore(plan: RestorePlan, archive: string) {
   const events = eventsNow === null ? "no event store" : `events: ${eventsNow}`;
   const fate = kept === null ? "will be dropped" : `will be kept as ${kept}`;
   return {
-    plan: `replaces: ${database} (${events}; ${fate})\nwith: ${plan.archive} of ${endedAt} (${rows} rows)`,
+    plan: `replaces: ${database} (${events}; ${fate})\nwith: ${describeSource(plan.archive)} of ${endedAt} (${rows} rows)`,
     question: "Replace it?",
     refusal: "Nothing was restored",
     command: `bun run restore ${archive} --yes`,

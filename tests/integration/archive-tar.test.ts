@@ -115,13 +115,24 @@ test("backup --output - writes only the archive to stdout, and restore - reads i
   const { database, folder } = archives;
   await fill(archives);
   const path = join(folder, "piped.tar");
-  runShell(archives, `"$@" backup --output - > ${path}`);
+  assert.match(runShell(archives, `"$@" backup --output - > ${path}`).stderr, /^stdout {2}\d+ rows of /m);
   const into = `${database.name}_copy`;
   try {
     const { stdout } = runShell(archives, `cat ${path} | "$@" restore - --into ${into} --json`);
     assert.equal(JSON.parse(stdout).data.archive, "-");
     await using copy = openConnection({ ...database.administrator, database: into });
     assert.deepEqual(await readContent(copy.sql), await readContent(database.admin));
+    const refused = runShell(archives, `cat ${path} | "$@" restore - || echo $?`);
+    assert.match(refused.stdout, /^8\n$/);
+    assert.match(refused.stderr, /why: There is no terminal to ask on, or --json is set\. The plan:\n +replaces: /);
+    assert.match(
+      refused.stderr,
+      /with: the archive from stdin of \d{4}-.* \(\d+ rows\)\n {2}fix: Run bun run restore - --yes/,
+    );
+    assert.match(
+      runShell(archives, `cat ${path} | "$@" backup verify -`).stdout,
+      /^the archive from stdin is intact: /,
+    );
   } finally {
     await database.admin.unsafe(`drop database if exists ${into} with (force)`);
   }

@@ -234,6 +234,7 @@ test("destroy without --yes exits with 8, shows what it would delete, and delete
   const { exitCode, stdout, stderr } = await startScript(["destroy"], { stackDir: stack.dir }).ended;
   assert.deepEqual([exitCode, stdout], [8, ""]);
   assert.match(stderr, /^error: Nothing was deleted$/m);
+  assert.match(stderr, /^ {2}why: There is no terminal to ask on, or --json is set\. The plan:$/m);
   assert.ok(stderr.includes(`deletes: ${join(stack.dir, "postgres/data")} (3 B, rows not counted)`), stderr);
   assert.match(stderr, /fix: Run bun run destroy --yes/);
   assert.equal(await readFile(stack.file, "utf8"), "16\n");

@@ -4,6 +4,8 @@ import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import { runScript } from "../support/run-script.ts";
 
+const cannotAsk = "  why: There is no terminal to ask on, or --json is set. The plan:\n";
+
 test("restore --drop-old asks before it drops kept databases, and does not if there are none", async () => {
   await using archives = await withArchives();
   await archives.backUp();
@@ -13,7 +15,7 @@ test("restore --drop-old asks before it drops kept databases, and does not if th
   const refused = await run(archives, ["restore", "--drop-old"]);
   assert.deepEqual([refused.exitCode, refused.stdout], [8, ""]);
   assert.match(refused.stderr, /^error: Nothing was dropped$/m);
-  assert.ok(refused.stderr.includes(`drops: ${kept}\n`), refused.stderr);
+  assert.ok(refused.stderr.includes(`${cannotAsk}       drops: ${kept}\n`), refused.stderr);
   assert.match(refused.stderr, /^ {2}fix: Run bun run restore --drop-old --yes$/m);
   const json = await run(archives, ["restore", "--drop-old", "--json"]);
   assert.equal(json.exitCode, 8);

@@ -10,3 +10,8 @@ export function formatArchives(archives: readonly BackupEntry[]): string {
     }),
   );
 }
+
+/** @returns an archive's path, or words for a tar stream from stdin */
+export function describeSource(archive: string): string {
+  return archive === "-" ? "the archive from stdin" : archive;
+}

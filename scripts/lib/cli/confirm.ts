@@ -39,7 +39,10 @@ export async function confirmOrRefuse(confirmation: Confirmation, options: Confi
   const { plan, question, refusal, command, data } = confirmation;
   const { isConfirmed, canAsk, reporter, signal } = options;
   const refused = { code: "REFUSED", exitCode: exitCodes.refused, message: refusal, data };
-  if (!isConfirmed && !canAsk) throw new ScriptError({ ...refused, why: plan, fix: `Run ${command}` });
+  if (!isConfirmed && !canAsk) {
+    const why = `There is no terminal to ask on, or --json is set. The plan:\n${plan}`;
+    throw new ScriptError({ ...refused, why, fix: `Run ${command}` });
+  }
   if (isConfirmed) reporter.info(plan);
   else if (!(await ask(`${plan}\n${question}`, signal))) throw new Declined(refused);
 }
