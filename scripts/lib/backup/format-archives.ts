@@ -6,7 +6,7 @@ export function formatArchives(archives: readonly BackupEntry[]): string {
   if (archives.length === 0) return "no archives";
   return formatTable(
     archives.map(({ id, kind, rows, sizeBytes, lastPosition }) => {
-      return [id, `${kind}  ${rows} rows, ${formatBytes(sizeBytes)}, up to event ${lastPosition}`] as const;
+      return [id, `${kind}  ${rows} rows, ${formatBytes(sizeBytes)}, up to position ${lastPosition}`] as const;
     }),
   );
 }
