@@ -43,7 +43,8 @@ test("an incremental archive never continues an archive of another history", asy
   // Another event gets the position of the late archive's event.
   await append(database.sql, {});
   await archives.backUp({ incremental: true });
-  const [increment] = (await listBackups(archives.stack, archives.folder)).filter(({ kind }) => kind === "incremental");
+  const listed = await listBackups(archives.stack, archives.folder);
+  const [increment] = listed.archives.filter(({ kind }) => kind === "incremental");
   assert.equal(increment?.base, early.id);
   assert.notEqual(increment?.base, late.id);
 });
@@ -86,7 +87,7 @@ test("the secret store's key is created once and reused; with a malformed key no
     assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_KEY", 2]);
   }
   assert.equal((await failure(archives.backUp({ encryption: { encrypt: true, keyFile: "/nowhere" } }))).exitCode, 2);
-  assert.equal((await listBackups(archives.stack, archives.folder)).length, 1);
+  assert.equal((await listBackups(archives.stack, archives.folder)).archives.length, 1);
 });
 
 test("verify --restore restores into a temporary database, and finds what only a restore can find", async () => {
@@ -123,12 +124,12 @@ test("prune keeps the newest, verified and needed archives, and reports which co
   const increment = await archives.backUp({ incremental: true });
   const dryRun = await prune(archives, true);
   assert.deepEqual(dryRun.removed, [old.id]);
-  assert.equal((await listBackups(archives.stack, archives.folder)).length, 4);
+  assert.equal((await listBackups(archives.stack, archives.folder)).archives.length, 4);
   const { removed, kept, holdingErasedData } = await prune(archives, false);
   assert.deepEqual(removed, [old.id]);
   assert.deepEqual(new Set(kept), new Set([verified.id, base.id, increment.id]));
   assert.deepEqual(new Set(holdingErasedData), new Set([verified.id, base.id]));
-  assert.equal((await listBackups(archives.stack, archives.folder)).length, 3);
+  assert.equal((await listBackups(archives.stack, archives.folder)).archives.length, 3);
 });
 
 function prune({ stack, folder }: ArchiveTest, dryRun: boolean) {

@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
@@ -13,9 +16,77 @@ test("backup list shows the position up to which an archive contains the log", a
   assert.match(stdout, new RegExp(`^${id}  full  \\d+ rows, .*, up to position ${lastPosition}$`, "m"));
 });
 
+test("a damaged newest archive is listed, refused as the latest one, and never pruned", async () => {
+  await using archives = await withArchives();
+  const { folder } = archives;
+  const older = await archives.backUp();
+  const newest = await archives.backUp();
+  await writeFile(join(newest.archive, "manifest.json"), "{}");
+  const why = "manifest.json has changed since it was written.";
+
+  const listed = await run(archives, ["list"]);
+  assert.equal(listed.exitCode, 0);
+  assert.match(listed.stdout, new RegExp(`^${older.id}  full  .*\n${newest.id}  damaged: ${why}\n$`));
+  const { data } = JSON.parse((await run(archives, ["list", "--json"])).stdout);
+  const entry = { id: newest.id, archive: newest.archive, code: "ARCHIVE_CORRUPT", isDamaged: true, why };
+  assert.deepEqual(data.unreadable, [entry]);
+  for (const words of [
+    ["backup", "verify"],
+    ["restore", "latest", "--yes"],
+  ]) {
+    const { exitCode, stdout, stderr } = await runWords(archives, [...words, "--from", folder]);
+    assert.deepEqual([exitCode, stdout], [11, ""]);
+    assert.match(
+      stderr,
+      new RegExp(`^error: The newest archive, ${newest.archive}, is damaged\n {2}why: ${why}$`, "m"),
+    );
+    assert.match(stderr, /^ {2}fix: .*pass the name of an older archive that bun run backup list shows\.$/m);
+  }
+  assert.equal((await run(archives, ["verify", older.id])).exitCode, 0);
+  const pruned = await run(archives, ["prune", "--keep", "1"]);
+  assert.deepEqual([pruned.exitCode, pruned.stdout], [0, `kept ${older.id}\nkept ${newest.id}, damaged: ${why}\n`]);
+  assert.deepEqual((await readdir(folder)).toSorted(), [older.id, newest.id]);
+});
+
+test("latest ignores damage of older archives, incomplete runs and folders that are no archives", async () => {
+  await using archives = await withArchives();
+  const { folder } = archives;
+  const older = await archives.backUp();
+  const newest = await archives.backUp();
+  await rm(join(older.archive, "manifest.json"));
+  for (const name of ["lost+found", "site", "cqrs_db-29991231T000000000Z.partial"]) await mkdir(join(folder, name));
+  await writeFile(join(folder, "site/manifest.json"), "{}");
+  const { exitCode, stdout } = await run(archives, ["verify"]);
+  assert.deepEqual([exitCode, stdout.split(" ")[0]], [0, newest.archive]);
+  const listed = await run(archives, ["list"]);
+  const missing = `${older.id}  damaged: It has no manifest.json, which is written last.`;
+  assert.deepEqual(listed.stdout.trimEnd().split("\n").slice(1), [missing]);
+});
+
+test("a newest archive of a newer format is reported as such", async () => {
+  await using archives = await withArchives();
+  await archives.backUp();
+  const newest = await archives.backUp();
+  await rewriteManifest(newest.archive, { format: 99 });
+  const { exitCode, stderr } = await run(archives, ["verify"]);
+  assert.equal(exitCode, 8);
+  assert.ok(stderr.includes(`error: The archive ${newest.archive} was written by a newer version\n`), stderr);
+  assert.match((await run(archives, ["list"])).stdout, /unreadable: This version reads archives up to format 1\.\n$/);
+});
+
+async function rewriteManifest(archive: string, changes: Readonly<Record<string, unknown>>): Promise<void> {
+  const file = join(archive, "manifest.json");
+  const manifest = { ...JSON.parse(await readFile(file, "utf8")).manifest, ...changes };
+  const sha256 = createHash("sha256").update(JSON.stringify(manifest)).digest("hex");
+  await writeFile(file, `${JSON.stringify({ manifest, sha256 })}\n`);
+}
+
 /** Runs a subcommand of backup on the folder of the test, unless another is named. */
-function run({ database, folder }: ArchiveTest, words: readonly string[]) {
-  const from = words.includes("--from") ? [] : ["--from", folder];
-  const options = { stackDir: database.stackDir, env: { POSTGRES_DB: database.name } };
-  return runScript(["backup", ...words, ...from], options);
+function run(archives: ArchiveTest, words: readonly string[]) {
+  const from = words.includes("--from") ? [] : ["--from", archives.folder];
+  return runWords(archives, ["backup", ...words, ...from]);
+}
+
+function runWords({ database }: ArchiveTest, words: readonly string[]) {
+  return runScript(words, { stackDir: database.stackDir, env: { POSTGRES_DB: database.name } });
 }

@@ -33,7 +33,7 @@ test("backups are listed, the oldest first, with their kind and number of rows",
   const first = await archives.backUp();
   await append(archives.database.sql, {});
   const second = await archives.backUp();
-  const listed = await listBackups(archives.stack, archives.folder);
+  const { archives: listed } = await listBackups(archives.stack, archives.folder);
   assert.deepEqual(
     listed.map(({ id, kind, rows }) => [id, kind, rows]),
     [

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "../durable-file.ts";
-import { countBytes, type Manifest, readManifest } from "./manifest.ts";
+import { corrupt, countBytes, type Manifest, manifestName, readManifest } from "./manifest.ts";
 import { partialSuffix, removePartials } from "./partial.ts";
 import { FolderSink, type PublishedArchive, type WriteFiles } from "./sink.ts";
 
@@ -17,12 +17,33 @@ export interface ListedArchive {
   readonly verifiedAt: string | null;
 }
 
+/** An archive whose manifest is missing, damaged, of a newer format, or not readable by this user. */
+export interface UnreadableArchive {
+  readonly id: string;
+  readonly dir: string;
+  readonly problem: ScriptError;
+}
+
+/** The archives in a folder, each list oldest first. */
+export interface ArchiveListing {
+  readonly archives: readonly ListedArchive[];
+  readonly unreadable: readonly UnreadableArchive[];
+}
+
 /** A file next to the manifest that is not part of the archive. */
 const verifiedName = "verified-at";
 
 /** @returns a name that sorts by time: `cqrs_db-20261125T031500123Z` */
 export function archiveId(database: string, now: Date): string {
   return `${database.replaceAll(/[^\w.-]/g, "_")}-${now.toISOString().replaceAll(/[-:.]/g, "")}`;
+}
+
+function isArchiveId(name: string): boolean {
+  return /-\d{8}T\d{9}Z$/.test(name);
+}
+
+function timeOf(id: string): string {
+  return id.slice(id.lastIndexOf("-") + 1);
 }
 
 /**
@@ -58,21 +79,38 @@ async function writeFolder(dir: string, write: WriteFiles): Promise<Manifest> {
   }
 }
 
-/** Lists the archives in a folder, oldest first. Skips anything that this version cannot read as an archive. */
-export async function listArchives(folder: string): Promise<ListedArchive[]> {
+/** Lists the archives in a folder. Other files and folders in it are ignored, unless they are named like an archive. */
+export async function listArchives(folder: string): Promise<ArchiveListing> {
   const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return [];
     throw explainFileError(error, folder);
   });
   const archives: ListedArchive[] = [];
-  for (const name of names) {
+  const unreadable: UnreadableArchive[] = [];
+  for (const name of names.filter((name) => !name.endsWith(partialSuffix))) {
     const dir = join(folder, name);
-    const manifest = name.endsWith(partialSuffix) ? undefined : await readManifest(dir).catch(() => undefined);
-    if (manifest === undefined) continue;
-    const verifiedAt = await readFile(join(dir, verifiedName), "utf8").catch(() => null);
-    archives.push({ dir, manifest, sizeBytes: countBytes(manifest), verifiedAt });
+    try {
+      archives.push(await readListed(dir));
+    } catch (error) {
+      if (isArchiveId(name)) unreadable.push({ id: name, dir, problem: explainUnreadable(error, dir) });
+    }
   }
-  return archives.toSorted((a, b) => (a.manifest.startedAt < b.manifest.startedAt ? -1 : 1));
+  return {
+    archives: archives.toSorted((a, b) => (a.manifest.startedAt < b.manifest.startedAt ? -1 : 1)),
+    unreadable: unreadable.toSorted((a, b) => (timeOf(a.id) < timeOf(b.id) ? -1 : 1)),
+  };
+}
+
+async function readListed(dir: string): Promise<ListedArchive> {
+  const manifest = await readManifest(dir);
+  const verifiedAt = await readFile(join(dir, verifiedName), "utf8").catch(() => null);
+  return { dir, manifest, sizeBytes: countBytes(manifest), verifiedAt };
+}
+
+function explainUnreadable(error: unknown, dir: string): ScriptError {
+  const explained = explainFileError(error, dir);
+  if (explained instanceof ScriptError) return explained;
+  return corrupt(dir, `${manifestName} cannot be read: ${(error as Error).message}.`);
 }
 
 /** Records that an archive passed a verification; does nothing if the archive is read-only. */
@@ -83,14 +121,10 @@ export async function markVerified(dir: string, now: Date): Promise<void> {
 /**
  * Finds an archive by `latest`, its name in the folder, or a path.
  *
- * @throws {ScriptError} `NO_ARCHIVE` (exit 2)
+ * @throws {ScriptError} `NO_ARCHIVE` (exit 2); if the latest archive cannot be read, what prevents it (exit 8, 9 or 11)
  */
 export async function findArchive(folder: string, requested: string): Promise<string> {
-  if (requested === "latest") {
-    const latest = (await listArchives(folder)).at(-1);
-    if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, "Run bun run backup.");
-    return latest.dir;
-  }
+  if (requested === "latest") return findLatest(folder);
   for (const path of [join(folder, requested), resolve(requested)]) {
     if ((await stat(path).catch(() => undefined)) !== undefined) return path;
   }
@@ -98,6 +132,27 @@ export async function findArchive(folder: string, requested: string): Promise<st
     `There is no archive ${requested}, neither in ${folder} nor at that path`,
     "Run bun run backup list and choose one that it shows.",
   );
+}
+
+/** Never falls back to an older archive: a user who asks for the latest one would not notice. */
+async function findLatest(folder: string): Promise<string> {
+  const { archives, unreadable } = await listArchives(folder);
+  const latest = archives.at(-1);
+  const broken = unreadable.at(-1);
+  if (broken !== undefined && timeOf(broken.id) > timeOf(latest?.manifest.id ?? "")) throw latestUnreadable(broken);
+  if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, "Run bun run backup.");
+  return latest.dir;
+}
+
+function latestUnreadable({ dir, problem }: UnreadableArchive): ScriptError {
+  if (problem.exitCode !== exitCodes.verification) return problem;
+  return new ScriptError({
+    code: problem.code,
+    exitCode: problem.exitCode,
+    message: `The newest archive, ${dir}, is damaged`,
+    ...(problem.why === undefined ? {} : { why: problem.why }),
+    fix: "Restore an undamaged copy of it, or pass the name of an older archive that bun run backup list shows.",
+  });
 }
 
 function noArchive(message: string, fix: string): ScriptError {

@@ -80,7 +80,8 @@ async function writeBackup(context: ArchiveContext, options: BackupOptions): Pro
 
 /** Lists the full archives of a database, newest first. */
 async function listBases(folder: string, database: string): Promise<Manifest[]> {
-  const manifests = (await listArchives(folder)).map(({ manifest }) => manifest);
+  const { archives } = await listArchives(folder);
+  const manifests = archives.map(({ manifest }) => manifest);
   return manifests.filter((manifest) => manifest.base === null && manifest.database === database).toReversed();
 }
 

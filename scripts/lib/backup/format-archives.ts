@@ -1,14 +1,22 @@
 import { formatBytes, formatTable } from "../cli/format.ts";
-import type { BackupEntry } from "./list.ts";
+import type { BackupEntry, BackupList, UnreadableEntry } from "./list.ts";
 
-/** @returns one line per archive */
-export function formatArchives(archives: readonly BackupEntry[]): string {
-  if (archives.length === 0) return "no archives";
-  return formatTable(
-    archives.map(({ id, kind, rows, sizeBytes, lastPosition }) => {
-      return [id, `${kind}  ${rows} rows, ${formatBytes(sizeBytes)}, up to position ${lastPosition}`] as const;
-    }),
-  );
+/** @returns one line per archive; those that cannot be read come last */
+export function formatArchives({ archives, unreadable }: BackupList): string {
+  const rows = [
+    ...archives.map((entry) => [entry.id, formatArchive(entry)] as const),
+    ...unreadable.map((entry) => [entry.id, formatProblem(entry)] as const),
+  ];
+  return rows.length === 0 ? "no archives" : formatTable(rows);
+}
+
+function formatArchive({ kind, rows, sizeBytes, lastPosition }: BackupEntry): string {
+  return `${kind}  ${rows} rows, ${formatBytes(sizeBytes)}, up to position ${lastPosition}`;
+}
+
+/** @returns why an archive cannot be read */
+export function formatProblem({ isDamaged, why }: UnreadableEntry): string {
+  return `${isDamaged ? "damaged" : "unreadable"}: ${why}`;
 }
 
 /** @returns an archive's path, or words for a tar stream from stdin */

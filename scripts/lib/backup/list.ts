@@ -1,5 +1,6 @@
-import { type ListedArchive, listArchives } from "../archive/folder.ts";
+import { type ListedArchive, listArchives, type UnreadableArchive } from "../archive/folder.ts";
 import { countRows } from "../archive/manifest.ts";
+import { exitCodes } from "../cli/script-error.ts";
 import type { Stack } from "../stack/stack.ts";
 import { backupsDir } from "./backups-dir.ts";
 
@@ -21,9 +22,32 @@ export interface BackupEntry {
   readonly verifiedAt: string | null;
 }
 
-/** Lists the archives in a folder, oldest first. */
-export async function listBackups(stack: Stack, from?: string): Promise<BackupEntry[]> {
-  return (await listArchives(from ?? backupsDir(stack))).map(describeArchive);
+/** An archive that cannot be read. */
+export interface UnreadableEntry {
+  readonly id: string;
+  readonly archive: string;
+  /** The code of the error: `ARCHIVE_CORRUPT`. */
+  readonly code: string;
+  readonly isDamaged: boolean;
+  readonly why: string;
+}
+
+/** The archives in a folder, each list oldest first. */
+export interface BackupList {
+  readonly archives: readonly BackupEntry[];
+  readonly unreadable: readonly UnreadableEntry[];
+}
+
+/** Lists the archives in a folder. */
+export async function listBackups(stack: Stack, from?: string): Promise<BackupList> {
+  const { archives, unreadable } = await listArchives(from ?? backupsDir(stack));
+  return { archives: archives.map(describeArchive), unreadable: unreadable.map(describeUnreadable) };
+}
+
+/** Describes an archive that cannot be read. */
+export function describeUnreadable({ id, dir, problem }: UnreadableArchive): UnreadableEntry {
+  const { code, exitCode, message, why = message } = problem;
+  return { id, archive: dir, code, isDamaged: exitCode === exitCodes.verification, why };
 }
 
 function describeArchive({ dir, manifest, sizeBytes, verifiedAt }: ListedArchive): BackupEntry {

@@ -4,6 +4,7 @@ import { openConnection } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { administratorTarget, type Stack } from "../stack/stack.ts";
 import { backupsDir } from "./backups-dir.ts";
+import { describeUnreadable, type UnreadableEntry } from "./list.ts";
 
 /** Which archives to keep. */
 export interface PruneOptions {
@@ -21,6 +22,8 @@ export interface PruneResult {
   readonly isDryRun: boolean;
   readonly removed: readonly string[];
   readonly kept: readonly string[];
+  /** Archives that cannot be read. They are kept, and do not count as one of the newest. */
+  readonly unreadable: readonly UnreadableEntry[];
   /** Kept archives from before the last redaction: they contain erased data. Null if the database is unreachable. */
   readonly holdingErasedData: readonly string[] | null;
 }
@@ -28,11 +31,11 @@ export interface PruneResult {
 const dayMs = 86_400_000;
 
 /**
- * Removes old archives. Always keeps the newest verified archive of each database, and the full archives that kept
- * incremental ones need.
+ * Removes old archives. Always keeps the newest verified archive of each database, the full archives that kept
+ * incremental ones need, and archives that cannot be read.
  */
 export async function pruneArchives(stack: Stack, options: PruneOptions): Promise<PruneResult> {
-  const archives = await listArchives(options.from ?? backupsDir(stack));
+  const { archives, unreadable } = await listArchives(options.from ?? backupsDir(stack));
   const kept = chooseKept(archives, options);
   const removed = archives.filter((archive) => !kept.has(archive));
   // Incremental archives first, so that none is ever left without its base.
@@ -46,6 +49,7 @@ export async function pruneArchives(stack: Stack, options: PruneOptions): Promis
     isDryRun: options.dryRun,
     removed: ids(removed),
     kept: ids(kept),
+    unreadable: unreadable.map(describeUnreadable),
     holdingErasedData: lastRedaction === undefined ? null : ids(holding),
   };
 }
