@@ -74,6 +74,30 @@ test("a newest archive of a newer format is reported as such", async () => {
   assert.match((await run(archives, ["list"])).stdout, /unreadable: This version reads archives up to format 1\.\n$/);
 });
 
+test("a folder of archives that does not exist or is empty is named, and so is the way to fill it", async () => {
+  await using archives = await withArchives();
+  const missing = join(archives.folder, "missing");
+  for (const words of [
+    ["backup", "list"],
+    ["backup", "verify"],
+    ["backup", "prune"],
+    ["restore", "latest", "--yes"],
+  ]) {
+    const { exitCode, stdout, stderr } = await runWords(archives, [...words, "--from", missing]);
+    const fix = `Pass another folder to --from, or run bun run backup --to ${missing}, which creates it.`;
+    assert.deepEqual([exitCode, stdout], [2, ""], words.join(" "));
+    assert.equal(stderr, `error: The folder ${missing} does not exist\n  fix: ${fix}\n`);
+  }
+  const empty = await run(archives, ["list"]);
+  assert.deepEqual([empty.exitCode, empty.stdout], [0, "no archives\n"]);
+  const verified = await run(archives, ["verify"]);
+  assert.equal(verified.exitCode, 2);
+  assert.ok(verified.stderr.includes(`fix: Run bun run backup --to ${archives.folder}.\n`), verified.stderr);
+  const misspelt = await run(archives, ["verify", "nightly"]);
+  assert.equal(misspelt.exitCode, 2);
+  assert.ok(misspelt.stderr.includes(`fix: Run bun run backup list --from ${archives.folder} and`), misspelt.stderr);
+});
+
 async function rewriteManifest(archive: string, changes: Readonly<Record<string, unknown>>): Promise<void> {
   const file = join(archive, "manifest.json");
   const manifest = { ...JSON.parse(await readFile(file, "utf8")).manifest, ...changes };

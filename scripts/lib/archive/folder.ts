@@ -130,7 +130,7 @@ export async function findArchive(folder: string, requested: string): Promise<st
   }
   throw noArchive(
     `There is no archive ${requested}, neither in ${folder} nor at that path`,
-    "Run bun run backup list and choose one that it shows.",
+    `Run bun run backup list --from ${folder} and choose one that it shows.`,
   );
 }
 
@@ -140,7 +140,7 @@ async function findLatest(folder: string): Promise<string> {
   const latest = archives.at(-1);
   const broken = unreadable.at(-1);
   if (broken !== undefined && timeOf(broken.id) > timeOf(latest?.manifest.id ?? "")) throw latestUnreadable(broken);
-  if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, "Run bun run backup.");
+  if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, `Run bun run backup --to ${folder}.`);
   return latest.dir;
 }
 
@@ -155,6 +155,7 @@ function latestUnreadable({ dir, problem }: UnreadableArchive): ScriptError {
   });
 }
 
-function noArchive(message: string, fix: string): ScriptError {
+/** @returns the error of an archive, or a folder of archives, that does not exist (exit 2) */
+export function noArchive(message: string, fix: string): ScriptError {
   return new ScriptError({ code: "NO_ARCHIVE", exitCode: exitCodes.usage, message, fix });
 }

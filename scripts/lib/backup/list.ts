@@ -2,7 +2,7 @@ import { type ListedArchive, listArchives, type UnreadableArchive } from "../arc
 import { countRows } from "../archive/manifest.ts";
 import { exitCodes } from "../cli/script-error.ts";
 import type { Stack } from "../stack/stack.ts";
-import { backupsDir } from "./backups-dir.ts";
+import { findBackupsDir } from "./backups-dir.ts";
 
 /** An archive as `backup list` shows it. */
 export interface BackupEntry {
@@ -38,9 +38,13 @@ export interface BackupList {
   readonly unreadable: readonly UnreadableEntry[];
 }
 
-/** Lists the archives in a folder. */
+/**
+ * Lists the archives in a folder.
+ *
+ * @throws {ScriptError} `NO_ARCHIVE` (exit 2) if `from` does not exist
+ */
 export async function listBackups(stack: Stack, from?: string): Promise<BackupList> {
-  const { archives, unreadable } = await listArchives(from ?? backupsDir(stack));
+  const { archives, unreadable } = await listArchives(await findBackupsDir(stack, from));
   return { archives: archives.map(describeArchive), unreadable: unreadable.map(describeUnreadable) };
 }
 

@@ -3,7 +3,7 @@ import { type ListedArchive, listArchives } from "../archive/folder.ts";
 import { openConnection } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { administratorTarget, type Stack } from "../stack/stack.ts";
-import { backupsDir } from "./backups-dir.ts";
+import { findBackupsDir } from "./backups-dir.ts";
 import { describeUnreadable, type UnreadableEntry } from "./list.ts";
 
 /** Which archives to keep. */
@@ -35,7 +35,7 @@ const dayMs = 86_400_000;
  * incremental ones need, and archives that cannot be read.
  */
 export async function pruneArchives(stack: Stack, options: PruneOptions): Promise<PruneResult> {
-  const { archives, unreadable } = await listArchives(options.from ?? backupsDir(stack));
+  const { archives, unreadable } = await listArchives(await findBackupsDir(stack, options.from));
   const kept = chooseKept(archives, options);
   const removed = archives.filter((archive) => !kept.has(archive));
   // Incremental archives first, so that none is ever left without its base.

@@ -10,7 +10,7 @@ import { inTransaction } from "../postgres/transaction.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { readArchivedSchema } from "./archived-schema.ts";
-import { backupsDir } from "./backups-dir.ts";
+import { findBackupsDir } from "./backups-dir.ts";
 import { type ArchiveContext, lockHolderName, withArchivesLocked } from "./lock.ts";
 import { redactRestored } from "./redactions.ts";
 import { checkRestorable, checkTarget } from "./restore-checks.ts";
@@ -77,7 +77,7 @@ export interface RestoreResult extends RestorePlan {
  * `INVARIANT` (exit 11)
  */
 export async function restoreArchive(stack: Stack, options: RestoreOptions, run: RunContext): Promise<RestoreResult> {
-  await using opened = await openArchive(options.from ?? backupsDir(stack), options.archive, run.signal);
+  await using opened = await openArchive(await findBackupsDir(stack, options.from), options.archive, run.signal);
   const sources = await openSources(stack, opened, options.keyFile);
   const { manifest } = sources.archive;
   const live = await administratorTarget(stack);
