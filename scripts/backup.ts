@@ -2,7 +2,7 @@
 // Reads: configuration, sql/, the database, the archives. Writes: postgres/backups below the stack directory, or where
 // --to or --output says. Exits: 0 · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
 // 8 no matching full archive, or a newer archive · 9 unusable folder · 11 damaged archive
-import { describeSource, formatArchives, formatProblem } from "./lib/backup/format-archives.ts";
+import { describeSource, formatArchives, formatPruned } from "./lib/backup/format-archives.ts";
 import { checkOutputFlags } from "./lib/backup/output-flags.ts";
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
@@ -103,11 +103,8 @@ const prune = defineStackScript({
     const { from, keep, "keep-days": keepDays, "dry-run": dryRun } = args;
     return pruneArchives(stack, { from, keep, keepDays, dryRun, now: new Date() });
   },
-  print({ removed, kept, unreadable, holdingErasedData, isDryRun }, output) {
-    for (const id of removed) output.result(`${isDryRun ? "would delete" : "deleted"} ${id}`);
-    for (const id of kept)
-      output.result(`kept ${id}${holdingErasedData?.includes(id) ? ", which still contains erased data" : ""}`);
-    for (const entry of unreadable) output.result(`kept ${entry.id}, ${formatProblem(entry)}`);
+  print(pruned, output) {
+    for (const line of formatPruned(pruned)) output.result(line);
   },
 });
 

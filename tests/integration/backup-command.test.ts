@@ -13,7 +13,27 @@ test("backup list shows the position up to which an archive contains the log", a
   const { id, lastPosition } = await archives.backUp();
   const { exitCode, stdout, stderr } = await run(archives, ["list"]);
   assert.deepEqual([exitCode, stderr], [0, ""]);
-  assert.match(stdout, new RegExp(`^${id}  full  \\d+ rows, .*, up to position ${lastPosition}$`, "m"));
+  assert.match(stdout, new RegExp(`^${id}  full  \\d+ rows, .*, up to position ${lastPosition}, `, "m"));
+});
+
+test("backup list shows which archives are verified, and prune says why it keeps an older one", async () => {
+  await using archives = await withArchives();
+  const verified = await archives.backUp();
+  assert.equal((await run(archives, ["verify", verified.id])).exitCode, 0);
+  const old = await archives.backUp();
+  const base = await archives.backUp();
+  const newest = await archives.backUp({ incremental: true });
+  const [first, second] = (await run(archives, ["list"])).stdout.split("\n");
+  assert.match(first ?? "", new RegExp(`^${verified.id} .*, verified \\d{4}-\\d{2}-\\d{2}$`));
+  assert.match(second ?? "", new RegExp(`^${old.id} .*, not verified$`));
+  const pruned = await run(archives, ["prune", "--keep", "1"]);
+  assert.deepEqual([pruned.exitCode, pruned.stderr], [0, ""]);
+  assert.deepEqual(pruned.stdout.trimEnd().split("\n"), [
+    `deleted ${old.id}`,
+    `kept ${newest.id}`,
+    `kept ${verified.id}, the last verified`,
+    `kept ${base.id}, which an incremental archive needs`,
+  ]);
 });
 
 test("a damaged newest archive is listed, refused as the latest one, and never pruned", async () => {

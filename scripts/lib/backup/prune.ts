@@ -17,11 +17,16 @@ export interface PruneOptions {
   readonly now: Date;
 }
 
+/** Why an archive is kept: the first of these reasons that applies. */
+export type KeptReason = "newest" | "recent" | "verified" | "base";
+
 /** What was removed and what was kept. */
 export interface PruneResult {
   readonly isDryRun: boolean;
   readonly removed: readonly string[];
   readonly kept: readonly string[];
+  /** Why each of these was kept. */
+  readonly reasons: Readonly<Record<string, KeptReason>>;
   /** Archives that cannot be read. They are kept, and do not count as one of the newest. */
   readonly unreadable: readonly UnreadableEntry[];
   /** Kept archives from before the last redaction: they contain erased data. Null if the database is unreachable. */
@@ -44,27 +49,38 @@ export async function pruneArchives(stack: Stack, options: PruneOptions): Promis
   }
   const ids = (listed: Iterable<ListedArchive>) => [...listed].map(({ manifest }) => manifest.id);
   const lastRedaction = await readLastRedaction(stack);
-  const holding = [...kept].filter(({ manifest }) => manifest.startedAt < (lastRedaction ?? ""));
+  const holding = [...kept.keys()].filter(({ manifest }) => manifest.startedAt < (lastRedaction ?? ""));
   return {
     isDryRun: options.dryRun,
     removed: ids(removed),
-    kept: ids(kept),
+    kept: ids(kept.keys()),
+    reasons: Object.fromEntries([...kept].map(([{ manifest }, reason]) => [manifest.id, reason])),
     unreadable: unreadable.map(describeUnreadable),
     holdingErasedData: lastRedaction === undefined ? null : ids(holding),
   };
 }
 
-function chooseKept(archives: readonly ListedArchive[], { keep, keepDays, now }: PruneOptions): Set<ListedArchive> {
-  const kept = new Set<ListedArchive>();
+function chooseKept(
+  archives: readonly ListedArchive[],
+  { keep, keepDays, now }: PruneOptions,
+): ReadonlyMap<ListedArchive, KeptReason> {
+  const kept = new Map<ListedArchive, KeptReason>();
+  const add = (chosen: Iterable<ListedArchive>, reason: KeptReason) => {
+    for (const archive of chosen) if (!kept.has(archive)) kept.set(archive, reason);
+  };
   for (const ofDatabase of Map.groupBy(archives, ({ manifest }) => manifest.database).values()) {
-    const verified = ofDatabase.findLast(({ verifiedAt }) => verifiedAt !== null);
     const since = keepDays === undefined ? Number.POSITIVE_INFINITY : now.getTime() - keepDays * dayMs;
-    const young = ofDatabase.filter(({ manifest }) => Date.parse(manifest.startedAt) >= since);
-    for (const archive of [...ofDatabase.slice(-keep), ...young, ...(verified === undefined ? [] : [verified])]) {
-      kept.add(archive);
-      const base = ofDatabase.find(({ manifest }) => manifest.id === archive.manifest.base?.id);
-      if (base !== undefined) kept.add(base);
-    }
+    add(ofDatabase.slice(-keep), "newest");
+    add(
+      ofDatabase.filter(({ manifest }) => Date.parse(manifest.startedAt) >= since),
+      "recent",
+    );
+    add(ofDatabase.filter(({ verifiedAt }) => verifiedAt !== null).slice(-1), "verified");
+    const baseIds = new Set(ofDatabase.filter((archive) => kept.has(archive)).map(({ manifest }) => manifest.base?.id));
+    add(
+      ofDatabase.filter(({ manifest }) => baseIds.has(manifest.id)),
+      "base",
+    );
   }
   return kept;
 }
