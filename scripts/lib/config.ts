@@ -162,6 +162,11 @@ export function loadConfig(flags: ConfigFlags = {}, sources: SettingsSources = {
   return { ...config, externalServerProblems: external.problems };
 }
 
+/** @returns what is wrong with the name of a database; undefined if the name can be used */
+export function findNameProblem(name: string): string | undefined {
+  return v.safeParse(database, name).issues?.[0].message;
+}
+
 /**
  * Parses the URL of a server like DATABASE_URL. The PG* variables supply what it leaves out.
  *

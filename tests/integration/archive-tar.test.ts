@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { randomInt } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -49,6 +50,17 @@ test("backup --output does not replace an existing file", async () => {
   await writeFile(output, "something else");
   const error = await failure(archives.backUp({ to: undefined, output }));
   assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_EXISTS", 2]);
+  assert.equal(await readFile(output, "utf8"), "something else");
+  assert.deepEqual(await readdir(archives.folder), ["nightly.tar"]);
+});
+
+test("backup --output does not replace a file that was created in the meantime", async () => {
+  await using archives = await withArchives();
+  await fill(archives);
+  const output = join(archives.folder, "nightly.tar");
+  const onProgress = () => writeFileSync(output, "something else");
+  const error = await failure(archives.backUp({ to: undefined, output, onProgress }));
+  assert.deepEqual([error.code, error.exitCode, error.message], ["ARCHIVE_EXISTS", 2, `${output} already exists`]);
   assert.equal(await readFile(output, "utf8"), "something else");
   assert.deepEqual(await readdir(archives.folder), ["nightly.tar"]);
 });

@@ -2,10 +2,12 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { test } from "node:test";
 import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import { runScript } from "../support/run-script.ts";
+import { runtimeName } from "../support/runtime.ts";
 
 test("backup list shows the position up to which an archive contains the log", async () => {
   await using archives = await withArchives();
@@ -117,6 +119,30 @@ test("a folder of archives that does not exist or is empty is named, and so is t
   assert.equal(misspelt.exitCode, 2);
   assert.ok(misspelt.stderr.includes(`fix: Run bun run backup list --from ${archives.folder} and`), misspelt.stderr);
 });
+
+const isFile = "It is a file, not a folder. (EEXIST, mkdir)";
+/** Places where nothing can be written, and why not. Nothing can be created in /proc of Linux. */
+const unusablePlaces: readonly (readonly [flag: string, path: string, named: RegExp, why: string])[] = [
+  ["--to", "/etc/hosts", /^\/etc\/hosts$/, isFile],
+  ["--output", "/etc/hosts/x.tar", /^\/etc\/hosts$/, isFile],
+  ["--to", "/proc/x", /^\/proc\/x$/, "Nothing can be created at that path. (ENOENT, mkdir)"],
+  ["--to", "/proc", /^\/proc\/.*\.partial$/, "Nothing can be created at that path. (ENOENT, mkdir)"],
+  ["--output", "/proc/x.tar", /^\/proc\/x\.tar$/, "Nothing can be created at that path. (ENOENT, open)"],
+];
+
+const canUseProc = process.platform === "linux" && runtimeName === "bun";
+
+for (const [flag, path, named, why] of unusablePlaces) {
+  const skip = path.startsWith("/proc") && !canUseProc && "needs /proc of Linux, which Deno does not permit";
+  test(`backup ${flag} ${path} is refused with the reason`, { skip }, async () => {
+    await using archives = await withArchives();
+    const { exitCode, stdout, stderr } = await runWords(archives, ["backup", flag, path]);
+    assert.deepEqual([exitCode, stdout], [9, ""], stderr);
+    assert.match(/^error: Cannot use (.*)$/m.exec(stderr)?.[1] ?? "", named);
+    assert.ok(stderr.includes(`  why: ${why}\n  fix: `), stderr);
+    assert.doesNotMatch(stderr, /^ +at /m);
+  });
+}
 
 async function rewriteManifest(archive: string, changes: Readonly<Record<string, unknown>>): Promise<void> {
   const file = join(archive, "manifest.json");

@@ -41,6 +41,26 @@ test("restore asks before it replaces a database that has tables but no event st
   assert.ok(refused.stderr.includes(`replaces: ${database.name} (no event store; will be dropped)`), refused.stderr);
 });
 
+const unusableNames: readonly (readonly [name: string, problem: string])[] = [
+  ["postgres", "must not be one of postgres, template0, template1"],
+  ["template0", "must not be one of postgres, template0, template1"],
+  ["template1", "must not be one of postgres, template0, template1"],
+  ["x".repeat(64), "must have at most 63 bytes"],
+  ["a\tb", "must not contain control characters"],
+];
+
+test("restore --into refuses a name that no restored database can have", async () => {
+  await using archives = await withArchives();
+  await archives.backUp();
+  for (const [name, problem] of unusableNames) {
+    const { exitCode, stdout, stderr } = await run(archives, [
+      ...["restore", "latest", "--from", archives.folder, "--into", name],
+    ]);
+    assert.deepEqual([exitCode, stdout], [2, ""], name);
+    assert.equal(stderr, `error: --into ${problem}\n  fix: Pass another name: --into <name>\n`);
+  }
+});
+
 function run({ database }: ArchiveTest, words: readonly string[]) {
   return runScript(words, { stackDir: database.stackDir, env: { POSTGRES_DB: database.name } });
 }

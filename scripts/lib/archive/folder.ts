@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { explainFileError } from "../cli/file-error.ts";
+import { explainCreation, explainFileError } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "../durable-file.ts";
 import { corrupt, countBytes, type Manifest, manifestName, readManifest } from "./manifest.ts";
@@ -55,7 +55,7 @@ function timeOf(id: string): string {
  */
 export async function publishArchive(folder: string, id: string, write: WriteFiles): Promise<PublishedArchive> {
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await mkdir(folder, { recursive: true, mode: 0o700 }).catch(explainCreation(folder));
     await removePartials(folder, id.slice(0, id.lastIndexOf("-") + 1));
     const path = join(folder, id);
     const manifest = await writeFolder(path, write);
@@ -68,7 +68,7 @@ export async function publishArchive(folder: string, id: string, write: WriteFil
 
 async function writeFolder(dir: string, write: WriteFiles): Promise<Manifest> {
   const partial = `${dir}${partialSuffix}`;
-  await mkdir(partial, { mode: 0o700 });
+  await mkdir(partial, { mode: 0o700 }).catch(explainCreation(partial));
   try {
     const manifest = await write(new FolderSink(partial));
     await rename(partial, dir);

@@ -3,7 +3,7 @@ import { basename, dirname, resolve } from "node:path";
 import process from "node:process";
 import type { Readable } from "node:stream";
 import { createTarDecoder, createTarPacker, type ParsedTarEntry } from "modern-tar";
-import { explainFileError, folderUnusable } from "../cli/file-error.ts";
+import { explainCreation, explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "../durable-file.ts";
 import { corrupt, isStoredPath, type Manifest, manifestName } from "./manifest.ts";
@@ -89,7 +89,7 @@ export async function publishTar(path: string, id: string, write: WriteFiles): P
   const file = resolve(path);
   const folder = dirname(file);
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await mkdir(folder, { recursive: true, mode: 0o700 }).catch(explainCreation(folder));
     await removePartials(folder, `${basename(file)}.`);
     if ((await stat(file).catch(() => undefined)) !== undefined) throw archiveExists(file);
     const manifest = await writeTarFile(file, id, write);
@@ -103,13 +103,15 @@ export async function publishTar(path: string, id: string, write: WriteFiles): P
 async function writeTarFile(file: string, id: string, write: WriteFiles): Promise<Manifest> {
   const partial = `${file}.${id}${partialSuffix}`;
   try {
-    await using handle = await open(partial, "wx", 0o600);
+    await using handle = await open(partial, "wx", 0o600).catch(explainCreation(file));
     const sink = new TarSink((piece) => handle.writeFile(piece));
     const manifest = await write(sink);
     await sink.close();
     await handle.sync();
     // Unlike a rename, a link does not replace a file that was created in the meantime.
-    await link(partial, file);
+    await link(partial, file).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === "EEXIST" ? archiveExists(file) : error;
+    });
     return manifest;
   } finally {
     await rm(partial, { force: true });

@@ -3,6 +3,8 @@ import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/lo
 import { countRows, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, openArchive } from "../archive/open.ts";
 import type { OnProgress } from "../archive/progress.ts";
+import { usageError } from "../cli/errors.ts";
+import { findNameProblem } from "../config.ts";
 import { type Connection, type ConnectionTarget, openConnection } from "../postgres/connect.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
@@ -72,11 +74,12 @@ export interface RestoreResult extends RestorePlan {
  * Restores an archive into a new database, which replaces the target once all checks have passed. Until then, the
  * target is unchanged, even if the run is killed.
  *
- * @throws {ScriptError} before anything is written: `ARCHIVE_CORRUPT`, `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`,
- * `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5); before the target is replaced:
- * `INVARIANT` (exit 11)
+ * @throws {ScriptError} before anything is written: `USAGE` (exit 2) if `into` cannot be a name, `ARCHIVE_CORRUPT`,
+ * `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`, `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4),
+ * `LOCKED` (exit 5); before the target is replaced: `INVARIANT` (exit 11)
  */
 export async function restoreArchive(stack: Stack, options: RestoreOptions, run: RunContext): Promise<RestoreResult> {
+  if (options.into !== undefined) checkNewName(options.into);
   await using opened = await openArchive(await findBackupsDir(stack, options.from), options.archive, run.signal);
   const sources = await openSources(stack, opened, options.keyFile);
   const { manifest } = sources.archive;
@@ -139,6 +142,11 @@ export async function dropKeptDatabases(
   if (names.length > 0) await confirm(names);
   for (const name of names) await dropDatabase(maintenance.sql, name);
   return names;
+}
+
+function checkNewName(into: string): void {
+  const problem = findNameProblem(into);
+  if (problem !== undefined) throw usageError(`--into ${problem}`, "Pass another name: --into <name>");
 }
 
 const schemaMismatch = "The archive's migrations do not create the schema that its rows need";

@@ -13,6 +13,26 @@ const reasons: Readonly<Record<string, readonly [why: string, fix: string]>> = {
   EMFILE: ["This process has reached its limit of open files.", "Raise the limit with ulimit -n."],
 };
 
+/** Reasons that these codes have only when a file or folder is created. */
+const creationReasons: typeof reasons = {
+  EEXIST: ["It is a file, not a folder.", "Move that file, or choose another folder."],
+  ENOENT: ["Nothing can be created at that path.", "Choose another folder."],
+};
+
+/**
+ * Handles the rejection of a call that creates a file or a folder.
+ *
+ * @param path what could not be created or written to
+ */
+export function explainCreation(path: string): (error: NodeJS.ErrnoException) => never {
+  return (error) => {
+    const { code = "", syscall = "create" } = error;
+    const reason = creationReasons[code];
+    if (reason === undefined) throw explainFileError(error, path);
+    throw folderUnusable(path, `${reason[0]} (${code}, ${syscall})`, reason[1]);
+  };
+}
+
 /**
  * Explains an error of the file system.
  *
