@@ -92,6 +92,35 @@ test("a damaged or truncated tar file is refused, unless the damage is harmless"
   assert.deepEqual(await leftOver(), []);
 });
 
+test("a damaged tar is called what the user passed, and not the folder that it was unpacked into", async () => {
+  await using archives = await withArchives();
+  await fill(archives);
+  const whole = join(archives.folder, "whole.tar");
+  await archives.backUp({ to: undefined, output: whole });
+  const entries = await unpackTar(await readFile(whole));
+  const damages: readonly (readonly [content: Uint8Array, why: RegExp])[] = [
+    [Buffer.from("something else ".repeat(100)), /It is not a tar file, or has changed/],
+    [await packTar(entries.filter(({ header }) => !header.name.startsWith("data/"))), /data\/\S+ is missing/],
+    [await packTar(entries.filter(({ header }) => header.name !== "manifest.json")), /It has no manifest\.json/],
+  ];
+  const path = join(archives.folder, "damaged.tar");
+  for (const [content, why] of damages) {
+    await writeFile(path, content);
+    for (const [line, name] of [
+      [`"$@" backup verify ${path}`, path],
+      [`"$@" restore --yes ${path}`, path],
+      [`cat ${path} | "$@" backup verify -`, "from stdin"],
+    ]) {
+      const { stdout, stderr } = runShell(archives, `${line} || echo $?`);
+      assert.equal(stdout, "11\n", stderr);
+      assert.match(stderr, new RegExp(`^error: The archive ${name} is (damaged|incomplete)$`, "m"));
+      assert.match(stderr, why);
+      assert.ok(!stderr.includes("cqrs-postgres-archive-"), stderr);
+    }
+  }
+  assert.deepEqual(await leftOver(), []);
+});
+
 const strangers = {
   "a path outside the archive": { name: "../outside", size: 1 },
   "a path that leads out of the archive midway": { name: "data/../../outside", size: 1 },

@@ -126,7 +126,7 @@ function incomplete(dir: string): ScriptError {
   return new ScriptError({
     code: "ARCHIVE_INCOMPLETE",
     exitCode: exitCodes.verification,
-    message: `${dir} is not a complete archive`,
+    message: `The archive ${dir} is incomplete`,
     why: `It has no ${manifestName}, which is written last.`,
     fix: "Run bun run backup list and choose another archive.",
   });

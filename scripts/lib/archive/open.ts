@@ -1,65 +1,90 @@
 import { createReadStream } from "node:fs";
-import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { addAbortSignal, type Readable } from "node:stream";
 import { explainFileError } from "../cli/file-error.ts";
+import { ScriptError } from "../cli/script-error.ts";
 import { findArchive } from "./folder.ts";
 import { standardStream, unpackTar } from "./tar.ts";
 
 /** An archive whose files can be read. */
-export interface OpenArchive extends AsyncDisposable {
+export interface OpenArchive {
   /** Its path; `-` for stdin. */
   readonly name: string;
   /** The folder with its files. */
   readonly dir: string;
   /** The folder in which its base is expected, if it is incremental. */
   readonly folder: string;
-  /** Whether `dir` is a temporary folder that a tar stream was unpacked into. Disposal removes it. */
+  /** Whether `dir` is a temporary folder that a tar stream was unpacked into. */
   readonly isUnpacked: boolean;
 }
 
+/** Which archive to open. */
+export interface ArchiveRequest {
+  /** The folder that contains the archives. */
+  readonly folder: string;
+  /** `latest`, a name in the folder, a path, or `-` for stdin. */
+  readonly requested: string;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Opens an archive. A folder is used in place; a tar stream is unpacked into a temporary folder that only its owner can
- * access.
+ * Opens an archive for some work. A folder is used in place; a tar stream is unpacked into a temporary folder that only
+ * its owner can access. Errors name the tar file or stdin, never that folder.
  *
- * @param folder the folder that contains the archives
- * @param requested `latest`, a name in the folder, a path, or `-` for stdin
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_CORRUPT` (exit 11)
  */
-export async function openArchive(folder: string, requested: string, signal: AbortSignal): Promise<OpenArchive> {
-  if (requested === standardStream) return unpackTo({ name: requested, folder, label: "stdin" }, process.stdin, signal);
+export async function withArchive<Result>(
+  { folder, requested, signal }: ArchiveRequest,
+  work: (opened: OpenArchive) => Promise<Result>,
+): Promise<Result> {
+  if (requested === standardStream) return withTar({ name: requested, folder, input: process.stdin, signal }, work);
   const name = await findArchive(folder, requested);
   const parent = dirname(name);
-  if ((await stat(name)).isDirectory()) {
-    return { name, dir: name, folder: parent, isUnpacked: false, [Symbol.asyncDispose]: async () => {} };
-  }
-  return unpackTo({ name, folder: parent, label: basename(name) }, createReadStream(name), signal);
+  if ((await stat(name)).isDirectory()) return work({ name, dir: name, folder: parent, isUnpacked: false });
+  return withTar({ name, folder: parent, input: createReadStream(name), signal }, work);
 }
 
-interface UnpackTarget {
+interface TarSource {
   readonly name: string;
   readonly folder: string;
-  /** The name of the folder, as errors show it. */
-  readonly label: string;
+  readonly input: Readable;
+  readonly signal: AbortSignal;
 }
 
-async function unpackTo(
-  { name, folder, label }: UnpackTarget,
-  input: Readable,
-  signal: AbortSignal,
-): Promise<OpenArchive> {
-  const temporary = await mkdtemp(join(tmpdir(), "cqrs-postgres-archive-"));
-  const remove = () => rm(temporary, { recursive: true, force: true });
+async function withTar<Result>(
+  { name, folder, input, signal }: TarSource,
+  work: (opened: OpenArchive) => Promise<Result>,
+): Promise<Result> {
+  const dir = await mkdtemp(join(tmpdir(), "cqrs-postgres-archive-"));
   try {
-    const dir = join(temporary, label);
-    await mkdir(dir, { mode: 0o700 });
-    await unpackTar(addAbortSignal(signal, input), dir);
-    return { name, dir, folder, isUnpacked: true, [Symbol.asyncDispose]: remove };
+    await unpack(addAbortSignal(signal, input), dir, name);
+    return await work({ name, dir, folder, isUnpacked: true });
   } catch (error) {
-    await remove();
     signal.throwIfAborted();
+    throw nameSource(error, dir, name === standardStream ? "from stdin" : name);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+async function unpack(input: Readable, dir: string, name: string): Promise<void> {
+  try {
+    await unpackTar(input, dir);
+  } catch (error) {
     throw explainFileError(error, name);
   }
+}
+
+/** Names the archive in an error about it. Another error, such as that of a full disk, is about the folder itself. */
+function nameSource(error: unknown, dir: string, name: string): unknown {
+  if (!(error instanceof ScriptError && error.code.startsWith("ARCHIVE_"))) return error;
+  const { code, exitCode, message, why, fix } = error;
+  return new ScriptError({
+    ...{ code, exitCode, message: message.replaceAll(dir, name) },
+    ...(why === undefined ? {} : { why: why.replaceAll(dir, name) }),
+    ...(fix === undefined ? {} : { fix }),
+  });
 }

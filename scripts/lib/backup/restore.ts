@@ -1,7 +1,7 @@
 import { dropApplicationObjects } from "../archive/application-objects.ts";
 import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
 import { countRows, type Manifest } from "../archive/manifest.ts";
-import { type OpenArchive, openArchive } from "../archive/open.ts";
+import { type OpenArchive, withArchive } from "../archive/open.ts";
 import type { OnProgress } from "../archive/progress.ts";
 import { usageError } from "../cli/errors.ts";
 import { findNameProblem } from "../config.ts";
@@ -80,7 +80,17 @@ export interface RestoreResult extends RestorePlan {
  */
 export async function restoreArchive(stack: Stack, options: RestoreOptions, run: RunContext): Promise<RestoreResult> {
   if (options.into !== undefined) checkNewName(options.into);
-  await using opened = await openArchive(await findBackupsDir(stack, options.from), options.archive, run.signal);
+  const folder = await findBackupsDir(stack, options.from);
+  const request = { folder, requested: options.archive, signal: run.signal };
+  return withArchive(request, (opened) => restoreOpened(stack, opened, options, run));
+}
+
+async function restoreOpened(
+  stack: Stack,
+  opened: OpenArchive,
+  options: RestoreOptions,
+  run: RunContext,
+): Promise<RestoreResult> {
   const sources = await openSources(stack, opened, options.keyFile);
   const { manifest } = sources.archive;
   const live = await administratorTarget(stack);

@@ -1,6 +1,6 @@
 import { markVerified } from "../archive/folder.ts";
 import { countRows, type Manifest } from "../archive/manifest.ts";
-import { type OpenArchive, openArchive } from "../archive/open.ts";
+import { type OpenArchive, withArchive } from "../archive/open.ts";
 import { verifyArchive, verifyDeeply } from "../archive/verify.ts";
 import type { RunContext, Stack } from "../stack/stack.ts";
 import { findBackupsDir } from "./backups-dir.ts";
@@ -30,10 +30,12 @@ export interface VerifyOptions extends Pick<RestoreOptions, "archive" | "from" |
  * @throws {ScriptError} `NO_ARCHIVE` (exit 2), `ARCHIVE_INCOMPLETE`, `ARCHIVE_CORRUPT` (exit 11)
  */
 export async function verifyBackup(stack: Stack, options: VerifyOptions, run: RunContext): Promise<VerifiedBackup> {
-  await using opened = await openArchive(await findBackupsDir(stack, options.from), options.archive, run.signal);
-  const manifest = await verifyToDepth(stack, opened, options, run);
-  if (!opened.isUnpacked) await markVerified(opened.dir, new Date());
-  return { archive: opened.name, id: manifest.id, rows: countRows(manifest), depth: options.depth };
+  const folder = await findBackupsDir(stack, options.from);
+  return withArchive({ folder, requested: options.archive, signal: run.signal }, async (opened) => {
+    const manifest = await verifyToDepth(stack, opened, options, run);
+    if (!opened.isUnpacked) await markVerified(opened.dir, new Date());
+    return { archive: opened.name, id: manifest.id, rows: countRows(manifest), depth: options.depth };
+  });
 }
 
 async function verifyToDepth(
