@@ -4,6 +4,7 @@
 // empty · 9 disk full · 11 damaged archive
 import { describeSource } from "./lib/backup/format-archives.ts";
 import type { RestorePlan } from "./lib/backup/restore.ts";
+import { describeDrop, describeRestore } from "./lib/backup/restore-questions.ts";
 import { usageError } from "./lib/cli/errors.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
@@ -80,7 +81,7 @@ export const command = defineStackScript({
     if ("dropped" in result) return output.result(`dropped ${result.dropped.join(", ") || "nothing"}`);
     const verb = result.isRestored ? "restored" : "would restore";
     output.result(`${verb} ${result.rows} rows of ${describeSource(result.archive)} into ${result.database}`);
-    if (result.isRestored && result.kept !== null) output.result(`the old database is kept as ${result.kept}`);
+    if (result.isRestored && result.kept !== null) output.result(describeKept(result.kept));
     if (result.redacted === 0) return;
     output.result(`events redacted again: ${result.redacted}; rebuild the read models that contain their data`);
   },
@@ -97,27 +98,8 @@ function parseUntil(position: number | undefined, time: string | undefined) {
   return { time: new Date(time).toISOString() };
 }
 
-function describeRestore(plan: RestorePlan, archive: string) {
-  const { database, eventsNow, endedAt, rows, kept } = plan;
-  const events = eventsNow === null ? "no event store" : `events: ${eventsNow}`;
-  const fate = kept === null ? "will be dropped" : `will be kept as ${kept}`;
-  return {
-    plan: `replaces: ${database} (${events}; ${fate})\nwith: ${describeSource(plan.archive)} of ${endedAt} (${rows} rows)`,
-    question: "Replace it?",
-    refusal: "Nothing was restored",
-    command: `bun run restore ${archive} --yes`,
-    data: { ...plan, isRestored: false },
-  };
-}
-
-function describeDrop(kept: readonly string[]) {
-  return {
-    plan: `drops: ${kept.join(", ")}`,
-    question: kept.length === 1 ? "Drop it?" : "Drop them?",
-    refusal: "Nothing was dropped",
-    command: "bun run restore --drop-old --yes",
-    data: { dropped: [], kept },
-  };
+function describeKept(name: string): string {
+  return `the old database is kept as ${name}; to drop all that are kept, run bun run restore --drop-old`;
 }
 
 if (import.meta.main) await runAsProcess(command);

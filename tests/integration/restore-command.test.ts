@@ -30,6 +30,17 @@ test("restore --drop-old asks before it drops kept databases, and does not if th
   assert.deepEqual([nothing.exitCode, nothing.stdout], [0, "dropped nothing\n"]);
 });
 
+test("restore says under which name it keeps the old database, and how to drop it", async () => {
+  await using archives = await withArchives();
+  await archives.backUp();
+  const { exitCode, stdout } = await run(archives, ["restore", "latest", "--from", archives.folder, "--yes"]);
+  assert.equal(exitCode, 0);
+  const name = /^the old database is kept as (\S+); to drop all that are kept, run bun run restore --drop-old$/m;
+  const kept = name.exec(stdout)?.[1] ?? assert.fail(stdout);
+  assert.deepEqual(await databasesLike(archives, kept), [kept]);
+  assert.equal((await run(archives, ["restore", "--drop-old", "--yes"])).stdout, `dropped ${kept}\n`);
+});
+
 test("restore asks before it replaces a database that has tables but no event store", async () => {
   await using archives = await withArchives();
   const { database, folder } = archives;

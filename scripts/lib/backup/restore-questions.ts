@@ -1,0 +1,29 @@
+import type { Confirmation } from "../cli/confirm.ts";
+import { describeSource } from "./format-archives.ts";
+import type { RestorePlan } from "./restore.ts";
+
+/** @returns the question before an archive replaces a database */
+export function describeRestore(plan: RestorePlan, archive: string): Confirmation {
+  const { database, eventsNow, endedAt, rows, kept } = plan;
+  const source = describeSource(plan.archive);
+  const events = eventsNow === null ? "no event store" : `events: ${eventsNow}`;
+  const fate = kept === null ? "will be dropped" : `will be kept as ${kept}`;
+  return {
+    plan: `replaces: ${database} (${events}; ${fate})\nwith: ${source} of ${endedAt} (${rows} rows)`,
+    question: "Replace it?",
+    refusal: "Nothing was restored",
+    command: `bun run restore ${archive} --yes`,
+    data: { ...plan, isRestored: false },
+  };
+}
+
+/** @returns the question before kept databases are dropped */
+export function describeDrop(kept: readonly string[]): Confirmation {
+  return {
+    plan: `drops: ${kept.join(", ")}`,
+    question: kept.length === 1 ? "Drop it?" : "Drop them?",
+    refusal: "Nothing was dropped",
+    command: "bun run restore --drop-old --yes",
+    data: { dropped: [], kept },
+  };
+}
