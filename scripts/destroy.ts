@@ -41,8 +41,9 @@ export const command = defineStackScript({
   },
 });
 
-function describeDestruction({ dataDirectory, sizeBytes, streams, events, kept }: DestructionPlan): string {
-  const rows = events === null ? "rows not counted" : `events: ${events}, streams: ${streams}`;
+function describeDestruction(plan: DestructionPlan): string {
+  const { dataDirectory, sizeBytes, streams, events, uncounted, kept } = plan;
+  const rows = uncounted === null ? `events: ${events}, streams: ${streams}` : `rows not counted: ${uncounted}`;
   const keeps = kept.length === 0 ? "" : `\nkeeps: ${kept.join(", ")}`;
   const size = sizeBytes === null ? "size unknown" : formatBytes(sizeBytes);
   return `deletes: ${dataDirectory} (${size}, ${rows})${keeps}`;

@@ -235,7 +235,10 @@ test("destroy without --yes exits with 8, shows what it would delete, and delete
   assert.deepEqual([exitCode, stdout], [8, ""]);
   assert.match(stderr, /^error: Nothing was deleted$/m);
   assert.match(stderr, /^ {2}why: There is no terminal to ask on, or --json is set\. The plan:$/m);
-  assert.ok(stderr.includes(`deletes: ${join(stack.dir, "postgres/data")} (3 B, rows not counted)`), stderr);
+  assert.ok(
+    stderr.includes(`deletes: ${join(stack.dir, "postgres/data")} (3 B, rows not counted: the server is stopped)`),
+    stderr,
+  );
   assert.match(stderr, /fix: Run bun run destroy --yes/);
   assert.equal(await readFile(stack.file, "utf8"), "16\n");
   const failed = await startScript(["destroy", "--json"], { stackDir: stack.dir }).ended;

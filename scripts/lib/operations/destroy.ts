@@ -2,7 +2,9 @@ import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { lstat, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { ScriptError } from "../cli/script-error.ts";
 import { openConnection } from "../postgres/connect.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { readMajorVersion, removeLeftovers } from "../postgres/server/cluster.ts";
 import { stopServer } from "../postgres/server/life-cycle.ts";
 import { findDataVolume, keptFolders, removeData } from "../stack/compose/life-cycle.ts";
@@ -16,9 +18,11 @@ export interface DestructionPlan {
   readonly dataDirectory: string;
   /** Null if unknown, as for the volume of a stopped server. */
   readonly sizeBytes: number | null;
-  /** Null if unknown, because a stopped server cannot count rows. */
+  /** Null if they could not be counted. */
   readonly streams: number | null;
   readonly events: number | null;
+  /** Why they could not be counted; null if they were. */
+  readonly uncounted: string | null;
   /** Folders and volumes that are kept. */
   readonly kept: readonly string[];
 }
@@ -67,7 +71,7 @@ export async function destroyStack(stack: Stack, run: RunContext): Promise<void>
   await removeLeftovers(stack.dataDir);
 }
 
-async function countStreamsAndEvents(stack: Stack): Promise<Pick<DestructionPlan, "streams" | "events">> {
+async function countStreamsAndEvents(stack: Stack): Promise<Pick<DestructionPlan, "streams" | "events" | "uncounted">> {
   try {
     const target = await administratorTarget(stack);
     await using connection = openConnection(target);
@@ -75,10 +79,17 @@ async function countStreamsAndEvents(stack: Stack): Promise<Pick<DestructionPlan
       select
         (select count(*)::float8 from event_store.event_stream) as streams,
         (select count(*)::float8 from event_store.domain_event) as events`;
-    return row ?? { streams: null, events: null };
-  } catch {
-    return { streams: null, events: null };
+    if (row === undefined) throw new Error("unreachable: a query without FROM returns one row");
+    return { ...row, uncounted: null };
+  } catch (error) {
+    return { streams: null, events: null, uncounted: explainUncounted(error) };
   }
+}
+
+/** Shows no message of the driver, which may contain credentials. */
+function explainUncounted(error: unknown): string {
+  if (!(error instanceof ScriptError)) return `the database cannot be read (${errorCode(error) || "unknown error"})`;
+  return error.code === "NOT_RUNNING" ? "the server is stopped" : error.message;
 }
 
 async function folderSize(folder: string): Promise<number> {
