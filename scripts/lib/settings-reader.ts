@@ -13,12 +13,11 @@ export interface SettingsSources {
   readonly dotEnvFile?: string | null;
 }
 
-/** A text that was found, and the name of the source to blame if it is invalid. */
+/** A text that was found, and what to blame if it is invalid. */
 interface Found {
   readonly text: string;
+  /** A flag with its value, or the name of a variable: its value may be a secret. */
   readonly source: string;
-  /** Whether an error may repeat the text. Variables may hold secrets, flags do not. */
-  readonly isPublic: boolean;
 }
 
 /** Reads settings one by one and collects their problems. */
@@ -42,10 +41,7 @@ export class SettingsReader {
     flag?: string,
   ): v.InferOutput<Schema> | undefined {
     const found = this.#fromFlag(flag) ?? this.#fromEnvironment(variable) ?? this.#fromDotEnv(variable);
-    if (found === undefined) return undefined;
-    const value = this.check(found.source, found.text, schema);
-    if (value === undefined && found.isPublic) this.problems.push(`${this.problems.pop()}, not ${quote(found.text)}`);
-    return value;
+    return found === undefined ? undefined : this.check(found.source, found.text, schema);
   }
 
   /** @returns the absolute path of the file that a setting is read from, if any */
@@ -57,7 +53,7 @@ export class SettingsReader {
   /**
    * Checks a value that was read elsewhere.
    *
-   * @param source the name to blame
+   * @param source what to blame
    */
   check<Schema extends v.GenericSchema<string, unknown>>(
     source: string,
@@ -73,17 +69,17 @@ export class SettingsReader {
 
   #fromFlag(flag: string | undefined): Found | undefined {
     const text = flag === undefined ? undefined : this.#flags[flag];
-    return text === undefined ? undefined : { text, source: `--${flag}`, isPublic: true };
+    return text === undefined ? undefined : { text, source: `--${flag} ${JSON.stringify(text)}` };
   }
 
   #fromEnvironment(variable: string): Found | undefined {
     const text = this.#read(this.#environment, variable);
-    return text === undefined ? undefined : { text, source: variable, isPublic: false };
+    return text === undefined ? undefined : { text, source: variable };
   }
 
   #fromDotEnv(variable: string): Found | undefined {
     const text = this.#read(this.#dotEnv, variable);
-    return text === undefined ? undefined : { text, source: `${variable} in .env`, isPublic: false };
+    return text === undefined ? undefined : { text, source: `${variable} in .env` };
   }
 
   /** An empty variable counts as absent, because compose passes unset variables as empty ones. */
@@ -125,8 +121,4 @@ function readDotEnv(file: string): Environment {
 
 function errorCode(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? String(error);
-}
-
-function quote(text: string): string {
-  return JSON.stringify(text);
 }

@@ -118,7 +118,7 @@ test("loadConfig() reports the problems of all sources together, each with the f
   );
   const named = problems.map((problem) => problem.replace(/ (must|and) .*/, ""));
   assert.deepEqual(named, [
-    "--port",
+    '--port "99999"',
     "POSTGRES_DB",
     "POSTGRES_USER in .env",
     "CQRS_TIMEOUT in .env",

@@ -143,7 +143,7 @@ test("loadConfig() reports all problems together", () => {
   );
   assert.deepEqual(
     problems.map((problem) => problem.split(" must ")[0]),
-    ["--port", "POSTGRES_DB", "--timeout", "PGPORT"],
+    ['--port "x"', "POSTGRES_DB", '--timeout "soon"', "PGPORT"],
   );
 });
 
@@ -210,5 +210,5 @@ test("loadConfig() needs both halves of an AppRole, and a known secret store", (
   assert.deepEqual(problemsOf({ ...address, VAULT_ROLE_ID: "r" }), [problem]);
   assert.deepEqual(problemsOf({ ...address, VAULT_SECRET_ID: "s" }), [problem]);
   assert.equal(load({ ...address, VAULT_ROLE_ID: "r", VAULT_SECRET_ID: "s" }).vault?.secretId, "s");
-  assert.deepEqual(problemsOf({}, { secrets: "env" }), ['--secrets must be file or vault, not "env"']);
+  assert.deepEqual(problemsOf({}, { secrets: "env" }), ['--secrets "env" must be file or vault']);
 });
