@@ -30,7 +30,6 @@ export const command = defineStackScript({
       plan: describeDestruction(plan),
       question: "Delete it?",
       refusal: "Nothing was deleted",
-      command: "bun run destroy --yes",
       data: { isDestroyed: false, plan },
     });
     await destroyStack(stack, { reporter, signal });

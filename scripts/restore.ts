@@ -72,7 +72,7 @@ export const command = defineStackScript({
       onlyEventStore: args.only !== undefined || until !== undefined,
       until,
       dryRun: args["dry-run"],
-      confirm: (plan: RestorePlan) => confirm(describeRestore(plan, archive)),
+      confirm: (plan: RestorePlan) => confirm(describeRestore(plan)),
       onProgress: progress.show,
     };
     return await restoreArchive(stack, options, { reporter, signal });

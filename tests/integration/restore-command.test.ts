@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { rename } from "node:fs/promises";
 import { test } from "node:test";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
@@ -68,8 +69,22 @@ test("restore --into refuses a name that no restored database can have", async (
       ...["restore", "latest", "--from", archives.folder, "--into", name],
     ]);
     assert.deepEqual([exitCode, stdout], [2, ""], name);
-    assert.equal(stderr, `error: --into ${problem}\n  fix: Pass another name: --into <name>\n`);
+    assert.equal(
+      stderr,
+      `error: --into ${problem}\n  fix: Pass another name: --into <name>. See bun run restore --help.\n`,
+    );
   }
+});
+
+test("a refused restore prints the command to confirm it, with every flag that was given", async () => {
+  await using archives = await withArchives();
+  await archives.backUp();
+  const folder = `${archives.folder}, Ada's`;
+  await rename(archives.folder, folder);
+  const { exitCode, stderr } = await run(archives, ["restore", "latest", "--from", folder, "--until-position", "1"]);
+  assert.equal(exitCode, 8);
+  const quoted = `'${folder.replace("'", "'\\''")}'`;
+  assert.ok(stderr.endsWith(`  fix: Run bun run restore latest --from ${quoted} --until-position 1 --yes\n`), stderr);
 });
 
 function run({ database }: ArchiveTest, words: readonly string[]) {

@@ -82,6 +82,6 @@ function notEmpty(database: string): ScriptError {
     exitCode: exitCodes.refused,
     message: `The database ${database} is not empty`,
     why: "A restore with --into needs a new or empty database; this one has tables.",
-    fix: "Pass another name: --into <name>",
+    fix: "Pass another name: --into <name>.",
   });
 }

@@ -3,7 +3,7 @@ import { describeSource } from "./format-archives.ts";
 import type { RestorePlan } from "./restore.ts";
 
 /** @returns the question before an archive replaces a database */
-export function describeRestore(plan: RestorePlan, archive: string): Confirmation {
+export function describeRestore(plan: RestorePlan): Confirmation {
   const { database, eventsNow, endedAt, rows, kept } = plan;
   const source = describeSource(plan.archive);
   const events = eventsNow === null ? "no event store" : `events: ${eventsNow}`;
@@ -12,7 +12,6 @@ export function describeRestore(plan: RestorePlan, archive: string): Confirmatio
     plan: `replaces: ${database} (${events}; ${fate})\nwith: ${source} of ${endedAt} (${rows} rows)`,
     question: "Replace it?",
     refusal: "Nothing was restored",
-    command: `bun run restore ${archive} --yes`,
     data: { ...plan, isRestored: false },
   };
 }
@@ -23,7 +22,6 @@ export function describeDrop(kept: readonly string[]): Confirmation {
     plan: `drops: ${kept.join(", ")}`,
     question: kept.length === 1 ? "Drop it?" : "Drop them?",
     refusal: "Nothing was dropped",
-    command: "bun run restore --drop-old --yes",
     data: { dropped: [], kept },
   };
 }

@@ -156,7 +156,7 @@ export async function dropKeptDatabases(
 
 function checkNewName(into: string): void {
   const problem = findNameProblem(into);
-  if (problem !== undefined) throw usageError(`--into ${problem}`, "Pass another name: --into <name>");
+  if (problem !== undefined) throw usageError(`--into ${problem}`, "Pass another name: --into <name>.");
 }
 
 const schemaMismatch = "The archive's migrations do not create the schema that its rows need";

@@ -11,8 +11,6 @@ export interface Confirmation {
   readonly question: string;
   /** What a refusal reports: `Nothing was deleted`. */
   readonly refusal: string;
-  /** The command to run instead, which does not ask. */
-  readonly command: string;
   /** Printed by `--json` together with the refusal. */
   readonly data: unknown;
 }
@@ -23,6 +21,8 @@ export interface ConfirmOptions {
   readonly isConfirmed: boolean;
   /** Whether someone at the terminal can answer. */
   readonly canAsk: boolean;
+  /** The command line that was run. With `--yes` it does not ask. */
+  readonly commandLine: string;
   readonly reporter: Reporter;
   readonly signal: AbortSignal;
 }
@@ -36,12 +36,12 @@ export class Declined extends ScriptError {}
  * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no, or there is no terminal to ask on
  */
 export async function confirmOrRefuse(confirmation: Confirmation, options: ConfirmOptions): Promise<void> {
-  const { plan, question, refusal, command, data } = confirmation;
-  const { isConfirmed, canAsk, reporter, signal } = options;
+  const { plan, question, refusal, data } = confirmation;
+  const { isConfirmed, canAsk, commandLine, reporter, signal } = options;
   const refused = { code: "REFUSED", exitCode: exitCodes.refused, message: refusal, data };
   if (!isConfirmed && !canAsk) {
     const why = `There is no terminal to ask on, or --json is set. The plan:\n${plan}`;
-    throw new ScriptError({ ...refused, why, fix: `Run ${command}` });
+    throw new ScriptError({ ...refused, why, fix: `Run ${commandLine} --yes` });
   }
   if (isConfirmed) reporter.info(plan);
   else if (!(await ask(`${plan}\n${question}`, signal))) throw new Declined(refused);

@@ -56,6 +56,8 @@ export interface Invocation {
   readonly signal: AbortSignal;
   /** Whether someone at the terminal can answer a question. */
   readonly canAsk: boolean;
+  /** As it can be run again. */
+  readonly commandLine: string;
 }
 
 /** What a script returns to the runner. */
@@ -102,13 +104,13 @@ type Words = Pick<ScriptContext<ArgDefinitions>, "operands" | "commandWords">;
 async function runScript<Args extends ArgDefinitions, Data>(
   script: ScriptDefinition<Args, Data>,
   given: Pick<ScriptContext<Args>, "args"> & Words,
-  { output, reporter, signal, canAsk }: Invocation,
+  { output, reporter, signal, canAsk, commandLine }: Invocation,
 ): Promise<ScriptOutcome> {
   const { args } = given;
   script.check?.(args);
   const isConfirmed = (args as ArgValues<typeof sharedFlags>).yes;
   const confirm = (confirmation: Confirmation) =>
-    confirmOrRefuse(confirmation, { isConfirmed, canAsk, reporter, signal });
+    confirmOrRefuse(confirmation, { isConfirmed, canAsk, commandLine, reporter, signal });
   const result = await script.run({ ...given, reporter, signal, confirm });
   const { follow } = script;
   return {

@@ -79,7 +79,8 @@ function successOf({ name }: ResolvedCommand, startedAt: number, data: unknown) 
 async function invoke(resolved: ResolvedCommand, output: Output, signal: AbortSignal): Promise<ScriptOutcome> {
   const { command, words, siblings } = resolved;
   const canAsk = terminal().isStdinTerminal && output.options.isInteractive && !output.options.isJson;
-  const data: Invocation = { output, reporter: new Reporter(output), signal, canAsk };
+  const reporter = new Reporter(output);
+  const data: Invocation = { output, reporter, signal, canAsk, commandLine: commandLineOf(resolved) };
   try {
     if (command.run === undefined) throw await missingSubcommand(resolved);
     await checkArguments({ words, definitions: command.definitions, commands: siblings });
@@ -87,6 +88,15 @@ async function invoke(resolved: ResolvedCommand, output: Output, signal: AbortSi
   } catch (error) {
     throw withHelp(isCittyError(error) ? usageError(stripVTControlCharacters(error.message)) : error, resolved);
   }
+}
+
+/** @returns the command as it can be run again: `bun run restore latest --into copy` */
+function commandLineOf({ name, words }: ResolvedCommand): string {
+  return ["bun run", name, ...words.map(quoteForShell)].join(" ");
+}
+
+function quoteForShell(word: string): string {
+  return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 /**
