@@ -19,7 +19,7 @@ test("up --wait fails if init fails, reports the cause, and starts no dependent 
   const dependent = `services: { application: { image: "${process.env["POSTGRES_IMAGE"]}", entrypoint: [sleep, "60"], depends_on: { init: { condition: service_completed_successfully } } } }`;
   await writeFile(join(stack.dir, override), dependent);
   assert.notEqual((await stack.compose("up", "--wait")).exitCode, 0);
-  assert.match(await stack.mustCompose("logs", "init"), /POSTGRES_USER\) must not be a reserved role/);
+  assert.match(await stack.mustCompose("logs", "init"), /POSTGRES_USER must not be a reserved role/);
   assert.equal(await stack.mustCompose("ps", "--quiet", "application"), "");
 });
 
