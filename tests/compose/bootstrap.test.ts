@@ -146,5 +146,6 @@ describe("bootstrap --mode compose reports clearly", () => {
     await chmod(backups, 0o755);
   });
 
-  test("why init failed", () => assertFails({ POSTGRES_USER: "cqrs_app" }, 2, /POSTGRES_USER must not be a reserved role/));
+  test("why init failed", () =>
+    assertFails({ POSTGRES_USER: "cqrs_app" }, 2, /POSTGRES_USER must not be a reserved role/));
 });
