@@ -1,5 +1,8 @@
-/** The values of libpq's `sslmode` that the driver supports. */
-export const tlsModes = ["disable", "allow", "prefer", "require", "verify-full"] as const;
+/** The values of libpq's `sslmode`. `allow` means the same as `prefer`. */
+export const tlsModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] as const;
 
 /** How a connection uses TLS. */
 export type TlsMode = (typeof tlsModes)[number];
+
+/** In place of the path of a root certificate: the authorities that the system trusts. */
+export const systemAuthorities = "system";

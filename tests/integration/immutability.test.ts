@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import type { TransactionSql } from "postgres";
 import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Transaction } from "../../scripts/lib/postgres/driver.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
@@ -215,7 +215,7 @@ async function withLogin(clause = "", setting?: string): Promise<TestLogin> {
   };
 }
 
-async function asOwner(work: (tx: TransactionSql<{ bigint: bigint }>) => Promise<void>): Promise<void> {
+async function asOwner(work: (tx: Transaction) => Promise<void>): Promise<void> {
   await database.admin.begin(async (tx) => {
     await tx.unsafe(`set local role ${groupRoles.owner}`);
     await work(tx);

@@ -8,7 +8,7 @@ import { exitCodes, ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
-import type { Credentials } from "../../scripts/lib/postgres/changing-login.ts";
+import type { Credentials } from "../../scripts/lib/postgres/connect.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import type { Rotation } from "../../scripts/lib/stack/rotate.ts";

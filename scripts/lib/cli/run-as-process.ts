@@ -3,7 +3,6 @@ import { stripVTControlCharacters } from "node:util";
 import { runCommand } from "citty";
 import manifest from "../../../package.json" with { type: "json" };
 import { terminal } from "../runtime.ts";
-import { isExpected } from "../uncaught.ts";
 import { Declined } from "./confirm.ts";
 import type { Invocation, ScriptCommand, ScriptOutcome } from "./define-script.ts";
 import { usageError } from "./errors.ts";
@@ -34,7 +33,8 @@ export async function runAsProcess(root: ScriptCommand): Promise<void> {
   const words = process.argv.slice(2);
   const output = createOutput(words);
   for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreBrokenPipe);
-  process.on("uncaughtException", (error) => endUncaught(error, output));
+  // After an uncaught exception the state is unknown: stop at once.
+  process.on("uncaughtException", (error) => process.exit(report(error, output)));
   using signals = catchSignals();
   try {
     const resolved = await resolveCommand(root, words);
@@ -47,11 +47,6 @@ export async function runAsProcess(root: ScriptCommand): Promise<void> {
   } catch (error) {
     process.exitCode = report(signals.caught ?? error, output);
   }
-}
-
-/** After an uncaught exception the state is unknown: stop at once. */
-function endUncaught(error: unknown, output: Output): void {
-  if (!isExpected(error)) process.exit(report(error, output));
 }
 
 /** A reader may close the pipe early (`| head -1`); the work still completes. */

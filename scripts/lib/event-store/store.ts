@@ -1,5 +1,4 @@
-import type { Credentials } from "../postgres/changing-login.ts";
-import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { type ConnectionTarget, type Credentials, openConnection, type Sql } from "../postgres/connect.ts";
 import { Announcer } from "./announcer.ts";
 import { type AppendResult, type AppendTarget, deliverBatch } from "./append.ts";
 import { noUpcasters, type Upcasters } from "./upcast.ts";
@@ -53,7 +52,6 @@ export function openEventStore(options: EventStoreOptions): EventStore {
       max: options.maxConnections ?? 10,
       connectTimeoutSeconds: 30,
       idleTimeoutSeconds: 10 * 60,
-      isolation: "read committed",
       ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
       ...(options.applicationName === undefined ? {} : { applicationName: options.applicationName }),
     },

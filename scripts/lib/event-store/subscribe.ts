@@ -54,7 +54,6 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
       }
     } catch (error) {
       if (!isServerUnavailable(error) || isEnded()) throw error;
-      await store.wakeUps.reset();
     }
     await store.wakeUps.wait(count, pauseMs, signal);
     pauseMs = longerPauseMs(pauseMs);

@@ -1,5 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
-import { type ChannelListener, dropListener } from "../postgres/driver.ts";
+import type { Sql, Subscription } from "../postgres/driver.ts";
 import { appendedChannel } from "./announcer.ts";
 
 /** How long a reader at the end of the log waits for a notification before it polls, right after it read an event. */
@@ -19,7 +18,7 @@ export function longerPauseMs(pauseMs: number): number {
 export class WakeUps {
   readonly #sql: Sql;
   readonly #sleepers = new Set<() => void>();
-  #listening: Promise<ChannelListener> | undefined;
+  #listening: Promise<Subscription | undefined> | undefined;
   #count = 0;
   #isClosed = false;
 
@@ -37,13 +36,6 @@ export class WakeUps {
     if (this.#isClosed) return;
     this.#listening ??= this.#sql.listen(appendedChannel, () => this.#wakeAll()).catch(() => undefined);
     if ((await this.#listening) === undefined) this.#listening = undefined;
-  }
-
-  /** Call this after the server was unreachable, so that the next `listen()` sends LISTEN again. */
-  async reset(): Promise<void> {
-    const listener = this.#listening;
-    this.#listening = undefined;
-    await dropListener(listener);
   }
 
   /** Waits until there are more than `count` notifications, for at most `timeoutMs`. */

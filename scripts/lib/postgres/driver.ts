@@ -1,85 +1,183 @@
-// All workarounds for postgres.js and all uses of its internals. They are tied to one version.
+// All uses of the internals of postgres.js, which are tied to one version. A driver instance is one session: it logs in
+// with its first statement, runs statements in order, and is discarded with the session (decision 0013).
 import type { Readable } from "node:stream";
-import { Duplex } from "node:stream";
-import type postgres from "postgres";
+import postgres from "postgres";
+import type { ConnectionTarget, Credentials } from "./target.ts";
+import type { Wire } from "./wire.ts";
 
 /** The version of postgres.js that this file is written for; a test compares it with the installed one. */
 export const driverVersion = "3.4.9";
 
-/** A pool of connections; int8 columns are read as `bigint`. */
-export type Sql = postgres.Sql<{ bigint: bigint }>;
+/** Makes statements and their parts; int8 columns are read as `bigint`. */
+export type Statements = postgres.ISql<{ bigint: bigint }>;
 
-/** What the driver passes to its `socket` function: the options of the pool. */
-export interface DriverOptions {
-  readonly host: readonly string[];
-  readonly port: readonly number[];
-  /** Parameters of the start-up message; a user among them overrides that of the pool. */
-  readonly connection: Record<string, unknown>;
+/** A transaction, whose statements are refused once it is over or its session has ended. */
+export interface Transaction extends Statements {
+  /** Runs work in a savepoint: if it rejects, only its own changes are rolled back. */
+  savepoint<Result>(work: (tx: Transaction) => Result): Promise<Settled<Result>>;
+  savepoint<Result>(name: string, work: (tx: Transaction) => Result): Promise<Settled<Result>>;
 }
 
-/**
- * A stream whose first write fails. If the `socket` function rejected, or the socket closed before that write, the pool
- * would never use the connection again.
- */
-export function failingStream(error: Error): Duplex {
-  return new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done(error) });
+/** A session for one caller, until it is released. */
+export interface Reservation extends Statements {
+  release(): void;
 }
 
-/**
- * Whether an uncaught exception comes from a deferred write of the driver. The driver defers small writes; if the
- * server closes the connection in the meantime, it throws where nothing can catch it. The statement itself fails with
- * CONNECTION_CLOSED, so nothing goes unreported.
- */
-export function isLateWrite(error: unknown): boolean {
-  const stack = error instanceof TypeError ? (error.stack ?? "") : "";
-  return /nextWrite.*postgres.src.connection\.js/.test(stack);
+/** A pool of sessions. */
+export interface Sql extends Statements {
+  readonly options: postgres.ParsedOptions<{ bigint: bigint }>;
+  /** Settings that the server reports, such as its version. */
+  readonly parameters: postgres.ConnectionParameters;
+  /**
+   * Runs work in a transaction: commits if it resolves, rolls back if it rejects. If the session ends meanwhile, rejects
+   * as soon as the work has settled.
+   *
+   * @param mode options of `BEGIN`, such as `read only`
+   */
+  begin<Result>(work: (tx: Transaction) => Result): Promise<Settled<Result>>;
+  begin<Result>(mode: string, work: (tx: Transaction) => Result): Promise<Settled<Result>>;
+  reserve(): Promise<Reservation>;
+  /** Listens to a channel, also after the connection was lost. `onListen` is called each time it has begun. */
+  listen(channel: string, onNotify: (payload: string) => void, onListen?: () => void): Promise<Subscription>;
+  /**
+   * Refuses further statements, waits for those in flight, and closes the sessions.
+   *
+   * @param options.timeout after how many seconds to close them all the same; by default, waits without limit
+   */
+  end(options?: { readonly timeout?: number }): Promise<void>;
 }
 
-/**
- * Runs work in a transaction.
- *
- * If the server ends the session while the work waits for something else, the driver's `begin` rejects at once. If the
- * work returned after that, the driver would send a rollback and throw where nothing can catch it. So it never returns.
- *
- * The result is wrapped in an object, because the driver awaits the elements of a returned array.
- */
-export async function beginTransaction<Result>(
-  sql: Sql,
-  mode: string | undefined,
-  work: (tx: Sql, state: { readonly isLost: boolean }) => Promise<Result>,
-): Promise<Result> {
-  const state = { isLost: false };
-  const begun = sql.begin(mode ?? "", async (tx) => {
-    try {
-      return { result: await work(tx as unknown as Sql, state) };
-    } finally {
-      if (state.isLost) await new Promise(() => {});
-    }
-  });
-  try {
-    return (await begun).result;
-  } finally {
-    state.isLost = true;
-  }
+/** A channel that is listened to. */
+export interface Subscription {
+  unlisten(): Promise<void>;
 }
 
-/** A channel that is being listened to; undefined if LISTEN failed. */
-export type ChannelListener = { unlisten(): Promise<void> } | undefined;
+/** What the work of a transaction resolves to; of an array, the elements are awaited. */
+export type Settled<Result> = Result extends readonly unknown[]
+  ? { [Key in keyof Result]: Awaited<Result[Key]> }
+  : Awaited<Result>;
 
-/**
- * Stops listening to a channel after its connection was lost, so that the next `sql.listen()` sends LISTEN. The driver
- * itself retries only once; if that fails, it still considers the channel listened to.
- */
-export async function dropListener(listener: Promise<ChannelListener> | undefined): Promise<void> {
-  await (await listener)?.unlisten().catch(() => undefined);
-}
-
-/** The driver's record of a statement. */
-interface StreamedQuery {
-  active: boolean;
+/** The driver's record of a statement, which is sent once it is awaited. */
+export interface Statement extends Promise<unknown> {
+  /** Called once, to send it. */
+  handler: (statement: Statement) => void;
+  /** Called by `cancel()`. */
+  canceller: ((statement: Statement) => unknown) | null;
   resolve(result: unknown): void;
   reject(error: unknown): void;
-  canceller(query: StreamedQuery): Promise<void>;
+  execute(): Statement;
+  /** Whether the iterator of a cursor has more to read. */
+  active: boolean;
+  cancelled: unknown;
+  cursorFn?: unknown;
+  /** Whether the driver must wait for the types of its parameters. */
+  describeFirst?: boolean;
+  /** The error for which the driver sends it a second time. */
+  retried?: unknown;
+  /** It has been sent a second time. */
+  isRepeated?: boolean;
+  /** Whether it is a COPY, whose first result is a stream. */
+  streaming?: boolean;
+  copyStream?: { destroy(error: Error): void };
+  /** The text; that of a file is read before it is sent. */
+  strings: readonly string[];
+}
+
+/** Makes statements. It never connects: each session has an instance of its own, which shares its types. */
+export type StatementFactory = Statements & Pick<Sql, "options" | "parameters">;
+
+/** What all sessions of a pool have in common. */
+export interface DriverOptions {
+  /** Parameters of the start-up message. */
+  readonly connection: Readonly<Record<string, string>>;
+  readonly prepare: boolean;
+  readonly onNotice: (text: string) => void;
+}
+
+/**
+ * @param target all of it is passed to the driver, which would read what is missing from the PG* variables: the
+ * environment must not choose the server
+ */
+export function makeStatementFactory(target: ConnectionTarget, options: DriverOptions): StatementFactory {
+  return postgres({
+    host: target.host,
+    port: target.port,
+    database: target.database,
+    username: target.user,
+    password: () => "",
+    // The wire does all of this.
+    ssl: false,
+    connect_timeout: 0,
+    idle_timeout: 0,
+    max_lifetime: 0,
+    keep_alive: 0,
+    max: 1,
+    prepare: options.prepare,
+    fetch_types: false,
+    onnotice: (notice) => options.onNotice(`${notice["severity"]}: ${notice["message"]}`),
+    types: { bigint: postgres.BigInt },
+    connection: options.connection,
+  }) as unknown as StatementFactory;
+}
+
+/** Receives the notifications of the channels that a session listens to. */
+export type OnNotify = (channel: string, payload: string) => void;
+
+/** @returns the function that sends a statement through the wire; the driver calls it the statement's handler */
+export function openDriver(
+  factory: StatementFactory,
+  wire: Wire,
+  credentials: Credentials,
+  onNotify: OnNotify,
+): (statement: Statement) => void {
+  const instance = (postgres as unknown as (options: object) => StatementFactory)({
+    // The driver takes options that it has parsed before as they are.
+    ...factory.options,
+    user: credentials.user,
+    // A function, because the driver replaces an empty string with PGPASSWORD.
+    pass: () => credentials.password,
+    socket: () => wire,
+    onnotify: onNotify,
+  });
+  return statementOf(instance.unsafe("")).handler;
+}
+
+/** @returns what the driver knows about a statement */
+export function statementOf(pending: unknown): Statement {
+  return pending as Statement;
+}
+
+/** Whether something that a factory made is a statement, rather than a part of one. */
+export function isStatement(made: unknown): made is Statement {
+  return made instanceof Promise;
+}
+
+/**
+ * Rejects a statement whose session has ended. A cursor between two pages would report that it has read everything, so
+ * its next page is rejected instead.
+ */
+export function rejectStatement(statement: Statement, reason: Error): void {
+  statement.copyStream?.destroy(reason);
+  statement.reject(reason);
+  if (statement.cursorFn === undefined) return;
+  statement.active = true;
+  statement.execute = () => {
+    statement.reject(reason);
+    return statement;
+  };
+}
+
+/**
+ * Notes the stream of a COPY, so that it ends with the session. It gets a listener for errors, without which an error
+ * would end the process.
+ */
+export function noteStream(statement: Statement): void {
+  const { resolve } = statement;
+  statement.resolve = (result) => {
+    const stream = result as Partial<Readable>;
+    if (typeof stream.pipe === "function") statement.copyStream = (result as Readable).on("error", () => {});
+    resolve(result);
+  };
 }
 
 /**
@@ -90,35 +188,27 @@ interface StreamedQuery {
  * @returns the number of rows
  */
 export function copyEnd(pending: unknown): Promise<number> {
-  const query = pending as StreamedQuery;
-  const [begin, refuse] = [query.resolve, query.reject];
-  const ended = new Promise<number>((resolve, reject) => {
-    query.resolve = (stream) => {
-      query.resolve = (result) => {
-        query.active = false;
-        resolve((result as { readonly count: number | null }).count ?? 0);
-      };
-      query.reject = (error) => {
-        query.active = false;
-        reject(error);
-      };
-      begin(stream);
-    };
-    query.reject = (error) => {
-      refuse(error);
-      reject(error);
-    };
-  });
-  ended.catch(() => {});
-  return ended;
+  const statement = statementOf(pending);
+  const { resolve: begin, reject: refuse } = statement;
+  const ended = Promise.withResolvers<number>();
+  let hasBegun = false;
+  statement.resolve = (result) => {
+    if (hasBegun) ended.resolve((result as { readonly count: number | null }).count ?? 0);
+    else begin(result);
+    hasBegun = true;
+  };
+  statement.reject = (error) => {
+    refuse(error);
+    ended.reject(error);
+  };
+  ended.promise.catch(() => {});
+  return ended.promise;
 }
 
-/** Cancels a COPY TO whose stream is no longer read, so that the connection can be used again. */
+/** Cancels a COPY TO whose stream is no longer read, so that the session can be used again. */
 export async function abandonCopy(pending: unknown, readable: Readable, ended: Promise<number>): Promise<void> {
-  const query = pending as StreamedQuery;
-  query.active = true;
-  // query.cancel() would drop this promise, and its rejection would be uncaught if the server is gone.
-  query.canceller(query).catch(() => {});
+  const statement = statementOf(pending);
+  statement.canceller?.(statement);
   readable.resume();
   await ended.catch(() => {});
   // The last rows may have paused the socket, and a failed stream does not resume it.
@@ -130,9 +220,5 @@ export async function abandonCopy(pending: unknown, readable: Readable, ended: P
  * never resumes it (its issues 499 and 917).
  */
 export function resumeSocket(readable: Readable): void {
-  try {
-    readable._read(0);
-  } catch {
-    // The session has ended: there is no socket left to resume.
-  }
+  readable._read(0);
 }

@@ -37,8 +37,8 @@ export async function project<Event extends DomainEvent>(
       const outcome = await runOnce(run);
       if (outcome !== undefined) return outcome;
     } catch (error) {
-      if (isServerUnavailable(error) && !run.signal.aborted) await store.wakeUps.reset();
-      else if (!(error instanceof LeaseLost)) throw error;
+      const isTransient = error instanceof LeaseLost || (isServerUnavailable(error) && !run.signal.aborted);
+      if (!isTransient) throw error;
       await sleep(100);
     }
   }

@@ -1,0 +1,275 @@
+import {
+  noteStream,
+  type OnNotify,
+  openDriver,
+  rejectStatement,
+  type Statement,
+  type StatementFactory,
+  statementOf,
+} from "./driver.ts";
+import type { Credentials } from "./target.ts";
+import { Wire, type WireOptions } from "./wire.ts";
+
+/** How to open a session. */
+export interface SessionOptions extends WireOptions {
+  readonly factory: StatementFactory;
+  readonly credentials: () => Credentials | Promise<Credentials>;
+  readonly onNotify?: OnNotify;
+}
+
+/** What the owner of a session learns. */
+export interface SessionEvents {
+  /** The login is complete. */
+  onOpen(session: Session): void;
+  /** Every statement has been answered. */
+  onIdle(session: Session): void;
+  /** It has ended. */
+  onLost(session: Session, reason: Error): void;
+}
+
+/** As many as the driver pipelines by default. */
+const maxInFlight = 100;
+
+/**
+ * One session of the server. When it ends, for whatever reason, every statement that was sent and not answered is
+ * rejected with the reason, and so is every later one. It never reconnects.
+ */
+export class Session {
+  /** Whether nobody but the pool uses it: a statement must not leave it in a transaction. */
+  isShared = true;
+  /** Whether it returns to the pool as soon as it is idle. */
+  isReturned = true;
+  /** Whether its owner has ended it. */
+  isDiscarded = false;
+  /** Milliseconds on the clock of `performance.now()`. */
+  idleSince = 0;
+  readonly openedAt = performance.now();
+
+  readonly #wire: Wire;
+  readonly #options: SessionOptions;
+  readonly #events: SessionEvents;
+  readonly #send: (statement: Statement) => void;
+  /** Statements that were sent, in the order in which the server answers. */
+  readonly #inFlight: Statement[] = [];
+  /** Statements that wait until those in flight are answered. */
+  readonly #held: Statement[] = [];
+  /** The last statement in flight must be answered before another is sent. */
+  #isBlocked = false;
+  #unsent: Statement | undefined;
+  #status = "I";
+  #isOpen = false;
+  #reason: Error | undefined;
+  #cancelling: Promise<void> | undefined;
+  #toCancel: Statement | undefined;
+
+  private constructor(options: SessionOptions, wire: Wire, credentials: Credentials, events: SessionEvents) {
+    this.#options = options;
+    this.#wire = wire;
+    this.#events = events;
+    this.#send = openDriver(options.factory, wire, credentials, options.onNotify ?? (() => {}));
+    wire.listener = {
+      onStatus: (status) => this.#noteStatus(status),
+      onReady: (count) => this.#noteReady(count),
+      onLost: (reason) => this.#lose(reason),
+    };
+  }
+
+  /** Connects. The login follows with the first statement. */
+  static async open(options: SessionOptions, events: SessionEvents): Promise<Session> {
+    const credentials = await options.credentials();
+    const wire = await Wire.connect(options);
+    return new Session(options, wire, credentials, events);
+  }
+
+  /** Why it has ended; undefined while it has not. */
+  get reason(): Error | undefined {
+    return this.#reason;
+  }
+
+  /** Whether the login is complete. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  get isInTransaction(): boolean {
+    return this.#status !== "I";
+  }
+
+  get isIdle(): boolean {
+    return this.#inFlight.length === 0 && this.#held.length === 0 && this.#cancelling === undefined;
+  }
+
+  /** Sends a statement, behind those in flight. */
+  readonly send = (statement: Statement): void => {
+    if (statement.cancelled) return;
+    if (this.#reason !== undefined) rejectStatement(statement, this.#reason);
+    else {
+      statement.canceller = this.#cancel;
+      this.#held.push(statement);
+      this.#sendHeld();
+    }
+  };
+
+  /** Runs a command of our own. */
+  async run(command: string): Promise<{ readonly command: string }> {
+    const statement = statementOf(this.#options.factory.unsafe(command));
+    statement.handler = this.send;
+    return (await statement) as { readonly command: string };
+  }
+
+  /** Lets the process end while the session is idle. */
+  unref(): void {
+    this.#wire.unref();
+  }
+
+  ref(): void {
+    this.#wire.ref();
+  }
+
+  /** Ends an idle session. */
+  async close(): Promise<void> {
+    await this.#wire.close();
+  }
+
+  /** Ends the session at once. The server rolls its transaction back. */
+  destroy(reason: Error): void {
+    this.#wire.destroy(reason);
+  }
+
+  #sendHeld(): void {
+    while (this.#held.length > 0 && this.#canSend()) this.#dispatch(this.#held.shift() as Statement);
+  }
+
+  /**
+   * Statements are pipelined in a transaction only, where nothing succeeds behind one that fails. Elsewhere the driver
+   * would add the rows of the next result to those of the one that failed midway.
+   */
+  #canSend(): boolean {
+    if (this.#isBlocked || this.#cancelling !== undefined) return false;
+    const count = this.#inFlight.length;
+    return count === 0 || (this.isInTransaction && count < maxInFlight);
+  }
+
+  #dispatch(statement: Statement): void {
+    const [head] = this.#inFlight;
+    this.#inFlight.push(statement);
+    if (statement.streaming) noteStream(statement);
+    if (head === undefined) this.#send(statement);
+    else this.#sendBehind(head, statement);
+    // The driver would queue what follows these, and an error of it could not be attributed.
+    const { describeFirst, cursorFn, streaming } = statement;
+    if (describeFirst || cursorFn !== undefined || streaming) this.#isBlocked = true;
+  }
+
+  /**
+   * If a statement cannot be serialised, the driver rejects the first one in flight instead, and expects an answer to
+   * the one it has not sent. So the error is passed on to the right one, and the answer is requested later.
+   */
+  #sendBehind(head: Statement, statement: Statement): void {
+    const { reject } = head;
+    head.reject = (error) => {
+      this.#unsent = statement;
+      statement.reject(error);
+    };
+    this.#send(statement);
+    head.reject = reject;
+    if (this.#unsent !== undefined) this.#isBlocked = true;
+  }
+
+  /** The driver resolves the statement right after this. */
+  #noteStatus(status: string): void {
+    this.#status = status;
+    const [statement] = this.#inFlight;
+    if (status === "I" || !this.isShared || statement === undefined) return;
+    const { reject } = statement;
+    statement.resolve = () => reject(unsafeTransaction());
+  }
+
+  #noteReady(count: number): void {
+    let answered = count;
+    if (!this.#isOpen) {
+      // The login is complete, and the driver has sent the first statement.
+      this.#isOpen = true;
+      this.#events.onOpen(this);
+      answered--;
+    }
+    for (; answered > 0; answered--) this.#takeAnswered();
+    this.#proceed();
+  }
+
+  #takeAnswered(): void {
+    const statement = this.#inFlight.shift();
+    if (statement === this.#unsent) this.#unsent = undefined;
+    if (statement?.retried === undefined || statement.isRepeated) return;
+    statement.isRepeated = true;
+    this.#inFlight.push(statement);
+  }
+
+  #proceed(): void {
+    const [head] = this.#inFlight;
+    if (head === undefined) this.#settle();
+    else {
+      if (head === this.#unsent) this.#wire.write(sync);
+      else if (head === this.#toCancel) this.#cancelHead();
+      this.#sendHeld();
+    }
+  }
+
+  /** Nothing is in flight. */
+  #settle(): void {
+    this.#isBlocked = false;
+    if (this.#cancelling !== undefined) return;
+    if (this.#wire.hasOpenRows && !this.isInTransaction) this.#dispatch(this.#countReset());
+    else if (this.#held.length > 0) this.#sendHeld();
+    else this.#events.onIdle(this);
+  }
+
+  /** The driver counts the rows of a result from where the last one failed, until a statement succeeds. */
+  #countReset(): Statement {
+    const statement = statementOf(this.#options.factory.unsafe("select where false"));
+    statement.handler = () => {};
+    statement.catch(() => {});
+    return statement;
+  }
+
+  readonly #cancel = (statement: Statement): Promise<void> | undefined => {
+    const index = this.#held.indexOf(statement);
+    if (index >= 0) {
+      this.#held.splice(index, 1);
+      statement.reject(cancelled());
+    } else if (this.#inFlight[0] === statement) return this.#cancelHead();
+    else if (this.#inFlight.includes(statement)) this.#toCancel = statement;
+    return undefined;
+  };
+
+  /** Nothing else is sent meanwhile, since the request would cancel whatever the session is running when it arrives. */
+  #cancelHead(): Promise<void> | undefined {
+    const { key } = this.#wire;
+    if (key === undefined || this.#cancelling !== undefined) return this.#cancelling;
+    this.#toCancel = undefined;
+    this.#cancelling = Wire.cancel(this.#options, key)
+      .catch(() => {})
+      .finally(() => {
+        this.#cancelling = undefined;
+        if (this.#reason === undefined) this.#proceed();
+      });
+    return this.#cancelling;
+  }
+
+  #lose(reason: Error): void {
+    this.#reason = reason;
+    for (const statement of [...this.#inFlight.splice(0), ...this.#held.splice(0)]) rejectStatement(statement, reason);
+    this.#events.onLost(this, reason);
+  }
+}
+
+const sync = Buffer.from([0x53, 0, 0, 0, 4]);
+
+function unsafeTransaction(): Error {
+  const message = "a statement began a transaction in a session that others use: call begin() or reserve()";
+  return Object.assign(new Error(message), { code: "UNSAFE_TRANSACTION" });
+}
+
+function cancelled(): Error {
+  return Object.assign(new Error("the statement was cancelled before it was sent"), { code: "57014" });
+}

@@ -1,0 +1,311 @@
+import { EventEmitter, once } from "node:events";
+import { Socket } from "node:net";
+import postgres from "postgres";
+import type { ConnectionTarget } from "./target.ts";
+import { encrypt } from "./tls.ts";
+
+/** How to connect. */
+export interface WireOptions {
+  readonly target: ConnectionTarget;
+  /** Limits the time from connecting until the login is complete. */
+  readonly connectTimeoutMs: number;
+  /** Gives up connecting. */
+  readonly signal: AbortSignal;
+}
+
+/** What a session learns from its wire. */
+export interface WireListener {
+  /** Before the driver sees a ReadyForQuery. `status`: I for idle, T in a transaction, E in a failed one. */
+  onStatus(status: string): void;
+  /** After the driver has handled messages, `count` of which were ReadyForQuery. */
+  onReady(count: number): void;
+  /** Once, when the session has ended. */
+  onLost(reason: Error): void;
+}
+
+const code = (letter: string) => letter.charCodeAt(0);
+const [authentication, failure, keyData, ready] = [code("R"), code("E"), code("K"), code("Z")];
+const [row, completed, suspended] = [code("D"), code("C"), code("s")];
+/** Messages that are looked into; all others are skipped by their length. */
+const notedLetters = new Set([authentication, failure, keyData, ready]);
+/** What a server sends before it is ready. */
+const startupLetters = new Set(["R", "E", "K", "N", "S", "Z", "v"].map(code));
+/** A noted message is collected in memory, if it arrives in pieces. Real ones are far smaller. */
+const maxNotedBytes = 1024 * 1024;
+
+const insecureRequests: Readonly<Record<number, string>> = { 3: "in clear text", 5: "as an MD5 hash" };
+
+const cancelRequest = Buffer.from([0, 0, 0, 16, 4, 210, 22, 46]);
+const cancelTimeoutMs = 5_000;
+const keepAliveMs = 60_000;
+const goodbye = Buffer.from([code("X"), 0, 0, 0, 4]);
+/** How long a frozen server may take to close its end. */
+const goodbyeMs = 2_000;
+
+/**
+ * A connection to a server: what the driver's `socket` option returns.
+ *
+ * All that the server sends goes to the driver unchanged. On the way, the wire notes the transaction status, requests
+ * for a password, and the reason for which the server ends the session. The driver is never told that the connection
+ * has closed: it would reconnect, and it would throw where nothing can catch it if a write was pending. What it writes
+ * after that is discarded.
+ */
+export class Wire extends EventEmitter {
+  /** Whether a result has begun and has not been completed. */
+  hasOpenRows = false;
+  /** What a cancel request must name. */
+  key: Buffer | undefined;
+
+  readonly #target: ConnectionTarget;
+  readonly #socket: Socket;
+  readonly #isEncrypted: boolean;
+  #loginTimer: ReturnType<typeof setTimeout> | undefined;
+  #listener: WireListener | undefined;
+  #isLost = false;
+  #isClosing = false;
+  #reason: Error | undefined;
+  /** Number of bytes of the current message that have not arrived. */
+  #skip = 0;
+  /** The beginning of a message that has not arrived as a whole. */
+  #partial: Buffer | undefined;
+  #readyCount = 0;
+
+  private constructor(target: ConnectionTarget, socket: Socket, isEncrypted: boolean) {
+    super();
+    this.#target = target;
+    this.#socket = socket;
+    this.#isEncrypted = isEncrypted;
+  }
+
+  /** Connects, with TLS if the target asks for it. */
+  static async connect(options: WireOptions): Promise<Wire> {
+    const { target, connectTimeoutMs } = options;
+    const started = performance.now();
+    const { socket, isEncrypted } = await reach(options);
+    const wire = new Wire(target, socket, isEncrypted);
+    wire.#follow(Math.max(1, connectTimeoutMs - (performance.now() - started)));
+    return wire;
+  }
+
+  /** Asks the server to cancel the statement that the session is running. Settles when the server has passed it on. */
+  static async cancel(options: WireOptions, key: Buffer): Promise<void> {
+    const { socket } = await reach({ ...options, connectTimeoutMs: cancelTimeoutMs });
+    const timer = setTimeout(() => socket.destroy(), cancelTimeoutMs);
+    socket.on("error", () => {}).resume();
+    socket.end(Buffer.concat([cancelRequest, key]));
+    await once(socket, "close");
+    clearTimeout(timer);
+  }
+
+  set listener(listener: WireListener) {
+    this.#listener = listener;
+  }
+
+  /** Whether the login is complete. */
+  get isReady(): boolean {
+    return this.#loginTimer === undefined;
+  }
+
+  // The part of a socket that the driver uses.
+
+  write(chunk: Buffer, callback?: () => void): boolean {
+    if (this.#isLost) callback && queueMicrotask(callback);
+    else this.#socket.write(chunk, callback);
+    // The driver pipelines no statement after it has heard of back pressure; the session decides about that.
+    return true;
+  }
+
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  // The part that a session uses.
+
+  /** Lets the process end while the connection is open. */
+  unref(): void {
+    this.#socket.unref();
+  }
+
+  ref(): void {
+    this.#socket.ref();
+  }
+
+  /** Says goodbye, and waits until the server has closed its end. */
+  async close(): Promise<void> {
+    if (this.#isLost) return;
+    this.#isClosing = true;
+    this.#socket.ref();
+    const timer = setTimeout(() => this.#socket.destroy(), goodbyeMs);
+    const closed = once(this.#socket, "close").catch(() => {});
+    this.#socket.end(goodbye);
+    await closed;
+    clearTimeout(timer);
+  }
+
+  /** Ends the session without a word; the server rolls its transaction back. */
+  destroy(reason: Error): void {
+    this.#reason ??= reason;
+    this.#lose();
+  }
+
+  #follow(loginTimeoutMs: number): void {
+    this.#loginTimer = setTimeout(() => this.destroy(connectionError("CONNECT_TIMEOUT", this.#target)), loginTimeoutMs);
+    const socket = this.#socket;
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, keepAliveMs);
+    socket.on("data", (chunk: Buffer) => this.#receive(chunk));
+    socket.on("error", (error) => {
+      this.#reason ??= error;
+    });
+    socket.on("end", () => this.#lose());
+    socket.on("close", () => this.#lose());
+  }
+
+  #lose(): void {
+    if (this.#isLost) return;
+    this.#isLost = true;
+    clearTimeout(this.#loginTimer);
+    if (this.#isClosing) this.#socket.end();
+    else this.#socket.destroy();
+    this.#listener?.onLost(this.#reason ?? connectionError("CONNECTION_CLOSED", this.#target));
+  }
+
+  #receive(chunk: Buffer): void {
+    if (this.#isLost) return;
+    this.#readyCount = 0;
+    this.#scan(chunk);
+    if (this.#isLost) return;
+    this.emit("data", chunk);
+    if (this.#reason !== undefined) this.#lose();
+    else if (this.#readyCount > 0) this.#listener?.onReady(this.#readyCount);
+  }
+
+  #scan(chunk: Buffer): void {
+    let at = this.#skip;
+    let bytes = chunk;
+    if (this.#partial !== undefined) bytes = Buffer.concat([this.#partial, chunk]);
+    this.#partial = undefined;
+    while (at < bytes.length) {
+      const isWhole = bytes.length - at >= 5;
+      const letter = bytes[at] as number;
+      const length = isWhole ? 1 + bytes.readUInt32BE(at + 1) : 5;
+      const isNoted = notedLetters.has(letter);
+      if (isWhole && !this.#isPlausible(letter, length, isNoted)) {
+        this.destroy(protocolError(this.#target));
+        return;
+      }
+      if (!isWhole || (isNoted && bytes.length - at < length)) {
+        this.#partial = Buffer.from(bytes.subarray(at));
+        this.#skip = 0;
+        return;
+      }
+      if (isNoted) this.#note(letter, bytes.subarray(at, at + length));
+      else if (letter === row) this.hasOpenRows = true;
+      else if (letter === completed || letter === suspended) this.hasOpenRows = false;
+      at += length;
+    }
+    this.#skip = at - bytes.length;
+  }
+
+  #isPlausible(letter: number, length: number, isNoted: boolean): boolean {
+    if (length < 5 || (isNoted && length > maxNotedBytes)) return false;
+    return this.isReady || startupLetters.has(letter);
+  }
+
+  #note(letter: number, message: Buffer): void {
+    if (letter === failure) this.#noteFailure(message);
+    else if (letter === keyData) this.key = Buffer.from(message.subarray(5, 13));
+    else if (letter === authentication) this.#notePasswordRequest(message.readUInt32BE(5));
+    else if (letter === ready) {
+      clearTimeout(this.#loginTimer);
+      this.#loginTimer = undefined;
+      this.#readyCount++;
+      this.#listener?.onStatus(String.fromCharCode(message[5] ?? 0));
+    }
+  }
+
+  /** A server that refuses the login or ends the session says why; after that it closes the connection. */
+  #noteFailure(message: Buffer): void {
+    const fields = readFields(message);
+    if (this.isReady && fields["severity"] !== "FATAL" && fields["severity"] !== "PANIC") return;
+    this.#reason ??= new postgres.PostgresError(fields as unknown as string);
+  }
+
+  /** Any program that listens on the port can ask for it, and the driver would comply. */
+  #notePasswordRequest(kind: number): void {
+    const how = insecureRequests[kind];
+    if (how !== undefined && !this.#isEncrypted) this.destroy(insecureAuthentication(this.#target, how));
+  }
+}
+
+interface Reached {
+  readonly socket: Socket;
+  readonly isEncrypted: boolean;
+}
+
+async function reach({ target, connectTimeoutMs, signal }: WireOptions): Promise<Reached> {
+  const socket = new Socket();
+  const givenUp = Promise.withResolvers<never>();
+  const giveUp = (code: string) => givenUp.reject(connectionError(code, target));
+  const abort = () => giveUp("CONNECTION_DESTROYED");
+  const timer = setTimeout(() => giveUp("CONNECT_TIMEOUT"), connectTimeoutMs);
+  signal.addEventListener("abort", abort, { once: true });
+  if (signal.aborted) abort();
+  try {
+    return await Promise.race([connectSocket(socket, target), givenUp.promise]);
+  } catch (error) {
+    socket.on("error", () => {}).destroy();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+async function connectSocket(socket: Socket, target: ConnectionTarget): Promise<Reached> {
+  socket.connect(target.port, target.host);
+  await once(socket, "connect");
+  const encrypted = await encrypt(socket, target);
+  return { socket: encrypted, isEncrypted: encrypted !== socket };
+}
+
+/** @returns an error in the form in which the driver reports it */
+export function connectionError(code: string, { host, port }: ConnectionTarget): Error {
+  return Object.assign(new Error(`write ${code} ${host}:${port}`), { code, errno: code, address: host, port });
+}
+
+function insecureAuthentication({ host, port }: ConnectionTarget, how: string): Error {
+  const message = `${host}:${port} asks for the password ${how} over a connection without TLS; it was not sent`;
+  return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION" });
+}
+
+function protocolError({ host, port }: ConnectionTarget): Error {
+  return Object.assign(new Error(`${host}:${port} does not speak the PostgreSQL protocol`), {
+    code: "PROTOCOL_VIOLATION",
+  });
+}
+
+const fieldNames: Readonly<Record<string, string>> = {
+  S: "severity_local",
+  V: "severity",
+  C: "code",
+  M: "message",
+  D: "detail",
+  H: "hint",
+  F: "file",
+  L: "line",
+  R: "routine",
+};
+
+function readFields(message: Buffer): Record<string, string> {
+  const fields: Record<string, string> = {};
+  for (const field of message.toString("utf8", 5).split("\0")) {
+    const name = fieldNames[field.charAt(0)];
+    if (name !== undefined) fields[name] = field.slice(1);
+  }
+  return fields;
+}
