@@ -1,4 +1,5 @@
-import { type ConnectionTarget, type Credentials, openConnection, type Sql } from "../postgres/connect.ts";
+import type { Credentials } from "../postgres/changing-login.ts";
+import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { Announcer } from "./announcer.ts";
 import { type AppendResult, type AppendTarget, deliverBatch } from "./append.ts";
 import { noUpcasters, type Upcasters } from "./upcast.ts";
@@ -15,6 +16,8 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
   readonly applicationName?: string;
   /** Maximum number of connections, plus one that listens if there is a subscription or projection. @default 10 */
   readonly maxConnections?: number;
+  /** Whether statements are prepared; a pooler in transaction mode may not support it. @default true */
+  readonly prepare?: boolean;
   /** Functions that convert events of earlier versions when they are read; @default none */
   readonly upcasters?: Upcasters;
 }
@@ -52,6 +55,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
       max: options.maxConnections ?? 10,
       connectTimeoutSeconds: 30,
       idleTimeoutSeconds: 10 * 60,
+      ...(options.prepare === undefined ? {} : { prepare: options.prepare }),
       ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
       ...(options.applicationName === undefined ? {} : { applicationName: options.applicationName }),
     },

@@ -4,7 +4,8 @@ import type { Credentials } from "../postgres/connect.ts";
 import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
 /** How an application connects to its event store. */
-export interface ConnectOptions extends Pick<EventStoreOptions, "applicationName" | "maxConnections" | "upcasters"> {
+export interface ConnectOptions
+  extends Pick<EventStoreOptions, "applicationName" | "maxConnections" | "prepare" | "upcasters"> {
   /** `postgres://user:password@host:port/database`; by default, the server and login in the stack's secret. */
   readonly url?: string;
 }
