@@ -27,7 +27,8 @@ export async function withStackStore<Result>(
 ): Promise<Result> {
   const stack = await openStack(config);
   const { host, port, database, username } = await readApplicationSecret(stack);
-  await using store = await openStackStore(stack, { applicationName: "cqrs-postgres projections" });
+  // Unprepared, since the secret may lead to a pooler. Statements handle whole batches, so parsing them costs little.
+  await using store = await openStackStore(stack, { applicationName: "cqrs-postgres projections", prepare: false });
   try {
     // Connect first, because a projection would wait for an unreachable server instead of failing.
     await store.sql`select from read_model.projection_version limit 0`;
