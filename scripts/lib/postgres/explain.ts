@@ -3,6 +3,8 @@ import { type ConnectionTarget, maskedUrl } from "./connect.ts";
 import { connectionFailure, errorCode, messageWithCode } from "./failure.ts";
 
 const diskFull = "53100";
+/** PgBouncer refuses settings in the start-up message, such as the role that administrators' commands switch to. */
+const protocolViolation = "08P01";
 
 /**
  * Explains an error of the connection, or a full disk on the server.
@@ -28,7 +30,10 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
     exitCode: exitCodes.notReady,
     message: `Cannot use ${maskedUrl(target)}`,
     why,
-    fix: "Run bun run bootstrap.",
+    fix:
+      errorCode(error) === protocolViolation
+        ? "Connect to the PostgreSQL server itself, not to a pooler."
+        : "Run bun run bootstrap.",
   });
 }
 
