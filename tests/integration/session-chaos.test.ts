@@ -1,0 +1,56 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { openEventStore } from "../../scripts/lib/event-store/store.ts";
+import { type ChaosReport, checkReport, createCounters, disturb } from "../support/chaos.ts";
+import { openChaosProxy } from "../support/chaos-proxy.ts";
+import { checkJournal } from "../support/projection.ts";
+import { type ScriptRun, type StartedScript, startProgram } from "../support/run-script.ts";
+import { testRounds } from "../support/runtime.ts";
+import { withCluster } from "../support/stack.ts";
+
+/** How long after the last fault everything must be done. */
+const recoveryMs = 10_000;
+
+test("whatever ends sessions, every sum is exact, nothing hangs, and the process survives", async () => {
+  await using stack = await withCluster();
+  const { port, ...login } = await stack.application();
+  await using proxy = await openChaosProxy(port);
+  await createCounters(await stack.administrator());
+  for (let round = 0; round < testRounds(1); round++) {
+    const args = [JSON.stringify({ ...login, port: proxy.port })];
+    const program = startProgram("tests/support/fixtures/session-chaos.ts", args);
+    await program.saw("started");
+    await disturb({ stack, proxy, program, login: login.user });
+    const { exitCode, stdout, stderr } = await complete(program);
+    assert.deepEqual({ exitCode, stderr }, { exitCode: 0, stderr: "started\n" });
+    const report: ChaosReport = JSON.parse(stdout);
+    await using store = openEventStore({ ...login, port });
+    await checkReport(store.sql, report);
+    for (const outcome of ["stored", "taken-back", "lost"]) {
+      assert.ok(
+        report.appends.some((append) => append.counter !== null && append.outcome === outcome),
+        outcome,
+      );
+    }
+    await checkJournal(store, "chaos");
+    const [row] = await store.sql`
+      select total, (select sum((event_data ->> 'total')::bigint) from event_store.domain_event)::bigint as expected
+      from read_model.chaos_total`;
+    assert.equal(row?.["total"], row?.["expected"]);
+  }
+});
+
+/** Lets the program complete its work, and kills it if that takes too long. */
+async function complete(program: StartedScript): Promise<ScriptRun> {
+  program.kill("SIGTERM");
+  const completed = new AbortController();
+  const killing = sleep(recoveryMs, undefined, { signal: completed.signal }).then(
+    () => program.kill("SIGKILL"),
+    () => undefined,
+  );
+  const run = await program.ended;
+  completed.abort();
+  await killing;
+  return run;
+}
