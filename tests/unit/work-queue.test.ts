@@ -208,3 +208,19 @@ test("an item that fails with undefined fails, and one that succeeds with undefi
   const other = new WorkQueue<string, undefined>(async () => [{ ok: true, value: undefined }], bounds);
   assert.deepEqual(await Promise.allSettled([other.add("a", "a", 1)]), [{ status: "fulfilled", value: undefined }]);
 });
+
+test("a caller whose signal is aborted after sending gets the outcome if it comes soon, or else the reason", async () => {
+  const server = makeServer();
+  const queue = new WorkQueue(server.send, bounds);
+  const abort = new AbortController();
+  const answered = queue.add("a", "a", 1, abort.signal);
+  abort.abort(new Error("no more"));
+  await server.batches[0]?.answer();
+  assert.equal(await answered, "A");
+  const late = new AbortController();
+  const unanswered = queue.add("b", "b", 1, late.signal);
+  late.abort(new Error("no more"));
+  await assert.rejects(unanswered, /no more/);
+  await server.batches[1]?.answer();
+  await queue.close();
+});

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { untilAborted } from "./waiting.ts";
 
 /** An amount of work. */
 export interface Amount {
@@ -38,6 +39,9 @@ export type SendBatch<Item, Result> = (items: readonly Item[]) => Promise<readon
 /** A batch that takes longer than this, because it waits for another session, no longer delays others. */
 const stalledAfterMs = 100;
 
+/** How long a caller whose signal was aborted still waits for the outcome of what was sent. */
+const outcomeGraceMs = 1_000;
+
 /**
  * Collects items while a batch is in flight and sends them as one batch. An item is sent immediately if nothing is in
  * flight, and enough items for a batch of their own are sent concurrently.
@@ -68,7 +72,7 @@ export class WorkQueue<Item, Result> {
    *
    * @param key items of one key keep their order
    * @param sizeBytes the item's part of a batch; one that exceeds the bound is sent alone
-   * @param signal cancels the item if it has not been sent yet
+   * @param signal cancels the item if it has not been sent yet; otherwise, ends the wait for its outcome after a grace
    * @returns the value of its outcome
    * @throws {Error} if the queue is closed
    * @throws the error of its outcome, or the reason of the signal
@@ -86,7 +90,7 @@ export class WorkQueue<Item, Result> {
     signal?.addEventListener("abort", cancel, { once: true });
     this.#enqueue(waiting);
     this.#sendReady();
-    return promise;
+    return untilAborted(promise, signal, outcomeGraceMs);
   }
 
   /** Stops accepting items, and waits until every item has its outcome. */
