@@ -20,6 +20,7 @@ export {
   VersionConflict,
 } from "./event-store/errors.ts";
 export type * from "./event-store/event.ts";
+export type { LogDetails, Logger } from "./event-store/logger.ts";
 export { type ReplayResult, replayDeadLetters } from "./event-store/projection/dead-letters.ts";
 export type {
   ProjectionDefinition,

@@ -2,10 +2,12 @@ import { uuidv7 } from "uuidv7";
 import type { Sql } from "../postgres/connect.ts";
 import { isConflict, isServerUnavailable } from "../postgres/failure.ts";
 import { backoffMs, retry } from "../retry.ts";
+import { type Availability, reasonDetails, reasonText } from "./availability.ts";
 import { checkAggregate } from "./check-aggregate.ts";
 import { explainError, InvalidInput, refusalError } from "./errors.ts";
 import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
 import { toJson } from "./json.ts";
+import type { Logger } from "./logger.ts";
 import { streamIdOf } from "./stream-id.ts";
 import type { ItemOutcome, WorkQueue } from "./work-queue.ts";
 
@@ -13,7 +15,10 @@ import type { ItemOutcome, WorkQueue } from "./work-queue.ts";
 export interface AppendOptions {
   /** The version that the stream must have; @default "any" */
   readonly expectedVersion?: ExpectedVersion;
-  /** Cancels the append if it has not been sent yet. */
+  /**
+   * Cancels the append if it has not been sent yet. Otherwise the caller waits for the answer for one more second; if
+   * there is none, the events may still be stored.
+   */
   readonly signal?: AbortSignal;
   /** The caller's transaction to append in, without batching or retries. */
   readonly transaction?: Pick<Sql, "unsafe">;
@@ -126,6 +131,13 @@ function eventElement(event: NewEvent, ordinal: number): string {
 const maxAttempts = 16;
 const backoff = { firstMs: 5, maxMs: 500 };
 
+/** What sends a batch, and hears of its retries. */
+interface BatchTarget {
+  readonly sql: Sql;
+  readonly logger: Logger;
+  readonly availability: Availability;
+}
+
 /**
  * Sends appends as one batch and retries transient failures.
  *
@@ -133,23 +145,33 @@ const backoff = { firstMs: 5, maxMs: 500 };
  * separately, so that only the bad one fails.
  */
 export async function deliverBatch(
-  sql: Sql,
+  store: BatchTarget,
   elements: readonly string[],
 ): Promise<readonly ItemOutcome<AppendResult>[]> {
+  const retries = store.availability.retries();
+  const pauseMs = (error: unknown, attempt: number) => {
+    if (!isTransient(error) || attempt >= maxAttempts) return undefined;
+    if (isServerUnavailable(error)) retries.failed(error);
+    const details = { appends: elements.length, ...reasonDetails(error) };
+    store.logger.info(`retrying a batch of appends: ${reasonText(error)}`, details);
+    return backoffMs(attempt, backoff);
+  };
   try {
-    return await retry(() => sendBatch(sql, elements), {
-      pauseMs: (error, attempt) =>
-        isTransient(error) && attempt < maxAttempts ? backoffMs(attempt, backoff) : undefined,
-    });
+    const outcomes = await retry(() => sendBatch(store.sql, elements), { pauseMs });
+    retries.succeeded();
+    return outcomes;
   } catch (error) {
-    if (elements.length > 1 && !isTransient(error)) return await deliverEach(sql, elements);
+    if (elements.length > 1 && !isTransient(error)) return await deliverEach(store, elements);
     return elements.map(() => ({ ok: false, error: explainError(error) }));
   }
 }
 
-async function deliverEach(sql: Sql, elements: readonly string[]): Promise<readonly ItemOutcome<AppendResult>[]> {
+async function deliverEach(
+  store: BatchTarget,
+  elements: readonly string[],
+): Promise<readonly ItemOutcome<AppendResult>[]> {
   const outcomes: ItemOutcome<AppendResult>[] = [];
-  for (const element of elements) outcomes.push(...(await deliverBatch(sql, [element])));
+  for (const element of elements) outcomes.push(...(await deliverBatch(store, [element])));
   return outcomes;
 }
 

@@ -6,6 +6,7 @@ import type { Aggregate, Checkpoint, DomainEvent, EventMetadata, RecordedEvent }
 import type { EventStore } from "./store.ts";
 import { streamIdOf } from "./stream-id.ts";
 import { type Upcasters, upcast } from "./upcast.ts";
+import { answerUntilAborted } from "./waiting.ts";
 
 const defaultPageSize = 1_000;
 
@@ -136,6 +137,8 @@ export interface ReadLogOptions extends LogFilter {
   /** Read up to this position, which is at most `maxCount` above `after`. */
   readonly upTo?: bigint;
   readonly upcasters: Upcasters;
+  /** Abandons the statement. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -156,7 +159,7 @@ export async function readLog(sql: Sql, options: ReadLogOptions): Promise<LogPag
     textArray(options.aggregateTypes),
     upTo === null ? null : `${upTo}`,
   ];
-  const rows = await selectRows(sql, readLogStatement, parameters);
+  const rows = await selectRows(sql, readLogStatement, parameters, options.signal);
   const end = rows[0]?.[eventColumnCount + 3] as bigint;
   // If there is no event, the only row contains just the end of the log.
   const events = rows[0]?.[0] === null ? [] : rows.map((row) => recordedEvent(row, rowStream(row), options.upcasters));
@@ -211,10 +214,15 @@ async function readStreamPage(store: EventStore, aggregate: Aggregate, options: 
 
 type Row = readonly unknown[];
 
-async function selectRows(sql: Sql, statement: string, parameters: readonly unknown[]): Promise<readonly Row[]> {
+async function selectRows(
+  sql: Sql,
+  statement: string,
+  parameters: readonly unknown[],
+  signal?: AbortSignal,
+): Promise<readonly Row[]> {
   try {
     // Rows as arrays, because row objects would only be taken apart again.
-    return await sql.unsafe(statement, parameters as never[], { prepare: true }).values();
+    return await answerUntilAborted(sql.unsafe(statement, parameters as never[], { prepare: true }).values(), signal);
   } catch (error) {
     throw explainError(error);
   }

@@ -2,7 +2,10 @@ import type { Credentials } from "../postgres/changing-login.ts";
 import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
 import { Announcer } from "./announcer.ts";
 import { type AppendResult, type AppendTarget, deliverBatch } from "./append.ts";
+import { Availability } from "./availability.ts";
+import { chooseLogger, type Logger } from "./logger.ts";
 import { noUpcasters, type Upcasters } from "./upcast.ts";
+import { waitAtMost } from "./waiting.ts";
 import { WakeUps } from "./wake-ups.ts";
 import { WorkQueue } from "./work-queue.ts";
 
@@ -16,10 +19,12 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
   readonly applicationName?: string;
   /** Maximum number of connections, plus one that listens if there is a subscription or projection. @default 10 */
   readonly maxConnections?: number;
-  /** Whether statements are prepared; a pooler in transaction mode may not support it. @default true */
-  readonly prepare?: boolean;
   /** Functions that convert events of earlier versions when they are read; @default none */
   readonly upcasters?: Upcasters;
+  /** Hears of lost connections, retries and waits; @default warnings to stderr; false for none */
+  readonly logger?: Logger | false;
+  /** Whether to prepare statements; turn it off behind a pooler that does not support it. @default true */
+  readonly prepare?: boolean;
 }
 
 /** A pool of connections to an event store, and what its calls share. */
@@ -30,6 +35,10 @@ export interface EventStore extends AppendTarget, AsyncDisposable {
   readonly upcasters: Upcasters;
   /** @internal Wakes readers when there may be new events. */
   readonly wakeUps: WakeUps;
+  /** @internal Never throws. */
+  readonly logger: Logger;
+  /** @internal What is known about the server. */
+  readonly availability: Availability;
 }
 
 /**
@@ -42,20 +51,28 @@ const queueBounds = {
   concurrency: 4,
 };
 
+/** How long closing waits for the appends in flight; the pool then gets as long to close its connections. */
+const drainMs = 5_000;
+
 /**
  * Opens an event store for an application: a pool of up to 10 connections, opened on demand and closed after 10 minutes
  * of inactivity or 30 minutes in all. Connecting times out after 30 seconds. Statements are prepared.
  *
- * Dispose of it to finish the appends in flight and close the connections.
+ * Dispose of it to finish the appends in flight and close the connections. If the server does not answer, that ends
+ * after 10 seconds.
  */
 export function openEventStore(options: EventStoreOptions): EventStore {
+  const logger = chooseLogger(options.logger);
+  const availability = new Availability(logger);
   const pool = openConnection(
     { ...options, password: options.password },
     {
       max: options.maxConnections ?? 10,
       connectTimeoutSeconds: 30,
       idleTimeoutSeconds: 10 * 60,
-      ...(options.prepare === undefined ? {} : { prepare: options.prepare }),
+      prepare: options.prepare ?? true,
+      onSessionOpen: () => availability.answered(),
+      onSessionLost: (reason) => availability.sessionLost(reason),
       ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
       ...(options.applicationName === undefined ? {} : { applicationName: options.applicationName }),
     },
@@ -63,19 +80,24 @@ export function openEventStore(options: EventStoreOptions): EventStore {
   const announcer = new Announcer(pool.sql);
   const wakeUps = new WakeUps(pool.sql);
   const appends = new WorkQueue<string, AppendResult>(async (elements) => {
-    const outcomes = await deliverBatch(pool.sql, elements);
+    const outcomes = await deliverBatch({ sql: pool.sql, logger, availability }, elements);
     if (outcomes.some(({ ok }) => ok)) announcer.announce();
     return outcomes;
   }, queueBounds);
+  const drain = async () => {
+    await appends.close();
+    await announcer.close();
+    await wakeUps.close();
+  };
   return {
     sql: pool.sql,
     appends,
     upcasters: options.upcasters ?? noUpcasters,
     wakeUps,
+    logger,
+    availability,
     async [Symbol.asyncDispose]() {
-      await appends.close();
-      await announcer.close();
-      await wakeUps.close();
+      await waitAtMost(drainMs, drain());
       await pool[Symbol.asyncDispose]();
     },
   };

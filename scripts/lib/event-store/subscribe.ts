@@ -27,10 +27,11 @@ export interface EventBatch<Event extends DomainEvent = DomainEvent> {
  * handles one batch, up to two more are fetched.
  *
  * If the connection is lost, it retries until the server is back. Appends through this package notify the
- * subscription; other events are found within 250 ms.
+ * subscription; other events are found within 250 ms. The signal ends it at once, even if the server does not answer.
  *
  * @throws {InvalidInput} if the checkpoint is malformed
- * @throws any error of the server other than a lost connection
+ * @throws any error of the server other than a lost connection; that of the connection too, if the server has never
+ * answered and 5 seconds of retries have passed
  */
 export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   store: EventStore,
@@ -39,13 +40,15 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   const { signal } = options;
   const isEnded = () => signal?.aborted === true;
   let after = options.after ?? logStart;
+  const retries = store.availability.retries();
   let pauseMs = firstPauseMs;
   while (!isEnded()) {
     // In this order, no event is missed: one before the count is read now, one after it ends the wait below.
-    await store.wakeUps.listen();
+    store.wakeUps.listen();
     const { count } = store.wakeUps;
     try {
       for await (const page of readPages(store.sql, pageOptions(store, after, options))) {
+        retries.succeeded();
         after = page.checkpoint;
         if (page.events.length === 0) continue;
         pauseMs = firstPauseMs;
@@ -53,7 +56,10 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
         if (isEnded()) return;
       }
     } catch (error) {
-      if (!isServerUnavailable(error) || isEnded()) throw error;
+      if (isEnded()) return;
+      if (!isServerUnavailable(error)) throw error;
+      retries.failed(error);
+      await store.wakeUps.reset();
     }
     await store.wakeUps.wait(count, pauseMs, signal);
     pauseMs = longerPauseMs(pauseMs);

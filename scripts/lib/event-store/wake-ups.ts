@@ -31,11 +31,18 @@ export class WakeUps {
     return this.#count;
   }
 
-  /** Starts listening, unless already started. If that fails, the next call tries again. */
-  async listen(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#listening ??= this.#sql.listen(appendedChannel, () => this.#wakeAll()).catch(() => undefined);
-    if ((await this.#listening) === undefined) this.#listening = undefined;
+  /**
+   * Starts listening, unless already started. If that fails, the next call tries again. Readers do not wait for it:
+   * until it succeeds, they poll.
+   */
+  listen(): void {
+    if (this.#isClosed || this.#listening !== undefined) return;
+    this.#listening = this.#sql
+      .listen(appendedChannel, () => this.#wakeAll())
+      .catch(() => {
+        this.#listening = undefined;
+        return undefined;
+      });
   }
 
   /** Waits until there are more than `count` notifications, for at most `timeoutMs`. */

@@ -1,11 +1,11 @@
 import { loadConfig, parseServerUrl, unusableUrl } from "../config.ts";
 import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
-import type { Credentials } from "../postgres/connect.ts";
+import type { Credentials } from "../postgres/changing-login.ts";
 import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
 /** How an application connects to its event store. */
 export interface ConnectOptions
-  extends Pick<EventStoreOptions, "applicationName" | "maxConnections" | "prepare" | "upcasters"> {
+  extends Pick<EventStoreOptions, "applicationName" | "maxConnections" | "upcasters" | "logger" | "prepare"> {
   /** `postgres://user:password@host:port/database`; by default, the server and login in the stack's secret. */
   readonly url?: string;
 }

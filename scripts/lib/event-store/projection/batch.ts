@@ -66,7 +66,7 @@ type BatchOutcome = { readonly ok: true } | { readonly ok: false; readonly error
 
 /** Commits a batch. Retries it if it has one event, or if it fails because of a conflict. */
 async function tryBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<BatchOutcome> {
-  const shouldEndRun = (error: unknown) => error instanceof LeaseLost || isSystemic(error);
+  const shouldEndRun = (error: unknown) => run.abandoned.aborted || error instanceof LeaseLost || isSystemic(error);
   const shouldRetry = (error: unknown) => (batch.events.length === 1 || isConflict(error)) && !shouldEndRun(error);
   try {
     await retry(() => commitBatch(run, lease, batch), {
@@ -82,11 +82,13 @@ async function tryBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionB
 
 /** Handles the events and writes the checkpoint in one transaction, which commits only while the lease is held. */
 async function commitBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<void> {
-  await inTransaction(run.store.sql, async (tx) => {
+  await inTransaction(run.store.sql, async (tx, state) => {
     const hasDeadLetters = await enterVersionSchema(tx, run, lease.status);
+    run.abandoned.throwIfAborted();
     const events = hasDeadLetters ? await deadLetterFollowers(tx, run, batch.events) : batch.events;
     if (events.length > 0) await run.handle(events, tx);
-    await writeCheckpoint(tx, run, lease, batch);
+    run.abandoned.throwIfAborted();
+    if (!state.isLost) await writeCheckpoint(tx, run, lease, batch);
   });
 }
 
@@ -127,7 +129,9 @@ export async function refreshProjection(run: ProjectionRun, { token, status }: W
   if (refresh === undefined) return;
   await inTransaction(run.store.sql, async (tx) => {
     await enterVersionSchema(tx, run, status);
+    run.abandoned.throwIfAborted();
     await refresh(tx);
+    run.abandoned.throwIfAborted();
     const { count } = await tx`
       select from read_model.projection where name = ${name} and version = ${version} and token = ${token} for share`;
     if (count === 0) throw new LeaseLost(run);

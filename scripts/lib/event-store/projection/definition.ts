@@ -45,13 +45,15 @@ export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends
   readonly leaseMs?: number;
   /** Return once the end of the log is projected and this version serves; @default false */
   readonly stopWhenCaughtUp?: boolean;
-  /** Stops the run once the events in flight are handled. */
+  /** Stops the run once the events in flight are handled, or after 5 seconds. */
   readonly signal?: AbortSignal;
 }
 
 /** A run with its defaults filled in. */
 export interface ProjectionRun extends Required<Omit<ProjectOptions, "events" | "relations" | "refresh">> {
   readonly store: EventStore;
+  /** Aborted when the run has ended without waiting for its batch, which must not commit any more. */
+  readonly abandoned: AbortSignal;
   /** Identifies the run that holds the lease; unique to each run. */
   readonly owner: string;
   readonly events: readonly string[] | undefined;

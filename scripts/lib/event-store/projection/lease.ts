@@ -25,13 +25,21 @@ interface LeaseRow {
  * @returns undefined if the run was stopped or the version is retired
  */
 export async function acquireLease(run: ProjectionRun): Promise<Lease | undefined> {
+  let isWaiting = false;
   while (!run.signal.aborted) {
     const taken = await takeLease(run.store.sql, run);
     if (taken !== undefined) return holdLease(run, taken);
     if (await isRetired(run)) return undefined;
+    if (!isWaiting) reportWait(run);
+    isWaiting = true;
     await sleep(Math.min(run.leaseMs / 4, 1_000), undefined, { signal: run.signal }).catch(() => undefined);
   }
   return undefined;
+}
+
+function reportWait({ store, name, version }: ProjectionRun): void {
+  const message = `waiting for the lease of version ${version} of the projection ${name}: another process has it`;
+  store.logger.info(message, { projection: name });
 }
 
 /** A lease as it was taken, with the checkpoints that its previous owner committed. */
@@ -82,6 +90,7 @@ function holdLease(run: ProjectionRun, taken: TakenLease): Lease {
     if (!isHeld) lost.abort(new LeaseLost(run));
   };
   const timer = setInterval(() => void beat(), run.leaseMs / 3);
+  run.abandoned.addEventListener("abort", () => clearInterval(timer), { once: true });
   return {
     ...taken,
     lost: lost.signal,

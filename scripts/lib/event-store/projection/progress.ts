@@ -2,6 +2,7 @@ import { pollUntil } from "../../retry.ts";
 import { checkpointPosition } from "../checkpoint.ts";
 import type { Checkpoint } from "../event.ts";
 import type { EventStore } from "../store.ts";
+import { answerUntilAborted } from "../waiting.ts";
 import type { ProjectionStatus } from "./definition.ts";
 
 /** How long to wait for a projection. */
@@ -39,27 +40,47 @@ export async function waitUntil(
 ): Promise<void> {
   const { timeoutMs = 10_000, signal } = options;
   const wanted = checkpointPosition(checkpoint);
-  const seen: { position: bigint | null } = { position: null };
+  const silence = new AbortController();
+  const timer = setTimeout(() => silence.abort(new ServerSilent()), timeoutMs + answerMs);
+  const either = AbortSignal.any([silence.signal, ...(signal === undefined ? [] : [signal])]);
+  let state = "";
   const probe = async () => {
     signal?.throwIfAborted();
-    seen.position = await readServingPosition(store, name);
-    return (seen.position !== null && seen.position >= wanted) || undefined;
+    const position = await readServingPosition(store, name, either);
+    state = describePosition(position, wanted);
+    return (position !== null && position >= wanted) || undefined;
   };
   const intervalMs = (attempt: number) => Math.min(5 * 1.5 ** attempt, 100);
-  if (await pollUntil(probe, { timeoutMs, intervalMs, signal })) return;
-  const { position } = seen;
-  const state =
-    position === null ? "no version of it is serving" : `it is at position ${position}, ${wanted - position} behind`;
+  try {
+    if (await pollUntil(probe, { timeoutMs, intervalMs, signal })) return;
+  } catch (error) {
+    if (!(error instanceof ServerSilent)) throw error;
+    state = "the server does not answer";
+  } finally {
+    clearTimeout(timer);
+  }
   throw new ProjectionBehind(`the projection ${name} did not reach the checkpoint within ${timeoutMs} ms: ${state}`);
 }
 
+/** How long after the time limit the last answer may come. */
+const answerMs = 1_000;
+
+class ServerSilent extends Error {}
+
+function describePosition(position: bigint | null, wanted: bigint): string {
+  return position === null
+    ? "no version of it is serving"
+    : `it is at position ${position}, ${wanted - position} behind`;
+}
+
 /** @returns the lowest checkpoint of the version that serves; null if none serves */
-async function readServingPosition({ sql }: EventStore, name: string): Promise<bigint | null> {
-  const [row] = await sql<{ reached: bigint | null }[]>`
+async function readServingPosition({ sql }: EventStore, name: string, signal: AbortSignal): Promise<bigint | null> {
+  const statement = sql<{ reached: bigint | null }[]>`
     select min(projection.checkpoint) as reached
     from read_model.projection
     join read_model.projection_version using (name, version)
     where name = ${name} and status = 'serving'`;
+  const [row] = await answerUntilAborted(statement, signal);
   return row?.reached ?? null;
 }
 

@@ -3,9 +3,11 @@ import { hostname } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isServerUnavailable } from "../../postgres/failure.ts";
+import type { Retries } from "../availability.ts";
 import { InvalidInput } from "../errors.ts";
 import type { DomainEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";
+import { untilAborted } from "../waiting.ts";
 import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectOptions } from "./definition.ts";
 import { acquireLease } from "./lease.ts";
 import { pumpEvents } from "./pump.ts";
@@ -23,30 +25,62 @@ import { registerVersion } from "./version.ts";
  * A version above the serving one fills its own tables. Once it has caught up, it cuts over and serves. If `partitions`
  * changed, the old partitions first catch up to a common position.
  *
+ * Once the signal is aborted, the batch in flight has 5 seconds to finish. After that it is rolled back, and its events
+ * come again in the next run.
+ *
  * @returns why the run ended
  * @throws {InvalidInput} if an option is invalid, or a later version exists
- * @throws the server's error if a statement does not match the database (SQLSTATE class 42)
+ * @throws the server's error if a statement does not match the database (SQLSTATE class 42); that of the connection, if
+ * the server has never answered and 5 seconds of retries have passed
  */
 export async function project<Event extends DomainEvent>(
   store: EventStore,
   options: ProjectOptions<Event>,
 ): Promise<ProjectionOutcome> {
-  const run = fillDefaults(store, options);
+  const abandoned = new AbortController();
+  const run = fillDefaults(store, options, abandoned.signal);
+  try {
+    return await untilAborted(runUntilStopped(run), run.signal, batchGraceMs);
+  } catch (error) {
+    if (!isStop(run, error)) throw error;
+    abandoned.abort(error);
+    return "stopped";
+  }
+}
+
+/** How long the batch in flight may take once the signal is aborted. */
+const batchGraceMs = 5_000;
+
+async function runUntilStopped(run: ProjectionRun): Promise<ProjectionOutcome> {
+  const retries = run.store.availability.retries();
   while (!run.signal.aborted) {
     try {
-      const outcome = await runOnce(run);
+      const outcome = await runOnce(run, retries);
       if (outcome !== undefined) return outcome;
     } catch (error) {
-      const isTransient = error instanceof LeaseLost || (isServerUnavailable(error) && !run.signal.aborted);
-      if (!isTransient) throw error;
-      await sleep(100);
+      if (isStop(run, error)) break;
+      if (error instanceof LeaseLost) run.store.logger.warn(error.message, { projection: run.name });
+      else if (isServerUnavailable(error)) await retryLater(run, retries, error);
+      else throw error;
+      await sleep(100, undefined, { signal: run.signal }).catch(() => undefined);
     }
   }
   return "stopped";
 }
 
-async function runOnce(run: ProjectionRun): Promise<ProjectionOutcome | undefined> {
+/** Whether an error comes from stopping the run, or no longer matters because the run is being stopped. */
+function isStop({ signal }: ProjectionRun, error: unknown): boolean {
+  return signal.aborted && (error === signal.reason || isServerUnavailable(error));
+}
+
+async function retryLater({ store }: ProjectionRun, retries: Retries, error: unknown): Promise<void> {
+  retries.failed(error);
+  await store.wakeUps.reset();
+}
+
+async function runOnce(run: ProjectionRun, retries: Retries): Promise<ProjectionOutcome | undefined> {
   if ((await registerVersion(run)) === "retired") return "retired";
+  retries.succeeded();
   await using lease = await acquireLease(run);
   // Retired or stopped in the meantime: the next round finds out which.
   if (lease === undefined) return undefined;
@@ -55,7 +89,7 @@ async function runOnce(run: ProjectionRun): Promise<ProjectionOutcome | undefine
 
 const neverAborted = new AbortController().signal;
 
-function fillDefaults(store: EventStore, options: ProjectOptions): ProjectionRun {
+function fillDefaults(store: EventStore, options: ProjectOptions, abandoned: AbortSignal): ProjectionRun {
   const run = {
     store,
     owner: `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`,
@@ -71,6 +105,7 @@ function fillDefaults(store: EventStore, options: ProjectOptions): ProjectionRun
     leaseMs: options.leaseMs ?? 15_000,
     stopWhenCaughtUp: options.stopWhenCaughtUp ?? false,
     signal: options.signal ?? neverAborted,
+    abandoned,
   };
   for (const name of ["version", "partitions", "batchSize", "maxAttempts", "leaseMs"] as const) {
     if (Number.isSafeInteger(run[name]) && run[name] >= 1) continue;

@@ -36,7 +36,7 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
   let pauseMs = firstPauseMs;
   while (!signal.aborted) {
     // In this order, no event is missed: one before the count is read now, one after it ends the wait below.
-    if (!stopWhenCaughtUp) await store.wakeUps.listen();
+    if (!stopWhenCaughtUp) store.wakeUps.listen();
     const { count } = store.wakeUps;
     for await (const page of readPages(store.sql, pageOptions(run, lowest(progress.positions)))) {
       if (signal.aborted) return "stopped";
@@ -54,9 +54,9 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
   return "stopped";
 }
 
-function pageOptions({ store, batchSize, events }: ProjectionRun, after: bigint): ReadLogOptions {
+function pageOptions({ store, batchSize, events, signal }: ProjectionRun, after: bigint): ReadLogOptions {
   const filter = events === undefined ? {} : { eventTypes: events };
-  return { ...filter, after: makeCheckpoint(after), maxCount: batchSize, upcasters: store.upcasters };
+  return { ...filter, after: makeCheckpoint(after), maxCount: batchSize, upcasters: store.upcasters, signal };
 }
 
 async function handlePage(run: ProjectionRun, lease: Lease, progress: PumpProgress, page: LogPage): Promise<void> {
