@@ -87,7 +87,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
   const drain = async () => {
     await appends.close();
     await announcer.close();
-    await wakeUps.close();
+    wakeUps.close();
   };
   return {
     sql: pool.sql,

@@ -59,7 +59,6 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
       if (isEnded()) return;
       if (!isServerUnavailable(error)) throw error;
       retries.failed(error);
-      await store.wakeUps.reset();
     }
     await store.wakeUps.wait(count, pauseMs, signal);
     pauseMs = longerPauseMs(pauseMs);

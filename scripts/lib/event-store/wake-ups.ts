@@ -1,4 +1,4 @@
-import type { Sql, Subscription } from "../postgres/driver.ts";
+import type { Sql } from "../postgres/connect.ts";
 import { appendedChannel } from "./announcer.ts";
 
 /** How long a reader at the end of the log waits for a notification before it polls, right after it read an event. */
@@ -18,7 +18,7 @@ export function longerPauseMs(pauseMs: number): number {
 export class WakeUps {
   readonly #sql: Sql;
   readonly #sleepers = new Set<() => void>();
-  #listening: Promise<Subscription | undefined> | undefined;
+  #isListening = false;
   #count = 0;
   #isClosed = false;
 
@@ -32,16 +32,16 @@ export class WakeUps {
   }
 
   /**
-   * Starts listening, unless already started. If that fails, the next call tries again. Readers do not wait for it:
-   * until it succeeds, they poll.
+   * Starts listening, unless already started; the pool then listens again after a lost connection. If it cannot begin,
+   * the next call tries again. Readers do not wait for it: until it succeeds, they poll.
    */
   listen(): void {
-    if (this.#isClosed || this.#listening !== undefined) return;
-    this.#listening = this.#sql
+    if (this.#isClosed || this.#isListening) return;
+    this.#isListening = true;
+    this.#sql
       .listen(appendedChannel, () => this.#wakeAll())
       .catch(() => {
-        this.#listening = undefined;
-        return undefined;
+        this.#isListening = false;
       });
   }
 
@@ -60,10 +60,9 @@ export class WakeUps {
   }
 
   /** Wakes all readers. The pool closes the connection. */
-  async close(): Promise<void> {
+  close(): void {
     this.#isClosed = true;
     this.#wakeAll();
-    await this.#listening;
   }
 
   #wakeAll(): void {

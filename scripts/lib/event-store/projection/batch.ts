@@ -82,13 +82,13 @@ async function tryBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionB
 
 /** Handles the events and writes the checkpoint in one transaction, which commits only while the lease is held. */
 async function commitBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<void> {
-  await inTransaction(run.store.sql, async (tx, state) => {
+  await inTransaction(run.store.sql, async (tx) => {
     const hasDeadLetters = await enterVersionSchema(tx, run, lease.status);
     run.abandoned.throwIfAborted();
     const events = hasDeadLetters ? await deadLetterFollowers(tx, run, batch.events) : batch.events;
     if (events.length > 0) await run.handle(events, tx);
     run.abandoned.throwIfAborted();
-    if (!state.isLost) await writeCheckpoint(tx, run, lease, batch);
+    await writeCheckpoint(tx, run, lease, batch);
   });
 }
 

@@ -60,7 +60,7 @@ async function runUntilStopped(run: ProjectionRun): Promise<ProjectionOutcome> {
     } catch (error) {
       if (isStop(run, error)) break;
       if (error instanceof LeaseLost) run.store.logger.warn(error.message, { projection: run.name });
-      else if (isServerUnavailable(error)) await retryLater(run, retries, error);
+      else if (isServerUnavailable(error)) retries.failed(error);
       else throw error;
       await sleep(100, undefined, { signal: run.signal }).catch(() => undefined);
     }
@@ -71,11 +71,6 @@ async function runUntilStopped(run: ProjectionRun): Promise<ProjectionOutcome> {
 /** Whether an error comes from stopping the run, or no longer matters because the run is being stopped. */
 function isStop({ signal }: ProjectionRun, error: unknown): boolean {
   return signal.aborted && (error === signal.reason || isServerUnavailable(error));
-}
-
-async function retryLater({ store }: ProjectionRun, retries: Retries, error: unknown): Promise<void> {
-  retries.failed(error);
-  await store.wakeUps.reset();
 }
 
 async function runOnce(run: ProjectionRun, retries: Retries): Promise<ProjectionOutcome | undefined> {
