@@ -1,5 +1,5 @@
-import type { Credentials } from "../postgres/changing-login.ts";
 import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import type { Credentials } from "../postgres/target.ts";
 import { Announcer } from "./announcer.ts";
 import { type AppendResult, type AppendTarget, deliverBatch } from "./append.ts";
 import { Availability } from "./availability.ts";

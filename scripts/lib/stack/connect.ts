@@ -1,6 +1,6 @@
 import { loadConfig, parseServerUrl, unusableUrl } from "../config.ts";
 import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
-import type { Credentials } from "../postgres/changing-login.ts";
+import type { Credentials } from "../postgres/target.ts";
 import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
 /** How an application connects to its event store. */
