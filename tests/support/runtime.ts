@@ -3,7 +3,8 @@ import process from "node:process";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 
 /** The runtime that runs the tests. Scripts are started with the same one. */
-export const runtimeName: "bun" | "deno" = "Bun" in globalThis ? "bun" : "deno";
+export const runtimeName: "bun" | "deno" | "node" =
+  "Bun" in globalThis ? "bun" : "Deno" in globalThis ? "deno" : "node";
 
 /** The permissions that scripts/README.md lists for Deno. No script needs more. */
 export const denoPermissions: readonly string[] = [
@@ -21,7 +22,7 @@ export const denoPermissions: readonly string[] = [
  */
 export function runtimeCommand(file: string): string[] {
   const path = resolve(assetsDir, file);
-  return runtimeName === "bun" ? [process.execPath, path] : [process.execPath, "run", "-q", ...denoPermissions, path];
+  return runtimeName === "deno" ? [process.execPath, "run", "-q", ...denoPermissions, path] : [process.execPath, path];
 }
 
 /** The number of rounds of a test that kills, races or guesses: `few`, unless CQRS_TEST_ROUNDS is set. */

@@ -5,10 +5,11 @@ import process from "node:process";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { locateDeno } from "./deno.ts";
+import { locateNode } from "./node.ts";
 import { denoPermissions } from "./runtime.ts";
 
 /** The runtimes, in the order in which the tests run on them. */
-export const testRuntimes = ["bun", "deno"] as const;
+export const testRuntimes = ["bun", "deno", "node"] as const;
 
 /** A test file and the runtime to run it on. */
 export interface TestFile {
@@ -63,6 +64,11 @@ export async function runTestFile(test: TestFile, options: RunOptions): Promise<
 function testCommand({ runtime, file }: TestFile, reportFile: string, timeoutMs: number): [string, ...string[]] {
   if (runtime === "deno") {
     return [locateDeno(), "test", "--no-check", ...denoPermissions, `--junit-path=${reportFile}`, file];
+  }
+  if (runtime === "node") {
+    const reporting = ["--test-reporter=spec", "--test-reporter-destination=stdout"];
+    const report = ["--test-reporter=junit", `--test-reporter-destination=${reportFile}`];
+    return [locateNode(), ...reporting, ...report, file];
   }
   const reporting = ["--reporter=junit", `--reporter-outfile=${reportFile}`];
   const path = file.startsWith("/") ? file : `./${file}`;

@@ -15,7 +15,7 @@ const requiredBytes = 4e9;
  */
 export async function chooseWorkFolder(runtime: TestFile["runtime"]): Promise<string> {
   if (chosenFolder !== undefined) return chosenFolder;
-  return runtime === "bun" && (await canHoldServers(memoryFolder)) ? memoryFolder : diskFolder;
+  return runtime !== "deno" && (await canHoldServers(memoryFolder)) ? memoryFolder : diskFolder;
 }
 
 async function canHoldServers(folder: string): Promise<boolean> {
