@@ -15,9 +15,9 @@ import type { Aggregate, ExpectedVersion } from "../../scripts/lib/event-store/e
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
-import { openCuttingProxy } from "../support/cutting-proxy.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
+import { openFaultProxy } from "../support/fault-proxy.ts";
 import { testRounds } from "../support/runtime.ts";
 
 let database: TestDatabase;
@@ -227,7 +227,7 @@ test("an append that waits for another session delays other appends only briefly
 });
 
 test("appends are stored exactly once, whenever their connection is cut", async () => {
-  await using proxy = await openCuttingProxy(database.application.port);
+  await using proxy = await openFaultProxy(database.application.port);
   await using cutStore = openTestStore(database, { port: proxy.port });
   for (let round = 0; round < testRounds(4); round++) {
     const orders = Array.from({ length: 8 }, newOrder);

@@ -7,9 +7,9 @@ import type { Aggregate, Checkpoint, RecordedEvent } from "../../scripts/lib/eve
 import { readAll, readStream } from "../../scripts/lib/event-store/read.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { type EventBatch, subscribe } from "../../scripts/lib/event-store/subscribe.ts";
-import { openCuttingProxy } from "../support/cutting-proxy.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
+import { openFaultProxy } from "../support/fault-proxy.ts";
 
 let database: TestDatabase;
 let store: EventStore;
@@ -210,7 +210,7 @@ test("subscribe() resumes from a checkpoint, and ends when its signal is aborted
 });
 
 test("subscribe() survives lost connections without losing or repeating an event", async () => {
-  await using proxy = await openCuttingProxy(database.application.port);
+  await using proxy = await openFaultProxy(database.application.port);
   await using cutStore = openTestStore(database, { port: proxy.port });
   const order = newOrder();
   const following = follow(cutStore, order, 30);
