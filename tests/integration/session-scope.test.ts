@@ -78,12 +78,14 @@ test("the handle of a savepoint is refused once the savepoint is over", async ()
 
 test("a statement that is created in a transaction but sent after its end is refused", async () => {
   await using pool = ground.open();
-  const { lazy } = await inTransaction(pool.sql, async (tx) => ({ lazy: [tx`insert into notes values (1, 'late')`] }));
-  assert.equal(await codeOf(lazy[0] as PromiseLike<unknown>), "TRANSACTION_OVER");
-  const { timer } = await inTransaction(pool.sql, async (tx) => ({
-    timer: [until(() => true).then(() => tx`insert into notes values (1, 'late')`)],
+  const gate = Promise.withResolvers<void>();
+  const { lazy, timed } = await inTransaction(pool.sql, async (tx) => ({
+    lazy: [tx`insert into notes values (1, 'late')`],
+    timed: codeOf(gate.promise.then(() => tx`insert into notes values (1, 'late')`)),
   }));
-  assert.equal(await codeOf(timer[0] as PromiseLike<unknown>), "TRANSACTION_OVER");
+  gate.resolve();
+  assert.equal(await timed, "TRANSACTION_OVER");
+  assert.equal(await codeOf(lazy[0] as PromiseLike<unknown>), "TRANSACTION_OVER");
   assert.deepEqual(await ground.notes(), []);
 });
 

@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { copyIn, copyOut } from "../../scripts/lib/archive/copy.ts";
+import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
+import {
+  assertCode,
+  backendOf,
+  codeOf,
+  cutCodes,
+  type Ground,
+  inTime,
+  openGround,
+  settle,
+  terminate,
+} from "../support/session.ts";
+
+let ground: Ground;
+before(async () => {
+  ground = await openGround();
+});
+beforeEach(() => ground.clear());
+afterEach(settle);
+after(() => ground[Symbol.asyncDispose]());
+
+const faults: Record<string, { readonly codes: readonly string[]; end(pid: number): Promise<void> }> = {
+  "pg_terminate_backend()": { codes: ["57P01"], end: (pid) => terminate(ground.admin, pid) },
+  "the network": { codes: cutCodes, end: async () => ground.proxy.cut() },
+};
+
+const places: Record<string, (sql: Sql, work: (sql: Sql) => Promise<unknown>) => Promise<unknown>> = {
+  "outside a transaction": (sql, work) => work(sql),
+  "in a transaction": (sql, work) => inTransaction(sql, work),
+};
+
+type Copy = (sql: Sql, end: () => Promise<void>) => Promise<number>;
+
+const copies: Record<string, Copy> = {
+  "COPY FROM that waits for rows": (sql, end) =>
+    copyIn(
+      sql,
+      "copy notes from stdin",
+      (async function* () {
+        yield Buffer.from("1\tfirst\n");
+        await end();
+        await sleep(20);
+        yield Buffer.from("2\tsecond\n");
+      })(),
+    ),
+  "COPY FROM of many rows": (sql, end) =>
+    copyIn(
+      sql,
+      "copy notes from stdin",
+      (async function* () {
+        for (let id = 0; id < 200; id++) {
+          if (id === 100) await end();
+          yield Buffer.from(`${id}\t${"x".repeat(5000)}\n`);
+        }
+      })(),
+    ),
+  "COPY TO of many rows": async (sql, end) => {
+    let isFirst = true;
+    return copyOut(sql, "copy (select repeat('x', 1000) from generate_series(1, 50000)) to stdout", async () => {
+      if (isFirst) await end();
+      isFirst = false;
+    });
+  },
+};
+
+for (const [fault, { codes, end }] of Object.entries(faults)) {
+  for (const [place, run] of Object.entries(places)) {
+    for (const [name, copy] of Object.entries(copies)) {
+      test(`${name} ${place} whose session is ended by ${fault} rejects`, async () => {
+        await using pool = ground.open();
+        const pid = await backendOf(pool.sql);
+        assertCode(await codeOf(run(pool.sql, (sql) => copy(sql, () => end(pid)))), codes);
+        assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
+        assert.equal(await inTime(copyIn(pool.sql, "copy notes from stdin", oneRow())), 1);
+        assert.deepEqual(await ground.notes(), [9]);
+      });
+    }
+  }
+}
+
+async function* oneRow() {
+  yield Buffer.from("9\tlast\n");
+}
