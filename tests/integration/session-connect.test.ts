@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { after, afterEach, before, test } from "node:test";
+import { type ConnectionOptions, type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
+import { clearTextRequest, fatal, loginAccepted, md5Request, message, openFakeServer } from "../support/fake-server.ts";
+import { unusedPort } from "../support/port.ts";
+import {
+  assertCode,
+  codeOf,
+  cutCodes,
+  failureOf,
+  type Ground,
+  inTime,
+  openGround,
+  running,
+  settle,
+  terminate,
+} from "../support/session.ts";
+import { openServer } from "../support/wait-server.ts";
+
+let ground: Ground;
+before(async () => {
+  ground = await openGround();
+});
+afterEach(settle);
+after(() => ground[Symbol.asyncDispose]());
+
+const password = "Secret-of-this-test";
+
+function targetOf({ port }: { readonly port: number }): ConnectionTarget {
+  return { host: "127.0.0.1", port, database: "app", user: "app", password };
+}
+
+function open(server: { readonly port: number }, options: ConnectionOptions = {}) {
+  return openConnection(targetOf(server), { connectTimeoutSeconds: 0.15, ...options });
+}
+
+test("a peer that hangs up costs one connection per statement, and each statement rejects", async () => {
+  const answers = [undefined, (socket: { destroy(): void }) => socket.destroy()];
+  for (const answer of answers) {
+    // Before or after the start-up message.
+    await using server =
+      answer === undefined ? await openServer((socket) => socket.destroy()) : await openFakeServer(answer);
+    await using pool = open(server);
+    assertCode(await codeOf(pool.sql`select 1`), cutCodes);
+    assert.equal(server.connections, 1);
+    assertCode(await codeOf(inTransaction(pool.sql, async () => undefined)), cutCodes);
+    assert.equal(server.connections, 2);
+    const together = [1, 2, 3].map(() => codeOf(pool.sql`select 1`));
+    for (const code of await Promise.all(together)) assertCode(code, cutCodes);
+    assert.equal(server.connections, 5);
+  }
+});
+
+/** Peers that accept a connection, and the moment at which they stop to answer. */
+const mute: Record<string, () => Promise<AsyncDisposable & { readonly port: number; readonly connections: number }>> = {
+  "never answers": () => openServer(() => {}),
+  "does not answer the login": () => openFakeServer(() => {}),
+  "accepts the login, but is never ready": () =>
+    openFakeServer((socket) => socket.write(message("R", Buffer.from([0, 0, 0, 0])))),
+  "sends half a message": () => openFakeServer((socket) => socket.write(message("R", "many bytes").subarray(0, 7))),
+  "speaks HTTP": () => openFakeServer((socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n")),
+};
+for (const [name, listen] of Object.entries(mute)) {
+  test(`a peer that ${name} fails each statement after the connect timeout`, async () => {
+    await using server = await listen();
+    for (const max of [1, 3]) {
+      await using pool = open(server, { max });
+      const before = server.connections;
+      const started = performance.now();
+      const codes = await Promise.all([1, 2].map(() => codeOf(pool.sql`select 1`)));
+      assert.ok(codes.every((code) => code !== undefined));
+      assert.ok(server.connections - before <= 2, `${server.connections - before} connections`);
+      assert.ok(performance.now() - started < 1500);
+    }
+  });
+}
+
+test("a peer that sends nonsense and hangs up fails the statement", async () => {
+  const nonsense = [Buffer.alloc(100, 0xff), Buffer.alloc(3), Buffer.from("SSH-2.0-OpenSSH_9.2\r\n"), Buffer.alloc(9)];
+  for (const bytes of nonsense) {
+    await using server = await openFakeServer((socket) => socket.end(bytes));
+    await using pool = open(server);
+    await failureOf(pool.sql`select 1`, 1500);
+    assert.equal(server.connections, 1);
+  }
+});
+
+test("the reason for which a server refuses a session reaches the caller, after one attempt", async () => {
+  const reasons = { "57P03": "the database system is starting up", "53300": "sorry, too many clients already" };
+  for (const [code, text] of Object.entries(reasons)) {
+    await using server = await openFakeServer((socket) => socket.end(fatal(code, text)));
+    await using pool = open(server);
+    for (let attempt = 1; attempt <= 3; attempt++) {
+      const error = await failureOf(pool.sql`select 1`, 1000);
+      assert.deepEqual([error.code, error.message, server.connections], [code, text, attempt]);
+    }
+  }
+});
+
+test("the last words of a lost session are not given to the next one", async () => {
+  await using pool = ground.open();
+  const lost = codeOf(pool.sql`select pg_sleep(20)`);
+  await terminate(ground.admin, await running(ground.admin, "pg_sleep"));
+  assert.equal(await lost, "57P01");
+  ground.proxy.refuse(true);
+  const before = ground.proxy.connections;
+  assertCode(await codeOf(pool.sql`select 1`, 1000), cutCodes);
+  assert.equal(ground.proxy.connections, before + 1);
+  ground.proxy.refuse(false);
+  assert.deepEqual([...(await inTime(pool.sql`select 7 as n`, 1000))], [{ n: 7 }]);
+});
+
+test("a password that is refused after a cut is one clear error, until it is right again", async () => {
+  const { user, password: right } = ground.database.application;
+  let current = right;
+  await using pool = openConnection(
+    { ...ground.database.application, port: ground.proxy.port },
+    { credentials: () => ({ user, password: current }) },
+  );
+  await pool.sql`select 1`;
+  const lost = codeOf(pool.sql`select pg_sleep(20)`);
+  const pid = await running(ground.admin, "pg_sleep");
+  current = "wrong";
+  ground.proxy.cut();
+  assertCode(await lost, cutCodes);
+  await terminate(ground.admin, pid);
+  const before = ground.proxy.connections;
+  assert.equal(await codeOf(pool.sql`select 1`, 1000), "28P01");
+  assert.equal(
+    await codeOf(
+      inTransaction(pool.sql, async () => undefined),
+      1000,
+    ),
+    "28P01",
+  );
+  assert.equal(ground.proxy.connections, before + 2);
+  current = right;
+  assert.deepEqual([...(await inTime(pool.sql`select 7 as n`, 1000))], [{ n: 7 }]);
+});
+
+test("a port on which nothing listens is one error per statement", async () => {
+  await using pool = open({ port: await unusedPort() });
+  for (let times = 0; times < 3; times++) assert.equal(await codeOf(pool.sql`select 1`, 1000), "ECONNREFUSED");
+});
+
+test("credentials that cannot be read fail the statement with their own error", async () => {
+  const own = new Error("the secret store is sealed");
+  let isBroken = true;
+  const credentials = () => {
+    if (isBroken) throw own;
+    return { user: ground.database.application.user, password: ground.database.application.password };
+  };
+  await using pool = openConnection(ground.database.application, { credentials });
+  assert.equal(await failureOf(pool.sql`select 1`), own);
+  isBroken = false;
+  assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
+});
+
+const insecure: Record<string, Buffer> = { "in clear text": clearTextRequest, "as MD5": md5Request };
+for (const [how, request] of Object.entries(insecure)) {
+  test(`a server without TLS that asks for the password ${how} does not get it`, async () => {
+    await using server = await openFakeServer((socket, index) => socket.write(index === 0 ? request : loginAccepted));
+    await using pool = open(server);
+    const uses = [
+      () => pool.sql`select 1`,
+      () => inTransaction(pool.sql, async (tx) => tx`select 1`),
+      () => pool.sql.reserve(),
+    ];
+    for (const use of uses) assert.equal(await codeOf(use()), "INSECURE_AUTHENTICATION");
+    assert.equal(server.connections, uses.length);
+    await settle();
+    assert.equal(server.answers().includes("p"), false, server.answers().toString("latin1"));
+    assertSecret(server.received());
+  });
+
+  test(`a server that declines TLS and asks for the password ${how} does not get it`, async () => {
+    await using server = await openFakeServer((socket, index) => socket.write(index === 0 ? request : loginAccepted));
+    await using pool = openConnection({ ...targetOf(server), tls: "prefer" }, { connectTimeoutSeconds: 1 });
+    assert.equal(await codeOf(pool.sql`select 1`), "INSECURE_AUTHENTICATION");
+    await settle();
+    assertSecret(server.received());
+  });
+
+  test(`a request for the password ${how} together with other messages is refused, too`, async () => {
+    const whole = Buffer.concat([request, loginAccepted]);
+    await using server = await openFakeServer((socket) => {
+      for (const byte of whole) socket.write(Buffer.from([byte]));
+    });
+    await using pool = open(server);
+    assert.equal(await codeOf(pool.sql`select 1`), "INSECURE_AUTHENTICATION");
+    await settle();
+    assertSecret(server.received());
+  });
+}
+
+function md5(text: string | Buffer): string {
+  return createHash("md5").update(text).digest("hex");
+}
+
+/** Neither the password nor its hash is among the bytes. */
+function assertSecret(bytes: Buffer): void {
+  const inner = md5(`${password}app`);
+  const answers = [password, inner, md5(Buffer.concat([Buffer.from(inner), Buffer.from([1, 2, 3, 4])]))];
+  for (const secret of answers) assert.equal(bytes.includes(secret), false);
+}
+
+test("a password is sent by SCRAM only, and never as it is", async () => {
+  const sasl = message("R", Buffer.concat([Buffer.from([0, 0, 0, 10]), Buffer.from("SCRAM-SHA-256\0\0")]));
+  await using server = await openFakeServer((socket, index) => {
+    if (index === 0) socket.write(sasl);
+    else socket.end(fatal("28P01", "no"));
+  });
+  await using pool = open(server);
+  assert.equal(await codeOf(pool.sql`select 1`), "28P01");
+  assert.equal(server.received().includes("SCRAM-SHA-256"), true);
+  assertSecret(server.received());
+});

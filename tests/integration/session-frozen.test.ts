@@ -1,0 +1,96 @@
+// The network drops everything: nobody learns that the other side is gone.
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import type { ConnectionOptions } from "../../scripts/lib/postgres/connect.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
+import { failureOf, type Ground, inTime, openGround, running, settle, terminate } from "../support/session.ts";
+
+let ground: Ground;
+before(async () => {
+  ground = await openGround();
+});
+afterEach(settle);
+after(() => ground[Symbol.asyncDispose]());
+
+/** Opens a pool with a session, on which the network is frozen while a statement is being executed. */
+async function freeze(options: ConnectionOptions) {
+  const pool = ground.open({ max: 1, ...options });
+  const asleep = failureOf(pool.sql`select pg_sleep(20)`, 7000);
+  const pid = await running(ground.admin, "pg_sleep");
+  ground.proxy.freeze(true);
+  const waiting = failureOf(
+    inTransaction(pool.sql, async (tx) => tx`select 1`),
+    7000,
+  );
+  return {
+    pool,
+    /** Both must reject. */
+    outcome: () => Promise.all([asleep, waiting]),
+    async thaw() {
+      ground.proxy.freeze(false);
+      ground.proxy.cut();
+      await terminate(ground.admin, pid);
+    },
+  };
+}
+
+test("an abort is heard while a statement hangs", async () => {
+  const controller = new AbortController();
+  const frozen = await freeze({ signal: controller.signal });
+  controller.abort();
+  await inTime(frozen.outcome(), 1000);
+  await failureOf(frozen.pool.sql`select 1`, 1000);
+  await inTime(frozen.pool[Symbol.asyncDispose](), 1000);
+  await frozen.thaw();
+});
+
+test("an abort is heard in a transaction that waits for its statement, and its error is the callback's", async () => {
+  const controller = new AbortController();
+  const pool = ground.open({ signal: controller.signal });
+  const own = new Error("mine");
+  const inside = inTransaction(pool.sql, async (tx) => {
+    await tx`select 1`;
+    ground.proxy.freeze(true);
+    setTimeout(() => controller.abort(), 20);
+    await failureOf(tx`select 2`, 1000);
+    await failureOf(tx`select 3`, 1000);
+    throw own;
+  });
+  assert.equal(await failureOf(inside, 1500), own);
+  await inTime(pool[Symbol.asyncDispose](), 1000);
+  ground.proxy.freeze(false);
+  ground.proxy.cut();
+});
+
+test("an abort is heard while a session is being opened", async () => {
+  const controller = new AbortController();
+  ground.proxy.freeze(true);
+  const pool = ground.open({ signal: controller.signal, max: 2, connectTimeoutSeconds: 20 });
+  const waiting = Promise.all([failureOf(pool.sql`select 1`, 1500), failureOf(pool.sql.reserve(), 1500)]);
+  setTimeout(() => controller.abort(), 20);
+  await waiting;
+  await inTime(pool[Symbol.asyncDispose](), 1000);
+  ground.proxy.freeze(false);
+});
+
+test("ending a pool waits for a frozen server only as long as it was told", async () => {
+  const frozen = await freeze({});
+  await inTime(frozen.pool.sql.end({ timeout: 0.2 }), 2500);
+  await frozen.outcome();
+  await frozen.thaw();
+});
+
+test("disposing of a pool whose server is frozen ends within six seconds", async () => {
+  const frozen = await freeze({});
+  await inTime(frozen.pool[Symbol.asyncDispose](), 6000);
+  await frozen.outcome();
+  await frozen.thaw();
+});
+
+test("disposing of an idle pool whose server is frozen ends", async () => {
+  const pool = ground.open({ max: 2 });
+  await Promise.all([pool.sql`select 1`, pool.sql`select 2`]);
+  ground.proxy.freeze(true);
+  await inTime(pool[Symbol.asyncDispose](), 3000);
+  ground.proxy.freeze(false);
+});
