@@ -289,9 +289,11 @@ test("a prepared transaction holds readers back until it is committed, even acro
   await killServer(stack.dataDir);
   await bootstrapTestStack(stack.stackDir);
   await using writer = openConnection(await stack.administrator());
-  await writer.sql`begin`.simple();
-  await append(writer.sql, {});
-  await writer.sql`prepare transaction 'left behind'`.simple();
+  const session = await writer.sql.reserve();
+  await session`begin`.simple();
+  await append(session, {});
+  await session`prepare transaction 'left behind'`.simple();
+  session.release();
   await append(writer.sql, {});
   await killServer(stack.dataDir);
   await bootstrapTestStack(stack.stackDir);

@@ -210,10 +210,11 @@ test("projection_lag names a prepared transaction that holds readers back", asyn
   const target = { ...(await stack.application()) };
   const own = openTestStore({ application: target } as TestDatabase);
   await using _ = own;
-  await using session = openConnection(target);
-  await session.sql.unsafe("begin");
-  await appendEvents<OrderEvent>(own, newOrder(), [orderPlaced], { transaction: session.sql });
-  await session.sql.unsafe("prepare transaction 'forgotten'");
+  const session = await own.sql.reserve();
+  await session.unsafe("begin");
+  await appendEvents<OrderEvent>(own, newOrder(), [orderPlaced], { transaction: session });
+  await session.unsafe("prepare transaction 'forgotten'");
+  session.release();
   await appendEvents<OrderEvent>(own, newOrder(), [orderPlaced]);
   await project(own, { ...journal("held"), stopWhenCaughtUp: true });
   const lag = (await readProjectionLag(own)).find(({ name }) => name === "held");
@@ -221,7 +222,7 @@ test("projection_lag names a prepared transaction that holds readers back", asyn
     [lag?.lagEvents, lag?.holder?.pid, lag?.holder?.gid, lag?.holder?.state],
     [1, null, "forgotten", "prepared"],
   );
-  await session.sql.unsafe("commit prepared 'forgotten'");
+  await own.sql.unsafe("commit prepared 'forgotten'");
   await project(own, { ...journal("held"), stopWhenCaughtUp: true });
   await checkJournal(own, "held");
 });

@@ -36,7 +36,7 @@ function open(server: { readonly port: number }, options: ConnectionOptions = {}
   return openConnection(targetOf(server), { connectTimeoutSeconds: 0.15, ...options });
 }
 
-test("a peer that hangs up costs one connection per statement, and each statement rejects", async () => {
+test("a peer that hangs up costs at most one connection per statement, and each statement rejects", async () => {
   const answers = [undefined, (socket: { destroy(): void }) => socket.destroy()];
   for (const answer of answers) {
     // Before or after the start-up message.
@@ -49,7 +49,8 @@ test("a peer that hangs up costs one connection per statement, and each statemen
     assert.equal(server.connections, 2);
     const together = [1, 2, 3].map(() => codeOf(pool.sql`select 1`));
     for (const code of await Promise.all(together)) assertCode(code, cutCodes);
-    assert.equal(server.connections, 5);
+    // Those that wait are told at once: nobody would serve them.
+    assert.ok(server.connections > 2 && server.connections <= 5);
   }
 });
 

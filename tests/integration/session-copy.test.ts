@@ -34,6 +34,9 @@ const places: Record<string, (sql: Sql, work: (sql: Sql) => Promise<unknown>) =>
   "in a transaction": (sql, work) => inTransaction(sql, work),
 };
 
+/** A server that waits for a slow reader says nothing when it ends the session: the text would break the protocol. */
+const silent: readonly string[] = [...cutCodes, "57P01"];
+
 type Copy = (sql: Sql, end: () => Promise<void>) => Promise<number>;
 
 const copies: Record<string, Copy> = {
@@ -74,7 +77,10 @@ for (const [fault, { codes, end }] of Object.entries(faults)) {
       test(`${name} ${place} whose session is ended by ${fault} rejects`, async () => {
         await using pool = ground.open();
         const pid = await backendOf(pool.sql);
-        assertCode(await codeOf(run(pool.sql, (sql) => copy(sql, () => end(pid)))), codes);
+        assertCode(
+          await codeOf(run(pool.sql, (sql) => copy(sql, () => end(pid)))),
+          name.startsWith("COPY TO") ? silent : codes,
+        );
         assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
         assert.equal(await inTime(copyIn(pool.sql, "copy notes from stdin", oneRow())), 1);
         assert.deepEqual(await ground.notes(), [9]);

@@ -85,8 +85,8 @@ test("a reservation that waits while the session is lost gets the next session",
   await using pool = ground.open();
   for (const isCut of [false, true]) {
     const sleeping = codeOf(pool.sql`select pg_sleep(20)`);
-    const waiting = [pool.sql.reserve(), pool.sql.reserve()].map(async (reserved) => use(await reserved));
     const pid = await running(ground.admin, "pg_sleep");
+    const waiting = [pool.sql.reserve(), pool.sql.reserve()].map(async (reserved) => use(await reserved));
     if (isCut) ground.proxy.cut();
     else await terminate(ground.admin, pid);
     assertCode(await sleeping, isCut ? cutCodes : ["57P01"]);

@@ -9,9 +9,9 @@ import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts"
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
-import { openCuttingProxy } from "../support/cutting-proxy.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
+import { openFaultProxy } from "../support/fault-proxy.ts";
 import { unusedPort } from "../support/port.ts";
 import { checkJournal, eventually, journal, readJournal, runInBackground } from "../support/projection.ts";
 import { recordingLogger } from "../support/recording-logger.ts";
@@ -125,7 +125,7 @@ async function terminate(applicationName: string): Promise<void> {
 }
 
 test("a retry of an append is reported, and a logger that throws changes nothing", async () => {
-  await using proxy = await openCuttingProxy(database.application.port);
+  await using proxy = await openFaultProxy(database.application.port);
   const { logger, reports } = recordingLogger();
   const throwing = () => {
     throw new Error("the log is full");
@@ -175,7 +175,7 @@ test("waiting for a lease and losing it are reported", async () => {
 });
 
 test("if the server stops answering, signals end every call, and the store can be closed", async () => {
-  await using proxy = await openCuttingProxy(database.application.port);
+  await using proxy = await openFaultProxy(database.application.port);
   const store = openTestStore(database, { port: proxy.port, logger: false });
   const order = newOrder();
   const { lastPosition } = await appendEvents(store, order, [orderPlaced]);

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Statements } from "../../scripts/lib/postgres/driver.ts";
 
 /** What to append; @default one event to a new order */
 export interface Append {
@@ -15,7 +15,7 @@ export interface Append {
 export const placed = { event_type: "OrderPlaced", event_version: 1, event_data: { total: 42 } };
 
 /** Appends events and returns the stream's id. */
-export async function append(sql: Sql, options: Append): Promise<string> {
+export async function append(sql: Statements, options: Append): Promise<string> {
   const { type = "Order", id = randomUUID(), expected = null, events = [placed], by } = options;
   const [row] = await sql<{ id: string }[]>`
     select ${sql.unsafe(by ?? "event_store.append_events")}(

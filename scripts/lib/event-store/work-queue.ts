@@ -90,7 +90,7 @@ export class WorkQueue<Item, Result> {
     signal?.addEventListener("abort", cancel, { once: true });
     this.#enqueue(waiting);
     this.#sendReady();
-    return untilAborted(promise, signal, outcomeGraceMs);
+    return signal === undefined ? promise : untilAborted(promise, signal, outcomeGraceMs);
   }
 
   /** Stops accepting items, and waits until every item has its outcome. */

@@ -27,7 +27,7 @@ interface Waiter {
   refuse(error: Error): void;
 }
 
-const sweepIntervalMs = 1_000;
+const maxSweepIntervalMs = 1_000;
 
 /**
  * Sessions that are opened on demand and used by one caller at a time. Whoever waits for a session gets the next one
@@ -182,7 +182,10 @@ export class Pool {
 
   #add(session: Session, waiter: Waiter): void {
     this.#sessions.add(session);
-    this.#sweeper ??= setInterval(() => this.#sweep(), sweepIntervalMs).unref();
+    this.#sweeper ??= setInterval(
+      () => this.#sweep(),
+      Math.min(maxSweepIntervalMs, this.#options.idleTimeoutMs),
+    ).unref();
     if (waiter.isCancelled() || this.#stop.signal.aborted) this.#discard(session, destroyed(this.#session.target));
     else waiter.take(session);
   }
