@@ -10,6 +10,7 @@ import {
   cutCodes,
   failureOf,
   type Ground,
+  gone,
   inTime,
   openGround,
   running,
@@ -122,9 +123,7 @@ test("the idle timeout replaces sessions without a failed statement, whenever th
     });
   }
   assert.ok(pids.size > 1);
-  await until(
-    async () => (await ground.admin`select from pg_stat_activity where pid = any(${[...pids]})`).length === 0,
-  );
+  for (const pid of pids) await gone(ground.admin, pid);
 });
 
 test("the owner of a pool learns of each session that was lost, once, and of each that replaced it", async () => {
