@@ -113,7 +113,7 @@ test("an idle session that was ended is replaced without a failed statement", as
 test("the idle timeout replaces sessions without a failed statement, whenever the statement is sent", async () => {
   await using pool = ground.open({ idleTimeoutSeconds: 0.03 });
   const pids = new Set<number>();
-  for (let pause = 0; pause < 45; pause += 3) {
+  for (let pause = 0; pause < 90; pause += 6) {
     await sleep(pause);
     pids.add(await inTime(backendOf(pool.sql), 1000));
     await inTransaction(pool.sql, async (tx) => {

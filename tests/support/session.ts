@@ -30,7 +30,7 @@ export interface Ground extends AsyncDisposable {
 const patienceMs = 3000;
 
 /** The codes of an error about a connection that was cut. */
-export const cutCodes: readonly string[] = ["CONNECTION_CLOSED", "ECONNRESET"];
+export const cutCodes: readonly string[] = ["CONNECTION_CLOSED", "ECONNRESET", "EPIPE"];
 
 /** Creates the database and opens the proxy. */
 export async function openGround(): Promise<Ground> {
