@@ -2,7 +2,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectionFailure, errorCode, isFromServer, messageWithCode } from "../postgres/failure.ts";
-import { sslRequest } from "../postgres/ssl-request.ts";
+import { sslRequest } from "../postgres/tls.ts";
 import { judgeSocketError, tlsMismatch } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 import { withSocket } from "./tcp.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { connect, createServer } from "node:net";
-import { sslRequest } from "../ssl-request.ts";
+import { sslRequest } from "../tls.ts";
 
 /** Below the ephemeral ports of the system (from 32768 on Linux, 49152 on macOS). */
 const firstPort = 20_000;
