@@ -52,7 +52,6 @@ async function negotiate(socket: Socket, target: TlsTarget): Promise<Socket> {
 function firstAnswer(socket: Socket): Promise<string> {
   return new Promise((resolve) => {
     socket.once("data", (bytes: Buffer) => {
-      socket.pause();
       const answer = bytes.toString("latin1");
       // An error goes on with its text.
       resolve(answer.startsWith("E") ? "E" : answer);
