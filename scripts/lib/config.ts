@@ -5,8 +5,9 @@ import { durationForm, parseDuration } from "./duration.ts";
 import { maxLoginBytes, maxNameBytes } from "./login-names.ts";
 import { projectDir } from "./paths.ts";
 import type { Environment } from "./runtime.ts";
+import type { TlsSettings } from "./server-url.ts";
 import { SettingsReader, type SettingsSources } from "./settings-reader.ts";
-import { type TlsMode, tlsModes } from "./tls-mode.ts";
+import { systemAuthorities, type TlsMode, tlsModes } from "./tls-mode.ts";
 
 /** Where PostgreSQL runs. */
 export type Mode = "embedded" | "compose" | "external";
@@ -19,6 +20,7 @@ export interface ExternalServer {
   readonly password: string | undefined;
   readonly database: string | undefined;
   readonly tls: TlsMode;
+  readonly tlsRootCert?: string;
 }
 
 /** Where secrets are kept. */
@@ -61,6 +63,8 @@ export interface Config {
   /** How long a login stays valid after it was replaced, in milliseconds. */
   readonly graceMs: number;
   readonly externalServer: ExternalServer | undefined;
+  /** What is configured of the external server's TLS, even if the server is not. */
+  readonly externalTls: TlsSettings;
   /** Undefined: Vault if VAULT_ADDR is set, or else the place that the stack remembers, or else files. */
   readonly secrets: SecretsKind | undefined;
   readonly vault: VaultSettings | undefined;
@@ -119,7 +123,7 @@ const grace = durationUpTo("365d");
 const mode = v.picklist(["embedded", "compose", "external"], "must be embedded, compose or external");
 const applicationSecret = v.picklist(["database", "database-local"], "must be database or database-local");
 const secretsKind = v.picklist(["file", "vault"], "must be file or vault");
-const tlsMode = v.picklist(tlsModes, "must be disable, allow, prefer, require or verify-full");
+const tlsMode = v.picklist(tlsModes, "must be disable, allow, prefer, require, verify-ca or verify-full");
 const httpUrl = v.pipe(
   v.string(),
   v.check((text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ""), "must be an http:// or https:// URL"),
@@ -153,7 +157,7 @@ export function loadConfig(flags: ConfigFlags = {}, sources: SettingsSources = {
     password: read.setting("POSTGRES_PASSWORD", password),
     timeoutMs: read.setting("CQRS_TIMEOUT", timeout, "timeout") ?? 60_000,
     graceMs: read.setting("CQRS_GRACE", grace, "grace") ?? 60 * 60_000,
-    externalServer: readExternalServer(external),
+    ...readExternalServer(external),
     secrets: read.setting("CQRS_SECRETS", secretsKind, "secrets"),
     vault: readVault(read),
   };
@@ -176,7 +180,7 @@ export function findNameProblem(name: string): string | undefined {
 export function parseServerUrl(url: string, variables: Environment = {}): ExternalServer {
   const environment = { ...variables, DATABASE_URL: url, DATABASE_URL_FILE: undefined };
   const read = new SettingsReader({}, { environment, dotEnvFile: null });
-  const server = readExternalServer(read);
+  const { externalServer: server } = readExternalServer(read);
   const problems = read.problems.map((problem) => problem.replace("DATABASE_URL", "It"));
   if (server === undefined || problems.length > 0) throw unusableUrl(problems.join("\n"));
   return server;
@@ -204,27 +208,44 @@ export function wrongSettings(problems: readonly string[]): ScriptError {
   });
 }
 
-function readExternalServer(read: SettingsReader): ExternalServer | undefined {
+function readExternalServer(read: SettingsReader): Pick<Config, "externalServer" | "externalTls"> {
   const databaseUrl = read.setting("DATABASE_URL", postgresUrl);
   const url = databaseUrl === undefined ? undefined : new URL(databaseUrl);
-  const urlTls = url?.searchParams.get("sslmode") ?? undefined;
+  const externalTls = readTls(read, url);
   const host = read.setting("PGHOST", text);
   const server = {
     user: read.setting("PGUSER", text),
     port: read.setting("PGPORT", port),
     password: read.setting("PGPASSWORD", text),
     database: read.setting("PGDATABASE", identifier),
-    tls: read.check("DATABASE_URL (sslmode)", urlTls, tlsMode) ?? read.setting("PGSSLMODE", tlsMode) ?? "prefer",
   };
-  if (url === undefined && host === undefined) return undefined;
-  return {
+  if (url === undefined && host === undefined) return { externalServer: undefined, externalTls };
+  const externalServer = {
     host: decodeURIComponent(url?.hostname ?? "").replace(/^\[|\]$/g, "") || (host ?? "localhost"),
     port: Number(url?.port) || (server.port ?? 5432),
     user: decodeURIComponent(url?.username ?? "") || (server.user ?? "postgres"),
     password: decodeURIComponent(url?.password ?? "") || server.password,
     database: decodeURIComponent(url?.pathname.slice(1) ?? "") || server.database,
-    tls: server.tls,
+    tls: "prefer" as const,
+    ...externalTls,
   };
+  return { externalServer, externalTls };
+}
+
+/** Like libpq, reads `ssl=true` of JDBC's URLs as `sslmode=require`. */
+function readTls(read: SettingsReader, url: URL | undefined): TlsSettings {
+  const parameters = url?.searchParams;
+  const urlMode = parameters?.get("sslmode") ?? (parameters?.get("ssl") === "true" ? "require" : undefined);
+  const mode = read.check("DATABASE_URL (sslmode)", urlMode, tlsMode) ?? read.setting("PGSSLMODE", tlsMode);
+  const rootCert = parameters?.get("sslrootcert") || read.setting("PGSSLROOTCERT", text);
+  return {
+    ...(mode === undefined ? {} : { tls: mode }),
+    ...(rootCert === undefined ? {} : { tlsRootCert: findRootCert(rootCert) }),
+  };
+}
+
+function findRootCert(file: string): string {
+  return file === systemAuthorities ? file : resolve(projectDir, file);
 }
 
 /** OpenBao's clients use other names for the same settings. */

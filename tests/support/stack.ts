@@ -9,7 +9,7 @@ import { destroyStack } from "../../scripts/lib/operations/destroy.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/connect.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
-import { administratorTarget, openStack, readApplicationSecret, type Stack } from "../../scripts/lib/stack/stack.ts";
+import { administratorTarget, applicationTarget, openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
 
 /** A stack in a folder of its own. Disposing of it stops the server and removes the folder. */
 export interface TestStack extends AsyncDisposable {
@@ -82,11 +82,6 @@ export async function destroyTestStack(stackDir: string): Promise<void> {
 function testConfig(stackDir: string, flags: ConfigFlags = {}) {
   const sources = { environment: { CQRS_STACK_DIR: stackDir }, dotEnvFile: join(stackDir, "no.env") };
   return loadConfig({ timeout: "60s", ...flags }, sources);
-}
-
-async function applicationTarget(stack: Stack): Promise<ConnectionTarget & { readonly password: string }> {
-  const { host, port, database, username, password } = await readApplicationSecret(stack);
-  return { host, port: Number(port), database, user: username, password };
 }
 
 /** The stack that all test files of a lane share; created here if a file runs by itself. */

@@ -34,6 +34,7 @@ test("loadConfig() has a default for every setting that needs one", () => {
     graceMs: 3_600_000,
     timeoutMs: 60_000,
     externalServer: undefined,
+    externalTls: {},
     secrets: undefined,
     vault: undefined,
     externalServerProblems: [],
@@ -41,7 +42,7 @@ test("loadConfig() has a default for every setting that needs one", () => {
 });
 
 test("loadConfig() ignores variables of other projects in embedded mode", () => {
-  const { externalServerProblems } = load({ DATABASE_URL: "mysql://db/x", PGSSLMODE: "verify-ca" });
+  const { externalServerProblems } = load({ DATABASE_URL: "mysql://db/x", PGSSLMODE: "verify" });
   assert.deepEqual(
     externalServerProblems.map((problem) => problem.split(" ")[0]),
     ["DATABASE_URL", "PGSSLMODE"],
@@ -123,10 +124,10 @@ const wrong: readonly (readonly [variable: string, value: string, problem: strin
   [
     "DATABASE_URL",
     "postgres://db/x?sslmode=maybe",
-    "DATABASE_URL (sslmode) must be disable, allow, prefer, require or verify-full",
+    "DATABASE_URL (sslmode) must be disable, allow, prefer, require, verify-ca or verify-full",
   ],
   ["PGPORT", "five", "PGPORT must be a number from 1 to 65535"],
-  ["PGSSLMODE", "verify-ca", "PGSSLMODE must be disable, allow, prefer, require or verify-full"],
+  ["PGSSLMODE", "verify", "PGSSLMODE must be disable, allow, prefer, require, verify-ca or verify-full"],
   ["VAULT_ADDR", "vault:8200", "VAULT_ADDR must be an http:// or https:// URL"],
 ];
 
@@ -177,6 +178,23 @@ test("loadConfig() completes DATABASE_URL with the PG* variables", () => {
     database: "orders",
     tls: "require",
   });
+});
+
+test("loadConfig() reads the root certificate from DATABASE_URL, else PGSSLROOTCERT, relative to the project", () => {
+  const tlsOf = (environment: Readonly<Record<string, string>>) => {
+    const { externalServer, externalTls } = load(environment);
+    assert.deepEqual([externalServer?.tls, externalServer?.tlsRootCert], [externalTls.tls, externalTls.tlsRootCert]);
+    return externalTls;
+  };
+  const variables = { PGSSLMODE: "verify-ca", PGSSLROOTCERT: "ca.pem" };
+  assert.deepEqual(tlsOf({ DATABASE_URL: "postgres://db", ...variables }), {
+    tls: "verify-ca",
+    tlsRootCert: join(assetsDir, "ca.pem"),
+  });
+  const url = "postgres://db/x?sslmode=verify-full&sslrootcert=%2Fetc%2Fmy%20ca.pem";
+  assert.deepEqual(tlsOf({ DATABASE_URL: url, ...variables }), { tls: "verify-full", tlsRootCert: "/etc/my ca.pem" });
+  const ofSystem = "postgres://db/x?ssl=true&sslrootcert=system";
+  assert.deepEqual(tlsOf({ DATABASE_URL: ofSystem }), { tls: "require", tlsRootCert: "system" });
 });
 
 test("loadConfig() needs a host for an external server", () => {

@@ -6,7 +6,7 @@ import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { readPlan } from "../schema/apply.ts";
 import { findLogin } from "../stack/login-pair.ts";
 import type { SecretsPlace } from "../stack/secret-store.ts";
-import { administratorTarget, notRunning, openStack, readApplicationSecret, type Stack } from "../stack/stack.ts";
+import { administratorTarget, applicationTarget, notRunning, openStack, type Stack } from "../stack/stack.ts";
 
 /** The state of a stack. Fields that are unknown while the server is stopped are null. */
 export interface StackStatus {
@@ -39,7 +39,8 @@ export interface SecretsState {
 
 /** Variables that PostgreSQL clients use to connect to the database, including the password. */
 export type ClientEnvironment = Readonly<
-  Record<"DATABASE_URL" | "PGHOST" | "PGPORT" | "PGUSER" | "PGPASSWORD" | "PGDATABASE", string>
+  Record<"DATABASE_URL" | "PGHOST" | "PGPORT" | "PGUSER" | "PGPASSWORD" | "PGDATABASE", string> &
+    Partial<Record<"PGSSLMODE" | "PGSSLROOTCERT", string>>
 >;
 
 interface ServerFacts {
@@ -83,15 +84,18 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
 export async function readClientEnvironment(config: Config): Promise<ClientEnvironment> {
   const stack = await openStack(config);
   const { port }: ConnectionTarget = await administratorTarget(stack);
-  const secret = await readApplicationSecret(stack);
-  if (secret.database !== stack.database) throw otherDatabase(stack.database, secret.database);
+  const target = { ...(await applicationTarget(stack)), port };
+  const { host, user, password, database, tls, tlsRootCert } = target;
+  if (database !== stack.database) throw otherDatabase(stack.database, database);
   return {
-    DATABASE_URL: connectionUrl({ ...secret, port, user: secret.username }),
-    PGHOST: secret.host,
+    DATABASE_URL: connectionUrl(target),
+    PGHOST: host,
     PGPORT: `${port}`,
-    PGUSER: secret.username,
-    PGPASSWORD: secret.password,
-    PGDATABASE: secret.database,
+    PGUSER: user,
+    PGPASSWORD: password,
+    PGDATABASE: database,
+    ...(tls === undefined ? {} : { PGSSLMODE: tls }),
+    ...(tlsRootCert === undefined ? {} : { PGSSLROOTCERT: tlsRootCert }),
   };
 }
 

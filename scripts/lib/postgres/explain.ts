@@ -1,6 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ConnectionTarget, maskedUrl } from "./connect.ts";
-import { connectionFailure, errorCode, messageWithCode } from "./failure.ts";
+import { connectionFailure, errorCode, isClientRejected, messageWithCode } from "./failure.ts";
+import { tlsFailure } from "./tls-failure.ts";
 
 const diskFull = "53100";
 /** PgBouncer refuses settings in the start-up message, such as the role that administrators' commands switch to. */
@@ -16,6 +17,9 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
   const failure = connectionFailure(error);
   if (failure === undefined) return error;
   const why = messageWithCode(error as Error);
+  if (failure === "tls") return tlsFailure(maskedUrl(target), error as Error, exitCodes.notReady);
+  if (failure === "insecure") return insecure(target, why);
+  if (isClientRejected(error)) return clientRejected(target, error as Error);
   if (failure === "wrong-password") {
     return new ScriptError({
       code: "AUTHENTICATION",
@@ -34,6 +38,29 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
       errorCode(error) === protocolViolation
         ? "Connect to the PostgreSQL server itself, not to a pooler."
         : "Run bun run bootstrap.",
+  });
+}
+
+function insecure(target: ConnectionTarget, why: string): ScriptError {
+  return new ScriptError({
+    code: "INSECURE_AUTHENTICATION",
+    exitCode: exitCodes.authentication,
+    message: `Did not send the password to ${maskedUrl(target)}`,
+    why,
+    fix: "Set sslmode (DATABASE_URL or PGSSLMODE), or let the server use scram-sha-256. Check that it is your server.",
+  });
+}
+
+/** The server's text names the missing encryption, but in its own language. */
+function clientRejected(target: ConnectionTarget, error: Error): ScriptError {
+  const isTlsCertain = ["require", "verify-ca", "verify-full"].includes(target.tls ?? "disable");
+  const allow = "Allow this login in the server's pg_hba.conf.";
+  return new ScriptError({
+    code: "AUTHENTICATION",
+    exitCode: exitCodes.authentication,
+    message: `PostgreSQL rejected the login ${maskedUrl(target)}`,
+    why: messageWithCode(error),
+    fix: isTlsCertain ? allow : `If the server requires TLS, set sslmode=require (DATABASE_URL or PGSSLMODE). ${allow}`,
   });
 }
 

@@ -11,7 +11,15 @@ export function messageWithCode(error: Error): string {
 }
 
 /** Why a connection failed. */
-export type ConnectionFailure = "unreachable" | "starting" | "wrong-password" | "no-database" | "refused" | "lost";
+export type ConnectionFailure =
+  | "unreachable"
+  | "starting"
+  | "wrong-password"
+  | "insecure"
+  | "tls"
+  | "no-database"
+  | "refused"
+  | "lost";
 
 const failures: Readonly<Record<string, ConnectionFailure>> = {
   ECONNREFUSED: "unreachable",
@@ -34,11 +42,22 @@ const failures: Readonly<Record<string, ConnectionFailure>> = {
   "28000": "wrong-password",
   "28P01": "wrong-password",
   "3D000": "no-database",
+  INSECURE_AUTHENTICATION: "insecure",
+  TLS_NOT_OFFERED: "tls",
+  TLS_CERTIFICATE: "tls",
+  TLS_ROOT_CERT: "tls",
+  TLS_UNEXPECTED_DATA: "tls",
+  TLS_FAILED: "tls",
 };
 
 /** @returns why the connection failed; undefined if the error is not about the connection */
 export function connectionFailure(error: unknown): ConnectionFailure | undefined {
   return failures[errorCode(error)] ?? (isFatal(error) ? "refused" : undefined);
+}
+
+/** Whether pg_hba.conf allows no login from this client; the same code also means that the role may not log in. */
+export function isClientRejected(error: unknown): boolean {
+  return errorCode(error) === "28000" && (error as { readonly routine?: string }).routine === "ClientAuthentication";
 }
 
 /** Whether the server is unavailable and may come back. A pool that was closed on purpose does not count. */

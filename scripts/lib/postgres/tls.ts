@@ -2,17 +2,11 @@ import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isIP, type Socket } from "node:net";
 import { connect, type PeerCertificate, type TLSSocket } from "node:tls";
-import { systemAuthorities, type TlsMode } from "../tls-mode.ts";
+import { hostAndPort, type ServerAddress, type TlsSettings } from "../server-url.ts";
+import { systemAuthorities } from "../tls-mode.ts";
 
-/** A server, and how to use TLS with it. */
-export interface TlsTarget {
-  readonly host: string;
-  readonly port: number;
-  /** @default "disable" */
-  readonly tls?: TlsMode;
-  /** The PEM file of the only authorities to trust; by default, those that the system trusts. */
-  readonly tlsRootCert?: string;
-}
+/** A server, and how to use TLS with it; by default, not at all. */
+export interface TlsTarget extends Pick<ServerAddress, "host" | "port">, TlsSettings {}
 
 /** `SSLRequest`: its length and the number 80877103. Every PostgreSQL server answers with one letter, S or N. */
 export const sslRequest: Uint8Array = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
@@ -38,12 +32,12 @@ async function negotiate(socket: Socket, target: TlsTarget): Promise<Socket> {
   const trust = await readTrust(target);
   const answer = await firstAnswer(socket);
   if (answer === "S") return handshake(socket, target, trust);
-  const address = addressOf(target);
+  const address = hostAndPort(target);
   if (answer === "E") throw failure("CONNECTION_CLOSED", `${address} cannot start a session now`);
   if (answer.startsWith("S") || answer.startsWith("N")) {
     if (answer.length > 1) throw failure("TLS_UNEXPECTED_DATA", `${address} sent data before TLS was negotiated`);
     if (target.tls === "prefer" || target.tls === "allow") return socket;
-    throw failure("TLS_NOT_OFFERED", `the server at ${address} does not use TLS, but sslmode is ${target.tls}`);
+    throw failure("TLS_NOT_OFFERED", `sslmode is ${target.tls}, but the server does not use TLS`);
   }
   throw failure("TLS_FAILED", `the server at ${address} is not PostgreSQL`);
 }
@@ -148,7 +142,7 @@ function untrusted(secure: TLSSocket, target: TlsTarget): Error {
   const code = typeof cause === "string" ? cause : ((cause as NodeJS.ErrnoException | null)?.code ?? "");
   const certificate = secure.getPeerCertificate();
   const why = problems[dateProblem(certificate) ?? code] ?? describe(code, certificate, target.host);
-  return failure("TLS_CERTIFICATE", `the certificate of ${addressOf(target)} ${why}`, cause);
+  return failure("TLS_CERTIFICATE", `the certificate of ${hostAndPort(target)} ${why}`, cause);
 }
 
 function dateProblem({ valid_from, valid_to }: PeerCertificate): string | undefined {
@@ -167,7 +161,7 @@ function explain(error: unknown, target: TlsTarget): unknown {
   const isOurs = code.startsWith("TLS_") || code === "CONNECTION_CLOSED";
   const isOfSocket = ["ECONNRESET", "EPIPE", "ETIMEDOUT"].includes(code);
   if (isOurs || isOfSocket) return error;
-  return failure("TLS_FAILED", `cannot agree on TLS with ${addressOf(target)}: ${textOf(error)}`, error);
+  return failure("TLS_FAILED", `cannot agree on TLS with ${hostAndPort(target)}: ${textOf(error)}`, error);
 }
 
 function failure(code: string, message: string, cause?: unknown): Error {
@@ -175,11 +169,7 @@ function failure(code: string, message: string, cause?: unknown): Error {
 }
 
 function closed(target: TlsTarget): Error {
-  return failure("CONNECTION_CLOSED", `${addressOf(target)} closed the connection before TLS was negotiated`);
-}
-
-function addressOf({ host, port }: TlsTarget): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
+  return failure("CONNECTION_CLOSED", `${hostAndPort(target)} closed the connection before TLS was negotiated`);
 }
 
 /** Some errors of Bun have no message. */

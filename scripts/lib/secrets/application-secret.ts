@@ -1,6 +1,8 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { loginPair } from "../login-names.ts";
 import { retry } from "../retry.ts";
+import { jdbcTlsParameters, type ServerAddress, type TlsSettings, tlsParameters, urlAddress } from "../server-url.ts";
+import { tlsModes } from "../tls-mode.ts";
 import { generatePassword } from "./password.ts";
 import { isSameSecret, SecretConflict, type SecretData, type SecretStore, type SecretVersion } from "./store.ts";
 
@@ -16,17 +18,14 @@ export const secretPaths = {
   superuser: "embedded/superuser",
 } as const;
 
-/** The address of a server, and the application's login. */
-export interface ApplicationEndpoint {
-  readonly host: string;
-  readonly port: number;
-  readonly database: string;
+/** The address of a server, how to use TLS with it, and the application's login. */
+export interface ApplicationEndpoint extends ServerAddress, TlsSettings {
   readonly username: string;
   /** The address for programs on the host, if it differs. */
   readonly local?: { readonly host: string; readonly port: number } | undefined;
 }
 
-/** Keys of the application's secret. */
+/** Keys that every secret of the application has. */
 export const applicationSecretKeys = [
   "username",
   "password",
@@ -38,8 +37,13 @@ export const applicationSecretKeys = [
   "uri",
 ] as const;
 
-/** The application's secret: the four keys of a Spring data source, then keys for other languages. */
-export type ApplicationSecret = Readonly<Record<(typeof applicationSecretKeys)[number], string>>;
+/**
+ * The application's secret: the four keys of a Spring data source, then keys for other languages. The last two have the
+ * names of libpq's parameters, and are absent if nothing is known about the server's TLS.
+ */
+export type ApplicationSecret = Readonly<
+  Record<(typeof applicationSecretKeys)[number], string> & Partial<Record<"sslmode" | "sslrootcert", string>>
+>;
 
 const writeAttempts = 10;
 
@@ -100,9 +104,26 @@ export function requireKey(data: SecretData, key: string, path: string): string 
   });
 }
 
-/** @returns the part of a server's URL after the credentials: `host:5432/database` */
-export function urlAddress({ host, port, database }: Pick<ApplicationEndpoint, "host" | "port" | "database">): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}/${encodeURIComponent(database)}`;
+/**
+ * @returns how to use TLS according to a secret
+ * @throws {ScriptError} `SECRETS_UNUSABLE` (exit 2) for an unknown `sslmode`
+ */
+export function tlsOfSecret({ sslmode, sslrootcert }: SecretData, path: string): TlsSettings {
+  const tls = tlsModes.find((mode) => mode === sslmode);
+  if (sslmode !== undefined && tls === undefined) throw unknownTlsMode(sslmode, path);
+  return {
+    ...(tls === undefined ? {} : { tls }),
+    ...(sslrootcert === undefined ? {} : { tlsRootCert: sslrootcert }),
+  };
+}
+
+function unknownTlsMode(sslmode: string, path: string): ScriptError {
+  return new ScriptError({
+    code: "SECRETS_UNUSABLE",
+    exitCode: exitCodes.usage,
+    message: `The secret ${path} has an unknown sslmode: ${sslmode}`,
+    fix: "Run bun run bootstrap, which writes it again.",
+  });
 }
 
 async function reconcile(
@@ -112,7 +133,8 @@ async function reconcile(
 ): Promise<{ readonly data: SecretData; readonly isWritten: boolean }> {
   const work = async () => {
     const current = await store.read(path);
-    const data = { ...current?.data, ...wanted(current?.data) };
+    const { sslmode: _, sslrootcert: __, ...kept } = current?.data ?? {};
+    const data = { ...kept, ...wanted(current?.data) };
     if (current !== undefined && isSameSecret(current.data, data)) return { data, isWritten: false };
     await store.write(path, data, { cas: current?.version ?? 0 });
     return { data, isWritten: true };
@@ -126,20 +148,24 @@ function withLogin(data: SecretData, { username, password }: Login): SecretData 
   const [host, port, database] = ["host", "port", "database"].map((key) =>
     requireKey(data, key, secretPaths.application),
   );
-  const endpoint = { host, port: Number(port), database, username } as ApplicationEndpoint;
+  const tls = tlsOfSecret(data, secretPaths.application);
+  const endpoint = { host, port: Number(port), database, username, ...tls } as ApplicationEndpoint;
   return { ...data, ...makeSecret(endpoint, password) };
 }
 
-function makeSecret({ host, port, database, username }: ApplicationEndpoint, password: string): ApplicationSecret {
-  const address = urlAddress({ host, port, database });
+function makeSecret(endpoint: ApplicationEndpoint, password: string): ApplicationSecret {
+  const { host, port, database, username, tls, tlsRootCert } = endpoint;
+  const address = urlAddress(endpoint);
   return {
     username,
     password,
-    url: `jdbc:postgresql://${address}`,
+    url: `jdbc:postgresql://${address}${jdbcTlsParameters(endpoint)}`,
     "driver-class-name": "org.postgresql.Driver",
     host,
     port: `${port}`,
     database,
-    uri: `postgres://${encodeURIComponent(username)}:${encodeURIComponent(password)}@${address}`,
+    uri: `postgres://${encodeURIComponent(username)}:${encodeURIComponent(password)}@${address}${tlsParameters(endpoint)}`,
+    ...(tls === undefined ? {} : { sslmode: tls }),
+    ...(tlsRootCert === undefined ? {} : { sslrootcert: tlsRootCert }),
   };
 }

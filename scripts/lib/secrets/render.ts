@@ -23,6 +23,8 @@ const environmentNames: Readonly<Record<string, string>> = {
   PGUSER: "username",
   PGPASSWORD: "password",
   PGDATABASE: "database",
+  PGSSLMODE: "sslmode",
+  PGSSLROOTCERT: "sslrootcert",
 };
 
 /** The four properties of a Spring Boot data source. */
@@ -62,7 +64,7 @@ function pick(
 
 /** An unknown key may be a password, so only keys known to be harmless are shown. */
 function masked(data: SecretData): SecretData {
-  const harmless = ["username", "url", "driver-class-name", "host", "port", "database"];
+  const harmless = ["username", "url", "driver-class-name", "host", "port", "database", "sslmode", "sslrootcert"];
   const entries = Object.entries(data).map(([key, value]) => {
     if (key === "uri") return [key, value.replace(/:[^:@/]*@/, `:${mask}@`)];
     return [key, harmless.includes(key) ? value : mask];

@@ -113,13 +113,14 @@ interface CredentialsContext {
 async function setUpCredentials(
   stack: Stack,
   run: BootstrapRun,
-  { session, target: { host, port, tls }, login }: CredentialsContext,
+  { session, target, login }: CredentialsContext,
 ): Promise<ConnectionTarget> {
   const { database, user, config } = stack;
-  let application = { host, port, database, user: login, password: "", ...(tls === undefined ? {} : { tls }) };
+  const { user: _, password: __, ...server } = target;
+  let application = { ...target, database, user: login, password: "" };
   await run.step("credentials", async () => {
     const local = config.localPort === undefined ? undefined : { host: "127.0.0.1", port: config.localPort };
-    const endpoint = { host, port, database, username: user, local };
+    const endpoint = { ...server, database, username: user, local };
     const { secret, isChanged } = await ensureApplicationSecret(stack.secrets, endpoint, config.password);
     application = { ...application, user: secret.username, password: secret.password };
     // A concurrent rotation replaced the login that the roles step just repaired.

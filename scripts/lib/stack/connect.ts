@@ -1,7 +1,7 @@
 import { loadConfig, parseServerUrl, unusableUrl } from "../config.ts";
 import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
 import type { Credentials } from "../postgres/target.ts";
-import { openStack, readApplicationSecret, type Stack } from "./stack.ts";
+import { applicationTarget, openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
 /** How an application connects to its event store. */
 export interface ConnectOptions
@@ -24,8 +24,7 @@ export async function connect(options: ConnectOptions = {}): Promise<EventStore>
 
 /** Opens the event store of a stack, with the application's login. */
 export async function openStackStore(stack: Stack, options: Omit<ConnectOptions, "url"> = {}): Promise<EventStore> {
-  const { host, port, database, username } = await readApplicationSecret(stack);
-  const target = { host, port: Number(port), database, user: username };
+  const { password: _, ...target } = await applicationTarget(stack);
   return openEventStore({ ...target, credentials: () => readCredentials(stack), ...options });
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { assetsDir } from "../paths.ts";
 import { ensureIssuer, issuer, sweepLogins } from "../postgres/logins/issuer.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";
-import { requireKey, secretPaths } from "../secrets/application-secret.ts";
+import { requireKey, secretPaths, tlsOfSecret } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import type { VaultClient } from "../secrets/vault/client.ts";
 import { configureDatabaseEngine, databaseEngine } from "../secrets/vault/database-engine.ts";
@@ -49,7 +49,7 @@ async function configureDynamicLogins(stack: Stack, run: RunContext, client: Vau
     await ensureIssuer(sql, administrator, await scramVerifier(password));
   });
   await configureDatabaseEngine(client, {
-    server: { host, port: Number(port), database },
+    server: { host, port: Number(port), database, ...tlsOfSecret(data, secretPaths.application) },
     issuer: { username: issuer, password },
     creation: await readFile(join(folder, "create.sql"), "utf8"),
     revocation: await readRevocation(),

@@ -14,7 +14,7 @@ import type { EventStore } from "../event-store/store.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { openStackStore } from "./connect.ts";
-import { openStack, readApplicationSecret } from "./stack.ts";
+import { applicationTarget, openStack } from "./stack.ts";
 
 /**
  * Does work with the event store of a stack, with the application's login.
@@ -26,7 +26,7 @@ export async function withStackStore<Result>(
   work: (store: EventStore) => Promise<Result>,
 ): Promise<Result> {
   const stack = await openStack(config);
-  const { host, port, database, username } = await readApplicationSecret(stack);
+  const target = await applicationTarget(stack);
   // Unprepared, since the secret may lead to a pooler. Statements handle whole batches, so parsing them costs little.
   await using store = await openStackStore(stack, { applicationName: "cqrs-postgres projections", prepare: false });
   try {
@@ -34,7 +34,6 @@ export async function withStackStore<Result>(
     await store.sql`select from read_model.projection_version limit 0`;
     return await work(store);
   } catch (error) {
-    const target = { host, port: Number(port), database, user: username, password: undefined };
     throw explainConnectionError(explainProjectionError(error), target);
   }
 }

@@ -109,8 +109,8 @@ async function labelSecrets(store: VaultSecretStore): Promise<void> {
 async function findEndpoint(stack: Stack): Promise<ApplicationEndpoint> {
   const { database, user: username, config, remembered, stackDir } = stack;
   if (stack.mode === "external") {
-    const { host, port } = await administratorTarget(stack);
-    return { host, port, database, username };
+    const { user: _, password: __, ...server } = await administratorTarget(stack);
+    return { ...server, database, username };
   }
   const port = remembered?.port ?? config.port ?? (await choosePort(stackDir));
   return { host: "127.0.0.1", port, database, username };

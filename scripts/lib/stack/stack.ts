@@ -11,8 +11,11 @@ import {
   applicationSecretKeys,
   requireKey,
   secretPaths,
+  tlsOfSecret,
 } from "../secrets/application-secret.ts";
 import type { SecretStore, SecretVersion } from "../secrets/store.ts";
+import type { TlsSettings } from "../server-url.ts";
+import { tlsModes } from "../tls-mode.ts";
 import { readComposeSettings } from "./compose/settings.ts";
 import { lockStack } from "./lock.ts";
 import { openFileStore, openSecretStore, type SecretsPlace, type SecretsUser, secretsPlace } from "./secret-store.ts";
@@ -118,6 +121,29 @@ export async function readApplicationSecret(stack: Stack): Promise<ApplicationSe
   const { data } = await requireSecret(stack.secrets, path);
   for (const key of applicationSecretKeys) requireKey(data, key, path);
   return data as ApplicationSecret;
+}
+
+/**
+ * Reads the application's credentials, and finds the server that they are for.
+ *
+ * @throws {ScriptError} `SECRETS_MISSING` (exit 3), `SECRETS_UNUSABLE` or `CONFIGURATION` (exit 2)
+ */
+export async function applicationTarget(stack: Stack): Promise<ConnectionTarget & { readonly password: string }> {
+  const secret = await readApplicationSecret(stack);
+  const { host, port, database, username: user, password } = secret;
+  return { host, port: Number(port), database, user, password, ...applicationTls(stack, secret) };
+}
+
+/**
+ * The application may be on another machine than bootstrap was, or TLS may have been configured since. So its own
+ * environment may name another root certificate, and may demand more than the secret, but not less.
+ */
+function applicationTls({ mode, config }: Stack, secret: ApplicationSecret): TlsSettings {
+  const stored = tlsOfSecret(secret, secretPaths.application);
+  if (mode !== "external") return stored;
+  if (config.externalServerProblems.length > 0) throw wrongSettings(config.externalServerProblems);
+  const strictest = tlsModes.findLast((tls) => tls === stored.tls || tls === config.externalTls.tls);
+  return { ...stored, ...config.externalTls, ...(strictest === undefined ? {} : { tls: strictest }) };
 }
 
 /** @throws {ScriptError} `SECRETS_MISSING` (exit 3) */

@@ -86,7 +86,7 @@ async function configuredTarget(name: string, check: SessionCheck): Promise<Wait
   return {
     name,
     async probe(signal) {
-      const found = await applicationTarget(config).catch(toNotReady);
+      const found = await findServer(config).catch(toNotReady);
       if ("isUsable" in found) return found;
       const finding = await probePostgres(found.server, check, signal).catch(toMissingLogin);
       const canStart = !(finding.isUsable || found.isExternal) && finding.isUnreachable === true;
@@ -95,18 +95,17 @@ async function configuredTarget(name: string, check: SessionCheck): Promise<Wait
   };
 }
 
-interface ApplicationTarget {
+interface ServerToWaitFor {
   readonly server: ConnectionTarget;
   /** Whether the server is one that bootstrap cannot start. */
   readonly isExternal: boolean;
 }
 
-async function applicationTarget(config: Config): Promise<ApplicationTarget> {
-  const { administratorTarget, openStack, readApplicationSecret } = await import("./stack.ts");
+async function findServer(config: Config): Promise<ServerToWaitFor> {
+  const { administratorTarget, applicationTarget, openStack } = await import("./stack.ts");
   const stack = await openStack(config);
   if (stack.mode === "external") return { server: await administratorTarget(stack), isExternal: true };
-  const { host, port, database, username: user, password } = await readApplicationSecret(stack);
-  return { server: { host, port: Number(port), database, user, password }, isExternal: false };
+  return { server: await applicationTarget(stack), isExternal: false };
 }
 
 function toNotReady(error: unknown) {

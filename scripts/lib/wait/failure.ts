@@ -1,5 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { errorCode } from "../postgres/failure.ts";
+import { tlsFailure } from "../postgres/tls-failure.ts";
 import { notYet, type Obstacle } from "./target.ts";
 
 const reasons: Readonly<Record<string, string>> = {
@@ -26,20 +27,9 @@ export function judgeSocketError(error: unknown, target: string): Obstacle {
   const { message, name } = error as Error;
   if (name === "NotCapable") throw error;
   if (code === "EPERM") throw notPermitted(target, message);
-  if (isTlsError(code, message)) throw tlsMismatch(target, `${message}${code === "" ? "" : ` (${code})`}`);
+  if (isTlsError(code, message)) throw tlsFailure(target, error as Error, exitCodes.usage);
   const text = reasons[code] ?? message;
   return { ...notYet(code === "" || text.includes(code) ? text : `${text} (${code})`), isUnreachable: true };
-}
-
-/** @returns the error of two sides that disagree about TLS, or of a certificate that is not trusted */
-export function tlsMismatch(target: string, why: string): ScriptError {
-  return new ScriptError({
-    code: "TLS",
-    exitCode: exitCodes.usage,
-    message: `Cannot agree on TLS with ${target}`,
-    why,
-    fix: "Correct the URL's scheme or sslmode, or set NODE_EXTRA_CA_CERTS to the certificate of the authority.",
-  });
 }
 
 /** Deno's error if it lacks permission for this host; a local firewall can cause the same error. */

@@ -1,7 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { request as requestPlain } from "node:http";
 import { request as requestTls } from "node:https";
-import { judgeSocketError, tlsMismatch } from "./failure.ts";
+import { exitCodes } from "../cli/script-error.ts";
+import { tlsFailure } from "../postgres/tls-failure.ts";
+import { judgeSocketError } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
 /** What to trust. */
@@ -45,7 +47,7 @@ export async function probeHttp(
   if ("isUsable" in answer) return answer;
   // How Go and nginx respond to plain HTTP on a TLS port.
   const wantsTls = answer.status === 400 && /HTTP request .*to (an )?HTTPS/.test(answer.body);
-  if (wantsTls) throw tlsMismatch(name, `It responds: ${answer.body.trim().slice(0, 200)}`);
+  if (wantsTls) throw tlsFailure(name, new Error(`It responds: ${answer.body.trim().slice(0, 200)}`), exitCodes.usage);
   return judge(answer);
 }
 

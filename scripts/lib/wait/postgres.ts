@@ -3,7 +3,8 @@ import { type ConnectionTarget, maskedUrl, openConnection, type Sql } from "../p
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectionFailure, errorCode, isFromServer, messageWithCode } from "../postgres/failure.ts";
 import { sslRequest } from "../postgres/tls.ts";
-import { judgeSocketError, tlsMismatch } from "./failure.ts";
+import { tlsFailure } from "../postgres/tls-failure.ts";
+import { judgeSocketError } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 import { withSocket } from "./tcp.ts";
 
@@ -61,12 +62,8 @@ async function probeGreeting(server: ConnectionTarget, signal: AbortSignal): Pro
     });
     if (answer === "") return notYet("it accepts connections and closes them at once");
     if (answer !== "S" && answer !== "N") return notYet("the server that responds is not PostgreSQL");
-    const mustHaveTls = server.tls === "require" || server.tls === "verify-full";
-    if (answer === "N" && mustHaveTls)
-      throw tlsMismatch(name, `sslmode is ${server.tls}, but the server does not use TLS.`);
     return usable;
   } catch (error) {
-    if (error instanceof ScriptError) throw error;
     return judgeSocketError(error, name);
   }
 }
@@ -80,7 +77,8 @@ function judgeError(error: unknown, server: ConnectionTarget): Finding {
   const isClosedDatabase = code === "42501" && routine === "CheckMyDatabase";
   if (code === "3D000" || isMissingRole || isClosedDatabase) return { isUsable: false, reason, isMissing: true };
   const failure = connectionFailure(error);
-  if (failure === "wrong-password") throw explainConnectionError(error, server);
+  if (failure === "tls") throw tlsFailure(maskedUrl(server), error as Error, exitCodes.usage);
+  if (failure === "wrong-password" || failure === "insecure") throw explainConnectionError(error, server);
   if (code === "42601") throw wrongQuery(reason);
   return failure === undefined && !isFromServer(error) ? judgeSocketError(error, maskedUrl(server)) : notYet(reason);
 }

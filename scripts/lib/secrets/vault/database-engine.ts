@@ -1,4 +1,5 @@
-import { type ApplicationEndpoint, type Login, urlAddress } from "../application-secret.ts";
+import { type ServerAddress, type TlsSettings, tlsParameters, urlAddress } from "../../server-url.ts";
+import type { Login } from "../application-secret.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
 
@@ -13,7 +14,7 @@ export const databaseEngine = {
 /** What the engine needs to issue logins. */
 export interface DatabaseEngine {
   /** The server's address, as Vault reaches it. */
-  readonly server: Pick<ApplicationEndpoint, "host" | "port" | "database">;
+  readonly server: ServerAddress & TlsSettings;
   /** The login that Vault uses to create others; only Vault stores its password. */
   readonly issuer: Login;
   /** Statements with `{{name}}`, `{{password}}` and `{{expiration}}`. */
@@ -31,14 +32,14 @@ const ttl = { default: "1h", max: "24h" } as const;
  */
 export async function configureDatabaseEngine(client: VaultClient, engine: DatabaseEngine): Promise<void> {
   await mountEngine(client);
-  const address = urlAddress(engine.server);
+  const address = `${urlAddress(engine.server)}${tlsParameters(engine.server) || "?sslmode=prefer"}`;
   await client.request({
     method: "POST",
     path: `${databaseEngine.mount}/config/${databaseEngine.connection}`,
     body: {
       plugin_name: "postgresql-database-plugin",
       allowed_roles: [databaseEngine.role],
-      connection_url: `postgresql://{{username}}:{{password}}@${address}?sslmode=prefer&application_name=vault`,
+      connection_url: `postgresql://{{username}}:{{password}}@${address}&application_name=vault`,
       username: engine.issuer.username,
       password: engine.issuer.password,
       // Vault sends a verifier, never the password.

@@ -5,7 +5,7 @@ import { assetsDir } from "../../paths.ts";
 import { type ConnectionTarget, openConnection } from "../../postgres/connect.ts";
 import { runProcess } from "../../process.ts";
 import { checkApplicationLogin } from "../login-pair.ts";
-import { type BootstrapRun, openStack, type RunContext, readApplicationSecret, type Stack } from "../stack.ts";
+import { applicationTarget, type BootstrapRun, openStack, type RunContext, type Stack } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer } from "./client.ts";
 import {
@@ -28,10 +28,10 @@ export async function startContainers(stack: Stack, run: BootstrapRun): Promise<
   await run.step("engine", () => checkEngine(client));
   await run.step("containers", () => composeUp(client));
   const running = await openStack({ ...stack.config, mode: "compose" });
-  const { host, database, username: user, password, ...secret } = await readApplicationSecret(running);
-  const application = { host, port: Number(secret.port), database, user, password };
+  const application = await applicationTarget(running);
   await run.step("login", () => checkApplicationLogin(application));
-  await writeState(stack.stackDir, { mode: "compose", database, user, port: application.port });
+  const { database, user, port } = application;
+  await writeState(stack.stackDir, { mode: "compose", database, user, port });
   return application;
 }
 
