@@ -24,9 +24,17 @@ export function urlAddress(server: ServerAddress): string {
   return `${hostAndPort(server)}/${encodeURIComponent(server.database)}`;
 }
 
-/** @returns the parameters of libpq's URLs: `?sslmode=verify-full&sslrootcert=…`; empty if TLS is not used */
+/**
+ * Whether a client has to be told how to use TLS. `prefer` is the default of libpq and pgjdbc, but node-postgres, which
+ * has another, takes it for `require`.
+ */
+export function demandsTls(mode: string | undefined): boolean {
+  return mode !== undefined && !["disable", "allow", "prefer"].includes(mode);
+}
+
+/** @returns the parameters of libpq's URLs: `?sslmode=verify-full&sslrootcert=…`; empty if TLS is not demanded */
 export function tlsParameters({ tls, tlsRootCert }: TlsSettings): string {
-  if (tls === undefined || tls === "disable") return "";
+  if (!demandsTls(tls)) return "";
   const rootCert = tlsRootCert === undefined ? "" : `&sslrootcert=${encodeURIComponent(tlsRootCert)}`;
   return `?sslmode=${tls}${rootCert}`;
 }

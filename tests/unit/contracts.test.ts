@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { exitCodes } from "../../scripts/lib/cli/script-error.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
-import { ensureApplicationSecret, secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
+import { ensureApplicationSecret, secretPaths, switchLogin } from "../../scripts/lib/secrets/application-secret.ts";
 import { ensureSecret, SecretConflict, type SecretStore, type SecretVersion } from "../../scripts/lib/secrets/store.ts";
+import type { TlsSettings } from "../../scripts/lib/server-url.ts";
 import { searchPath } from "../../scripts/lib/stack/database.ts";
 import { defaultContract, exitCodeContract, roleContract, secretContract } from "./contracts.ts";
 
@@ -70,6 +71,35 @@ test("ensureApplicationSecret() keeps the password and unknown keys when the ser
   const { secret } = await ensureApplicationSecret(store, { ...endpoint, host: "::1", port: 6543 });
   assert.equal(secret.uri, "postgres://cqrs_user:kept@[::1]:6543/cqrs_db");
   assert.equal((await store.read(secretPaths.application))?.data["note"], "ours");
+});
+
+test("ensureApplicationSecret() writes the server's TLS settings in libpq's terms, and pgjdbc's to its URL", async () => {
+  const store = memoryStore();
+  const secretOf = async (tls: TlsSettings) => (await ensureApplicationSecret(store, { ...endpoint, ...tls })).secret;
+  const full = await secretOf({ tls: "verify-full", tlsRootCert: "/etc/my ca.pem" });
+  const parameters = "?sslmode=verify-full&sslrootcert=%2Fetc%2Fmy%20ca.pem";
+  assert.deepEqual(Object.keys(full), [...secretContract.keys, ...secretContract.tlsKeys]);
+  assert.deepEqual([full.sslmode, full.sslrootcert], ["verify-full", "/etc/my ca.pem"]);
+  assert.equal(full.url, `jdbc:postgresql://127.0.0.1:5432/cqrs_db${parameters}`);
+  assert.ok(full.uri.endsWith(`@127.0.0.1:5432/cqrs_db${parameters}`), full.uri);
+
+  const ofSystem = await secretOf({ tls: "verify-full", tlsRootCert: "system" });
+  assert.match(ofSystem.url, /\?sslmode=verify-full&sslfactory=org\.postgresql\.ssl\.DefaultJavaSSLFactory$/);
+  assert.match(ofSystem.uri, /\?sslmode=verify-full&sslrootcert=system$/);
+
+  const disabled = await secretOf({ tls: "disable" });
+  assert.deepEqual([disabled.sslmode, disabled.sslrootcert], ["disable", undefined]);
+  assert.match(disabled.uri, /\/cqrs_db$/);
+  const { password } = disabled;
+  await switchLogin(store, { data: disabled, version: 3 }, { username: "cqrs_user_b", password });
+  assert.equal((await store.read(secretPaths.application))?.data["sslmode"], "disable");
+
+  const preferred = await secretOf({ tls: "prefer", tlsRootCert: "/etc/ca.pem" });
+  assert.equal(preferred.sslmode, "prefer");
+  assert.match(`${preferred.uri} ${preferred.url}`, /\/cqrs_db .*\/cqrs_db$/, "node-postgres would demand TLS");
+
+  const unknown = await secretOf({});
+  assert.deepEqual(Object.keys(unknown).sort(), [...secretContract.keys].sort());
 });
 
 test("ensureApplicationSecret() replaces the password with a configured one", async () => {

@@ -23,6 +23,8 @@ export const secretContract = {
   },
   /** Spring's four, then those for other languages. */
   keys: ["username", "password", "url", "driver-class-name", "host", "port", "database", "uri"],
+  /** In external mode, with libpq's names. */
+  tlsKeys: ["sslmode", "sslrootcert"],
 } as const;
 
 /** Exit codes of every script. */
@@ -72,6 +74,8 @@ export const jsonContract = {
   restore: ["archive", "endedAt", "rows", "database", "eventsNow", "kept", "isRestored", "migrated", "redacted"],
   /** The variables of `status --env`, also printed as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
+  /** More of them, in external mode. */
+  statusEnvTls: ["PGSSLMODE", "PGSSLROOTCERT"],
 } as const;
 
 /** SQLSTATEs that our functions raise. */

@@ -4,6 +4,7 @@ import { type ConnectionTarget, connectionUrl, maskedUrl, openConnection, type S
 import { explainConnectionError } from "../postgres/explain.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { readPlan } from "../schema/apply.ts";
+import { demandsTls } from "../server-url.ts";
 import { findLogin } from "../stack/login-pair.ts";
 import type { SecretsPlace } from "../stack/secret-store.ts";
 import { administratorTarget, applicationTarget, notRunning, openStack, type Stack } from "../stack/stack.ts";
@@ -94,7 +95,7 @@ export async function readClientEnvironment(config: Config): Promise<ClientEnvir
     PGUSER: user,
     PGPASSWORD: password,
     PGDATABASE: database,
-    ...(tls === undefined ? {} : { PGSSLMODE: tls }),
+    ...(tls !== undefined && demandsTls(tls) ? { PGSSLMODE: tls } : {}),
     ...(tlsRootCert === undefined ? {} : { PGSSLROOTCERT: tlsRootCert }),
   };
 }

@@ -1,4 +1,5 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { demandsTls } from "../server-url.ts";
 import { type ConnectionTarget, maskedUrl } from "./connect.ts";
 import { connectionFailure, errorCode, isClientRejected, messageWithCode } from "./failure.ts";
 import { tlsFailure } from "./tls-failure.ts";
@@ -53,14 +54,15 @@ function insecure(target: ConnectionTarget, why: string): ScriptError {
 
 /** The server's text names the missing encryption, but in its own language. */
 function clientRejected(target: ConnectionTarget, error: Error): ScriptError {
-  const isTlsCertain = ["require", "verify-ca", "verify-full"].includes(target.tls ?? "disable");
   const allow = "Allow this login in the server's pg_hba.conf.";
   return new ScriptError({
     code: "AUTHENTICATION",
     exitCode: exitCodes.authentication,
     message: `PostgreSQL rejected the login ${maskedUrl(target)}`,
     why: messageWithCode(error),
-    fix: isTlsCertain ? allow : `If the server requires TLS, set sslmode=require (DATABASE_URL or PGSSLMODE). ${allow}`,
+    fix: demandsTls(target.tls)
+      ? allow
+      : `If the server requires TLS, set sslmode=require (DATABASE_URL or PGSSLMODE). ${allow}`,
   });
 }
 

@@ -1,3 +1,4 @@
+import { demandsTls } from "../server-url.ts";
 import type { SecretData } from "./store.ts";
 
 /** How to show a secret. */
@@ -35,7 +36,7 @@ export function renderSecret(data: SecretData, { format, reveal }: RenderOptions
   const shown = reveal ? data : masked(data);
   if (format === "env") {
     return pick(
-      Object.entries(environmentNames),
+      Object.entries(environmentNames).filter(([name]) => name !== "PGSSLMODE" || demandsTls(data["sslmode"])),
       shown,
       (key, value) => `export ${key}='${value.replaceAll("'", "'\\''")}'`,
     );
