@@ -1,14 +1,19 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
+import { loadConfig } from "../../scripts/lib/config.ts";
 import type { StackStatus } from "../../scripts/lib/operations/status.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { isAlive } from "../../scripts/lib/process.ts";
+import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
+import type { SecretStore } from "../../scripts/lib/secrets/store.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
-import { findLocalVault, localVaultAddress } from "../../scripts/lib/stack/local-vault.ts";
+import { findLocalVault, localVaultAddress, stopLocalVault } from "../../scripts/lib/stack/local-vault.ts";
+import { openStack } from "../../scripts/lib/stack/stack.ts";
 import { runScript } from "../support/run-script.ts";
 import { makeTestStack } from "../support/stack.ts";
 import {
@@ -103,6 +108,32 @@ test("losses caused by a killed run or a person are repaired or reported", { ski
   assert.notEqual(await stack.password(), password, "a Vault whose key was never written had no secrets yet");
 });
 
+test("another program on the port of a stopped local Vault gets no credentials", { skip: localVaultSkip }, async () => {
+  await using stack = await makeVaultStack();
+  await stack.data("secrets", "init", "--secrets", "vault");
+  await using held = await openStackClient(stack);
+  assert.ok(await held.read(secretPaths.application), "it has a token now");
+  await stopLocalVault(stack.stackDir, { timeoutMs: 30_000, signal: new AbortController().signal });
+  const requests: string[] = [];
+  const impostor = createServer((request, response) => {
+    requests.push(`${request.method} ${request.url} ${request.headers["x-vault-token"]}`);
+    response.end(JSON.stringify({ auth: { client_token: "t" }, data: { data: {}, metadata: { version: 1 } } }));
+  });
+  const { port } = new URL(localVaultAddress(stack.stackDir) ?? "");
+  await new Promise<void>((resolve) => impostor.listen(Number(port), "127.0.0.1", resolve));
+  try {
+    for (const words of [["secrets", "show"], ["seed"], ["secrets", "status"]]) {
+      const ran = await stack.run(...words);
+      assert.equal(ran.exitCode, 3, `${words}: ${ran.stdout}${ran.stderr}`);
+      assert.match(ran.stderr, /^ {2}why: Its process does not exist\.$/m);
+    }
+    await assert.rejects(held.read(secretPaths.application), { code: "VAULT_UNREACHABLE" });
+    assert.deepEqual(requests, []);
+  } finally {
+    await new Promise((resolve) => impostor.close(resolve));
+  }
+});
+
 test("--secrets vault with neither a binary nor VAULT_ADDR reports both", async () => {
   await using stack = await makeTestStack();
   const runtimeOnly = join(stack.stackDir, "no-programs");
@@ -110,6 +141,12 @@ test("--secrets vault with neither a binary nor VAULT_ADDR reports both", async 
   assert.equal(run.exitCode, 9, run.stderr);
   assert.match(run.stderr, /neither vault nor bao is on the PATH[\s\S]*VAULT_ADDR/i);
 });
+
+/** The secret store as a program that keeps running uses it. */
+async function openStackClient({ stackDir }: VaultStack): Promise<SecretStore> {
+  const sources = { environment: { CQRS_STACK_DIR: stackDir, CQRS_TIMEOUT: "1s" }, dotEnvFile: null };
+  return (await openStack(loadConfig({}, sources))).secrets;
+}
 
 /** Only the owner can read the files; the log and the configuration contain no keys. */
 async function assertPrivate({ files, stackDir }: VaultStack): Promise<void> {

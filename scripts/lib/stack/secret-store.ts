@@ -70,9 +70,10 @@ function openLocalClient(config: Config, limits: RetryLimits, user: SecretsUser)
   if (address === undefined)
     return new VaultClient({ address: "http://127.0.0.1", limits, login: missingLocalVault() });
   // Only bootstrap starts a stopped local Vault, so there is no point in waiting for it.
-  const unreachableMs = findLocalVault(config.stackDir) === undefined ? 0 : limits.unreachableMs;
+  const isRunning = () => findLocalVault(config.stackDir) !== undefined;
+  const unreachableMs = isRunning() ? limits.unreachableMs : 0;
   const login = chooseLogin(config, undefined, user);
-  return new VaultClient({ address, limits: { ...limits, unreachableMs }, login, isLocal: true });
+  return new VaultClient({ address, limits: { ...limits, unreachableMs }, login, isLocal: true, isRunning });
 }
 
 /** @returns the part of a stack's state that is about its secrets */

@@ -1,6 +1,6 @@
 import type { SendUnauthenticated, VaultLogin } from "./authentication.ts";
 import { explainVaultFailure, type FailureContext } from "./explain.ts";
-import { VaultFailure } from "./failure.ts";
+import { notRunning, VaultFailure } from "./failure.ts";
 import { type RetryLimits, withRetries } from "./retry.ts";
 import {
   openTransport,
@@ -17,6 +17,8 @@ export interface VaultClientOptions extends VaultAddress {
   readonly signal?: AbortSignal | undefined;
   /** Whether it is the local Vault of a stack: its errors suggest other fixes. */
   readonly isLocal?: boolean;
+  /** Asked before each request, if it is known whose process may listen: another program gets no credentials. */
+  readonly isRunning?: () => boolean;
 }
 
 /** How to send one request. */
@@ -79,10 +81,11 @@ export class VaultClient {
   }
 
   async #send(request: Request, options: RequestOptions, token: string | undefined): Promise<VaultBody> {
-    const { limits, signal } = this.#options;
+    const { limits, signal, isRunning = () => true } = this.#options;
     const transport = await this.#open();
     const send = (attempt: number) => {
       if (attempt > 1) options.onRepeat?.();
+      if (!isRunning()) throw new VaultFailure({ kind: "network", code: notRunning });
       return transport({ ...request, token });
     };
     return withRetries(send, { limits, signal, isRepeatable: options.isRepeatable ?? true });

@@ -1,5 +1,5 @@
 import { exitCodes, ScriptError, type ScriptErrorDetails } from "../../cli/script-error.ts";
-import type { VaultFailure } from "./failure.ts";
+import { notRunning, type VaultFailure } from "./failure.ts";
 
 /** The request that failed. */
 export interface FailureContext {
@@ -44,7 +44,7 @@ function unreachable({ code }: VaultFailure, { address, isLocal }: FailureContex
     code: "VAULT_UNREACHABLE",
     exitCode: exitCodes.notReady,
     message: `Vault at ${address} is unreachable`,
-    why: `The connection failed: ${code}.`,
+    why: code === notRunning ? "Its process does not exist." : `The connection failed: ${code}.`,
     fix: isLocal ? "Run bun run bootstrap, which starts it." : "Start that Vault, or correct VAULT_ADDR.",
   };
 }

@@ -32,6 +32,9 @@ export class VaultFailure extends Error {
   }
 }
 
+/** The code of a failure if the process of a local Vault does not exist. */
+export const notRunning = "NOT_RUNNING";
+
 const maxTextLength = 300;
 const timeoutCodes = ["ECONNABORTED", "ETIMEDOUT"];
 /** Tokens of Vault and OpenBao; the older form has no fixed length. */
