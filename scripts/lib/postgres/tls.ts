@@ -142,7 +142,9 @@ function untrusted(secure: TLSSocket, target: TlsTarget): Error {
   const code = typeof cause === "string" ? cause : ((cause as NodeJS.ErrnoException | null)?.code ?? "");
   const certificate = secure.getPeerCertificate();
   const why = problems[dateProblem(certificate) ?? code] ?? describe(code, certificate, target.host);
-  return failure("TLS_CERTIFICATE", `the certificate of ${hostAndPort(target)} ${why}`, cause);
+  // The names are written by the certificate's author.
+  const printable = why.replace(/\p{Cc}/gu, "");
+  return failure("TLS_CERTIFICATE", `the certificate of ${hostAndPort(target)} ${printable}`, cause);
 }
 
 function dateProblem({ valid_from, valid_to }: PeerCertificate): string | undefined {
