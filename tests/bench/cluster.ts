@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { type CostMeter, makeCostMeter } from "../support/benchmark-cost.ts";
 import { withCluster } from "../support/stack.ts";

@@ -1,4 +1,4 @@
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { pageSize } from "./stores/store.ts";
 
 /**

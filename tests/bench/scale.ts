@@ -3,7 +3,8 @@
 //
 // Each caller creates a stream, appends to it until it has ten events, and creates the next. It does the same in an
 // empty store that is new in each round. In the large store it also appends to existing streams chosen at random.
-import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { alternate, type Variant } from "../support/benchmark.ts";
 import type { Cost } from "../support/benchmark-cost.ts";
 import { reportCosts } from "../support/benchmark-report.ts";

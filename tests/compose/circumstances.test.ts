@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { connectionUrl } from "../../scripts/lib/postgres/connect.ts";
+import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
 import { append } from "../support/append.ts";
 import { health, makeComposeStack, mustRun, run, startComposeStack, until } from "../support/compose.ts";
 import { startScript } from "../support/run-script.ts";

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { append } from "../support/append.ts";
 import { type ComposeStack, health, mustRun, run, startComposeStack, until } from "../support/compose.ts";
 import { testRounds } from "../support/runtime.ts";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { errorCode } from "../../scripts/lib/postgres/failure.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { type HistoryCall, isLinearizable } from "../support/linearizability.ts";

@@ -4,12 +4,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { assetsDir } from "../../scripts/lib/paths.ts";
-import {
-  type Connection,
-  type ConnectionTarget,
-  openConnection,
-  type Sql,
-} from "../../scripts/lib/postgres/connect.ts";
+import { type Connection, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { testRounds } from "../support/runtime.ts";

@@ -5,7 +5,7 @@ import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
 import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { withArchives } from "../support/archive.ts";
 import type { TestDatabase } from "../support/database.ts";
 import { newOrder, openTestStore } from "../support/event-store.ts";

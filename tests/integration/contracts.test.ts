@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { type TestDatabase, withDatabase, withTransaction } from "../support/database.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { sharedStack } from "../support/stack.ts";

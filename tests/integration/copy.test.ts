@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { copyIn, copyOut } from "../../scripts/lib/archive/copy.ts";
-import { openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { testRounds } from "../support/runtime.ts";
 

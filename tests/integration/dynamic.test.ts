@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
-import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { assertAppends } from "../support/bootstrap-assertions.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack, type TestStack, withCluster } from "../support/stack.ts";

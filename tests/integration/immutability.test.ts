@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Transaction } from "../../scripts/lib/postgres/driver.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 

@@ -4,7 +4,8 @@
 // transaction, which include what functions do and nothing else. 50,000 events; 1,000,000 with CQRS_TEST_ROUNDS=20.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { type Connection, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { type Connection, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { fillStore } from "../support/fill-store.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { append } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";

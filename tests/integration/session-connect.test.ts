@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, afterEach, before, test } from "node:test";
-import { type ConnectionOptions, type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { type ConnectionOptions, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { clearTextRequest, fatal, loginAccepted, md5Request, message, openFakeServer } from "../support/fake-server.ts";
 import { unusedPort } from "../support/port.ts";

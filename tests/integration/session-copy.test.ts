@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { copyIn, copyOut } from "../../scripts/lib/archive/copy.ts";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import {
   assertCode,

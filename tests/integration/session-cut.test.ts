@@ -1,7 +1,7 @@
 // Connections that are cut after every so many bytes: nothing hangs, and no result is wrong.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import type { Direction } from "../support/fault-proxy.ts";
 import { testRounds } from "../support/runtime.ts";

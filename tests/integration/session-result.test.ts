@@ -1,7 +1,7 @@
 // A failed statement spoils neither the result of the next one nor that of its neighbours.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { codeOf, type Ground, inTime, openGround, running, settle } from "../support/session.ts";
 

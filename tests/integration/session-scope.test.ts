@@ -1,7 +1,7 @@
 // What a transaction, a savepoint and their handles may do while the session is sound.
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import {
   assertCode,

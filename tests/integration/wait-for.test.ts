@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { assetsDir } from "../../scripts/lib/paths.ts";
-import { connectionUrl } from "../../scripts/lib/postgres/connect.ts";
+import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { locateDeno } from "../support/deno.ts";
 import { unusedPort } from "../support/port.ts";

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { type ConnectionTarget, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { searchPath } from "../../scripts/lib/stack/database.ts";
 import type { ScriptRun } from "./run-script.ts";

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ConnectionTarget, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { isAlive } from "../../scripts/lib/process.ts";
 import type { ChaosProxy, CutPlace } from "./chaos-proxy.ts";
 import type { StartedScript } from "./run-script.ts";

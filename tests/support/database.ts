@@ -1,12 +1,9 @@
 import { randomUUID } from "node:crypto";
-import {
-  type Connection,
-  type ConnectionTarget,
-  openConnection,
-  type Sql,
-} from "../../scripts/lib/postgres/connect.ts";
+import { type Connection, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { sharedStack } from "./stack.ts";
 

@@ -1,4 +1,4 @@
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 
 /** The types of the streams that `fillStore` creates. */
 export const streamTypes = ["Order", "Invoice", "Shipment", "Payment"];

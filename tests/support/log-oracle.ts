@@ -3,7 +3,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import type { Checkpoint } from "../../scripts/lib/event-store/event.ts";
 import { readLog } from "../../scripts/lib/event-store/read.ts";
-import { type ConnectionTarget, openConnection, type Sql } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 
 /** An event as a reader saw it. */

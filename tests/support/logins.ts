@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type Config, loadConfig } from "../../scripts/lib/config.ts";
-import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { checkLogin } from "../../scripts/lib/postgres/logins/login.ts";
 import { readLoginState } from "../../scripts/lib/postgres/logins/twin.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { type Rotation, rotateLogin } from "../../scripts/lib/stack/rotate.ts";
 import { openStack, readApplicationSecret } from "../../scripts/lib/stack/stack.ts";

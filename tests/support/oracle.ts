@@ -1,4 +1,4 @@
-import type { Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { readFingerprint } from "../../scripts/lib/schema/fingerprint.ts";
 

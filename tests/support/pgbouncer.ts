@@ -4,7 +4,7 @@ import { connect as dial } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
-import type { ConnectionTarget } from "../../scripts/lib/postgres/connect.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { pollUntil } from "../../scripts/lib/retry.ts";
 import { unusedPort } from "./port.ts";
 

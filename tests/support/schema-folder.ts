@@ -3,7 +3,8 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
-import type { ConnectionTarget, Sql } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { type ApplyOptions, type ApplyResult, applySchema } from "../../scripts/lib/schema/apply.ts";
 import { readSchema } from "../../scripts/lib/schema/source.ts";
 

@@ -1,12 +1,8 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
-import {
-  type Connection,
-  type ConnectionOptions,
-  type ConnectionTarget,
-  openConnection,
-  type Sql,
-} from "../../scripts/lib/postgres/connect.ts";
+import { type Connection, type ConnectionOptions, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { type TestDatabase, withDatabase } from "./database.ts";
 import { type FaultProxy, openFaultProxy } from "./fault-proxy.ts";
 

@@ -7,7 +7,7 @@ import { Reporter } from "../../scripts/lib/cli/reporter.ts";
 import { type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
 import { destroyStack } from "../../scripts/lib/operations/destroy.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
-import type { ConnectionTarget } from "../../scripts/lib/postgres/connect.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
 import { administratorTarget, applicationTarget, openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
 

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
 import { fileURLToPath } from "node:url";
-import { type ConnectionTarget, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { encrypt } from "../../scripts/lib/postgres/tls.ts";
 import type { TestStack } from "./stack.ts";
 

@@ -1,4 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { qualified } from "./catalog.ts";
 

@@ -1,4 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 import type { ArchivedSequence } from "./manifest.ts";
 

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { abandonCopy, copyEnd, resumeSocket } from "../postgres/driver.ts";
 import { isFromServer } from "../postgres/failure.ts";
 

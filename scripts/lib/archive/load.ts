@@ -1,4 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { type CatalogTable, columnList, copySettings, type QualifiedName, qualified, readTables } from "./catalog.ts";
 import { copyIn } from "./copy.ts";

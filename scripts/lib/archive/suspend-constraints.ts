@@ -1,4 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../postgres/quote.ts";
 import { inSavepoint } from "../postgres/transaction.ts";

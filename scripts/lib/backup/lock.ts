@@ -1,9 +1,10 @@
 import process from "node:process";
 import { locked } from "../cli/errors.ts";
 import { describeHolder, type LockHolder, takeAdvisoryLock } from "../postgres/advisory-lock.ts";
-import type { ConnectionTarget, Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { isAlive } from "../process.ts";
 import type { RunContext, Stack } from "../stack/stack.ts";
 

@@ -1,5 +1,7 @@
-import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import type { ArchiveContext } from "./lock.ts";
 

@@ -1,8 +1,10 @@
 import { readTables } from "../archive/catalog.ts";
 import type { Manifest } from "../archive/manifest.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { planSchema } from "../schema/ledger.ts";
 import { readSchema } from "../schema/source.ts";

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, openConnection } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
 import { connectionFailure } from "../postgres/failure.ts";
 import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { type ApplyOptions, applySchema } from "../schema/apply.ts";
 import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 import { inTransaction } from "../postgres/transaction.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { RecordedEvent } from "../event-store/event.ts";
 import type { ProjectionDefinition } from "../event-store/projection/definition.ts";
 import { assetsDir } from "../paths.ts";
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import type { OrderEvent } from "./orders.ts";
 
 /** The example projection: one row per order, and a materialised view with one row per day. Copy it for your own. */

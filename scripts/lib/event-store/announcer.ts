@@ -1,4 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 
 /** Channel on which readers learn of new events. The payload is empty. */
 export const appendedChannel = "event_store_appended";

@@ -1,5 +1,5 @@
 import { uuidv7 } from "uuidv7";
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { isConflict, isServerUnavailable } from "../postgres/failure.ts";
 import { backoffMs, retry } from "../retry.ts";
 import { type Availability, reasonDetails, reasonText } from "./availability.ts";

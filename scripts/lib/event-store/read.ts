@@ -1,4 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { checkAggregate } from "./check-aggregate.ts";
 import { checkpointPosition, logStart, makeCheckpoint } from "./checkpoint.ts";
 import { explainError } from "./errors.ts";

@@ -1,5 +1,6 @@
-import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
-import type { Credentials } from "../postgres/target.ts";
+import { openConnection } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
+import type { ConnectionTarget, Credentials } from "../postgres/target.ts";
 import { Announcer } from "./announcer.ts";
 import { type AppendResult, type AppendTarget, deliverBatch } from "./append.ts";
 import { Availability } from "./availability.ts";

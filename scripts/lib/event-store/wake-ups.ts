@@ -1,4 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { appendedChannel } from "./announcer.ts";
 
 /** How long a reader at the end of the log waits for a notification before it polls, right after it read an event. */

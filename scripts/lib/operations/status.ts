@@ -1,8 +1,10 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
-import { type ConnectionTarget, connectionUrl, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
+import { type ConnectionTarget, connectionUrl, maskedUrl } from "../postgres/target.ts";
 import { readPlan } from "../schema/apply.ts";
 import { demandsTls } from "../server-url.ts";
 import { findLogin } from "../stack/login-pair.ts";

@@ -1,5 +1,5 @@
 import { pollUntil, type WaitLimit } from "../retry.ts";
-import type { Sql } from "./connect.ts";
+import type { Sql } from "./driver.ts";
 
 /** Identifies a lock within a database: sessions compete for it if both parts are equal. */
 export interface AdvisoryKey {

@@ -1,9 +1,6 @@
 import { makeStatementFactory, type Sql } from "./driver.ts";
-import { Pool } from "./pool.ts";
+import { Pool } from "./pool/pool.ts";
 import type { ConnectionTarget, Credentials } from "./target.ts";
-
-export { connectionUrl, maskedUrl } from "./target.ts";
-export type { ConnectionTarget, Credentials, Sql };
 
 /** How to connect. */
 export interface ConnectionOptions {

@@ -2,8 +2,8 @@
 // with its first statement, runs statements in order, and is discarded with the session (decision 0013).
 import type { Readable } from "node:stream";
 import postgres from "postgres";
+import type { Wire } from "./pool/wire.ts";
 import type { ConnectionTarget, Credentials } from "./target.ts";
-import type { Wire } from "./wire.ts";
 
 /** The version of postgres.js that this file is written for; a test compares it with the installed one. */
 export const driverVersion = "3.4.9";

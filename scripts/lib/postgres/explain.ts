@@ -1,7 +1,7 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { demandsTls } from "../server-url.ts";
-import { type ConnectionTarget, maskedUrl } from "./connect.ts";
 import { connectionFailure, errorCode, isClientRejected, messageWithCode } from "./failure.ts";
+import { type ConnectionTarget, maskedUrl } from "./target.ts";
 import { tlsFailure } from "./tls-failure.ts";
 
 const diskFull = "53100";

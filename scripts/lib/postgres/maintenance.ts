@@ -1,7 +1,8 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type Connection, type ConnectionOptions, type ConnectionTarget, openConnection } from "./connect.ts";
+import { type Connection, type ConnectionOptions, openConnection } from "./connect.ts";
 import { explainConnectionError } from "./explain.ts";
 import { connectionFailure } from "./failure.ts";
+import type { ConnectionTarget } from "./target.ts";
 
 /** Databases that every server has: a session in one of them can create, rename or drop another database. */
 export const maintenanceDatabases: readonly string[] = ["postgres", "template1"];

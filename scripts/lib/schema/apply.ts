@@ -1,8 +1,10 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { isConflict, isFromServer, isServerTrouble } from "../postgres/failure.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { checkStatements } from "./check.ts";
 import { createLedger, type LedgerEntry, planSchema, readLedger, type SchemaPlan } from "./ledger.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { catalogQueries } from "./fingerprint-queries.ts";
 
 /** Identifies everything that was created in a database, apart from its data. */

@@ -1,7 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { schemaDir } from "./source.ts";
 

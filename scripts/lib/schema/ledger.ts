@@ -1,5 +1,5 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { optionalName, type SchemaFile } from "./source.ts";
 
 /** A row of `public.schema_migration`. */

@@ -1,6 +1,6 @@
 import { locked } from "../cli/errors.ts";
 import { describeHolder, takeAdvisoryLock } from "../postgres/advisory-lock.ts";
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 
 /** How to wait for the schema's lock. */
 export interface SchemaLockOptions {

@@ -1,6 +1,8 @@
-import { type ConnectionTarget, openConnection, type Sql } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { type Administrator, readAdministrator } from "../postgres/logins/roles.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { administratorTarget, type RunContext, type Stack } from "./stack.ts";
 
 /** A session that can change roles, and its login. */

@@ -1,10 +1,11 @@
 import type { FinishedStep, StepResult } from "../cli/reporter.ts";
 import { ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
-import { type Connection, type ConnectionTarget, maskedUrl } from "../postgres/connect.ts";
+import type { Connection } from "../postgres/connect.ts";
 import { reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance, maintenanceDatabases } from "../postgres/maintenance.ts";
+import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { type AdministratorSession, openSession } from "./administrator.ts";

@@ -1,4 +1,4 @@
-import type { Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { retryRace } from "../postgres/logins/retry-race.ts";
 import { type Administrator, explainPrivilegeError, groupRoles } from "../postgres/logins/roles.ts";

@@ -2,7 +2,6 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { StepResult } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import type { ConnectionTarget } from "../postgres/connect.ts";
 import { chooseAccount } from "../postgres/server/account.ts";
 import { findBinaries } from "../postgres/server/binaries.ts";
 import {
@@ -16,6 +15,7 @@ import {
 import { ensureRunning } from "../postgres/server/life-cycle.ts";
 import { choosePort } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
 import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";

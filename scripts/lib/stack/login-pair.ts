@@ -1,9 +1,10 @@
 import type { StepResult } from "../cli/reporter.ts";
 import { type LoginPair, loginPair } from "../login-names.ts";
-import type { ConnectionTarget, Sql } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { checkLogin } from "../postgres/logins/login.ts";
 import { ensureRoles } from "../postgres/logins/roles.ts";
 import { readLoginState } from "../postgres/logins/twin.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { secretPaths } from "../secrets/application-secret.ts";
 import type { AdministratorSession } from "./administrator.ts";
 import type { Stack } from "./stack.ts";

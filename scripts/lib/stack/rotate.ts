@@ -1,11 +1,11 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, wrongSettings } from "../config.ts";
 import { type LoginPair, loginPair } from "../login-names.ts";
-import type { ConnectionTarget } from "../postgres/connect.ts";
 import { checkLogin, reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles, prepareLogin } from "../postgres/logins/roles.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";
 import { lockRotation, readLoginState } from "../postgres/logins/twin.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import { type Login, requireKey, secretPaths, switchLocalLogin, switchLogin } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
 import { SecretConflict, type SecretVersion } from "../secrets/store.ts";

@@ -2,9 +2,9 @@ import { join } from "node:path";
 import type { Reporter, StepResult } from "../cli/reporter.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, type Mode, reservedDatabases, wrongSettings } from "../config.ts";
-import type { ConnectionTarget } from "../postgres/connect.ts";
 import { superuser } from "../postgres/server/cluster.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import type { WaitLimit } from "../retry.ts";
 import {
   type ApplicationSecret,

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { usageError } from "../cli/errors.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, ExternalServer } from "../config.ts";
-import type { ConnectionTarget } from "../postgres/connect.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
 import type { SessionCheck } from "../wait/postgres.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "../wait/target.ts";
 

@@ -1,7 +1,9 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { type ConnectionTarget, maskedUrl, openConnection, type Sql } from "../postgres/connect.ts";
+import { openConnection } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectionFailure, errorCode, isFromServer, messageWithCode } from "../postgres/failure.ts";
+import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
 import { sslRequest } from "../postgres/tls.ts";
 import { tlsFailure } from "../postgres/tls-failure.ts";
 import { judgeSocketError } from "./failure.ts";

@@ -1,6 +1,6 @@
 import { getPostgreSQLEventStore } from "@event-driven-io/emmett-postgresql";
 import pg from "pg";
-import { connectionUrl } from "../../../scripts/lib/postgres/connect.ts";
+import { connectionUrl } from "../../../scripts/lib/postgres/target.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent } from "../events.ts";
 import type { ReadableStore } from "./store.ts";

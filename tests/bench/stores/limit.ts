@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { streamIdOf } from "../../../scripts/lib/event-store/stream-id.ts";
-import { openConnection, type Sql } from "../../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../../scripts/lib/postgres/driver.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent, Stream } from "../events.ts";
 import type { MeasuredStore } from "./store.ts";

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assetsDir } from "../../../scripts/lib/paths.ts";
-import { openConnection, type Sql } from "../../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../../scripts/lib/postgres/driver.ts";
 import { inTransaction } from "../../../scripts/lib/postgres/transaction.ts";
 import type { BenchDatabase } from "../cluster.ts";
 import type { SampleEvent, Stream } from "../events.ts";

@@ -1,4 +1,4 @@
-import type { Sql } from "../../postgres/connect.ts";
+import type { Sql } from "../../postgres/driver.ts";
 import { connectionFailure, errorCode, isConflict, isMisfit } from "../../postgres/failure.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
 import { backoffMs, retry } from "../../retry.ts";

@@ -1,4 +1,4 @@
-import type { Sql } from "../../postgres/connect.ts";
+import type { Sql } from "../../postgres/driver.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
 import type { Aggregate, DomainEvent, RecordedEvent } from "../event.ts";
 import { readStream } from "../read.ts";

@@ -1,4 +1,4 @@
-import type { Sql } from "../../postgres/connect.ts";
+import type { Sql } from "../../postgres/driver.ts";
 import type { DomainEvent, RecordedEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";
 

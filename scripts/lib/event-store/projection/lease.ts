@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Sql } from "../../postgres/connect.ts";
+import type { Sql } from "../../postgres/driver.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
 import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 

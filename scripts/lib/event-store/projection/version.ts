@@ -1,4 +1,4 @@
-import type { Sql } from "../../postgres/connect.ts";
+import type { Sql } from "../../postgres/driver.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
 import { InvalidInput } from "../errors.ts";
 import { enterVersionSchema, type ProjectionRun, type ProjectionStatus } from "./definition.ts";

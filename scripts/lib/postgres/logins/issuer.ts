@@ -1,5 +1,5 @@
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
-import type { Sql } from "../connect.ts";
+import type { Sql } from "../driver.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 import { inTransaction } from "../transaction.ts";
 import { retryRace } from "./retry-race.ts";

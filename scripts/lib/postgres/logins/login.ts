@@ -1,7 +1,9 @@
-import { type Connection, type ConnectionTarget, openConnection, type Sql } from "../connect.ts";
+import { type Connection, openConnection } from "../connect.ts";
+import type { Sql } from "../driver.ts";
 import { explainConnectionError } from "../explain.ts";
 import { connectionFailure } from "../failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
+import type { ConnectionTarget } from "../target.ts";
 import { retryRace } from "./retry-race.ts";
 import type { Administrator } from "./roles.ts";
 import { matchesVerifier, scramVerifier } from "./scram.ts";

@@ -1,5 +1,5 @@
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
-import type { Sql } from "../connect.ts";
+import type { Sql } from "../driver.ts";
 import { errorCode } from "../failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 import { inTransaction } from "../transaction.ts";

@@ -1,6 +1,6 @@
 import { locked } from "../../cli/errors.ts";
 import { takeAdvisoryLock } from "../advisory-lock.ts";
-import type { Sql } from "../connect.ts";
+import type { Sql } from "../driver.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
 
 /**

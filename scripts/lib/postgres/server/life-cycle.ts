@@ -7,8 +7,9 @@ import { portTaken, timedOut } from "../../cli/errors.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { isAlive } from "../../process.ts";
 import { pollUntil, type WaitLimit } from "../../retry.ts";
-import { type ConnectionTarget, openConnection } from "../connect.ts";
+import { openConnection } from "../connect.ts";
 import { type ConnectionFailure, connectionFailure } from "../failure.ts";
+import type { ConnectionTarget } from "../target.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 import {
   type EmbeddedServer,

@@ -1,8 +1,8 @@
 import { EventEmitter, once } from "node:events";
 import { Socket } from "node:net";
 import postgres from "postgres";
-import type { ConnectionTarget } from "./target.ts";
-import { encrypt } from "./tls.ts";
+import type { ConnectionTarget } from "../target.ts";
+import { encrypt } from "../tls.ts";
 
 /** How to connect. */
 export interface WireOptions {

@@ -6,8 +6,8 @@ import {
   type Statement,
   type StatementFactory,
   statementOf,
-} from "./driver.ts";
-import type { Credentials } from "./target.ts";
+} from "../driver.ts";
+import type { Credentials } from "../target.ts";
 import { Wire, type WireOptions } from "./wire.ts";
 
 /** How to open a session. */

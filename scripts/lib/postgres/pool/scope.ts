@@ -7,9 +7,9 @@ import {
   type Statements,
   statementOf,
   type Transaction,
-} from "./driver.ts";
-import { errorCode } from "./failure.ts";
-import { quoteIdentifier } from "./quote.ts";
+} from "../driver.ts";
+import { errorCode } from "../failure.ts";
+import { quoteIdentifier } from "../quote.ts";
 import type { Session } from "./session.ts";
 
 type Call = (...given: readonly unknown[]) => unknown;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Subscription } from "./driver.ts";
-import { quoteIdentifier } from "./quote.ts";
+import type { Subscription } from "../driver.ts";
+import { quoteIdentifier } from "../quote.ts";
 import { Session, type SessionEvents, type SessionOptions } from "./session.ts";
 
 interface Ear {
