@@ -101,10 +101,17 @@ async function suspendSessions({ stack, login }: Disturbed): Promise<void> {
   await using admin = openConnection(await stack.administrator());
   const sessions = await admin.sql<{ pid: number }[]>`
     select pid from pg_stat_activity where usename = ${login} order by random() limit 3`;
-  const alive = sessions.filter(({ pid }) => isAlive(pid));
-  for (const { pid } of alive) process.kill(pid, "SIGSTOP");
+  for (const { pid } of sessions) signalSession(pid, "SIGSTOP");
   await sleep(200 + random(300));
-  for (const { pid } of alive) process.kill(pid, "SIGCONT");
+  for (const { pid } of sessions) signalSession(pid, "SIGCONT");
+}
+
+function signalSession(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // The session has ended.
+  }
 }
 
 async function suspendProgram({ program, proxy }: Disturbed): Promise<void> {
