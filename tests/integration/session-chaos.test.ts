@@ -23,7 +23,9 @@ test("whatever ends sessions, every sum is exact, nothing hangs, and the process
     await program.saw("started");
     await disturb({ stack, proxy, program, login: login.user });
     const { exitCode, stdout, stderr } = await complete(program);
-    assert.deepEqual({ exitCode, stderr }, { exitCode: 0, stderr: "started\n" });
+    // The library may log what it lost and retried. Everything else is an error that nobody caught.
+    const others = stderr.split("\n").filter((line) => !line.startsWith("cqrs-postgres: "));
+    assert.deepEqual({ exitCode, others }, { exitCode: 0, others: ["started", ""] });
     const report: ChaosReport = JSON.parse(stdout);
     await using store = openEventStore({ ...login, port });
     await checkReport(store.sql, report);
