@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { decide, loadAggregate } from "../../scripts/lib/event-store/aggregate.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
@@ -11,18 +13,21 @@ import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { readAll, readStream } from "../../scripts/lib/event-store/read.ts";
 import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
+import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
+import { isServerUnavailable } from "../../scripts/lib/postgres/failure.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
+import { retry } from "../../scripts/lib/retry.ts";
 import type { ProjectionEnd } from "../../scripts/lib/stack/projections.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
 import { carriesPrepared, type PgBouncer, pgBouncerSkip, startPgBouncer } from "../support/pgbouncer.ts";
 import { checkJournal, journal, runInBackground } from "../support/projection.ts";
 import { runForData, runScript } from "../support/run-script.ts";
-import { withCluster } from "../support/stack.ts";
+import { bootstrapTestStack, openTestStack, silentRun, withCluster } from "../support/stack.ts";
 
 const skip = pgBouncerSkip;
 
@@ -144,6 +149,42 @@ for (const { poolMode, poolSize, prepare } of modes) {
     );
   });
 }
+
+test("appends, a subscription and a projection continue when the server restarts behind PgBouncer", {
+  skip,
+}, async () => {
+  await using stack = await withCluster();
+  const application = await stack.application();
+  await using pooler = await startPgBouncer(application, { poolMode: "transaction", poolSize: 2 });
+  await using store = openEventStore({ ...application, port: pooler.port, prepare: false });
+  await using running = runInBackground(store, journal("outlasting"));
+  const stop = new AbortController();
+  const received = collect(store, 200, stop);
+  const append = async () => {
+    const order = newOrder();
+    for (let version = 0; version < 20; version++) {
+      const events = [{ ...orderPlaced, id: randomUUID() }];
+      // An append itself retries for 3.5 seconds only, and a busy machine may need longer for a restart.
+      await retry(() => appendEvents<OrderEvent>(store, order, events, { expectedVersion: version }), {
+        pauseMs: (error) => (isServerUnavailable(error) ? 50 : undefined),
+      });
+      await sleep(20);
+    }
+  };
+  const appends = Promise.all(Array.from({ length: 10 }, append));
+  await sleep(100);
+  await stopStack(await openTestStack(stack.stackDir), silentRun);
+  await bootstrapTestStack(stack.stackDir);
+  await appends;
+  const positions = (await received).map(({ position }) => position);
+  assert.deepEqual(
+    positions,
+    (await Array.fromAsync(readAll(store))).map(({ position }) => position),
+  );
+  await waitUntil(store, "outlasting", checkpointAfter({ position: positions.at(-1) as bigint }));
+  await running.stop();
+  await checkJournal(store, "outlasting");
+});
 
 const skipPrepared = skip || (carriesPrepared && "this PgBouncer carries prepared statements");
 

@@ -53,6 +53,7 @@ export async function startPgBouncer(target: ConnectionTarget, options: PgBounce
       unix_socket_dir =
       auth_type = scram-sha-256
       auth_file = ${join(folder, "userlist.txt")}
+      server_login_retry = 1
       pool_mode = ${options.poolMode}
       default_pool_size = ${options.poolSize}`.replaceAll(/^ +/gm, ""),
   };
