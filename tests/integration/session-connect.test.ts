@@ -50,8 +50,7 @@ test("a peer that hangs up costs at most one connection per statement, and each 
     assert.equal(server.connections, 2);
     const together = [1, 2, 3].map(() => codeOf(pool.sql`select 1`));
     for (const code of await Promise.all(together)) assertCode(code, cutCodes);
-    // Those that wait are told at once: nobody would serve them.
-    assert.ok(server.connections > 2 && server.connections <= 5);
+    assert.ok(server.connections <= 5, `${server.connections} connections`);
   }
 });
 

@@ -87,6 +87,7 @@ test("a reservation that waits while the session is lost gets the next session",
     const sleeping = codeOf(pool.sql`select pg_sleep(20)`);
     const pid = await running(ground.admin, "pg_sleep");
     const waiting = [pool.sql.reserve(), pool.sql.reserve()].map(async (reserved) => use(await reserved));
+    await settle();
     if (isCut) ground.proxy.cut();
     else await terminate(ground.admin, pid);
     assertCode(await sleeping, isCut ? cutCodes : ["57P01"]);
