@@ -34,12 +34,6 @@ const places: Record<string, (sql: Sql, work: (sql: Sql) => Promise<unknown>) =>
   "in a transaction": (sql, work) => inTransaction(sql, work),
 };
 
-/**
- * While many rows are under way, the reason may be lost: a server that waits for its reader gives none, because it
- * would break the protocol, and a write that fails hides what has not been read.
- */
-const inFullFlow: readonly string[] = [...cutCodes, "57P01"];
-
 type Copy = (sql: Sql, end: () => Promise<void>) => Promise<number>;
 
 const copies: Record<string, Copy> = {
@@ -80,10 +74,9 @@ for (const [fault, { codes, end }] of Object.entries(faults)) {
       test(`${name} ${place} whose session is ended by ${fault} rejects`, async () => {
         await using pool = ground.open();
         const pid = await backendOf(pool.sql);
-        assertCode(
-          await codeOf(run(pool.sql, (sql) => copy(sql, () => end(pid)))),
-          name.endsWith("many rows") ? inFullFlow : codes,
-        );
+        const code = await codeOf(run(pool.sql, (sql) => copy(sql, () => end(pid))));
+        // A server with unread rows resets the connection, and one that is blocked by rows it sends says nothing.
+        assertCode(code, name.includes("many rows") ? [...codes, ...cutCodes] : codes);
         assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
         assert.equal(await inTime(copyIn(pool.sql, "copy notes from stdin", oneRow())), 1);
         assert.deepEqual(await ground.notes(), [9]);

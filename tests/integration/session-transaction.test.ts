@@ -95,7 +95,11 @@ for (const { name, codes, end } of endings) {
     ];
     for (const commit of commits) assertCode(await codeOf(commit()), codes);
     const inner = inTransaction(pool.sql, async (tx) => {
-      assertCode(await codeOf(inSavepoint(tx, end)), codes);
+      const savepoint = inSavepoint(tx, async (point) => {
+        await end(point);
+        await failureOf(point`select 1`);
+      });
+      assertCode(await codeOf(savepoint), codes);
       throw new Error("seen");
     });
     assert.equal((await failureOf(inner)).message, "seen");

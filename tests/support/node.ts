@@ -1,9 +1,13 @@
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
+import process from "node:process";
 import { fileURLToPath } from "node:url";
 
+/** Whether Node.js 24 can be installed: its npm package is for Linux on x64. */
+export const canRunNode = process.platform === "linux" && process.arch === "x64";
+
 /**
- * Finds Node.js 24 in its npm package, which exists for Linux on x64 only.
+ * Finds Node.js 24 in its npm package.
  *
  * @throws {Error} if the package is not installed
  */

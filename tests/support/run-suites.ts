@@ -11,6 +11,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { assetsDir } from "../../scripts/lib/paths.ts";
+import { canRunNode } from "./node.ts";
 import { destroyTestStack, withCluster } from "./stack.ts";
 import { type FileResult, runTestFile, type TestFile, testRuntimes } from "./test-file.ts";
 import { chooseWorkFolder } from "./work-folder.ts";
@@ -65,15 +66,22 @@ async function runSuites(words: readonly string[]): Promise<void> {
   let missing = 0;
   for (const runtime of runtimes) {
     process.env["TMPDIR"] = await chooseWorkFolder(runtime);
-    const queue = files.filter((file) => canRun(runtime, file)).map((file) => ({ runtime, file }));
+    const queue = files.filter((file) => isFor(runtime, file)).map((file) => ({ runtime, file }));
+    if (runtime === "node" && !canRunNode) {
+      for (const test of queue.splice(0)) onResult(skip(test));
+    }
     missing += (await runLanes(queue, settings, onResult)) + queue.length;
   }
   report(results, missing);
 }
 
 /** The scripts need Bun or Deno. The driver also has to work in a program on Node.js. */
-function canRun(runtime: TestFile["runtime"], file: string): boolean {
+function isFor(runtime: TestFile["runtime"], file: string): boolean {
   return runtime !== "node" || file.includes("/session-");
+}
+
+function skip(test: TestFile): FileResult {
+  return { ...test, seconds: 0, passed: 0, failed: 0, skipped: ["all tests"], problem: undefined, output: "" };
 }
 
 /** @returns the number of lanes that failed; files that did not run stay in the queue */
