@@ -9,13 +9,14 @@
 //   project   what an event costs a projection that catches up with 200,000 events
 //   wait      how soon wait-for returns once PostgreSQL is usable, compared with pg_isready in a loop
 //   archive   what backup and restore of 1,000,000 events cost, compared with pg_dump and pg_restore
+//   commit    what this checkout costs compared with an earlier commit, the third word
 //   scale     what an event costs to store in a store of 5,000,000, compared with an empty one
 //
 // Variants alternate within one run; quote medians and ratios. The server's CPU time is measured on Linux only.
 import process from "node:process";
 import { defaultRounds } from "../support/benchmark.ts";
 
-type Benchmark = (rounds: number) => Promise<void>;
+type Benchmark = (rounds: number, commit: string) => Promise<void>;
 
 const kinds: Readonly<Record<string, () => Promise<Benchmark>>> = {
   startup: async () => (await import("./startup.ts")).benchmarkStartup,
@@ -24,19 +25,21 @@ const kinds: Readonly<Record<string, () => Promise<Benchmark>>> = {
   project: async () => (await import("./project.ts")).benchmarkProject,
   wait: async () => (await import("./wait.ts")).benchmarkWait,
   archive: async () => (await import("./archive.ts")).benchmarkArchive,
+  commit: async () => (await import("./commit.ts")).benchmarkCommit,
   scale: async () => (await import("./scale.ts")).benchmarkScale,
 };
 
-async function main([kind = "", roundsText = String(defaultRounds), ...rest]: readonly string[]): Promise<void> {
+async function main(words: readonly string[]): Promise<void> {
+  const [kind = "", roundsText = String(defaultRounds), commit = "HEAD", ...rest] = words;
   const load = Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
   const rounds = Number(roundsText);
   if (load === undefined || !Number.isSafeInteger(rounds) || rounds < 1 || rest.length > 0) {
-    console.error(`usage: bun run bench ${Object.keys(kinds).join("|")} [rounds]`);
+    console.error(`usage: bun run bench ${Object.keys(kinds).join("|")} [rounds] [commit]`);
     process.exitCode = 2;
     return;
   }
   const benchmark = await load();
-  await benchmark(rounds);
+  await benchmark(rounds, commit);
 }
 
 await main(process.argv.slice(2));

@@ -1,4 +1,4 @@
-import { type Measured, median } from "./benchmark.ts";
+import { type Measured, median, medianInterval } from "./benchmark.ts";
 import type { Cost } from "./benchmark-cost.ts";
 
 /** An aim of a benchmark: a ratio of two variants. */
@@ -51,6 +51,20 @@ export function reportCosts({ title, measured, reference, aims }: CostReport): v
   for (const aim of aims) console.log(aimLine(measured, aim));
 }
 
+/** Prints the ratio of each figure of the first variant to the second: the median of the rounds, and its interval. */
+export function reportIntervals(title: string, measured: readonly Measured<Cost>[]): void {
+  const [ours, theirs] = measured;
+  console.log(`\n${title}\n${ours?.name} / ${theirs?.name}: median of ${ours?.measures.length} rounds, 95 % interval`);
+  for (const { figure, title, digits } of columns) {
+    const ratios = ratiosOf(ours?.measures ?? [], theirs?.measures ?? [], figure);
+    const [from, to] = medianInterval(ratios);
+    const value = median((ours?.measures ?? []).map((cost) => cost[figure]));
+    console.log(
+      `${title.padEnd(10)} ${number(value, digits).padStart(10)}  ${number(median(ratios), 3)} (${number(from, 3)}–${number(to, 3)})`,
+    );
+  }
+}
+
 function aimLine(measured: readonly Measured<Cost>[], { figure, of, against, atLeast, atMost }: Aim): string {
   const ratio = ratioOf(measured, figure, of, against);
   const isMet = ratio >= (atLeast ?? 0) && ratio <= (atMost ?? Number.POSITIVE_INFINITY);
@@ -61,7 +75,11 @@ function aimLine(measured: readonly Measured<Cost>[], { figure, of, against, atL
 /** The median of the ratios per round, since both variants of a round ran under the same load. */
 function ratioOf(measured: readonly Measured<Cost>[], figure: keyof Cost, of: string, against: string): number {
   const [ours, theirs] = [of, against].map((name) => measured.find((variant) => variant.name === name)?.measures ?? []);
-  return median((ours ?? []).map((cost, round) => cost[figure] / (theirs?.[round]?.[figure] ?? Number.NaN)));
+  return median(ratiosOf(ours ?? [], theirs ?? [], figure));
+}
+
+function ratiosOf(ours: readonly Cost[], theirs: readonly Cost[], figure: keyof Cost): number[] {
+  return ours.map((cost, round) => cost[figure] / (theirs[round]?.[figure] ?? Number.NaN));
 }
 
 function number(value: number, digits: number): string {

@@ -35,6 +35,13 @@ export async function alternate<Measure>(
   return measured;
 }
 
+/** @returns the bounds of the 95 % interval of the median, by order statistics: as wide as the list for few values */
+export function medianInterval(values: readonly number[]): readonly [number, number] {
+  const sorted = values.toSorted((one, other) => one - other);
+  const below = Math.max(0, Math.floor(sorted.length / 2 - 0.98 * Math.sqrt(sorted.length)));
+  return [sorted[below] ?? Number.NaN, sorted[sorted.length - 1 - below] ?? Number.NaN];
+}
+
 /** @returns the middle value, or the mean of the two in the middle; NaN for an empty list */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((one, other) => one - other);
