@@ -100,6 +100,23 @@ test("the reason for which a server refuses a session reaches the caller, after 
   }
 });
 
+test("a pooler that loses the session behind it says why, and the session counts as lost", async () => {
+  const error = message("E", "SFATAL\0C08P01\0Mserver conn crashed?\0\0");
+  await using server = await openFakeServer((socket, index) => socket.write(index === 0 ? loginAccepted : error));
+  await using pool = open(server);
+  const { code, message: text } = await failureOf(pool.sql`select 1`, 1000);
+  assert.equal(code, "CONNECTION_CLOSED");
+  assert.match(text, /: server conn crashed\?$/);
+});
+
+test("an error may be as long as the server likes, in however many pieces it arrives", async () => {
+  await using pool = ground.open();
+  const failing = `do $$ begin raise exception using message = repeat('x', 3000000), errcode = 'P0001'; end $$`;
+  const error = await failureOf(pool.sql.unsafe(failing));
+  assert.deepEqual([error.code, error.message.length], ["P0001", 3_000_000]);
+  assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
+});
+
 test("the last words of a lost session are not given to the next one", async () => {
   await using pool = ground.open();
   const lost = codeOf(pool.sql`select pg_sleep(20)`);

@@ -30,8 +30,8 @@ const [row, completed, suspended] = [code("D"), code("C"), code("s")];
 const notedLetters = new Set([authentication, failure, keyData, ready]);
 /** What a server sends before it is ready. */
 const startupLetters = new Set(["R", "E", "K", "N", "S", "Z", "v"].map(code));
-/** A noted message is collected in memory, if it arrives in pieces. Real ones are far smaller. */
-const maxNotedBytes = 1024 * 1024;
+/** Longest message of a login. What is longer comes from something that is no server. */
+const maxStartupBytes = 64 * 1024;
 
 const insecureRequests: Readonly<Record<number, string>> = { 3: "in clear text", 5: "as an MD5 hash" };
 
@@ -194,7 +194,7 @@ export class Wire extends EventEmitter {
       const letter = bytes[at] as number;
       const length = isWhole ? 1 + bytes.readUInt32BE(at + 1) : 5;
       const isNoted = notedLetters.has(letter);
-      if (isWhole && !this.#isPlausible(letter, length, isNoted)) {
+      if (isWhole && !this.#isPlausible(letter, length)) {
         this.destroy(protocolError(this.#target));
         return;
       }
@@ -211,9 +211,9 @@ export class Wire extends EventEmitter {
     this.#skip = at - bytes.length;
   }
 
-  #isPlausible(letter: number, length: number, isNoted: boolean): boolean {
-    if (length < 5 || (isNoted && length > maxNotedBytes)) return false;
-    return this.isReady || startupLetters.has(letter);
+  #isPlausible(letter: number, length: number): boolean {
+    if (this.isReady) return length >= 5;
+    return length >= 5 && length <= maxStartupBytes && startupLetters.has(letter);
   }
 
   #note(letter: number, message: Buffer): void {
@@ -231,8 +231,13 @@ export class Wire extends EventEmitter {
   /** A server that refuses the login or ends the session says why; after that it closes the connection. */
   #noteFailure(message: Buffer): void {
     const fields = readFields(message);
-    if (this.isReady && fields["severity"] !== "FATAL" && fields["severity"] !== "PANIC") return;
-    this.#reason ??= new postgres.PostgresError(fields as unknown as string);
+    const { severity, severity_local: localSeverity } = fields;
+    if (this.isReady && !isFatal(severity ?? localSeverity)) return;
+    // PgBouncer sends no plain severity. Whatever code it gives, it has lost the session behind this one.
+    const isOfPooler = this.isReady && severity === undefined;
+    this.#reason ??= isOfPooler
+      ? connectionError("CONNECTION_CLOSED", this.#target, fields["message"])
+      : new postgres.PostgresError(fields as unknown as string);
   }
 
   /** Any program that listens on the port can ask for it, and the driver would comply. */
@@ -274,8 +279,13 @@ async function connectSocket(socket: Socket, target: ConnectionTarget): Promise<
 }
 
 /** @returns an error in the form in which the driver reports it */
-export function connectionError(code: string, { host, port }: ConnectionTarget): Error {
-  return Object.assign(new Error(`write ${code} ${host}:${port}`), { code, errno: code, address: host, port });
+export function connectionError(code: string, { host, port }: ConnectionTarget, detail?: string): Error {
+  const message = `write ${code} ${host}:${port}${detail === undefined ? "" : `: ${detail}`}`;
+  return Object.assign(new Error(message), { code, errno: code, address: host, port });
+}
+
+function isFatal(severity: string | undefined): boolean {
+  return severity === "FATAL" || severity === "PANIC";
 }
 
 function insecureAuthentication({ host, port }: ConnectionTarget, how: string): Error {
