@@ -18,7 +18,7 @@ type Answer = (socket: Socket, index: number) => void;
 const sslRequestLength = 8;
 
 /** Opens a port; `answer` is called for every piece that a client sends, except for a request for TLS. */
-export async function openFakeServer(answer: Answer): Promise<FakeServer> {
+export async function openFakeServer(answer: Answer, port = 0): Promise<FakeServer> {
   const pieces: Buffer[] = [];
   const answers: Buffer[] = [];
   const behaviour: Behaviour = (socket) => {
@@ -30,7 +30,7 @@ export async function openFakeServer(answer: Answer): Promise<FakeServer> {
       answer(socket, index++);
     });
   };
-  const server: WaitServer = await openServer(behaviour);
+  const server: WaitServer = await openServer(behaviour, port);
   return {
     port: server.port,
     get connections() {

@@ -26,6 +26,9 @@ const suites = ["tests/unit", "tests/integration"];
 /** These take 8 to 35 seconds each. They run first, so that all lanes finish at about the same time. */
 const slowFiles = [
   "visible-failures",
+  "tls",
+  "session-chaos",
+  "pgbouncer",
   "secrets-leaks",
   "log-oracle",
   "vault-stack",
