@@ -1,4 +1,5 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { hostAndPort } from "../server-url.ts";
 import { type Connection, type ConnectionOptions, openConnection } from "./connect.ts";
 import { explainConnectionError } from "./explain.ts";
 import { connectionFailure } from "./failure.ts";
@@ -36,11 +37,11 @@ export async function connectForMaintenance(
   throw noCandidate(target, candidates);
 }
 
-function noCandidate({ host, port }: ConnectionTarget, candidates: readonly string[]): ScriptError {
+function noCandidate(target: ConnectionTarget, candidates: readonly string[]): ScriptError {
   return new ScriptError({
     code: "NO_DATABASE",
     exitCode: exitCodes.notReady,
-    message: `The server ${host}:${port} has no database for maintenance`,
+    message: `The server ${hostAndPort(target)} has no database for maintenance`,
     why: `None of these databases exist: ${candidates.join(", ")}.`,
     fix: "Create one of them with the server's own tools.",
   });
