@@ -21,7 +21,7 @@ const faults: Record<string, readonly [(socket: Socket) => void, RegExp]> = {
   "sends data with its refusal": [(socket) => socket.write("NR\0\0\0\b\0\0\0\0"), /^TLS_UNEXPECTED_DATA$/],
   "sends data in place of a handshake": [answerThen((socket) => socket.write("R".repeat(100))), /^TLS_FAILED$/],
   "cannot start a session": [(socket) => socket.end("Esorry, too many clients already\n"), closed],
-  "is not PostgreSQL": [(socket) => socket.end("HTTP/1.1 400 Bad Request\r\n"), /^TLS_FAILED$/],
+  "is not PostgreSQL": [(socket) => socket.end("HTTP/1.1 400 Bad Request\r\n"), /^PROTOCOL_VIOLATION$/],
 };
 
 function answerThen(next: (socket: Socket) => void): (socket: Socket) => void {

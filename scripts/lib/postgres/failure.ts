@@ -38,6 +38,7 @@ const failures: Readonly<Record<string, ConnectionFailure>> = {
   "57P02": "lost",
   "57P03": "starting",
   "53300": "starting",
+  PROTOCOL_VIOLATION: "refused",
   "08P01": "refused",
   "28000": "wrong-password",
   "28P01": "wrong-password",

@@ -15,7 +15,8 @@ export const sslRequest: Uint8Array = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
  * Negotiates TLS on a connection that has not been used yet. Sets no time limit: destroying the socket ends it.
  *
  * @returns the encrypted socket, or the given one if the mode allows it; neither has a listener
- * @throws {Error} with a `code` that starts with `TLS_`, or that of a connection that was lost; the socket is destroyed
+ * @throws {Error} with a `code` that starts with `TLS_`, with `PROTOCOL_VIOLATION`, or with that of a lost connection;
+ * the socket is destroyed
  */
 export async function encrypt(socket: Socket, target: TlsTarget): Promise<Socket> {
   if (target.tls === undefined || target.tls === "disable") return socket;
@@ -39,7 +40,7 @@ async function negotiate(socket: Socket, target: TlsTarget): Promise<Socket> {
     if (target.tls === "prefer" || target.tls === "allow") return socket;
     throw failure("TLS_NOT_OFFERED", `sslmode is ${target.tls}, but the server does not use TLS`);
   }
-  throw failure("TLS_FAILED", `the server at ${address} is not PostgreSQL`);
+  throw failure("PROTOCOL_VIOLATION", `${address} does not speak the PostgreSQL protocol`);
 }
 
 /** @returns the first bytes that the server sends; all but the first are an attacker's or another protocol's */

@@ -13,6 +13,7 @@ const reasons: Readonly<Record<string, string>> = {
   EHOSTUNREACH: "this host cannot be reached",
   ENETUNREACH: "this host cannot be reached",
   ETIMEDOUT: "the host does not answer",
+  CONNECTION_CLOSED: "the connection was closed",
 };
 
 /**

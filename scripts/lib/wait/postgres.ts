@@ -4,11 +4,9 @@ import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectionFailure, errorCode, isFromServer, messageWithCode } from "../postgres/failure.ts";
 import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
-import { sslRequest } from "../postgres/tls.ts";
 import { tlsFailure } from "../postgres/tls-failure.ts";
 import { judgeSocketError } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
-import { withSocket } from "./tcp.ts";
 
 /**
  * Checks an open session.
@@ -32,8 +30,6 @@ export async function probePostgres(
   check: SessionCheck,
   signal: AbortSignal,
 ): Promise<Finding> {
-  const greeting = await probeGreeting(server, signal);
-  if (!greeting.isUsable) return greeting;
   await using connection = openConnection(server, { applicationName: "cqrs-postgres wait-for", signal });
   try {
     return await check(connection.sql);
@@ -53,23 +49,6 @@ export function queryCheck(query: string): SessionCheck {
   };
 }
 
-/** Finds out whether PostgreSQL listens there: the driver would wait for any other server to respond. */
-async function probeGreeting(server: ConnectionTarget, signal: AbortSignal): Promise<Finding> {
-  const name = maskedUrl(server);
-  try {
-    const answer = await withSocket<string>(server, signal, (socket, done) => {
-      socket.once("data", (data: Buffer) => done(String.fromCharCode(data[0] ?? 0)));
-      socket.once("close", () => done(""));
-      socket.write(sslRequest);
-    });
-    if (answer === "") return notYet("it accepts connections and closes them at once");
-    if (answer !== "S" && answer !== "N") return notYet("the server that responds is not PostgreSQL");
-    return usable;
-  } catch (error) {
-    return judgeSocketError(error, name);
-  }
-}
-
 function judgeError(error: unknown, server: ConnectionTarget): Finding {
   const code = errorCode(error);
   const { routine } = error as { readonly routine?: string };
@@ -82,7 +61,8 @@ function judgeError(error: unknown, server: ConnectionTarget): Finding {
   if (failure === "tls") throw tlsFailure(maskedUrl(server), error as Error, exitCodes.usage);
   if (failure === "wrong-password" || failure === "insecure") throw explainConnectionError(error, server);
   if (code === "42601") throw wrongQuery(reason);
-  return failure === undefined && !isFromServer(error) ? judgeSocketError(error, maskedUrl(server)) : notYet(reason);
+  if (code === "PROTOCOL_VIOLATION") return notYet("the server that responds is not PostgreSQL");
+  return isFromServer(error) ? notYet(reason) : judgeSocketError(error, maskedUrl(server));
 }
 
 function wrongQuery(why: string): ScriptError {

@@ -1,4 +1,5 @@
 import { connect, type Socket } from "node:net";
+import { hostAndPort } from "../server-url.ts";
 import { judgeSocketError } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
 
@@ -16,8 +17,7 @@ const minOpenMs = 100;
 
 /** A port that accepts a connection and keeps it open. */
 export function tcpTarget(endpoint: Endpoint): WaitTarget {
-  const host = endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host;
-  const name = `tcp://${host}:${endpoint.port}`;
+  const name = `tcp://${hostAndPort(endpoint)}`;
   return { name, probe: (signal) => probePort(endpoint, name, signal) };
 }
 
@@ -39,7 +39,7 @@ async function probePort(endpoint: Endpoint, name: string, signal: AbortSignal):
  * @param talk receives the open connection, and passes its result to `done`
  * @throws the socket's error
  */
-export async function withSocket<Result>(
+async function withSocket<Result>(
   { host, port }: Endpoint,
   signal: AbortSignal,
   talk: (socket: Socket, done: (result: Result) => void) => void,
