@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { type ChaosReport, checkReport, createCounters, disturb } from "../support/chaos.ts";
-import { openChaosProxy } from "../support/chaos-proxy.ts";
+import { openFaultProxy } from "../support/fault-proxy.ts";
 import { checkJournal } from "../support/projection.ts";
 import { type ScriptRun, type StartedScript, startProgram } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
@@ -15,7 +15,7 @@ const recoveryMs = 10_000;
 test("whatever ends sessions, every sum is exact, nothing hangs, and the process survives", async () => {
   await using stack = await withCluster();
   const { port, ...login } = await stack.application();
-  await using proxy = await openChaosProxy(port);
+  await using proxy = await openFaultProxy(port);
   await createCounters(await stack.administrator());
   for (let round = 0; round < testRounds(1); round++) {
     const args = [JSON.stringify({ ...login, port: proxy.port })];

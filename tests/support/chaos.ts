@@ -6,7 +6,7 @@ import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { isAlive } from "../../scripts/lib/process.ts";
-import type { ChaosProxy, CutPlace } from "./chaos-proxy.ts";
+import type { FaultProxy } from "./fault-proxy.ts";
 import type { StartedScript } from "./run-script.ts";
 import { bootstrapTestStack, type TestStack } from "./stack.ts";
 
@@ -39,10 +39,10 @@ export async function createCounters(target: ConnectionTarget): Promise<void> {
   `);
 }
 
-/** What disturbs a program that uses the server through the proxy. */
+/** A program that uses the server through the proxy, and what faults are injected with. */
 export interface Disturbed {
   readonly stack: TestStack;
-  readonly proxy: ChaosProxy;
+  readonly proxy: FaultProxy;
   readonly program: StartedScript;
   readonly login: string;
 }
@@ -121,11 +121,11 @@ async function suspendProgram({ program, proxy }: Disturbed): Promise<void> {
   program.kill("SIGCONT");
 }
 
-const places: readonly CutPlace[] = ["now", "request", "answer"];
+const moments = ["now", "client", "server"] as const;
 
 async function cutUntil({ proxy }: Disturbed, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
-    proxy.cutOne(places[random(places.length)] ?? "now");
+    proxy.cutOne(moments[random(moments.length)] ?? "now");
     await sleep(random(60));
   }
 }

@@ -7,6 +7,8 @@ export interface FaultProxy extends AsyncDisposable {
   readonly connections: number;
   /** Cuts every open connection. New ones are accepted. */
   cut(): void;
+  /** Cuts a random connection, if there is one: now, or in the middle of the next data from one side. */
+  cutOne(when: "now" | Direction): void;
   /** Cuts each connection, open or new, once it has passed on this many more bytes. */
   cutAfter(bytes: number, from?: Direction): void;
   /** Passes on requests but drops answers: the client does not learn what the server did. */
@@ -24,6 +26,8 @@ interface Link {
   readonly client: Socket;
   readonly upstream: Socket;
   readonly passed: Record<Direction, number>;
+  /** Whose next data is passed on by half, before the connection is cut. */
+  halved: Direction | undefined;
 }
 
 /** Opens a proxy to a server on this machine. */
@@ -42,8 +46,9 @@ export async function openFaultProxy(serverPort: number): Promise<FaultProxy> {
     const room = limits[from] - link.passed[from];
     link.passed[from] += data.length;
     const to = from === "server" ? link.client : link.upstream;
-    to.write(data.subarray(0, Math.max(0, room)), () => {
-      if (data.length >= room) drop(link);
+    const limit = link.halved === from ? Math.floor(data.length / 2) : room;
+    to.write(data.subarray(0, Math.max(0, limit)), () => {
+      if (data.length >= limit) drop(link);
     });
   };
   const accept = (client: Socket) => {
@@ -51,7 +56,7 @@ export async function openFaultProxy(serverPort: number): Promise<FaultProxy> {
     client.on("error", () => {});
     if (state.isRefusing) return void client.destroy();
     const upstream = dial(serverPort, "127.0.0.1");
-    const link = { client, upstream, passed: { server: 0, client: 0 } };
+    const link: Link = { client, upstream, passed: { server: 0, client: 0 }, halved: undefined };
     links.add(link);
     upstream.on("error", () => {});
     upstream.on("close", () => state.isFrozen || drop(link));
@@ -70,6 +75,12 @@ export async function openFaultProxy(serverPort: number): Promise<FaultProxy> {
       return state.connections;
     },
     cut,
+    cutOne(when) {
+      const link = [...links][Math.floor(Math.random() * links.size)];
+      if (link === undefined) return;
+      if (when === "now") drop(link);
+      else link.halved = when;
+    },
     cutAfter(bytes, from = "server") {
       limits[from] = bytes;
       for (const link of links) link.passed[from] = 0;
