@@ -157,9 +157,9 @@ test("the owner of a pool learns of each session that was lost, once, and of eac
   assert.deepEqual([opened, lost.length], [3, 3]);
 });
 
-test("a program that forgets to close its pool ends", async () => {
+test("a program that leaves its pool open ends", async () => {
   for (const work of ["statement", "transaction", "reservation", "lost session"]) {
-    const program = startProgram("tests/support/fixtures/forgets-the-pool.ts", [JSON.stringify(ground.target), work]);
+    const program = startProgram("tests/support/fixtures/leaves-pool-open.ts", [JSON.stringify(ground.target), work]);
     const timer = setTimeout(() => program.kill("SIGKILL"), 4000);
     const { exitCode, stdout, stderr } = await program.ended;
     clearTimeout(timer);

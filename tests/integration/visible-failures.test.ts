@@ -252,10 +252,10 @@ async function signalSessions(applicationName: string, signal: NodeJS.Signals): 
   return rows.map(({ pid }) => pid);
 }
 
-const forgetful = "tests/support/fixtures/forgets-to-close.ts";
+const leavesStoreOpen = "tests/support/fixtures/leaves-store-open.ts";
 
-test("a program that forgets to close the store can still end", async () => {
-  const started = startProgram(forgetful, [JSON.stringify(database.application)]);
+test("a program that leaves its store open ends", async () => {
+  const started = startProgram(leavesStoreOpen, [JSON.stringify(database.application)]);
   try {
     const { exitCode, stderr } = await within(10_000, started.ended);
     assert.deepEqual({ exitCode, stderr }, { exitCode: 0, stderr: "" });
@@ -265,7 +265,7 @@ test("a program that forgets to close the store can still end", async () => {
 });
 
 test("a running subscription keeps the program alive", async () => {
-  const started = startProgram(forgetful, [JSON.stringify(database.application), "follow"]);
+  const started = startProgram(leavesStoreOpen, [JSON.stringify(database.application), "follow"]);
   try {
     await started.saw("following");
     // It polls every 250 ms now, and nothing else happens.
