@@ -17,6 +17,7 @@ import { checkJournal, eventually, journal, readJournal, runInBackground } from 
 import { recordingLogger } from "../support/recording-logger.ts";
 import { startProgram } from "../support/run-script.ts";
 import { runtimeName } from "../support/runtime.ts";
+import { inTime } from "../support/session.ts";
 
 let database: TestDatabase;
 before(async () => {
@@ -28,20 +29,6 @@ async function follow(store: EventStore, signal?: AbortSignal): Promise<number> 
   let count = 0;
   for await (const { events } of subscribe(store, signal === undefined ? {} : { signal })) count += events.length;
   return count;
-}
-
-/** Runs work with a limit, since what these tests look for is a call that never ends. */
-async function within<Result>(limitMs: number, work: Promise<Result>): Promise<Result> {
-  const expiry = new AbortController();
-  const expired = sleep(limitMs, undefined, { signal: expiry.signal }).then(() => {
-    throw new Error(`it did not end within ${limitMs} ms`);
-  });
-  expired.catch(() => undefined);
-  try {
-    return await Promise.race([work, expired]);
-  } finally {
-    expiry.abort();
-  }
 }
 
 /** The tests may not look up other hosts on Deno. */
@@ -56,7 +43,7 @@ async function assertUnreachable(host: string): Promise<void> {
   await using store = openTestStore(database, { host, port: await unusedPort(), logger });
   const startedAt = performance.now();
   const calls = [follow(store), project(store, journal("unreachable")), appendEvents(store, newOrder(), [orderPlaced])];
-  for (const result of await within(10_000, Promise.allSettled(calls))) {
+  for (const result of await inTime(Promise.allSettled(calls), 10_000)) {
     assert.equal(result.status, "rejected");
     assert.match(result.reason.code, /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN)$/);
   }
@@ -192,13 +179,13 @@ test("if the server stops answering, signals end every call, and the store can b
   const expiring = waitUntil(store, "mute", checkpoint, { timeoutMs: 100 });
   appending.catch(() => undefined);
   waiting.catch(() => undefined);
-  await within(3_000, assert.rejects(expiring, /did not reach .* within 100 ms: the server does not answer/));
+  await inTime(assert.rejects(expiring, /did not reach .* within 100 ms: the server does not answer/), 3_000);
   stop.abort(new Error("enough"));
-  await within(500, following);
-  await within(500, assert.rejects(waiting, /enough/));
-  await within(2_500, assert.rejects(appending, /enough/));
-  const closing = within(11_500, Promise.resolve(store[Symbol.asyncDispose]()));
-  assert.equal(await within(6_000, projecting), "stopped");
+  await inTime(following, 500);
+  await inTime(assert.rejects(waiting, /enough/), 500);
+  await inTime(assert.rejects(appending, /enough/), 2_500);
+  const closing = inTime(store[Symbol.asyncDispose](), 11_500);
+  assert.equal(await inTime(projecting, 6_000), "stopped");
   await closing;
 });
 
@@ -226,7 +213,7 @@ test("a batch that hangs when its projection is stopped does not commit later", 
   try {
     isFrozen.resolve();
     stop.abort();
-    assert.equal(await within(8_000, running), "stopped");
+    assert.equal(await inTime(running, 8_000), "stopped");
   } finally {
     for (const pid of pids) process.kill(pid, "SIGCONT");
   }
@@ -257,7 +244,7 @@ const leavesStoreOpen = "tests/support/fixtures/leaves-store-open.ts";
 test("a program that leaves its store open ends", async () => {
   const started = startProgram(leavesStoreOpen, [JSON.stringify(database.application)]);
   try {
-    const { exitCode, stderr } = await within(10_000, started.ended);
+    const { exitCode, stderr } = await inTime(started.ended, 10_000);
     assert.deepEqual({ exitCode, stderr }, { exitCode: 0, stderr: "" });
   } finally {
     started.kill("SIGKILL");
@@ -273,7 +260,7 @@ test("a running subscription keeps the program alive", async () => {
     const paid: OrderEvent = { type: "OrderPaid", data: { amount: 42 } };
     await using store = openTestStore(database);
     await appendEvents(store, newOrder(), [paid]);
-    await within(5_000, started.saw("OrderPaid"));
+    await inTime(started.saw("OrderPaid"), 5_000);
   } finally {
     started.kill("SIGKILL");
     await started.ended;

@@ -9,17 +9,11 @@ import { assetsDir } from "../../scripts/lib/paths.ts";
 import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { locateDeno } from "../support/deno.ts";
+import { refusesSessions } from "../support/fake-server.ts";
 import { unusedPort } from "../support/port.ts";
 import { runScript, type ScriptRun, startScript } from "../support/run-script.ts";
 import { makeTestStack } from "../support/stack.ts";
-import {
-  answersHttp,
-  closesAtOnce,
-  leadsTo,
-  openServer,
-  refusesSessions,
-  saysNothing,
-} from "../support/wait-server.ts";
+import { answersHttp, closesAtOnce, leadsTo, openServer, saysNothing } from "../support/wait-server.ts";
 
 let dir: string;
 let database: TestDatabase;

@@ -53,7 +53,18 @@ export function message(type: string, body: Buffer | string = ""): Buffer {
 
 /** An ErrorResponse that ends the session. */
 export function fatal(code: string, text: string): Buffer {
-  return message("E", [`SFATAL`, `VFATAL`, `C${code}`, `M${text}`, ""].map((field) => `${field}\0`).join(""));
+  return message("E", ["SFATAL", "VFATAL", `C${code}`, `M${text}`, ""].map((field) => `${field}\0`).join(""));
+}
+
+/** Refuses each session, as a server does while it starts. */
+export function refusesSessions(code: string, text: string): Behaviour {
+  return (socket) => {
+    // A startup message is longer than a request for TLS, and Terminate is shorter.
+    socket.on("data", ({ length }) => {
+      if (length === sslRequestLength) socket.write("N");
+      if (length > sslRequestLength) socket.end(fatal(code, text));
+    });
+  };
 }
 
 /** Accepts every login. */

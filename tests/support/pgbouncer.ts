@@ -24,8 +24,6 @@ export interface PgBouncerOptions {
   readonly poolMode: "transaction" | "session";
   /** Maximum number of connections to the server, for each login and database. */
   readonly poolSize: number;
-  /** Logins that may connect, besides that of the target. */
-  readonly others?: readonly ConnectionTarget[];
 }
 
 /** A PgBouncer in front of a server. Disposing of it stops it. */
@@ -41,9 +39,8 @@ const startTimeoutMs = 10_000;
 export async function startPgBouncer(target: ConnectionTarget, options: PgBouncerOptions): Promise<PgBouncer> {
   const folder = await mkdtemp(join(tmpdir(), "cqrs-pgbouncer-"));
   const port = await unusedPort();
-  const logins = [target, ...(options.others ?? [])];
   const files = {
-    "userlist.txt": logins.map(({ user, password = "" }) => `${quote(user)} ${quote(password)}\n`).join(""),
+    "userlist.txt": `${quote(target.user)} ${quote(target.password ?? "")}\n`,
     "pgbouncer.ini": `
       [databases]
       * = host=${target.host} port=${target.port}

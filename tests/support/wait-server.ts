@@ -49,22 +49,6 @@ export function answersHttp(status: number, body = ""): Behaviour {
   return (socket) => void socket.once("data", () => socket.end(answer));
 }
 
-/** Refuses each session in PostgreSQL's protocol, as a server does while it starts. */
-export function refusesSessions(sqlState: string, message: string): Behaviour {
-  const fields = ["SFATAL", "VFATAL", `C${sqlState}`, `M${message}`].map((field) => `${field}\0`).join("");
-  const body = Buffer.from(`${fields}\0`);
-  const head = Buffer.alloc(5);
-  head.write("E");
-  head.writeInt32BE(body.length + 4, 1);
-  return (socket) => {
-    // SSLRequest has eight bytes; a startup message is longer, and Terminate is shorter.
-    socket.on("data", ({ length }) => {
-      if (length === 8) socket.write("N");
-      if (length > 8) socket.end(Buffer.concat([head, body]));
-    });
-  };
-}
-
 /** Forwards each connection to another server. */
 export function leadsTo(port: number): Behaviour {
   return (socket) => {
