@@ -63,7 +63,7 @@ export interface Config {
   /** How long a login stays valid after it was replaced, in milliseconds. */
   readonly graceMs: number;
   readonly externalServer: ExternalServer | undefined;
-  /** What is configured of the external server's TLS, even if the server is not. */
+  /** The TLS settings for an external server, even if no server is configured. */
   readonly externalTls: TlsSettings;
   /** Undefined: Vault if VAULT_ADDR is set, or else the place that the stack remembers, or else files. */
   readonly secrets: SecretsKind | undefined;

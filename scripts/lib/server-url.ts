@@ -25,8 +25,8 @@ export function urlAddress(server: ServerAddress): string {
 }
 
 /**
- * Whether a client has to be told how to use TLS. `prefer` is the default of libpq and pgjdbc, but node-postgres, which
- * has another, takes it for `require`.
+ * Whether the mode refuses connections without TLS, so that URLs must contain it. Otherwise they omit it: `prefer` is
+ * the default of libpq and pgjdbc, but node-postgres treats it as `require`.
  */
 export function demandsTls(mode: string | undefined): boolean {
   return mode !== undefined && !["disable", "allow", "prefer"].includes(mode);
@@ -39,7 +39,7 @@ export function tlsParameters({ tls, tlsRootCert }: TlsSettings): string {
   return `?sslmode=${tls}${rootCert}`;
 }
 
-/** @returns the parameters of pgjdbc's URLs, which has another name for the authorities that Java trusts */
+/** @returns the parameters of pgjdbc's URLs; it has another name for the authorities that Java trusts */
 export function jdbcTlsParameters(settings: TlsSettings): string {
   const parameters = tlsParameters(settings);
   if (settings.tlsRootCert !== systemAuthorities) return parameters;

@@ -4,5 +4,5 @@ export const tlsModes = ["disable", "allow", "prefer", "require", "verify-ca", "
 /** How a connection uses TLS. */
 export type TlsMode = (typeof tlsModes)[number];
 
-/** In place of the path of a root certificate: the authorities that the system trusts. */
+/** The value of `sslrootcert` that means the authorities that the system trusts. */
 export const systemAuthorities = "system";

@@ -146,7 +146,7 @@ test("waiting for a lease and losing it are reported", async () => {
   await using waiting = runInBackground(waiterStore, { ...journal("lease"), leaseMs: 600 });
   await eventually(() => waiter.reports.length > 0);
   await sleep(500);
-  const message = "waiting for the lease of version 1 of the projection lease: another process has it";
+  const message = "waiting for the lease of version 1 of the projection lease: another process holds it";
   assert.deepEqual(waiter.reports, [["info", message, { projection: "lease" }]]);
   await waiting.stop();
   await database.admin`

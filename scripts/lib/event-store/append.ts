@@ -16,8 +16,8 @@ export interface AppendOptions {
   /** The version that the stream must have; @default "any" */
   readonly expectedVersion?: ExpectedVersion;
   /**
-   * Cancels the append if it has not been sent yet. Otherwise the caller waits for the answer for one more second; if
-   * there is none, the events may still be stored.
+   * Cancels the append if it has not been sent yet. Otherwise the call waits one more second for the answer; if there
+   * is none, it rejects with the signal's reason, and the events may still be stored.
    */
   readonly signal?: AbortSignal;
   /** The caller's transaction to append in, without batching or retries. */
@@ -131,7 +131,7 @@ function eventElement(event: NewEvent, ordinal: number): string {
 const maxAttempts = 16;
 const backoff = { firstMs: 5, maxMs: 500 };
 
-/** What sends a batch, and hears of its retries. */
+/** What a batch is sent with, and where its retries are reported. */
 interface BatchTarget {
   readonly sql: Sql;
   readonly logger: Logger;

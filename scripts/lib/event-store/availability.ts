@@ -5,7 +5,7 @@ import type { LogDetails, Logger } from "./logger.ts";
 const firstAnswerMs = 5_000;
 /** How often a lasting outage is reported. */
 const repeatMs = 10_000;
-/** Connections lost so soon after the end of an outage belong to it: the server closes them one by one. */
+/** A connection lost this soon after an outage belongs to it: the server closes connections one by one. */
 const settleMs = 1_000;
 
 interface Outage {
@@ -91,7 +91,7 @@ export class Availability {
   }
 }
 
-/** @returns the message and the code of an error, and nothing else: the driver's errors hold parameters */
+/** @returns the message and the code of an error, and nothing else: the driver's errors contain parameters */
 export function reasonText(error: unknown): string {
   return (error instanceof Error ? messageWithCode(error) : String(error)).trim();
 }

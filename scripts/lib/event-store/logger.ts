@@ -5,9 +5,9 @@ export type LogDetails = Readonly<Record<string, string | number>>;
 
 /** Receives what an event store reports about itself; `console` fits. */
 export interface Logger {
-  /** Something recovered, or waits as intended. */
+  /** Reports that something has recovered, is retried or waits as intended. */
   info(message: string, details?: LogDetails): void;
-  /** Something that an operator may have to look at. */
+  /** Reports something that an operator may have to look at. */
   warn(message: string, details?: LogDetails): void;
 }
 
@@ -19,7 +19,7 @@ const stderrLogger: Logger = {
 const silentLogger: Logger = { info() {}, warn() {} };
 
 /**
- * Chooses the logger of a store. One that fails does no harm.
+ * Chooses the logger of a store, and ignores its errors.
  *
  * @param choice false for none; by default, warnings are written to stderr
  */

@@ -22,9 +22,9 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
   readonly maxConnections?: number;
   /** Functions that convert events of earlier versions when they are read; @default none */
   readonly upcasters?: Upcasters;
-  /** Hears of lost connections, retries and waits; @default warnings to stderr; false for none */
+  /** Receives reports of lost connections, retries and waits; false for none; @default warnings to stderr */
   readonly logger?: Logger | false;
-  /** Whether to prepare statements; turn it off behind a pooler that does not support it. @default true */
+  /** Whether to prepare statements; `false` behind a pooler that cannot track them; @default true */
   readonly prepare?: boolean;
 }
 
@@ -57,9 +57,9 @@ const drainMs = 5_000;
 
 /**
  * Opens an event store for an application: a pool of up to 10 connections, opened on demand and closed after 10 minutes
- * of inactivity or 30 minutes in all. Connecting times out after 30 seconds. Statements are prepared.
+ * of inactivity or 30 minutes in all. Connecting times out after 30 seconds.
  *
- * Dispose of it to finish the appends in flight and close the connections. If the server does not answer, that ends
+ * Dispose of it to finish the appends in flight and close the connections. If the server does not answer, that gives up
  * after 10 seconds.
  */
 export function openEventStore(options: EventStoreOptions): EventStore {

@@ -30,7 +30,7 @@ export interface EventBatch<Event extends DomainEvent = DomainEvent> {
  * subscription; other events are found within 250 ms. The signal ends it at once, even if the server does not answer.
  *
  * @throws {InvalidInput} if the checkpoint is malformed
- * @throws any error of the server other than a lost connection; that of the connection too, if the server has never
+ * @throws any error of the server other than a lost connection; the error of the connection, if the server has never
  * answered and 5 seconds of retries have passed
  */
 export async function* subscribe<Event extends DomainEvent = DomainEvent>(

@@ -32,8 +32,8 @@ export class WakeUps {
   }
 
   /**
-   * Starts listening, unless already started; the pool then listens again after a lost connection. If it cannot begin,
-   * the next call tries again. Readers do not wait for it: until it succeeds, they poll.
+   * Starts listening, unless already started; the pool then listens again after a lost connection. If that fails, the
+   * next call tries again. Readers do not wait for it: until it succeeds, they poll.
    */
   listen(): void {
     if (this.#isClosed || this.#isListening) return;

@@ -39,7 +39,7 @@ export type SendBatch<Item, Result> = (items: readonly Item[]) => Promise<readon
 /** A batch that takes longer than this, because it waits for another session, no longer delays others. */
 const stalledAfterMs = 100;
 
-/** How long a caller whose signal was aborted still waits for the outcome of what was sent. */
+/** How long a caller whose signal was aborted waits for the outcome of an item that was sent. */
 const outcomeGraceMs = 1_000;
 
 /**
@@ -72,7 +72,7 @@ export class WorkQueue<Item, Result> {
    *
    * @param key items of one key keep their order
    * @param sizeBytes the item's part of a batch; one that exceeds the bound is sent alone
-   * @param signal cancels the item if it has not been sent yet; otherwise, ends the wait for its outcome after a grace
+   * @param signal cancels the item if it has not been sent yet; otherwise, waits one more second for its outcome
    * @returns the value of its outcome
    * @throws {Error} if the queue is closed
    * @throws the error of its outcome, or the reason of the signal

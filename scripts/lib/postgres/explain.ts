@@ -48,7 +48,7 @@ function insecure(target: ConnectionTarget, why: string): ScriptError {
     exitCode: exitCodes.authentication,
     message: `Did not send the password to ${maskedUrl(target)}`,
     why,
-    fix: "Set sslmode (DATABASE_URL or PGSSLMODE), or let the server use scram-sha-256. Check that it is your server.",
+    fix: "Check that this is your server. Set sslmode=require (DATABASE_URL or PGSSLMODE), or use scram-sha-256 there.",
   });
 }
 

@@ -66,7 +66,7 @@ async function handshake(socket: Socket, target: TlsTarget, trust: Trust): Promi
     ...(isIP(host) === 0 ? { servername: host } : {}),
     ...(trust.authorities === undefined ? {} : { ca: trust.authorities }),
     ...(trust.checksName ? {} : { checkServerIdentity: () => undefined }),
-    // Checked below, because Deno says only with the certificate at hand that it has expired.
+    // Checked below: without the certificate, Deno's error does not say that it has expired.
     rejectUnauthorized: false,
   });
   try {
@@ -88,8 +88,8 @@ interface Trust {
 }
 
 /**
- * Like libpq, `require` checks the certificate if there is a root certificate to check it with. Anybody can get a
- * certificate of a public authority, so with those the name counts, too.
+ * Like libpq, `require` checks the certificate if there is a root certificate. Anybody can get a certificate from a
+ * public authority, so with the system's authorities the name is checked too.
  */
 async function readTrust({ tls, tlsRootCert }: TlsTarget): Promise<Trust> {
   const checksName = tls === "verify-full";
@@ -101,7 +101,7 @@ async function readTrust({ tls, tlsRootCert }: TlsTarget): Promise<Trust> {
 
 const certificates = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-/** The runtimes would ignore a file without certificates, or say nothing about it. */
+/** Reads them here, because the runtimes silently ignore a file without certificates. */
 async function readAuthorities(file: string): Promise<string[]> {
   try {
     const found = (await readFile(file, "utf8")).match(certificates);
@@ -143,7 +143,7 @@ function untrusted(secure: TLSSocket, target: TlsTarget): Error {
   const code = typeof cause === "string" ? cause : ((cause as NodeJS.ErrnoException | null)?.code ?? "");
   const certificate = secure.getPeerCertificate();
   const why = problems[dateProblem(certificate) ?? code] ?? describe(code, certificate, target.host);
-  // The names are written by the certificate's author.
+  // Whoever made the certificate chose the names in it.
   const printable = why.replace(/\p{Cc}/gu, "");
   return failure("TLS_CERTIFICATE", `the certificate of ${hostAndPort(target)} ${printable}`, cause);
 }
@@ -158,7 +158,7 @@ function describe(code: string, { subject, subjectaltname, issuer }: PeerCertifi
   return `is from an authority that is not trusted: ${issuer?.CN ?? issuer?.O ?? code}`;
 }
 
-/** @returns an error with a code and a message; some of the runtimes' have neither */
+/** @returns an error with a code and a message; some errors of the runtimes have neither */
 function explain(error: unknown, target: TlsTarget): unknown {
   const { code = "" } = (error ?? {}) as NodeJS.ErrnoException;
   const isOurs = code.startsWith("TLS_") || code === "CONNECTION_CLOSED";

@@ -39,7 +39,7 @@ export const applicationSecretKeys = [
 
 /**
  * The application's secret: the four keys of a Spring data source, then keys for other languages. The last two have the
- * names of libpq's parameters, and are absent if nothing is known about the server's TLS.
+ * names of libpq's parameters, and are absent if no TLS settings are known.
  */
 export type ApplicationSecret = Readonly<
   Record<(typeof applicationSecretKeys)[number], string> & Partial<Record<"sslmode" | "sslrootcert", string>>

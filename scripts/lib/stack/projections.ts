@@ -27,7 +27,7 @@ export async function withStackStore<Result>(
 ): Promise<Result> {
   const stack = await openStack(config);
   const target = await applicationTarget(stack);
-  // Unprepared, since the secret may lead to a pooler. Statements handle whole batches, so parsing them costs little.
+  // Statements are not prepared, because the secret may name a pooler. They handle batches, so parsing costs little.
   await using store = await openStackStore(stack, { applicationName: "cqrs-postgres projections", prepare: false });
   try {
     // Connect first, because a projection would wait for an unreachable server instead of failing.

@@ -124,7 +124,7 @@ export async function readApplicationSecret(stack: Stack): Promise<ApplicationSe
 }
 
 /**
- * Reads the application's credentials, and finds the server that they are for.
+ * Reads the application's credentials and the address of its server.
  *
  * @throws {ScriptError} `SECRETS_MISSING` (exit 3), `SECRETS_UNUSABLE` or `CONFIGURATION` (exit 2)
  */
@@ -135,8 +135,8 @@ export async function applicationTarget(stack: Stack): Promise<ConnectionTarget 
 }
 
 /**
- * The application may be on another machine than bootstrap was, or TLS may have been configured since. So its own
- * environment may name another root certificate, and may demand more than the secret, but not less.
+ * The application may run on another machine than bootstrap, or TLS may have been set up since. So its own environment
+ * can name another root certificate and a stricter mode than the secret, but not a less strict one.
  */
 function applicationTls({ mode, config }: Stack, secret: ApplicationSecret): TlsSettings {
   const stored = tlsOfSecret(secret, secretPaths.application);

@@ -52,7 +52,7 @@ export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends
 /** A run with its defaults filled in. */
 export interface ProjectionRun extends Required<Omit<ProjectOptions, "events" | "relations" | "refresh">> {
   readonly store: EventStore;
-  /** Aborted when the run has ended without waiting for its batch, which must not commit any more. */
+  /** Aborted if the run has ended without waiting for its batch, which must no longer commit. */
   readonly abandoned: AbortSignal;
   /** Identifies the run that holds the lease; unique to each run. */
   readonly owner: string;

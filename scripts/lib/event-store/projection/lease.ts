@@ -38,7 +38,7 @@ export async function acquireLease(run: ProjectionRun): Promise<Lease | undefine
 }
 
 function reportWait({ store, name, version }: ProjectionRun): void {
-  const message = `waiting for the lease of version ${version} of the projection ${name}: another process has it`;
+  const message = `waiting for the lease of version ${version} of the projection ${name}: another process holds it`;
   store.logger.info(message, { projection: name });
 }
 

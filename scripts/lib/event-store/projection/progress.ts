@@ -62,7 +62,7 @@ export async function waitUntil(
   throw new ProjectionBehind(`the projection ${name} did not reach the checkpoint within ${timeoutMs} ms: ${state}`);
 }
 
-/** How long after the time limit the last answer may come. */
+/** How long the last answer may take beyond the time limit. */
 const answerMs = 1_000;
 
 class ServerSilent extends Error {}

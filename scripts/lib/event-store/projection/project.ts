@@ -25,13 +25,13 @@ import { registerVersion } from "./version.ts";
  * A version above the serving one fills its own tables. Once it has caught up, it cuts over and serves. If `partitions`
  * changed, the old partitions first catch up to a common position.
  *
- * Once the signal is aborted, the batch in flight has 5 seconds to finish. After that it is rolled back, and its events
- * come again in the next run.
+ * Once the signal is aborted, the batch in flight has 5 seconds to finish. After that, it is rolled back, and the next
+ * run handles its events again.
  *
  * @returns why the run ended
  * @throws {InvalidInput} if an option is invalid, or a later version exists
- * @throws the server's error if a statement does not match the database (SQLSTATE class 42); that of the connection, if
- * the server has never answered and 5 seconds of retries have passed
+ * @throws the server's error if a statement does not match the database (SQLSTATE class 42); the error of the
+ * connection, if the server has never answered and 5 seconds of retries have passed
  */
 export async function project<Event extends DomainEvent>(
   store: EventStore,

@@ -17,7 +17,7 @@ export interface VaultClientOptions extends VaultAddress {
   readonly signal?: AbortSignal | undefined;
   /** Whether it is the local Vault of a stack: its errors suggest other fixes. */
   readonly isLocal?: boolean;
-  /** Asked before each request, if it is known whose process may listen: another program gets no credentials. */
+  /** Checked before each request: if Vault has stopped, another program on its port must not get the credentials. */
   readonly isRunning?: () => boolean;
 }
 

@@ -32,7 +32,7 @@ export class VaultFailure extends Error {
   }
 }
 
-/** The code of a failure if the process of a local Vault does not exist. */
+/** The code of a failure because the local Vault is not running. */
 export const notRunning = "NOT_RUNNING";
 
 const maxTextLength = 300;
