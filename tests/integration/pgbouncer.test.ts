@@ -24,14 +24,14 @@ import { retry } from "../../scripts/lib/retry.ts";
 import type { ProjectionEnd } from "../../scripts/lib/stack/projections.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
-import { carriesPrepared, type PgBouncer, pgBouncerSkip, startPgBouncer } from "../support/pgbouncer.ts";
+import { type PgBouncer, pgBouncerSkip, startPgBouncer, supportsPrepared } from "../support/pgbouncer.ts";
 import { checkJournal, journal, runInBackground } from "../support/projection.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { bootstrapTestStack, openTestStack, silentRun, withCluster } from "../support/stack.ts";
 
 const skip = pgBouncerSkip;
 
-/** The application's ways to connect: Debian's PgBouncer 1.18 carries prepared statements in session mode only. */
+/** How the application connects: PgBouncer 1.18, as in Debian 12, supports prepared statements in session mode only. */
 const modes = [
   { poolMode: "transaction", poolSize: 2, prepare: false },
   { poolMode: "session", poolSize: 20, prepare: true },
@@ -131,7 +131,7 @@ for (const { poolMode, poolSize, prepare } of modes) {
     assert.deepEqual(await loadAggregate(store, definition, id), { state: { total: 7 }, version: 7 });
   });
 
-  poolerTest("a savepoint takes back its own append only", async () => {
+  poolerTest("rolling back a savepoint undoes its own append only", async () => {
     const [kept, takenBack] = [newOrder(), newOrder()];
     await inTransaction(store.sql, async (tx) => {
       await appendEvents<OrderEvent>(store, kept, [orderPlaced], { transaction: tx });
@@ -186,7 +186,7 @@ test("appends, a subscription and a projection continue when the server restarts
   await checkJournal(store, "outlasting");
 });
 
-const skipPrepared = skip || (carriesPrepared && "this PgBouncer carries prepared statements");
+const skipPrepared = skip || (supportsPrepared && "this PgBouncer supports prepared statements");
 
 test("prepared statements through PgBouncer in transaction mode fail with an error that names the cause", {
   skip: skipPrepared,
@@ -199,7 +199,7 @@ test("prepared statements through PgBouncer in transaction mode fail with an err
   const read = (sql: Sql) => sql`select ${1}::integer`;
   await read(client.sql);
   await inTransaction(other.sql, async (tx) => {
-    // It now occupies the one session of the server in which the statement is prepared.
+    // It now occupies the only server session in which the statement is prepared.
     await tx`select 1`;
     await assert.rejects(inTransaction(client.sql, read), {
       code: "26000",
@@ -213,7 +213,7 @@ test("the projections script works through PgBouncer, on an external server with
 }, async () => {
   await using stack = await withCluster();
   const administrator = await stack.administrator();
-  // The login that bootstrap creates is not known yet.
+  // Bootstrap creates this login.
   const login = { ...administrator, user: "pooled_user", password: "pooled-password" };
   await using pooler = await startPgBouncer(login, { poolMode: "transaction", poolSize: 2 });
   const folder = join(stack.stackDir, "external");

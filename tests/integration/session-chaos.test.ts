@@ -12,7 +12,7 @@ import { withCluster } from "../support/stack.ts";
 /** How long after the last fault everything must be done. */
 const recoveryMs = 10_000;
 
-test("whatever ends sessions, every sum is exact, nothing hangs, and the process survives", async () => {
+test("when sessions end in every way, every sum is exact, nothing hangs, and the process survives", async () => {
   await using stack = await withCluster();
   const { port, ...login } = await stack.application();
   await using proxy = await openFaultProxy(port);

@@ -54,7 +54,7 @@ test("a peer that hangs up costs at most one connection per statement, and each 
   }
 });
 
-/** Peers that accept a connection, and the moment at which they stop to answer. */
+/** Peers that accept a connection, and the point at which they stop answering. */
 const mute: Record<string, () => Promise<AsyncDisposable & { readonly port: number; readonly connections: number }>> = {
   "never answers": () => openServer(() => {}),
   "does not answer the login": () => openFakeServer(() => {}),
@@ -117,7 +117,7 @@ test("an error may be as long as the server likes, in however many pieces it arr
   assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
 });
 
-test("the last words of a lost session are not given to the next one", async () => {
+test("the reason for which a session was lost is not reported for the next one", async () => {
   await using pool = ground.open();
   const lost = codeOf(pool.sql`select pg_sleep(20)`);
   await terminate(ground.admin, await running(ground.admin, "pg_sleep"));
@@ -130,7 +130,7 @@ test("the last words of a lost session are not given to the next one", async () 
   assert.deepEqual([...(await inTime(pool.sql`select 7 as n`, 1000))], [{ n: 7 }]);
 });
 
-test("a password that is refused after a cut is one clear error, until it is right again", async () => {
+test("after a cut, a wrong password is one clear error for each statement, until it is right again", async () => {
   const { user, password: right } = ground.database.application;
   let current = right;
   await using pool = openConnection(
@@ -224,7 +224,7 @@ function assertSecret(bytes: Buffer): void {
   for (const secret of answers) assert.equal(bytes.includes(secret), false);
 }
 
-test("a password is sent by SCRAM only, and never as it is", async () => {
+test("a password is used for SCRAM only, and never sent itself", async () => {
   const sasl = message("R", Buffer.concat([Buffer.from([0, 0, 0, 10]), Buffer.from("SCRAM-SHA-256\0\0")]));
   await using server = await openFakeServer((socket, index) => {
     if (index === 0) socket.write(sasl);

@@ -1,4 +1,4 @@
-// The whole server dies: kill -9 of one of its processes ends every session.
+// The whole server crashes: kill -9 of one of its processes ends every session.
 import assert from "node:assert/strict";
 import process from "node:process";
 import { after, before, test } from "node:test";

@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 after(() => ground[Symbol.asyncDispose]());
 
-/** Wrong results, and not those that a cut made impossible. */
+/** A wrong result, as opposed to an error because of a cut. */
 class WrongResult extends Error {}
 
 function expectRows(rows: readonly unknown[], expected: readonly unknown[]): void {

@@ -1,4 +1,4 @@
-// The network drops everything: nobody learns that the other side is gone.
+// The network drops everything: neither side learns that the other is gone.
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import type { ConnectionOptions } from "../../scripts/lib/postgres/connect.ts";
@@ -34,7 +34,7 @@ async function freeze(options: ConnectionOptions) {
   };
 }
 
-test("an abort is heard while a statement hangs", async () => {
+test("aborting the signal rejects a statement that hangs", async () => {
   const controller = new AbortController();
   const frozen = await freeze({ signal: controller.signal });
   controller.abort();
@@ -44,7 +44,7 @@ test("an abort is heard while a statement hangs", async () => {
   await frozen.thaw();
 });
 
-test("an abort is heard in a transaction that waits for its statement, and its error is the callback's", async () => {
+test("aborting the signal ends a transaction whose statement hangs, with the error of its callback", async () => {
   const controller = new AbortController();
   const pool = ground.open({ signal: controller.signal });
   const own = new Error("mine");
@@ -62,7 +62,7 @@ test("an abort is heard in a transaction that waits for its statement, and its e
   ground.proxy.cut();
 });
 
-test("an abort is heard while a session is being opened", async () => {
+test("aborting the signal rejects what waits for a session", async () => {
   const controller = new AbortController();
   ground.proxy.freeze(true);
   const pool = ground.open({ signal: controller.signal, max: 2, connectTimeoutSeconds: 20 });
@@ -73,7 +73,7 @@ test("an abort is heard while a session is being opened", async () => {
   ground.proxy.freeze(false);
 });
 
-test("ending a pool waits for a frozen server only as long as it was told", async () => {
+test("ending a pool waits for a frozen server no longer than its timeout", async () => {
   const frozen = await freeze({});
   await inTime(frozen.pool.sql.end({ timeout: 0.2 }), 2500);
   await frozen.outcome();

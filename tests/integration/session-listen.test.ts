@@ -17,7 +17,7 @@ async function listeners(channel: string): Promise<number[]> {
   return rows.map(({ pid }) => pid);
 }
 
-/** Notifies until it arrives: what is sent while nobody listens is lost. */
+/** Notifies until a notification arrives: one that is sent while nobody listens is lost. */
 async function assertHears(heard: readonly string[], channel: string, text: string): Promise<void> {
   await until(async () => {
     await ground.admin`select pg_notify(${channel}, ${text})`;

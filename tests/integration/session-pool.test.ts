@@ -126,7 +126,7 @@ test("the idle timeout replaces sessions without a failed statement, whenever th
   await until(async () => (await remaining()).length === 0);
 });
 
-test("the owner of a pool learns of each session that was lost, once, and of each that replaced it", async () => {
+test("a pool reports each lost session once, and each session that replaces it", async () => {
   let opened = 0;
   const lost: string[] = [];
   const options = {

@@ -57,7 +57,7 @@ const endings: readonly Ending[] = [
   },
 ];
 
-/** Whatever a callback may ask for after its session has ended. */
+/** Statements that a callback may send after its session has ended. */
 const lateStatements: Record<string, (tx: Sql) => Promise<unknown>> = {
   statement: async (tx) => tx`insert into notes values (1, 'late')`,
   parameters: async (tx) => tx`insert into notes values (${1}, ${"late"})`,

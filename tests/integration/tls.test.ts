@@ -160,7 +160,7 @@ test("every script works with a server that accepts only TLS", async () => {
   }
 });
 
-test("the environment may demand more than the secret and name another root certificate, but not demand less", async () => {
+test("the environment can set a stricter mode than the secret and another root certificate, but no less strict mode", async () => {
   await using stack = await withExternalStack();
   const { sslmode: _, sslrootcert: __, ...old } = await stack.secret();
   await stack.write(old);
@@ -189,7 +189,7 @@ test("bootstrap replaces the TLS settings of the secret", async () => {
   assert.match(uri ?? "", /\?sslmode=require$/);
 });
 
-test("every command says what is wrong with the certificate", async () => {
+test("every command reports what is wrong with the certificate", async () => {
   await using stack = await withExternalStack();
   await runForData(["backup"], stack.options);
   const url = connectionUrl({ ...stack.administrator, tls: "verify-full" });
@@ -215,7 +215,7 @@ test("every command says what is wrong with the certificate", async () => {
   }
 });
 
-test("a server that accepts only TLS rejects a login without it, and the error says so", async () => {
+test("a server that accepts only TLS rejects a login without it, and the error names the fix", async () => {
   await using stack = await withExternalStack();
   const url = connectionUrl({ ...stack.administrator, tls: "disable" });
   const ran = await runScript(["status"], { ...stack.options, env: { DATABASE_URL: url, PGSSLMODE: "disable" } });

@@ -16,8 +16,8 @@ const [, major, minor] = /^PgBouncer (\d+)\.(\d+)/.exec(stdout ?? "") ?? [];
 /** Why tests of PgBouncer are skipped; false if they can run. */
 export const pgBouncerSkip: string | false = major === undefined ? "PgBouncer is not installed" : false;
 
-/** Whether it knows prepared statements in transaction mode, as 1.21 and later do. */
-export const carriesPrepared: boolean = Number(major) > 1 || Number(minor) >= 21;
+/** Whether it supports prepared statements in transaction mode, as 1.21 and later do. */
+export const supportsPrepared: boolean = Number(major) > 1 || Number(minor) >= 21;
 
 /** How PgBouncer works. */
 export interface PgBouncerOptions {
@@ -35,7 +35,7 @@ export interface PgBouncer extends AsyncDisposable {
 const ordinaryUser = 65_534;
 const startTimeoutMs = 10_000;
 
-/** Starts PgBouncer in front of a server of this machine. */
+/** Starts PgBouncer in front of a server on this machine. */
 export async function startPgBouncer(target: ConnectionTarget, options: PgBouncerOptions): Promise<PgBouncer> {
   const folder = await mkdtemp(join(tmpdir(), "cqrs-pgbouncer-"));
   const port = await unusedPort();
