@@ -143,7 +143,7 @@ function untrusted(secure: TLSSocket, target: TlsTarget): Error {
   const code = typeof cause === "string" ? cause : ((cause as NodeJS.ErrnoException | null)?.code ?? "");
   const certificate = secure.getPeerCertificate();
   const why = problems[dateProblem(certificate) ?? code] ?? describe(code, certificate, target.host);
-  // Whoever made the certificate chose the names in it.
+  // An attacker may have chosen the names in it.
   const printable = why.replace(/\p{Cc}/gu, "");
   return failure("TLS_CERTIFICATE", `the certificate of ${hostAndPort(target)} ${printable}`, cause);
 }
