@@ -1,6 +1,5 @@
 import { once } from "node:events";
-import type { Sql } from "../postgres/driver.ts";
-import { abandonCopy, copyEnd, resumeSocket } from "../postgres/driver.ts";
+import { abandonCopy, copyEnd, resumeSocket, type Sql } from "../postgres/driver.ts";
 import { isFromServer } from "../postgres/failure.ts";
 
 /**
@@ -21,8 +20,6 @@ export async function copyOut(
   const query = sql.unsafe(statement);
   const ended = copyEnd(query);
   const readable = await query.readable();
-  // If the session ends midway, the driver destroys the stream with an error that would otherwise be uncaught.
-  readable.on("error", ignore);
   readable.on("end", () => resumeSocket(readable));
   try {
     for await (const piece of readable.iterator({ destroyOnReturn: false })) await write(piece as Buffer);
@@ -45,7 +42,6 @@ export async function copyIn(sql: Sql, statement: string, pieces: AsyncIterable<
   const query = sql.unsafe(statement);
   const ended = copyEnd(query);
   const writable = await query.writable();
-  writable.on("error", ignore);
   try {
     for await (const piece of pieces) {
       const isRoomLeft = writable.write(piece);
@@ -67,5 +63,3 @@ export async function copyIn(sql: Sql, statement: string, pieces: AsyncIterable<
 function isCopyFail(error: unknown): boolean {
   return (error as { code?: unknown }).code === "57014";
 }
-
-function ignore(): void {}
