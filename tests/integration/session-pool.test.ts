@@ -99,6 +99,18 @@ for (const [name, use] of Object.entries(uses)) {
   });
 }
 
+test("a statement that is cancelled before it is sent takes no session", async () => {
+  await using pool = ground.open();
+  const { sql } = pool;
+  await sql`select 1`;
+  for (const statement of [sql`select 2`, sql.file("package.json")]) {
+    statement.execute();
+    statement.cancel();
+    assert.equal(await codeOf(statement), "57014");
+    assert.deepEqual([...(await inTime(sql`select 3 as n`))], [{ n: 3 }]);
+  }
+});
+
 test("an idle session that was ended is replaced without a failed statement", async () => {
   await using pool = ground.open();
   for (let round = 0; round < 5; round++) {

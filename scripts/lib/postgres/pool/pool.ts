@@ -148,6 +148,8 @@ export class Pool {
   };
 
   #request(waiter: Waiter): void {
+    // A session that it took would never come back.
+    if (waiter.isCancelled()) return;
     const session = this.#idle.pop();
     if (this.#ended !== undefined) waiter.refuse(connectionError("CONNECTION_ENDED", this.#session.target));
     else if (session !== undefined) {
