@@ -38,6 +38,13 @@ const failing: Record<string, { readonly code: string; run(sql: Sql): PromiseLik
     code: "22012",
     run: (sql) => readPages(sql`select 1 / (25 - n) as x from generate_series(1, 1000) n`.cursor(10)),
   },
+  "a callback of a cursor that throws": {
+    code: "stop",
+    run: (sql) =>
+      sql`select n from generate_series(1, 1000) n`.cursor(10, () => {
+        throw new Error("stop");
+      }),
+  },
   "a function that raises": {
     code: "22P02",
     run: (sql) => sql`select case when n = 900 then 'x' else '1' end::integer as x from generate_series(1, 1000) n`,

@@ -25,7 +25,7 @@ export interface WireListener {
 
 const code = (letter: string) => letter.charCodeAt(0);
 const [authentication, failure, keyData, ready] = [code("R"), code("E"), code("K"), code("Z")];
-const [row, completed, suspended] = [code("D"), code("C"), code("s")];
+const [row, completed, closed] = [code("D"), code("C"), code("3")];
 /** Messages that are looked into; all others are skipped by their length. */
 const notedLetters = new Set([authentication, failure, keyData, ready]);
 /** What a server sends before it is ready. */
@@ -205,7 +205,7 @@ export class Wire extends EventEmitter {
       }
       if (isNoted) this.#note(letter, bytes.subarray(at, at + length));
       else if (letter === row) this.hasOpenRows = true;
-      else if (letter === completed || letter === suspended) this.hasOpenRows = false;
+      else if (letter === completed || letter === closed) this.hasOpenRows = false;
       at += length;
     }
     this.#skip = at - bytes.length;
