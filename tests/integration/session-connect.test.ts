@@ -88,6 +88,47 @@ test("a peer that sends nonsense and hangs up fails the statement", async () => 
   }
 });
 
+/** A request for authentication. */
+function request(kind: number, text = ""): Buffer {
+  return message("R", Buffer.from([0, 0, 0, kind, ...Buffer.from(text)]));
+}
+
+/** Messages during a login that no server sends, and the code of the error. */
+const malformed: Record<string, { readonly code: string; readonly bytes: Buffer }> = {
+  "an empty request for authentication": { code: "PROTOCOL_VIOLATION", bytes: message("R") },
+  "half a request for authentication": { code: "PROTOCOL_VIOLATION", bytes: message("R", "ab") },
+  "a challenge that is not one": { code: "PROTOCOL_VIOLATION", bytes: request(11, "nonsense") },
+  "a challenge without iterations": { code: "PROTOCOL_VIOLATION", bytes: request(11, "r=abc,s=YWJj,i=x") },
+  "a challenge of -5 iterations": { code: "PROTOCOL_VIOLATION", bytes: request(11, "r=abc,s=YWJj,i=-5") },
+  "a challenge that takes minutes": { code: "PROTOCOL_VIOLATION", bytes: request(11, "r=abc,s=YWJj,i=2147483647") },
+  "a proof that is wrong": { code: "SASL_SIGNATURE_MISMATCH", bytes: request(12, "v=YWJj") },
+  "a request for Kerberos": { code: "UNSUPPORTED_AUTHENTICATION", bytes: request(7) },
+  "half a cancel key": {
+    code: "PROTOCOL_VIOLATION",
+    bytes: Buffer.concat([request(0), message("K", "ab"), message("Z", "I")]),
+  },
+  "an empty status": { code: "PROTOCOL_VIOLATION", bytes: Buffer.concat([request(0), message("Z")]) },
+};
+for (const [name, { code, bytes }] of Object.entries(malformed)) {
+  test(`a server that sends ${name} is one error, at once`, async () => {
+    await using server = await openFakeServer((socket) => socket.write(bytes));
+    await using pool = open(server, { connectTimeoutSeconds: 5 });
+    assert.equal(await codeOf(pool.sql`select 1`, 1000), code);
+    assert.equal(server.connections, 1);
+  });
+}
+
+test("a session that answers more than it was asked is not used again", async () => {
+  const answer = Buffer.concat([message("C", "SELECT 0\0"), message("Z", "I")]);
+  await using server = await openFakeServer((socket, index) =>
+    socket.write(index === 0 ? loginAccepted : Buffer.concat([answer, message("Z", "I")])),
+  );
+  await using pool = open(server, { connectTimeoutSeconds: 5 });
+  await inTime(pool.sql.unsafe("select 1"));
+  await inTime(pool.sql.unsafe("select 2"));
+  assert.equal(server.connections, 2);
+});
+
 test("the reason for which a server refuses a session reaches the caller, after one attempt", async () => {
   const reasons = { "57P03": "the database system is starting up", "53300": "sorry, too many clients already" };
   for (const [code, text] of Object.entries(reasons)) {

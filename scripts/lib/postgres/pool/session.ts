@@ -8,7 +8,7 @@ import {
   statementOf,
 } from "../driver.ts";
 import type { Credentials } from "../target.ts";
-import { Wire, type WireOptions } from "./wire.ts";
+import { protocolError, Wire, type WireOptions } from "./wire.ts";
 
 /** How to open a session. */
 export interface SessionOptions extends WireOptions {
@@ -193,6 +193,8 @@ export class Session {
       this.#events.onOpen(this);
       answered--;
     }
+    // A pooler or server that answers too often must not return the session twice, or give a statement another's result.
+    if (answered > this.#inFlight.length) return this.destroy(protocolError(this.#options.target));
     for (; answered > 0; answered--) this.#takeAnswered();
     this.#proceed();
   }

@@ -30,10 +30,22 @@ const [row, completed, closed] = [code("D"), code("C"), code("3")];
 const notedLetters = new Set([authentication, failure, keyData, ready]);
 /** What a server sends before it is ready. */
 const startupLetters = new Set(["R", "E", "K", "N", "S", "Z", "v"].map(code));
-/** Longest message of a login. What is longer comes from something that is no server. */
+/** The shortest length of a message, if more than its header is read. */
+const minBytes = new Map([
+  [authentication, 9],
+  [keyData, 13],
+  [ready, 6],
+]);
+/** The longest message of a login. What is longer does not come from a server. */
 const maxStartupBytes = 64 * 1024;
 
 const insecureRequests: Readonly<Record<number, string>> = { 3: "in clear text", 5: "as an MD5 hash" };
+
+const scramChallenge = 11;
+/** Those that the driver can answer: success, and requests in clear text, by MD5 and by SCRAM. */
+const authenticationKinds = new Set([0, 3, 5, 10, scramChallenge, 12]);
+/** A server uses 4096 by default; a million take about half a second. */
+const maxScramIterations = 1_000_000;
 
 const cancelRequest = Buffer.from([0, 0, 0, 16, 4, 210, 22, 46]);
 const cancelTimeoutMs = 5_000;
@@ -212,14 +224,14 @@ export class Wire extends EventEmitter {
   }
 
   #isPlausible(letter: number, length: number): boolean {
-    if (this.isReady) return length >= 5;
-    return length >= 5 && length <= maxStartupBytes && startupLetters.has(letter);
+    if (length < (minBytes.get(letter) ?? 5)) return false;
+    return this.isReady || (length <= maxStartupBytes && startupLetters.has(letter));
   }
 
   #note(letter: number, message: Buffer): void {
     if (letter === failure) this.#noteFailure(message);
     else if (letter === keyData) this.key = Buffer.from(message.subarray(5, 13));
-    else if (letter === authentication) this.#notePasswordRequest(message.readUInt32BE(5));
+    else if (letter === authentication) this.#noteAuthentication(message);
     else if (letter === ready) {
       clearTimeout(this.#loginTimer);
       this.#loginTimer = undefined;
@@ -240,10 +252,17 @@ export class Wire extends EventEmitter {
       : new postgres.PostgresError(fields as unknown as string);
   }
 
-  /** Any program that listens on the port can ask for it, and the driver would comply. */
-  #notePasswordRequest(kind: number): void {
+  /**
+   * Any program that listens on the port can ask for the password, and the driver would comply. It would throw where
+   * nothing can catch it if the request is malformed, and it would compute a hash for as long as it is told to.
+   */
+  #noteAuthentication(message: Buffer): void {
+    const kind = message.readUInt32BE(5);
     const how = insecureRequests[kind];
     if (how !== undefined && !this.#isEncrypted) this.destroy(insecureAuthentication(this.#target, how));
+    else if (kind === scramChallenge && !isChallenge(message.toString("latin1", 9)))
+      this.destroy(protocolError(this.#target));
+    else if (!authenticationKinds.has(kind)) this.destroy(unsupportedAuthentication(this.#target, kind));
   }
 }
 
@@ -293,7 +312,18 @@ function insecureAuthentication({ host, port }: ConnectionTarget, how: string): 
   return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION" });
 }
 
-function protocolError({ host, port }: ConnectionTarget): Error {
+function unsupportedAuthentication({ host, port }: ConnectionTarget, kind: number): Error {
+  const message = `${host}:${port} asks for an authentication that is not supported (${kind}); use SCRAM`;
+  return Object.assign(new Error(message), { code: "UNSUPPORTED_AUTHENTICATION" });
+}
+
+function isChallenge(text: string): boolean {
+  const [, iterations] = /^r=[^,]+,s=[^,]+,i=([1-9][0-9]*)(?:,|$)/.exec(text) ?? [];
+  return Number(iterations) <= maxScramIterations;
+}
+
+/** The server has broken the rules of the protocol. */
+export function protocolError({ host, port }: ConnectionTarget): Error {
   return Object.assign(new Error(`${host}:${port} does not speak the PostgreSQL protocol`), {
     code: "PROTOCOL_VIOLATION",
   });
