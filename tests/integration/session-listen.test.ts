@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
-import { type Ground, inTime, openGround, settle, terminate, until } from "../support/session.ts";
+import { codeOf, type Ground, inTime, openGround, settle, terminate, until } from "../support/session.ts";
 
 let ground: Ground;
 before(async () => {
@@ -89,6 +89,12 @@ test("a listener does not keep a pool from ending, also while the server is away
     await sleep(300);
     assert.equal(ground.proxy.connections, before);
   }
+});
+
+test("a pool that has ended listens to nothing", async () => {
+  const pool = ground.open();
+  await pool.sql.end();
+  assert.equal(await codeOf(pool.sql.listen("ended", () => {})), "CONNECTION_ENDED");
 });
 
 test("unlisten() ends the attempts to listen again", async () => {

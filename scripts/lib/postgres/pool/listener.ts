@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Subscription } from "../driver.ts";
 import { quoteIdentifier } from "../quote.ts";
 import { Session, type SessionEvents, type SessionOptions } from "./session.ts";
+import { connectionError } from "./wire.ts";
 
 interface Ear {
   readonly channel: string;
@@ -20,6 +21,9 @@ export class Listener {
   readonly #ears = new Set<Ear>();
   #session: Promise<Session> | undefined;
   #isResuming = false;
+  #isClosed = false;
+  /** Number of commands in flight, during which the process must not end. */
+  #running = 0;
 
   constructor(options: SessionOptions) {
     this.#options = {
@@ -36,6 +40,7 @@ export class Listener {
     onNotify: (payload: string) => void,
     onListen: () => void = () => {},
   ): Promise<Subscription> => {
+    if (this.#isClosed) throw connectionError("CONNECTION_ENDED", this.#options.target);
     const ear = { channel, onNotify, onListen };
     this.#ears.add(ear);
     try {
@@ -48,6 +53,7 @@ export class Listener {
   };
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#ears.clear();
     const session = await this.#session?.catch(() => undefined);
     await session?.close();
@@ -55,8 +61,7 @@ export class Listener {
 
   async #begin(ear: Ear): Promise<void> {
     const session = await this.#open();
-    await session.run(`listen ${quoteIdentifier(ear.channel)}`);
-    session.unref();
+    await this.#run(session, `listen ${quoteIdentifier(ear.channel)}`);
     ear.onListen();
   }
 
@@ -74,7 +79,18 @@ export class Listener {
     this.#ears.delete(ear);
     if ([...this.#ears].some(({ channel }) => channel === ear.channel)) return;
     const session = await this.#session?.catch(() => undefined);
-    await session?.run(`unlisten ${quoteIdentifier(ear.channel)}`).catch(() => {});
+    if (session !== undefined) await this.#run(session, `unlisten ${quoteIdentifier(ear.channel)}`).catch(() => {});
+  }
+
+  async #run(session: Session, command: string): Promise<void> {
+    session.ref();
+    this.#running++;
+    try {
+      await session.run(command);
+    } finally {
+      this.#running--;
+      if (this.#running === 0) session.unref();
+    }
   }
 
   readonly #events: SessionEvents = {
