@@ -194,9 +194,11 @@ export class Session {
       answered--;
     }
     // A pooler or server that answers too often must not return the session twice, or give a statement another's result.
-    if (answered > this.#inFlight.length) return this.destroy(protocolError(this.#options.target));
-    for (; answered > 0; answered--) this.#takeAnswered();
-    this.#proceed();
+    if (answered > this.#inFlight.length) this.destroy(protocolError(this.#options.target));
+    else {
+      for (; answered > 0; answered--) this.#takeAnswered();
+      this.#proceed();
+    }
   }
 
   #takeAnswered(): void {
