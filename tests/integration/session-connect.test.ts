@@ -204,6 +204,16 @@ test("a port on which nothing listens is one error per statement", async () => {
   for (let times = 0; times < 3; times++) assert.equal(await codeOf(pool.sql`select 1`, 1000), "ECONNREFUSED");
 });
 
+test("credentials that never arrive fail the statement after the connect timeout, and do not keep a pool open", async () => {
+  const credentials = () => new Promise<never>(() => {});
+  await using pool = openConnection(ground.target, { credentials, connectTimeoutSeconds: 0.15 });
+  assert.equal(await codeOf(pool.sql`select 1`), "CONNECT_TIMEOUT");
+  const patient = openConnection(ground.target, { credentials });
+  const waiting = codeOf(pool.sql`select 1`);
+  await inTime(patient.sql.end({ timeout: 0.1 }));
+  await waiting;
+});
+
 test("credentials that cannot be read fail the statement with their own error", async () => {
   const own = new Error("the secret store is sealed");
   let isBroken = true;

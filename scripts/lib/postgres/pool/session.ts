@@ -8,7 +8,7 @@ import {
   statementOf,
 } from "../driver.ts";
 import type { Credentials } from "../target.ts";
-import { protocolError, Wire, type WireOptions } from "./wire.ts";
+import { protocolError, Wire, type WireOptions, withinLimits } from "./wire.ts";
 
 /** How to open a session. */
 export interface SessionOptions extends WireOptions {
@@ -76,7 +76,7 @@ export class Session {
 
   /** Connects. The login follows with the first statement. */
   static async open(options: SessionOptions, events: SessionEvents): Promise<Session> {
-    const credentials = await options.credentials();
+    const credentials = await withinLimits(options, Promise.resolve(options.credentials()));
     const wire = await Wire.connect(options);
     return new Session(options, wire, credentials, events);
   }

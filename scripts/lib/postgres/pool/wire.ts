@@ -271,19 +271,29 @@ interface Reached {
   readonly isEncrypted: boolean;
 }
 
-async function reach({ target, connectTimeoutMs, signal }: WireOptions): Promise<Reached> {
+async function reach(options: WireOptions): Promise<Reached> {
   const socket = new Socket();
   const givenUp = Promise.withResolvers<never>();
   const giveUp = (code: string) => givenUp.reject(connectionError(code, target));
+  try {
+    return await withinLimits(options, connectSocket(socket, options.target));
+  } catch (error) {
+    socket.on("error", () => {}).destroy();
+    throw error;
+  }
+}
+
+/** Waits for a step of connecting, but neither beyond the time limit nor after the pool was closed. */
+export async function withinLimits<Result>(
+  { target, connectTimeoutMs, signal }: WireOptions,
+  work: Promise<Result>,
+): Promise<Result> {
   const abort = () => giveUp("CONNECTION_DESTROYED");
   const timer = setTimeout(() => giveUp("CONNECT_TIMEOUT"), connectTimeoutMs);
   signal.addEventListener("abort", abort, { once: true });
   if (signal.aborted) abort();
   try {
-    return await Promise.race([connectSocket(socket, target), givenUp.promise]);
-  } catch (error) {
-    socket.on("error", () => {}).destroy();
-    throw error;
+    return await Promise.race([work, givenUp.promise]);
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", abort);
