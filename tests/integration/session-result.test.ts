@@ -56,6 +56,10 @@ const failing: Record<string, { readonly code: string; run(sql: Sql): PromiseLik
       return sql.unsafe(slow);
     },
   },
+  "an error that quotes three megabytes": {
+    code: "22P02",
+    run: (sql) => sql`select ${"x".repeat(3_000_000)}::text::integer`,
+  },
   "a cancelled statement": {
     code: "57014",
     async run(sql) {

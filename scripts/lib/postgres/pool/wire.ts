@@ -36,8 +36,8 @@ const minBytes = new Map([
   [keyData, 13],
   [ready, 6],
 ]);
-/** The longest message of a login. What is longer does not come from a server. */
-const maxStartupBytes = 64 * 1024;
+/** A noted message is collected in memory, if it arrives in pieces; of a longer error, only the beginning is read. */
+const maxNotedBytes = 1024 * 1024;
 
 const insecureRequests: Readonly<Record<number, string>> = { 3: "in clear text", 5: "as an MD5 hash" };
 
@@ -210,7 +210,7 @@ export class Wire extends EventEmitter {
         this.destroy(protocolError(this.#target));
         return;
       }
-      if (!isWhole || (isNoted && bytes.length - at < length)) {
+      if (!isWhole || (isNoted && bytes.length - at < Math.min(length, maxNotedBytes))) {
         this.#partial = Buffer.from(bytes.subarray(at));
         this.#skip = 0;
         return;
@@ -223,9 +223,11 @@ export class Wire extends EventEmitter {
     this.#skip = at - bytes.length;
   }
 
-  #isPlausible(letter: number, length: number): boolean {
+  #isPlausible(letter: number, length: number, isNoted: boolean): boolean {
     if (length < (minBytes.get(letter) ?? 5)) return false;
-    return this.isReady || (length <= maxStartupBytes && startupLetters.has(letter));
+    // An error may quote a parameter of any length.
+    if (isNoted && length > maxNotedBytes && !(this.isReady && letter === failure)) return false;
+    return this.isReady || startupLetters.has(letter);
   }
 
   #note(letter: number, message: Buffer): void {
