@@ -155,3 +155,19 @@ test("a prepared statement works after ALTER TABLE changed the type of its resul
   await ground.admin.unsafe("alter table altered add extra boolean default true");
   assert.deepEqual([...(await inTime(read()))], [{ id: 1, amount: "5", extra: true }]);
 });
+
+test("a statement behind a repeated one of a failed transaction fails, too", async () => {
+  await using pool = ground.open();
+  const { sql } = pool;
+  await sql.unsafe("create temporary table changing (n integer)");
+  const read = (on: Sql) => on`select * from changing where n = ${1}`;
+  await read(sql);
+  await sql.unsafe("alter table changing add column m integer");
+  const codesSeen: (string | undefined)[] = [];
+  const whole = inTransaction(sql, async (tx) => {
+    const first = codeOf(read(tx));
+    codesSeen.push(await codeOf(tx`select 1`), await codeOf(tx`select 2`), await first);
+  });
+  assert.equal(await codeOf(whole), "25P02");
+  assert.deepEqual(codesSeen, ["25P02", "25P02", "0A000"]);
+});

@@ -203,18 +203,21 @@ export class Session {
 
   #takeAnswered(): void {
     const statement = this.#inFlight.shift();
-    if (statement === this.#unsent) this.#unsent = undefined;
     if (statement?.retried === undefined || statement.isRepeated) return;
     statement.isRepeated = true;
     this.#inFlight.push(statement);
+    // It may have to be described first, as in #dispatch.
+    this.#isBlocked = true;
   }
 
   #proceed(): void {
     const [head] = this.#inFlight;
     if (head === undefined) this.#settle();
     else {
-      if (head === this.#unsent) this.#wire.write(sync);
-      else if (head === this.#toCancel) this.#cancelHead();
+      if (head === this.#unsent) {
+        this.#unsent = undefined;
+        this.#wire.write(sync);
+      } else if (head === this.#toCancel) this.#cancelHead();
       this.#sendHeld();
     }
   }

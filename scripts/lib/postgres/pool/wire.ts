@@ -275,8 +275,6 @@ interface Reached {
 
 async function reach(options: WireOptions): Promise<Reached> {
   const socket = new Socket();
-  const givenUp = Promise.withResolvers<never>();
-  const giveUp = (code: string) => givenUp.reject(connectionError(code, target));
   try {
     return await withinLimits(options, connectSocket(socket, options.target));
   } catch (error) {
@@ -290,6 +288,8 @@ export async function withinLimits<Result>(
   { target, connectTimeoutMs, signal }: WireOptions,
   work: Promise<Result>,
 ): Promise<Result> {
+  const givenUp = Promise.withResolvers<never>();
+  const giveUp = (code: string) => givenUp.reject(connectionError(code, target));
   const abort = () => giveUp("CONNECTION_DESTROYED");
   const timer = setTimeout(() => giveUp("CONNECT_TIMEOUT"), connectTimeoutMs);
   signal.addEventListener("abort", abort, { once: true });
