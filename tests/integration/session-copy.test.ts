@@ -88,3 +88,19 @@ for (const [fault, { codes, end }] of Object.entries(faults)) {
 async function* oneRow() {
   yield Buffer.from("9\tlast\n");
 }
+
+test("a transaction that fails during COPY rejects with its own error, and blocks nobody", async () => {
+  await using pool = ground.open();
+  const copies: Record<string, (tx: Sql) => Promise<unknown>> = {
+    in: async (tx) => (await tx`copy notes (id) from stdin`.writable()).write("1\n"),
+    out: async (tx) => tx`copy (select generate_series(1, 300000)) to stdout`.readable(),
+  };
+  for (const begin of Object.values(copies)) {
+    const failed = inTransaction(pool.sql, async (tx) => {
+      await begin(tx);
+      throw new Error("mine");
+    });
+    assert.equal(await codeOf(failed), "mine");
+    assert.equal((await inTime(pool.sql`select from notes`)).length, 0);
+  }
+});

@@ -118,6 +118,7 @@ export async function transact<Result>(
   try {
     result = await scope.perform(() => work(transaction.open(scope)));
   } catch (error) {
+    if (session.isCopying) abandon(session, error);
     // If that fails, the session has ended, and with it the transaction.
     await session.run("rollback").catch(() => {});
     throw error;
@@ -125,6 +126,12 @@ export async function transact<Result>(
   const { command } = await session.run("commit");
   if (command !== "COMMIT") throw scope.failure?.error ?? rolledBack();
   return result;
+}
+
+/** Nobody will end the COPY, and the session can do nothing else before that. */
+function abandon(session: Session, error: unknown): void {
+  session.isDiscarded = true;
+  session.destroy(new Error("the transaction failed during COPY", { cause: error }));
 }
 
 /** What the savepoints of a transaction have in common. */

@@ -99,6 +99,11 @@ export class Session {
     return this.#inFlight.length === 0 && this.#held.length === 0 && this.#cancelling === undefined;
   }
 
+  /** Whether a COPY has begun and not ended; nothing else can run before that. */
+  get isCopying(): boolean {
+    return this.#inFlight.some(({ copyStream }) => copyStream !== undefined);
+  }
+
   /** Sends a statement, behind those in flight. */
   readonly send = (statement: Statement): void => {
     if (statement.cancelled) return;
