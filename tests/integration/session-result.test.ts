@@ -165,3 +165,19 @@ for (const [name, send] of Object.entries(unsendable)) {
     await assertOwnRows(pool.sql);
   });
 }
+
+test("statements sent behind a COMMIT by hand get their own rows or an error", async () => {
+  await using pool = ground.open();
+  const reserved = await inTime(pool.sql.reserve());
+  await reserved`begin`;
+  const [, , last] = await inTime(
+    Promise.allSettled([
+      reserved`commit`,
+      reserved`select 1 / (5 - n) as x from generate_series(1, 9) n`,
+      reserved`select 7 as n`,
+    ]),
+  );
+  assert.equal(last.status === "rejected" && (last.reason as { code?: string }).code, "UNSAFE_TRANSACTION");
+  reserved.release();
+  await assertOwnRows(pool.sql);
+});

@@ -184,7 +184,9 @@ export class Session {
   /** The driver resolves the statement right after this. */
   #noteStatus(status: string): void {
     this.#status = status;
-    const [statement] = this.#inFlight;
+    const [statement, next] = this.#inFlight;
+    // It was sent when the transaction seemed to be open, and the driver would add its rows to those that have failed.
+    if (status === "I" && next !== undefined && this.#wire.hasOpenRows) return void this.destroy(pipelined());
     if (status === "I" || !this.isShared || statement === undefined) return;
     const { reject } = statement;
     statement.resolve = () => reject(unsafeTransaction());
@@ -279,6 +281,11 @@ const sync = Buffer.from([0x53, 0, 0, 0, 4]);
 
 function unsafeTransaction(): Error {
   const message = "a statement began a transaction in a session that others use: call begin() or reserve()";
+  return Object.assign(new Error(message), { code: "UNSAFE_TRANSACTION" });
+}
+
+function pipelined(): Error {
+  const message = "a statement failed after the end of its transaction, and others had been sent behind it";
   return Object.assign(new Error(message), { code: "UNSAFE_TRANSACTION" });
 }
 
