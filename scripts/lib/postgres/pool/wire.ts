@@ -206,7 +206,7 @@ export class Wire extends EventEmitter {
       const letter = bytes[at] as number;
       const length = isWhole ? 1 + bytes.readUInt32BE(at + 1) : 5;
       const isNoted = notedLetters.has(letter);
-      if (isWhole && !this.#isPlausible(letter, length)) {
+      if (isWhole && !this.#isPlausible(letter, length, isNoted)) {
         this.destroy(protocolError(this.#target));
         return;
       }
