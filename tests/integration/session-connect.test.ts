@@ -281,7 +281,7 @@ test("a password is used for SCRAM only, and never sent itself", async () => {
     if (index === 0) socket.write(sasl);
     else socket.end(fatal("28P01", "no"));
   });
-  await using pool = open(server);
+  await using pool = open(server, { connectTimeoutSeconds: 5 });
   assert.equal(await codeOf(pool.sql`select 1`), "28P01");
   assert.equal(server.received().includes("SCRAM-SHA-256"), true);
   assertSecret(server.received());
