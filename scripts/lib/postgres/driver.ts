@@ -2,7 +2,6 @@
 // with its first statement, runs statements in order, and is discarded with the session (decision 0013).
 import type { Readable } from "node:stream";
 import postgres from "postgres";
-import type { Wire } from "./pool/wire.ts";
 import type { ConnectionTarget, Credentials } from "./target.ts";
 
 /** The version of postgres.js that this file is written for; a test compares it with the installed one. */
@@ -29,20 +28,20 @@ export interface Sql extends Statements {
   /** Settings that the server reports, such as its version. */
   readonly parameters: postgres.ConnectionParameters;
   /**
-   * Runs work in a transaction: commits if it resolves, rolls back if it rejects. If the session ends meanwhile, rejects
-   * as soon as the work has settled.
+   * Runs work in a transaction: commits if it resolves, rolls back if it rejects. If the session ends meanwhile, it
+   * rejects as soon as the work has settled.
    *
    * @param mode options of `BEGIN`, such as `read only`
    */
   begin<Result>(work: (tx: Transaction) => Result): Promise<Settled<Result>>;
   begin<Result>(mode: string, work: (tx: Transaction) => Result): Promise<Settled<Result>>;
   reserve(): Promise<Reservation>;
-  /** Listens to a channel, also after the connection was lost. `onListen` is called each time it has begun. */
+  /** Listens to a channel, and again after a lost connection. `onListen` is called each time listening has started. */
   listen(channel: string, onNotify: (payload: string) => void, onListen?: () => void): Promise<Subscription>;
   /**
    * Refuses further statements, waits for those in flight, and closes the sessions.
    *
-   * @param options.timeout after how many seconds to close them all the same; by default, waits without limit
+   * @param options.timeout seconds after which they are closed anyway; by default, no limit
    */
   end(options?: { readonly timeout?: number }): Promise<void>;
 }
@@ -126,7 +125,7 @@ export type OnNotify = (channel: string, payload: string) => void;
 /** @returns the function that sends a statement through the wire; the driver calls it the statement's handler */
 export function openDriver(
   factory: StatementFactory,
-  wire: Wire,
+  wire: object,
   credentials: Credentials,
   onNotify: OnNotify,
 ): (statement: Statement) => void {

@@ -4,7 +4,7 @@ import { quoteIdentifier } from "../quote.ts";
 import { Session, type SessionEvents, type SessionOptions } from "./session.ts";
 import { connectionError } from "./wire.ts";
 
-interface Ear {
+interface Listening {
   readonly channel: string;
   readonly onNotify: (payload: string) => void;
   readonly onListen: () => void;
@@ -13,12 +13,12 @@ interface Ear {
 const pauseMs = { first: 100, max: 2_000 };
 
 /**
- * Listens to channels in a session of its own. If the session ends, it opens another one until it is closed; what was
- * notified in between is lost.
+ * Listens to channels in a session of its own. If the session ends, it opens another until it is closed; notifications
+ * sent in between are lost.
  */
 export class Listener {
   readonly #options: SessionOptions;
-  readonly #ears = new Set<Ear>();
+  readonly #listenings = new Set<Listening>();
   #session: Promise<Session> | undefined;
   #isResuming = false;
   #isClosed = false;
@@ -29,40 +29,40 @@ export class Listener {
     this.#options = {
       ...options,
       onNotify: (channel, payload) => {
-        for (const ear of this.#ears) if (ear.channel === channel) ear.onNotify(payload);
+        for (const listening of this.#listenings) if (listening.channel === channel) listening.onNotify(payload);
       },
     };
   }
 
-  /** @throws the reason for which it cannot begin */
+  /** @throws the reason if it cannot start */
   readonly listen = async (
     channel: string,
     onNotify: (payload: string) => void,
     onListen: () => void = () => {},
   ): Promise<Subscription> => {
     if (this.#isClosed) throw connectionError("CONNECTION_ENDED", this.#options.target);
-    const ear = { channel, onNotify, onListen };
-    this.#ears.add(ear);
+    const listening = { channel, onNotify, onListen };
+    this.#listenings.add(listening);
     try {
-      await this.#begin(ear);
+      await this.#begin(listening);
     } catch (error) {
-      this.#ears.delete(ear);
+      this.#listenings.delete(listening);
       throw error;
     }
-    return { unlisten: () => this.#unlisten(ear) };
+    return { unlisten: () => this.#unlisten(listening) };
   };
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#ears.clear();
+    this.#listenings.clear();
     const session = await this.#session?.catch(() => undefined);
     await session?.close();
   }
 
-  async #begin(ear: Ear): Promise<void> {
+  async #begin(listening: Listening): Promise<void> {
     const session = await this.#open();
-    await this.#run(session, `listen ${quoteIdentifier(ear.channel)}`);
-    ear.onListen();
+    await this.#run(session, `listen ${quoteIdentifier(listening.channel)}`);
+    listening.onListen();
   }
 
   async #open(): Promise<Session> {
@@ -75,11 +75,12 @@ export class Listener {
     }
   }
 
-  async #unlisten(ear: Ear): Promise<void> {
-    this.#ears.delete(ear);
-    if ([...this.#ears].some(({ channel }) => channel === ear.channel)) return;
+  async #unlisten(listening: Listening): Promise<void> {
+    this.#listenings.delete(listening);
+    if ([...this.#listenings].some(({ channel }) => channel === listening.channel)) return;
     const session = await this.#session?.catch(() => undefined);
-    if (session !== undefined) await this.#run(session, `unlisten ${quoteIdentifier(ear.channel)}`).catch(() => {});
+    if (session !== undefined)
+      await this.#run(session, `unlisten ${quoteIdentifier(listening.channel)}`).catch(() => {});
   }
 
   async #run(session: Session, command: string): Promise<void> {
@@ -105,7 +106,7 @@ export class Listener {
   async #resume(): Promise<void> {
     if (this.#isResuming) return;
     this.#isResuming = true;
-    for (let ms = pauseMs.first; this.#ears.size > 0; ms = Math.min(ms * 2, pauseMs.max)) {
+    for (let ms = pauseMs.first; this.#listenings.size > 0; ms = Math.min(ms * 2, pauseMs.max)) {
       await sleep(ms, undefined, { ref: false });
       if (await this.#beginAll()) break;
     }
@@ -114,7 +115,7 @@ export class Listener {
 
   async #beginAll(): Promise<boolean> {
     try {
-      for (const ear of this.#ears) await this.#begin(ear);
+      for (const listening of this.#listenings) await this.#begin(listening);
       return true;
     } catch {
       return false;

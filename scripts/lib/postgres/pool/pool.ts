@@ -10,7 +10,7 @@ import { connectionError } from "./wire.ts";
 export interface PoolOptions {
   /** Maximum number of sessions. */
   readonly max: number;
-  /** How long a session may be idle before it is closed; Infinity for ever. */
+  /** How long a session may be idle before it is closed; Infinity: never. */
   readonly idleTimeoutMs: number;
   readonly maxLifetimeMs: number;
   readonly session: Omit<SessionOptions, "signal">;
@@ -20,7 +20,7 @@ export interface PoolOptions {
   readonly onSessionLost: (reason: Error) => void;
 }
 
-/** Somebody who needs a session. */
+/** A caller that needs a session. */
 interface Waiter {
   isCancelled(): boolean;
   take(session: Session): void;
@@ -30,8 +30,8 @@ interface Waiter {
 const maxSweepIntervalMs = 1_000;
 
 /**
- * Sessions that are opened on demand and used by one caller at a time. Whoever waits for a session gets the next one
- * that is free; a statement that has not been sent is unaffected by the end of a session.
+ * Sessions that are opened on demand and used by one caller at a time. The caller that has waited longest gets the next
+ * free session; a statement that has not been sent is unaffected by the end of a session.
  */
 export class Pool {
   readonly sql: Sql;
@@ -192,7 +192,7 @@ export class Pool {
     else waiter.take(session);
   }
 
-  /** No session could be opened: if there is no other, nobody will serve those who wait. */
+  /** No session could be opened. If there is no other, rejects all waiters, since nothing would serve them. */
   #noteFailure(reason: Error): void {
     if (this.#sessions.size + this.#opening.size > 0) this.#fill();
     else for (const waiter of this.#waiting.splice(0)) waiter.refuse(reason);
@@ -207,7 +207,7 @@ export class Pool {
     onLost: (session, reason) => this.#noteLost(session, reason),
   };
 
-  /** Passes a session on to whoever waits, once its statements are answered. */
+  /** Passes a session to the next waiter once its statements are answered. One left in a transaction is ended. */
   #return(session: Session): void {
     session.isReturned = true;
     if (session.reason !== undefined || !session.isIdle) return;

@@ -119,7 +119,7 @@ export async function transact<Result>(
     result = await scope.perform(() => work(transaction.open(scope)));
   } catch (error) {
     if (session.isCopying) abandon(session, error);
-    // If that fails, the session has ended, and with it the transaction.
+    // If the rollback fails, the session has ended, and with it the transaction.
     await session.run("rollback").catch(() => {});
     throw error;
   }
@@ -165,7 +165,7 @@ class SessionTransaction {
     try {
       return await scope.perform(() => work(this.open(scope)));
     } catch (error) {
-      // If that fails, the session has ended, or so has the transaction around it.
+      // If the rollback fails, the session has ended, or so has the transaction around it.
       await run("rollback to").catch(() => {});
       throw error;
     }

@@ -35,7 +35,7 @@ const maxInFlight = 100;
  * rejected with the reason, and so is every later one. It never reconnects.
  */
 export class Session {
-  /** Whether nobody but the pool uses it: a statement must not leave it in a transaction. */
+  /** Whether it runs single statements of several callers: none may leave it in a transaction. */
   isShared = true;
   /** Whether it returns to the pool as soon as it is idle. */
   isReturned = true;
@@ -181,7 +181,7 @@ export class Session {
     if (this.#unsent !== undefined) this.#isBlocked = true;
   }
 
-  /** The driver resolves the statement right after this. */
+  /** The driver resolves the statement after this, so its `resolve` is replaced in time. */
   #noteStatus(status: string): void {
     this.#status = status;
     const [statement, next] = this.#inFlight;
@@ -280,7 +280,7 @@ export class Session {
 const sync = Buffer.from([0x53, 0, 0, 0, 4]);
 
 function unsafeTransaction(): Error {
-  const message = "a statement began a transaction in a session that others use: call begin() or reserve()";
+  const message = "a statement began a transaction outside begin() and reserve(); use one of them";
   return Object.assign(new Error(message), { code: "UNSAFE_TRANSACTION" });
 }
 

@@ -1,6 +1,7 @@
 import { EventEmitter, once } from "node:events";
 import { Socket } from "node:net";
 import postgres from "postgres";
+import { hostAndPort } from "../../server-url.ts";
 import type { ConnectionTarget } from "../target.ts";
 import { encrypt } from "../tls.ts";
 
@@ -50,9 +51,9 @@ const maxScramIterations = 1_000_000;
 const cancelRequest = Buffer.from([0, 0, 0, 16, 4, 210, 22, 46]);
 const cancelTimeoutMs = 5_000;
 const keepAliveMs = 60_000;
-const goodbye = Buffer.from([code("X"), 0, 0, 0, 4]);
-/** How long a frozen server may take to close its end. */
-const goodbyeMs = 2_000;
+const terminate = Buffer.from([code("X"), 0, 0, 0, 4]);
+/** How long the server may take to close its end. */
+const terminateMs = 2_000;
 
 /**
  * A connection to a server: what the driver's `socket` option returns.
@@ -123,7 +124,7 @@ export class Wire extends EventEmitter {
   write(chunk: Buffer, callback?: () => void): boolean {
     if (this.#isLost) callback && queueMicrotask(callback);
     else this.#socket.write(chunk, callback);
-    // The driver pipelines no statement after it has heard of back pressure; the session decides about that.
+    // The driver stops pipelining after back pressure; the session decides about that.
     return true;
   }
 
@@ -151,14 +152,14 @@ export class Wire extends EventEmitter {
     if (this.#isLost) return;
     this.#isClosing = true;
     this.#socket.ref();
-    const timer = setTimeout(() => this.#socket.destroy(), goodbyeMs);
+    const timer = setTimeout(() => this.#socket.destroy(), terminateMs);
     const closed = once(this.#socket, "close").catch(() => {});
-    this.#socket.end(goodbye);
+    this.#socket.end(terminate);
     await closed;
     clearTimeout(timer);
   }
 
-  /** Ends the session without a word; the server rolls its transaction back. */
+  /** Ends the session at once, without Terminate; the server rolls its transaction back. */
   destroy(reason: Error): void {
     this.#reason ??= reason;
     this.#lose();
@@ -289,7 +290,7 @@ export async function withinLimits<Result>(
   work: Promise<Result>,
 ): Promise<Result> {
   const givenUp = Promise.withResolvers<never>();
-  const giveUp = (code: string) => givenUp.reject(connectionError(code, target));
+  const giveUp = (code: "CONNECT_TIMEOUT" | "CONNECTION_DESTROYED") => givenUp.reject(connectionError(code, target));
   const abort = () => giveUp("CONNECTION_DESTROYED");
   const timer = setTimeout(() => giveUp("CONNECT_TIMEOUT"), connectTimeoutMs);
   signal.addEventListener("abort", abort, { once: true });
@@ -309,10 +310,21 @@ async function connectSocket(socket: Socket, target: ConnectionTarget): Promise<
   return { socket: encrypted, isEncrypted: encrypted !== socket };
 }
 
-/** @returns an error in the form in which the driver reports it */
-export function connectionError(code: string, { host, port }: ConnectionTarget, detail?: string): Error {
-  const message = `write ${code} ${host}:${port}${detail === undefined ? "" : `: ${detail}`}`;
-  return Object.assign(new Error(message), { code, errno: code, address: host, port });
+const connectionProblems = {
+  CONNECT_TIMEOUT: "did not complete the login in time",
+  CONNECTION_CLOSED: "closed the connection",
+  CONNECTION_DESTROYED: "was disconnected by this program",
+  CONNECTION_ENDED: "is no longer connected to, because the pool was closed",
+} as const;
+
+/** @returns an error with one of the codes that the driver uses */
+export function connectionError(
+  code: keyof typeof connectionProblems,
+  target: ConnectionTarget,
+  detail?: string,
+): Error {
+  const message = `${hostAndPort(target)} ${connectionProblems[code]}${detail === undefined ? "" : `: ${detail}`}`;
+  return Object.assign(new Error(message), { code });
 }
 
 function isFatal(severity: string | undefined): boolean {
