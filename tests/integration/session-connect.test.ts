@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, afterEach, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type ConnectionOptions, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
@@ -285,4 +286,16 @@ test("a password is used for SCRAM only, and never sent itself", async () => {
   assert.equal(await codeOf(pool.sql`select 1`), "28P01");
   assert.equal(server.received().includes("SCRAM-SHA-256"), true);
   assertSecret(server.received());
+});
+
+test("a statement can be cancelled at any moment of the login", async () => {
+  for (let pause = 0; pause < 16; pause += 2) {
+    await using pool = ground.open();
+    const statement = pool.sql`select pg_sleep(20)`.execute();
+    const code = codeOf(statement);
+    await sleep(pause);
+    statement.cancel();
+    assert.equal(await code, "57014");
+    assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
+  }
 });

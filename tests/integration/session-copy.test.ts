@@ -104,3 +104,32 @@ test("a transaction that fails during COPY rejects with its own error, and block
     assert.equal((await inTime(pool.sql`select from notes`)).length, 0);
   }
 });
+
+const abandoned: Record<string, (sql: Sql) => Promise<unknown>> = {
+  "whose reader stops": async (sql) => {
+    for await (const _piece of await sql`copy (select generate_series(1, 300000)) to stdout`.readable()) break;
+    return sql`select 1`;
+  },
+  "from stdin without a stream": (sql) => sql.unsafe("copy notes (id) from stdin"),
+  "to stdout without a stream": (sql) => sql.unsafe("copy notes to stdout"),
+};
+
+for (const [place, run] of Object.entries(places)) {
+  for (const [name, copy] of Object.entries(abandoned)) {
+    test(`a COPY ${name} ${place} blocks nobody`, async () => {
+      await using pool = ground.open();
+      await inTime(run(pool.sql, copy).catch((error) => assert.match(error.code, /^COPY_/)));
+      assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
+    });
+  }
+}
+
+test("a transaction commits after a COPY whose stream has ended, and rejects if it has not", async () => {
+  await using pool = ground.open();
+  await inTransaction(pool.sql, async (tx) => (await tx`copy notes (id) from stdin`.writable()).end("1\n"));
+  const unfinished = inTransaction(pool.sql, async (tx) =>
+    (await tx`copy notes (id) from stdin`.writable()).write("2\n"),
+  );
+  assert.equal(await codeOf(unfinished), "COPY_ABANDONED");
+  assert.deepEqual(await ground.notes(), [1]);
+});

@@ -35,6 +35,8 @@ export interface Connection extends AsyncDisposable {
   readonly sql: Sql;
 }
 
+/** Longer timers fire at once. */
+const maxTimerMs = 2 ** 31 - 1;
 const maxLifetimeMs = 30 * 60_000;
 const disposeTimeoutMs = 5_000;
 
@@ -47,7 +49,7 @@ export function openConnection(target: ConnectionTarget, options: ConnectionOpti
     maxLifetimeMs,
     session: {
       target,
-      connectTimeoutMs: (options.connectTimeoutSeconds ?? 10) * 1000,
+      connectTimeoutMs: Math.min((options.connectTimeoutSeconds ?? 10) * 1000, maxTimerMs),
       credentials: options.credentials ?? (() => ({ user: target.user, password: target.password ?? "" })),
       factory: makeStatementFactory(target, {
         connection: startupParameters(options),

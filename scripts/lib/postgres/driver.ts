@@ -1,6 +1,6 @@
 // All uses of the internals of postgres.js, which are tied to one version. A driver instance is one session: it logs in
 // with its first statement, runs statements in order, and is discarded with the session (decision 0013).
-import type { Readable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import postgres from "postgres";
 import type { ConnectionTarget, Credentials } from "./target.ts";
 
@@ -77,7 +77,7 @@ export interface Statement extends Promise<unknown> {
   isRepeated?: boolean;
   /** Whether it is a COPY, whose first result is a stream. */
   streaming?: boolean;
-  copyStream?: { destroy(error: Error): void };
+  copyStream?: Readable & Writable;
   /** The text; that of a file is read before it is sent. */
   strings: readonly string[];
 }
@@ -169,14 +169,25 @@ export function rejectStatement(statement: Statement, reason: Error): void {
 /**
  * Notes the stream of a COPY, so that it ends with the session. It gets a listener for errors, without which an error
  * would end the process.
+ *
+ * @param onAbandon called if the reader of a COPY TO has stopped early; the driver would stop reading from the socket
  */
-export function noteStream(statement: Statement): void {
+export function noteStream(statement: Statement, onAbandon: () => void): void {
   const { resolve } = statement;
   statement.resolve = (result) => {
-    const stream = result as Partial<Readable>;
-    if (typeof stream.pipe === "function") statement.copyStream = (result as Readable).on("error", () => {});
+    const stream = result as Readable & Writable;
+    if (typeof stream.pipe === "function") {
+      statement.copyStream = stream.on("error", () => {});
+      if (typeof stream.read === "function") stream.on("close", () => stream.readableEnded || onAbandon());
+    }
     resolve(result);
   };
+}
+
+/** Whether nobody reads the stream of a COPY any more, or writes to it, although it has not ended. */
+export function isStalled({ copyStream }: Statement): boolean {
+  if (copyStream === undefined) return false;
+  return typeof copyStream.read === "function" ? copyStream.readableFlowing !== true : !copyStream.writableEnded;
 }
 
 /**

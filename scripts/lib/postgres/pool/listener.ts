@@ -10,6 +10,9 @@ interface Listening {
   readonly onListen: () => void;
 }
 
+/** An error of a caller's function is the caller's: the driver would hide it. */
+const call = queueMicrotask;
+
 const pauseMs = { first: 100, max: 2_000 };
 
 /**
@@ -29,7 +32,8 @@ export class Listener {
     this.#options = {
       ...options,
       onNotify: (channel, payload) => {
-        for (const listening of this.#listenings) if (listening.channel === channel) listening.onNotify(payload);
+        for (const listening of this.#listenings)
+          if (listening.channel === channel) call(() => listening.onNotify(payload));
       },
     };
   }
@@ -62,7 +66,7 @@ export class Listener {
   async #begin(listening: Listening): Promise<void> {
     const session = await this.#open();
     await this.#run(session, `listen ${quoteIdentifier(listening.channel)}`);
-    listening.onListen();
+    call(listening.onListen);
   }
 
   async #open(): Promise<Session> {

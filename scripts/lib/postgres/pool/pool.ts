@@ -83,7 +83,7 @@ export class Pool {
     const reason = destroyed(this.#session.target);
     this.#stop.abort();
     for (const waiter of [...this.#waiting.splice(0), ...this.#opening]) waiter.refuse(reason);
-    for (const session of [...this.#sessions]) this.#discard(session, reason);
+    for (const session of [...this.#sessions]) session.discard(reason);
   }
 
   async #end(): Promise<void> {
@@ -188,7 +188,7 @@ export class Pool {
       () => this.#sweep(),
       Math.min(maxSweepIntervalMs, this.#options.idleTimeoutMs),
     ).unref();
-    if (waiter.isCancelled() || this.#stop.signal.aborted) this.#discard(session, destroyed(this.#session.target));
+    if (waiter.isCancelled() || this.#stop.signal.aborted) session.discard(destroyed(this.#session.target));
     else waiter.take(session);
   }
 
@@ -211,7 +211,7 @@ export class Pool {
   #return(session: Session): void {
     session.isReturned = true;
     if (session.reason !== undefined || !session.isIdle) return;
-    if (session.isInTransaction) this.#discard(session, destroyed(this.#session.target));
+    if (session.isInTransaction) session.discard(destroyed(this.#session.target));
     else if (this.#isOld(session)) this.#close(session);
     else this.#passOn(session);
   }
@@ -243,11 +243,6 @@ export class Pool {
     session.isDiscarded = true;
     this.#removeIdle(session);
     void session.close();
-  }
-
-  #discard(session: Session, reason: Error): void {
-    session.isDiscarded = true;
-    session.destroy(reason);
   }
 
   #noteLost(session: Session, reason: Error): void {

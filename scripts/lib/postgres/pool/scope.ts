@@ -10,7 +10,7 @@ import {
 } from "../driver.ts";
 import { errorCode } from "../failure.ts";
 import { quoteIdentifier } from "../quote.ts";
-import type { Session } from "./session.ts";
+import { copyAbandoned, type Session } from "./session.ts";
 
 type Call = (...given: readonly unknown[]) => unknown;
 
@@ -117,8 +117,9 @@ export async function transact<Result>(
   let result: Settled<Result>;
   try {
     result = await scope.perform(() => work(transaction.open(scope)));
+    if (session.isStalled) throw copyAbandoned();
   } catch (error) {
-    if (session.isCopying) abandon(session, error);
+    if (session.isStalled) session.discard(copyAbandoned());
     // If the rollback fails, the session has ended, and with it the transaction.
     await session.run("rollback").catch(() => {});
     throw error;
@@ -126,12 +127,6 @@ export async function transact<Result>(
   const { command } = await session.run("commit");
   if (command !== "COMMIT") throw scope.failure?.error ?? rolledBack();
   return result;
-}
-
-/** Nobody will end the COPY, and the session can do nothing else before that. */
-function abandon(session: Session, error: unknown): void {
-  session.isDiscarded = true;
-  session.destroy(new Error("the transaction failed during COPY", { cause: error }));
 }
 
 /** What the savepoints of a transaction have in common. */

@@ -1,4 +1,5 @@
 import {
+  isStalled,
   noteStream,
   type OnNotify,
   openDriver,
@@ -70,6 +71,9 @@ export class Session {
     wire.listener = {
       onStatus: (status) => this.#noteStatus(status),
       onReady: (count) => this.#noteReady(count),
+      onCopy: () => {
+        if (!this.#inFlight[0]?.streaming) this.discard(copyWithoutStream());
+      },
       onLost: (reason) => this.#lose(reason),
     };
   }
@@ -99,9 +103,9 @@ export class Session {
     return this.#inFlight.length === 0 && this.#held.length === 0 && this.#cancelling === undefined;
   }
 
-  /** Whether a COPY has begun and not ended; nothing else can run before that. */
-  get isCopying(): boolean {
-    return this.#inFlight.some(({ copyStream }) => copyStream !== undefined);
+  /** Whether a COPY waits for a caller that has left it; nothing else can run before it has ended. */
+  get isStalled(): boolean {
+    return this.#inFlight.some(isStalled);
   }
 
   /** Sends a statement, behind those in flight. */
@@ -110,8 +114,8 @@ export class Session {
     if (this.#reason !== undefined) rejectStatement(statement, this.#reason);
     else {
       statement.canceller = this.#cancel;
-      this.#held.push(statement);
-      this.#sendHeld();
+      if (this.#held.length === 0 && this.#canSend()) this.#dispatch(statement);
+      else this.#held.push(statement);
     }
   };
 
@@ -136,8 +140,9 @@ export class Session {
     await this.#wire.close();
   }
 
-  /** Ends the session at once. The server rolls its transaction back. */
-  destroy(reason: Error): void {
+  /** Ends the session at once, for a reason that is not the server's. The server rolls its transaction back. */
+  discard(reason: Error): void {
+    this.isDiscarded = true;
     this.#wire.destroy(reason);
   }
 
@@ -158,7 +163,7 @@ export class Session {
   #dispatch(statement: Statement): void {
     const [head] = this.#inFlight;
     this.#inFlight.push(statement);
-    if (statement.streaming) noteStream(statement);
+    if (statement.streaming) noteStream(statement, () => this.discard(copyAbandoned()));
     if (head === undefined) this.#send(statement);
     else this.#sendBehind(head, statement);
     // The driver would queue what follows these, and an error of it could not be attributed.
@@ -186,7 +191,7 @@ export class Session {
     this.#status = status;
     const [statement, next] = this.#inFlight;
     // It was sent when the transaction seemed to be open, and the driver would add its rows to those that have failed.
-    if (status === "I" && next !== undefined && this.#wire.hasOpenRows) return void this.destroy(pipelined());
+    if (status === "I" && next !== undefined && this.#wire.hasOpenRows) return void this.discard(pipelined());
     if (status === "I" || !this.isShared || statement === undefined) return;
     const { reject } = statement;
     statement.resolve = () => reject(unsafeTransaction());
@@ -201,7 +206,7 @@ export class Session {
       answered--;
     }
     // A pooler or server that answers too often must not return the session twice, or give a statement another's result.
-    if (answered > this.#inFlight.length) this.destroy(protocolError(this.#options.target));
+    if (answered > this.#inFlight.length) this.#wire.destroy(protocolError(this.#options.target));
     else {
       for (; answered > 0; answered--) this.#takeAnswered();
       this.#proceed();
@@ -251,7 +256,8 @@ export class Session {
     if (index >= 0) {
       this.#held.splice(index, 1);
       statement.reject(cancelled());
-    } else if (this.#inFlight[0] === statement) return this.#cancelHead();
+    } else if (!this.#isOpen) this.discard(cancelled());
+    else if (this.#inFlight[0] === statement) return this.#cancelHead();
     else if (this.#inFlight.includes(statement)) this.#toCancel = statement;
     return undefined;
   };
@@ -287,6 +293,17 @@ function unsafeTransaction(): Error {
 function pipelined(): Error {
   const message = "a statement failed after the end of its transaction, and others had been sent behind it";
   return Object.assign(new Error(message), { code: "UNSAFE_TRANSACTION" });
+}
+
+function copyWithoutStream(): Error {
+  const message = "a COPY from stdin or to stdout needs .writable() or .readable()";
+  return Object.assign(new Error(message), { code: "COPY_WITHOUT_STREAM" });
+}
+
+/** The caller of a COPY has left it, and the session can do nothing else before it has ended. */
+export function copyAbandoned(): Error {
+  const message = "a COPY was left before its stream had ended, so its session was ended";
+  return Object.assign(new Error(message), { code: "COPY_ABANDONED" });
 }
 
 function cancelled(): Error {

@@ -18,6 +18,8 @@ export interface WireOptions {
 export interface WireListener {
   /** Before the driver sees a ReadyForQuery. `status`: I for idle, T in a transaction, E in a failed one. */
   onStatus(status: string): void;
+  /** Before the driver sees that a COPY begins. */
+  onCopy(): void;
   /** After the driver has handled messages, `count` of which were ReadyForQuery. */
   onReady(count: number): void;
   /** Once, when the session has ended. */
@@ -27,6 +29,7 @@ export interface WireListener {
 const code = (letter: string) => letter.charCodeAt(0);
 const [authentication, failure, keyData, ready] = [code("R"), code("E"), code("K"), code("Z")];
 const [row, completed, closed] = [code("D"), code("C"), code("3")];
+const [copyIn, copyOut] = [code("G"), code("H")];
 /** Messages that are looked into; all others are skipped by their length. */
 const notedLetters = new Set([authentication, failure, keyData, ready]);
 /** What a server sends before it is ready. */
@@ -106,8 +109,11 @@ export class Wire extends EventEmitter {
     const timer = setTimeout(() => socket.destroy(), cancelTimeoutMs);
     socket.on("error", () => {}).resume();
     socket.end(Buffer.concat([cancelRequest, key]));
-    await once(socket, "close");
-    clearTimeout(timer);
+    try {
+      await once(socket, "close");
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   set listener(listener: WireListener) {
@@ -216,8 +222,10 @@ export class Wire extends EventEmitter {
         this.#skip = 0;
         return;
       }
-      if (isNoted) this.#note(letter, bytes.subarray(at, at + length));
+      if (letter === ready) this.#noteReady(bytes[at + 5] as number);
+      else if (isNoted) this.#note(letter, bytes.subarray(at, at + length));
       else if (letter === row) this.hasOpenRows = true;
+      else if (letter === copyIn || letter === copyOut) this.#listener?.onCopy();
       else if (letter === completed || letter === closed) this.hasOpenRows = false;
       at += length;
     }
@@ -225,7 +233,7 @@ export class Wire extends EventEmitter {
   }
 
   #isPlausible(letter: number, length: number, isNoted: boolean): boolean {
-    if (length < (minBytes.get(letter) ?? 5)) return false;
+    if (length < 5 || (isNoted && length < (minBytes.get(letter) ?? 5))) return false;
     // An error may quote a parameter of any length.
     if (isNoted && length > maxNotedBytes && !(this.isReady && letter === failure)) return false;
     return this.isReady || startupLetters.has(letter);
@@ -235,12 +243,13 @@ export class Wire extends EventEmitter {
     if (letter === failure) this.#noteFailure(message);
     else if (letter === keyData) this.key = Buffer.from(message.subarray(5, 13));
     else if (letter === authentication) this.#noteAuthentication(message);
-    else if (letter === ready) {
-      clearTimeout(this.#loginTimer);
-      this.#loginTimer = undefined;
-      this.#readyCount++;
-      this.#listener?.onStatus(String.fromCharCode(message[5] ?? 0));
-    }
+  }
+
+  #noteReady(status: number): void {
+    clearTimeout(this.#loginTimer);
+    this.#loginTimer = undefined;
+    this.#readyCount++;
+    this.#listener?.onStatus(String.fromCharCode(status));
   }
 
   /** A server that refuses the login or ends the session says why; after that it closes the connection. */
