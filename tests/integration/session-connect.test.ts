@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ConnectionOptions, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
@@ -12,21 +12,15 @@ import {
   codeOf,
   cutCodes,
   failureOf,
-  type Ground,
   inTime,
-  openGround,
   running,
   settle,
   terminate,
+  useGround,
 } from "../support/session.ts";
 import { openServer } from "../support/wait-server.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 const password = "Secret-of-this-test";
 

@@ -1,28 +1,12 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { copyIn, copyOut } from "../../scripts/lib/archive/copy.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
-import {
-  assertCode,
-  backendOf,
-  codeOf,
-  cutCodes,
-  type Ground,
-  inTime,
-  openGround,
-  settle,
-  terminate,
-} from "../support/session.ts";
+import { assertCode, backendOf, codeOf, cutCodes, inTime, terminate, useGround } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-beforeEach(() => ground.clear());
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 const faults: Record<string, { readonly codes: readonly string[]; end(pid: number): Promise<void> }> = {
   "pg_terminate_backend()": { codes: ["57P01"], end: (pid) => terminate(ground.admin, pid) },

@@ -1,23 +1,17 @@
 // Connections that are cut after every so many bytes: nothing hangs, and no result is wrong.
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { afterEach, test } from "node:test";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import type { Direction } from "../support/fault-proxy.ts";
 import { testRounds } from "../support/runtime.ts";
-import { failureOf, type Ground, inTime, openGround, settle } from "../support/session.ts";
+import { failureOf, inTime, useGround } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-beforeEach(() => ground.clear());
+const ground = useGround();
 afterEach(async () => {
   ground.proxy.cutAfter(Infinity, "server");
   ground.proxy.cutAfter(Infinity, "client");
-  await settle();
 });
-after(() => ground[Symbol.asyncDispose]());
 
 /** A wrong result, as opposed to an error because of a cut. */
 class WrongResult extends Error {}

@@ -1,16 +1,11 @@
 // The network drops everything: neither side learns that the other is gone.
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import type { ConnectionOptions } from "../../scripts/lib/postgres/connect.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
-import { failureOf, type Ground, inTime, openGround, running, settle, terminate } from "../support/session.ts";
+import { failureOf, inTime, running, terminate, useGround } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 /** Opens a pool with a session, on which the network is frozen while a statement is being executed. */
 async function freeze(options: ConnectionOptions) {

@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
-import { codeOf, type Ground, inTime, openGround, settle, terminate, until } from "../support/session.ts";
+import { codeOf, inTime, terminate, until, useGround } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 async function listeners(channel: string): Promise<number[]> {
   const rows = await ground.admin<{ pid: number }[]>`

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { startProgram } from "../support/run-script.ts";
@@ -11,20 +11,14 @@ import {
   failureOf,
   type Ground,
   inTime,
-  openGround,
   running,
   settle,
   terminate,
   until,
+  useGround,
 } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-beforeEach(() => ground.clear());
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
 

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import {
   assertCode,
@@ -7,21 +7,14 @@ import {
   codeOf,
   cutCodes,
   failureOf,
-  type Ground,
   inTime,
-  openGround,
   running,
   settle,
   terminate,
+  useGround,
 } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-beforeEach(() => ground.clear());
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 type Reserved = Awaited<ReturnType<Sql["reserve"]>>;
 

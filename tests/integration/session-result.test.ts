@@ -1,16 +1,11 @@
 // A failed statement spoils neither the result of the next one nor that of its neighbours.
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { test } from "node:test";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
-import { codeOf, type Ground, inTime, openGround, running, settle } from "../support/session.ts";
+import { codeOf, inTime, running, useGround } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 async function readPages(pages: AsyncIterable<readonly unknown[]>): Promise<number> {
   let count = 0;

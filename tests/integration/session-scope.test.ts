@@ -1,28 +1,11 @@
 // What a transaction, a savepoint and their handles may do while the session is sound.
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
-import {
-  assertCode,
-  backendOf,
-  codeOf,
-  cutCodes,
-  failureOf,
-  type Ground,
-  inTime,
-  openGround,
-  settle,
-  until,
-} from "../support/session.ts";
+import { assertCode, backendOf, codeOf, cutCodes, failureOf, inTime, until, useGround } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-beforeEach(() => ground.clear());
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 /** Uses of a handle whose transaction is over. */
 async function assertOver(tx: Sql): Promise<void> {

@@ -1,26 +1,10 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
-import {
-  assertCode,
-  codeOf,
-  cutCodes,
-  type Ground,
-  inTime,
-  openGround,
-  running,
-  settle,
-  terminate,
-} from "../support/session.ts";
+import { assertCode, codeOf, cutCodes, inTime, running, terminate, useGround } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-beforeEach(() => ground.clear());
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 /** A pool of one answers the next statement, and correctly. */
 async function assertUsable(sql: Sql): Promise<void> {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inSavepoint, inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import {
@@ -8,21 +8,13 @@ import {
   codeOf,
   cutCodes,
   failureOf,
-  type Ground,
   gone,
   inTime,
-  openGround,
-  settle,
   terminate,
+  useGround,
 } from "../support/session.ts";
 
-let ground: Ground;
-before(async () => {
-  ground = await openGround();
-});
-beforeEach(() => ground.clear());
-afterEach(settle);
-after(() => ground[Symbol.asyncDispose]());
+const ground = useGround();
 
 interface Ending {
   readonly name: string;

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { after, afterEach, before, beforeEach } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Connection, type ConnectionOptions, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
@@ -28,8 +29,20 @@ const patienceMs = 3000;
 /** The codes of an error about a connection that was cut. */
 export const cutCodes: readonly string[] = ["CONNECTION_CLOSED", "ECONNRESET", "EPIPE"];
 
+/** Opens a ground for the tests of a file, clears it before each of them, and closes it at the end. */
+export function useGround(): Ground {
+  const ground = {} as Ground;
+  before(async () => {
+    Object.assign(ground, await openGround());
+  });
+  beforeEach(() => ground.clear());
+  afterEach(settle);
+  after(() => ground[Symbol.asyncDispose]());
+  return ground;
+}
+
 /** Creates the database and opens the proxy. */
-export async function openGround(): Promise<Ground> {
+async function openGround(): Promise<Ground> {
   const database = await withDatabase({ isEmpty: true });
   const proxy = await openFaultProxy(database.administrator.port);
   const target = { ...database.administrator, port: proxy.port };
