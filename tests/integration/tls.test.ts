@@ -16,7 +16,7 @@ import { openStackStore } from "../../scripts/lib/stack/connect.ts";
 import { withStackStore } from "../../scripts/lib/stack/projections.ts";
 import { openStack } from "../../scripts/lib/stack/stack.ts";
 import type { TlsMode } from "../../scripts/lib/tls-mode.ts";
-import { runForData, runScript } from "../support/run-script.ts";
+import { runForData, runScript, startProgram } from "../support/run-script.ts";
 import { type TestStack, withCluster } from "../support/stack.ts";
 import { type Certificate, certificateFile, presentCertificate, requireTls } from "../support/tls-server.ts";
 import { jsonContract } from "../unit/contracts.ts";
@@ -225,6 +225,15 @@ test("a server that accepts only TLS rejects a login without it, and the error n
     ran.stderr,
     /^ {2}fix: If the server requires TLS, set sslmode=require \(DATABASE_URL or PGSSLMODE\)\./m,
   );
+});
+
+test("a program that leaves a pool with TLS open ends", async () => {
+  const target = JSON.stringify({ ...(await cluster.application()), tls: "require" });
+  const program = startProgram("tests/support/fixtures/leaves-pool-open.ts", [target, "transaction"]);
+  const timer = setTimeout(() => program.kill("SIGKILL"), 8000);
+  const { exitCode, stdout, stderr } = await program.ended;
+  clearTimeout(timer);
+  assert.deepEqual([exitCode, stdout, stderr], [0, "done\n", ""]);
 });
 
 let stacks = 0;
