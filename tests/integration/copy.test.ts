@@ -46,6 +46,7 @@ test("copyOut() leaves a reusable connection if its rows cannot be written", asy
   await using database = await withDatabase();
   await using single = openConnection(database.administrator);
   const statement = "copy (select repeat('x', 1000) from generate_series(1, 100000)) to stdout";
+  const [before] = await single.sql`select pg_backend_pid() as pid`;
   for (let round = 0; round < testRounds(3); round++) {
     await assert.rejects(
       copyOut(single.sql, statement, () => {
@@ -54,6 +55,8 @@ test("copyOut() leaves a reusable connection if its rows cannot be written", asy
       /the disk is full/,
     );
     assert.equal(await countRows(single.sql, "copy (select 1) to stdout"), 1);
+    const [after] = await single.sql`select pg_backend_pid() as pid`;
+    assert.deepEqual(after, before);
   }
 });
 

@@ -163,12 +163,17 @@ export class Session {
   #dispatch(statement: Statement): void {
     const [head] = this.#inFlight;
     this.#inFlight.push(statement);
-    if (statement.streaming) noteStream(statement, () => this.discard(copyAbandoned()));
+    if (statement.streaming) noteStream(statement, () => this.#abandonCopy(statement));
     if (head === undefined) this.#send(statement);
     else this.#sendBehind(head, statement);
     // The driver would queue what follows these, and an error of it could not be attributed.
     const { describeFirst, cursorFn, streaming } = statement;
     if (describeFirst || cursorFn !== undefined || streaming) this.#isBlocked = true;
+  }
+
+  /** A stream that the driver has destroyed belongs to a COPY that was answered. */
+  #abandonCopy(statement: Statement): void {
+    if (this.#inFlight.includes(statement)) this.discard(copyAbandoned());
   }
 
   /**
