@@ -3,7 +3,7 @@ import { connect as connectSocket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
-import { fileURLToPath } from "node:url";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { encrypt } from "../../scripts/lib/postgres/tls.ts";
@@ -14,7 +14,7 @@ export type Certificate = "good" | "other-host" | "expired" | "self-signed";
 
 /** @returns the path of a certificate, or of that of the authority */
 export function certificateFile(name: Certificate | "authority"): string {
-  return fileURLToPath(new URL(`certificates/${name}.pem`, import.meta.url));
+  return join(assetsDir, `tests/support/certificates/${name}.pem`);
 }
 
 /** Makes a stack's server present a certificate, or use no TLS. Existing sessions keep theirs. */
