@@ -26,7 +26,7 @@ export const loadTitles = [
   "append: 10 events per call, 4 callers",
   "append in the caller's transaction, 4 callers",
   "read: the log",
-  "project: the log, with a statement for every tenth event",
+  "project: the log, one statement per 10 events",
 ] as const;
 
 async function main([folder = "", server = ""]: readonly string[]): Promise<void> {

@@ -17,7 +17,7 @@ type Answer = (socket: Socket, index: number) => void;
 
 const sslRequestLength = 8;
 
-/** Opens a port; `answer` is called for every piece that a client sends, except for a request for TLS. */
+/** Opens a port. Refuses TLS, and passes everything else that clients send to `answer`. */
 export async function openFakeServer(answer: Answer, port = 0): Promise<FakeServer> {
   const pieces: Buffer[] = [];
   const answers: Buffer[] = [];

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Subscription } from "../driver.ts";
 import { quoteIdentifier } from "../quote.ts";
+import { connectionError } from "./connection-error.ts";
 import { Session, type SessionEvents, type SessionOptions } from "./session.ts";
-import { connectionError } from "./wire.ts";
 
 interface Listening {
   readonly channel: string;

@@ -1,10 +1,10 @@
 import { clearInterval, setInterval } from "node:timers";
 import type { Reservation, Settled, Sql, Statement, StatementFactory, Transaction } from "../driver.ts";
 import type { ConnectionTarget } from "../target.ts";
+import { connectionError } from "./connection-error.ts";
 import { Listener } from "./listener.ts";
 import { makeStatements, Scope, transact } from "./scope.ts";
 import { Session, type SessionEvents, type SessionOptions } from "./session.ts";
-import { connectionError } from "./wire.ts";
 
 /** How a pool keeps sessions. */
 export interface PoolOptions {

@@ -9,10 +9,12 @@ import {
   statementOf,
 } from "../driver.ts";
 import type { Credentials } from "../target.ts";
-import { protocolError, Wire, type WireOptions, withinLimits } from "./wire.ts";
+import { protocolError } from "./connection-error.ts";
+import { type ReachOptions, withinLimits } from "./reach.ts";
+import { Wire } from "./wire.ts";
 
 /** How to open a session. */
-export interface SessionOptions extends WireOptions {
+export interface SessionOptions extends ReachOptions {
   readonly factory: StatementFactory;
   readonly credentials: () => Credentials | Promise<Credentials>;
   readonly onNotify?: OnNotify;

@@ -1,18 +1,14 @@
 import { EventEmitter, once } from "node:events";
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
 import postgres from "postgres";
-import { hostAndPort } from "../../server-url.ts";
 import type { ConnectionTarget } from "../target.ts";
-import { encrypt } from "../tls.ts";
-
-/** How to connect. */
-export interface WireOptions {
-  readonly target: ConnectionTarget;
-  /** Limits the time from connecting until the login is complete. */
-  readonly connectTimeoutMs: number;
-  /** Gives up connecting. */
-  readonly signal: AbortSignal;
-}
+import {
+  connectionError,
+  insecureAuthentication,
+  protocolError,
+  unsupportedAuthentication,
+} from "./connection-error.ts";
+import { type ReachOptions, reach } from "./reach.ts";
 
 /** What a session learns from its wire. */
 export interface WireListener {
@@ -94,7 +90,7 @@ export class Wire extends EventEmitter {
   }
 
   /** Connects, with TLS if the target asks for it. */
-  static async connect(options: WireOptions): Promise<Wire> {
+  static async connect(options: ReachOptions): Promise<Wire> {
     const { target, connectTimeoutMs } = options;
     const started = performance.now();
     const { socket, isEncrypted } = await reach(options);
@@ -104,7 +100,7 @@ export class Wire extends EventEmitter {
   }
 
   /** Asks the server to cancel the statement that the session is running. Settles when the server has passed it on. */
-  static async cancel(options: WireOptions, key: Buffer): Promise<void> {
+  static async cancel(options: ReachOptions, key: Buffer): Promise<void> {
     const { socket } = await reach({ ...options, connectTimeoutMs: cancelTimeoutMs });
     const timer = setTimeout(() => socket.destroy(), cancelTimeoutMs);
     socket.on("error", () => {}).resume();
@@ -153,7 +149,7 @@ export class Wire extends EventEmitter {
     this.#socket.ref();
   }
 
-  /** Says goodbye, and waits until the server has closed its end. */
+  /** Sends Terminate, and waits until the server has closed its end. */
   async close(): Promise<void> {
     if (this.#isLost) return;
     this.#isClosing = true;
@@ -278,88 +274,13 @@ export class Wire extends EventEmitter {
   }
 }
 
-interface Reached {
-  readonly socket: Socket;
-  readonly isEncrypted: boolean;
-}
-
-async function reach(options: WireOptions): Promise<Reached> {
-  const socket = new Socket();
-  try {
-    return await withinLimits(options, connectSocket(socket, options.target));
-  } catch (error) {
-    socket.on("error", () => {}).destroy();
-    throw error;
-  }
-}
-
-/** Waits for a step of connecting, but neither beyond the time limit nor after the pool was closed. */
-export async function withinLimits<Result>(
-  { target, connectTimeoutMs, signal }: WireOptions,
-  work: Promise<Result>,
-): Promise<Result> {
-  const givenUp = Promise.withResolvers<never>();
-  const giveUp = (code: "CONNECT_TIMEOUT" | "CONNECTION_DESTROYED") => givenUp.reject(connectionError(code, target));
-  const abort = () => giveUp("CONNECTION_DESTROYED");
-  const timer = setTimeout(() => giveUp("CONNECT_TIMEOUT"), connectTimeoutMs);
-  signal.addEventListener("abort", abort, { once: true });
-  if (signal.aborted) abort();
-  try {
-    return await Promise.race([work, givenUp.promise]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", abort);
-  }
-}
-
-async function connectSocket(socket: Socket, target: ConnectionTarget): Promise<Reached> {
-  socket.connect(target.port, target.host);
-  await once(socket, "connect");
-  const encrypted = await encrypt(socket, target);
-  return { socket: encrypted, isEncrypted: encrypted !== socket };
-}
-
-const connectionProblems = {
-  CONNECT_TIMEOUT: "did not complete the login in time",
-  CONNECTION_CLOSED: "closed the connection",
-  CONNECTION_DESTROYED: "was disconnected by this program",
-  CONNECTION_ENDED: "is no longer connected to, because the pool was closed",
-} as const;
-
-/** @returns an error with one of the codes that the driver uses */
-export function connectionError(
-  code: keyof typeof connectionProblems,
-  target: ConnectionTarget,
-  detail?: string,
-): Error {
-  const message = `${hostAndPort(target)} ${connectionProblems[code]}${detail === undefined ? "" : `: ${detail}`}`;
-  return Object.assign(new Error(message), { code });
-}
-
 function isFatal(severity: string | undefined): boolean {
   return severity === "FATAL" || severity === "PANIC";
-}
-
-function insecureAuthentication({ host, port }: ConnectionTarget, how: string): Error {
-  const message = `${host}:${port} asks for the password ${how} over a connection without TLS; it was not sent`;
-  return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION" });
-}
-
-function unsupportedAuthentication({ host, port }: ConnectionTarget, kind: number): Error {
-  const message = `${host}:${port} asks for an authentication that is not supported (${kind}); use SCRAM`;
-  return Object.assign(new Error(message), { code: "UNSUPPORTED_AUTHENTICATION" });
 }
 
 function isChallenge(text: string): boolean {
   const [, iterations] = /^r=[^,]+,s=[^,]+,i=([1-9][0-9]*)(?:,|$)/.exec(text) ?? [];
   return Number(iterations) <= maxScramIterations;
-}
-
-/** The server has broken the rules of the protocol. */
-export function protocolError({ host, port }: ConnectionTarget): Error {
-  return Object.assign(new Error(`${host}:${port} does not speak the PostgreSQL protocol`), {
-    code: "PROTOCOL_VIOLATION",
-  });
 }
 
 const fieldNames: Readonly<Record<string, string>> = {
