@@ -14,6 +14,8 @@ export {
   EventStoreError,
   type EventStoreErrorDetail,
   InvalidInput,
+  LogRewound,
+  type RewoundDetail,
   StreamArchived,
   StreamExists,
   StreamNotFound,

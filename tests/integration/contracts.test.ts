@@ -182,6 +182,7 @@ const provocations: Readonly<Record<keyof typeof sqlStateContract, (sql: Sql, id
   },
   UE006: (sql) => sql`delete from event_store.domain_event`,
   UE007: (sql, id) => append(sql, id, -3),
+  UE008: (sql) => sql`select from event_store.read_all(1000000)`,
 };
 
 function append(sql: Sql, aggregateId: string, expectedVersion: number): Promise<unknown> {

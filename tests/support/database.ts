@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { type Connection, openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
@@ -41,17 +41,18 @@ export async function withDatabase(options: { readonly isEmpty?: boolean } = {})
   await ensureDatabase(maintenance.sql, await readAdministrator(maintenance.sql), name);
   const administrator = { ...shared, database: name };
   const application = { ...(await stack.application()), database: name };
-  const pools: Connection[] = [openConnection(application, { max: 4 }), openConnection(administrator, { max: 4 })];
+  const [pool, adminPool] = [openConnection(application, { max: 4 }), openConnection(administrator, { max: 4 })];
+  if (options.isEmpty !== true) await adminPool.sql`select event_store.begin_epoch('clone for a test', null, false)`;
   return {
     name,
     stackDir: stack.stackDir,
     administrator,
     application,
-    sql: (pools[0] as Connection).sql,
-    admin: (pools[1] as Connection).sql,
+    sql: pool.sql,
+    admin: adminPool.sql,
     async [Symbol.asyncDispose]() {
       // If its sessions were terminated, for example by a restore, the driver waits until the timeout.
-      for (const { sql } of pools) await sql.end({ timeout: poolEndSeconds });
+      for (const { sql } of [pool, adminPool]) await sql.end({ timeout: poolEndSeconds });
       await using closing = openConnection({ ...shared, database: "postgres" });
       await closing.sql.unsafe(`drop database if exists ${quoteIdentifier(name)} with (force)`);
       await stack[Symbol.asyncDispose]();

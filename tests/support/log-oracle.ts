@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
-import type { Checkpoint } from "../../scripts/lib/event-store/event.ts";
+import { checkpointPlace, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { readLog } from "../../scripts/lib/event-store/read.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
@@ -155,12 +154,12 @@ const pageSize = 200;
 
 /** The reader of projections and subscriptions. */
 export function completeReader(types?: readonly string[]): LogReader {
-  let after: Checkpoint = logStart;
+  let after = checkpointPlace(logStart);
   const filter = types === undefined ? {} : { eventTypes: types };
   return {
     async read(sql) {
-      const page = await readLog(sql, { ...filter, after, maxCount: pageSize, upcasters: {} });
-      after = page.checkpoint;
+      const page = await readLog(sql, { ...filter, after, isKeptOutside: true, maxCount: pageSize, upcasters: {} });
+      after = page.place;
       return page.events.map((event) => ({ ...event, version: event.aggregateVersion }));
     },
   };

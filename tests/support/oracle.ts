@@ -10,7 +10,10 @@ export interface DatabaseContent {
   readonly fingerprint: string;
 }
 
-/** Reads the contents of a database. */
+/** A restore begins an epoch, and leaves out positions. */
+const changedByRestore = ["event_store.log_epoch", "event_store.domain_event_global_position"];
+
+/** Reads the contents of a database, except what a restore changes. */
 export async function readContent(sql: Sql): Promise<DatabaseContent> {
   const relations = await sql<{ name: string; kind: string }[]>`
     select format('%I.%I', schemaname, tablename) as name, 'table' as kind from pg_tables
@@ -20,9 +23,10 @@ export async function readContent(sql: Sql): Promise<DatabaseContent> {
     union all
     select format('%I.%I', schemaname, sequencename), 'sequence' from pg_sequences
     order by 1`;
+  const compared = relations.filter(({ name }) => !changedByRestore.includes(name));
   const tables: Record<string, string> = {};
   const sequences: Record<string, string> = {};
-  for (const { name, kind } of relations) {
+  for (const { name, kind } of compared) {
     if (kind === "sequence") sequences[name] = await readSequence(sql, name);
     else tables[name] = await readRows(sql, name);
   }

@@ -66,6 +66,7 @@ export const jsonContract = {
     "uptimeSeconds",
     "pendingMigrations",
     "schemaProblem",
+    "logProblems",
     "secrets",
   ],
   secretsStatus: ["place", "location", "isReady", "versions"],
@@ -87,6 +88,7 @@ export const sqlStateContract = {
   UE005: "the stream is archived",
   UE006: "events are immutable",
   UE007: "invalid arguments",
+  UE008: "the log was rewound",
 } as const;
 
 /** What the readers return, one row per event. */
@@ -107,11 +109,14 @@ export const functionContract: readonly (readonly [name: string, parameters: str
     "uuid",
   ],
   ["archive_stream", "aggregate_type character varying, aggregate_id uuid, expected_version integer", "integer"],
+  ["check_checkpoint", "checkpoint bigint, event_id uuid, epoch_id uuid", "uuid"],
+  ["epoch_mismatch", "", "TABLE(fact text, recorded text, actual text)"],
   [
     "horizon_holder",
     "",
     "TABLE(held_position bigint, pid integer, gid text, login name, application_name text, state text, since timestamp with time zone)",
   ],
+  ["last_drawn_position", "", "bigint"],
   [
     "load_snapshot",
     "aggregate_type character varying, aggregate_id uuid, state_version integer",
@@ -126,6 +131,11 @@ export const functionContract: readonly (readonly [name: string, parameters: str
     "read_stream",
     "aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone",
     recordedEvent,
+  ],
+  [
+    "resume_log",
+    "checkpoint bigint, event_id uuid, epoch_id uuid, OUT safe_position bigint, OUT safe_event_id uuid, OUT current_epoch_id uuid",
+    "record",
   ],
   ["safe_position", "", "bigint"],
   [
@@ -155,6 +165,7 @@ export const internalFunctionContract: typeof functionContract = [
     "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint",
     "record",
   ],
+  ["begin_epoch", "reason text, began_after bigint, skip_positions boolean", "uuid"],
   ["check_redaction", "", "trigger"],
   ["is_event", "event jsonb", "boolean"],
   ["publish_floor", "", "trigger"],
@@ -164,6 +175,9 @@ export const internalFunctionContract: typeof functionContract = [
     "void",
   ],
   ["refuse_change", "", "trigger"],
+  ["refuse_checkpoint", "p_position bigint, p_epoch_id uuid, p_branch_position bigint, p_problem text", "void"],
+  ["server_identity", "OUT system_identifier bigint, OUT timeline integer, OUT database_oid oid", "record"],
+  ["skip_positions", "drawn_elsewhere bigint", "bigint"],
 ];
 
 /** Columns of each table by name: the type, with `?` if it is nullable. */
@@ -203,6 +217,16 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     aggregate_version: "integer",
     redacted_by: "name",
     reason: "text",
+  },
+  "event_store.log_epoch": {
+    epoch_number: "integer",
+    epoch_id: "uuid",
+    began_after: "bigint",
+    reason: "text",
+    began_at: "timestamp with time zone",
+    system_identifier: "bigint",
+    timeline: "integer",
+    database_oid: "oid",
   },
   "read_model.projection": {
     name: "character varying(255)",
@@ -270,6 +294,13 @@ export const keyContract: Readonly<Record<string, readonly string[]>> = {
     "snapshot_state_version_is_positive",
   ],
   "event_store.redaction": ["redaction_pkey", "redaction_reason_is_not_empty"],
+  "event_store.log_epoch": [
+    "log_epoch_began_after_is_not_negative",
+    "log_epoch_epoch_id_key",
+    "log_epoch_epoch_number_is_positive",
+    "log_epoch_pkey",
+    "log_epoch_reason_is_not_empty",
+  ],
   "read_model.projection": [
     "projection_checkpoint_is_not_negative",
     "projection_name_is_not_empty",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { checkpointAfter, checkpointPosition, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
+import { checkpointAfter, checkpointPlace, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { InvalidInput, refusalError, StreamNotFound, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
 import type { Checkpoint, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
 import { toJson } from "../../scripts/lib/event-store/json.ts";
@@ -80,10 +80,10 @@ test("upcast() converts version by version, and leaves other events as they are"
 });
 
 test("a checkpoint survives a round trip, and a malformed one is refused", () => {
-  assert.equal(checkpointPosition(logStart), 0n);
-  assert.equal(checkpointPosition(checkpointAfter({ position: 17n })), 17n);
+  assert.equal(checkpointPlace(logStart).position, 0n);
+  assert.equal(checkpointPlace(checkpointAfter({ position: 17n })).position, 17n);
   for (const text of ["", "-1", "x", "1.5", "9".repeat(19)]) {
-    assert.throws(() => checkpointPosition(text as Checkpoint), InvalidInput);
+    assert.throws(() => checkpointPlace(text as Checkpoint), InvalidInput);
   }
 });
 

@@ -33,25 +33,28 @@ const pieceBytes = 256 * 1024;
  * Loads the rows of an archive, in one transaction, into a database that was just created from the archive's schema.
  *
  * @param sql a single connection, with the role that owns all tables
+ * @returns the position up to which the loaded log lacks none of the events of the log that was archived
  * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
  */
-export async function loadArchive(sql: Sql, source: ArchiveSource, options: LoadOptions): Promise<void> {
-  const loaded = await inTransaction(sql, async (tx) => {
+export async function loadArchive(sql: Sql, source: ArchiveSource, options: LoadOptions): Promise<bigint> {
+  const complete = BigInt(source.manifest.safePosition);
+  const { tables: loaded, end } = await inTransaction(sql, async (tx) => {
     await tx.unsafe(`${copySettings}; set local maintenance_work_mem = '256MB'`).simple();
     const all = await readTables(tx);
     const tables = all.filter((table) => isSelected(table, options));
     const restoreConstraints = await suspendConstraints(tx, all);
     if (tables.length > 0) await tx.unsafe(`truncate only ${tables.map(qualified).join(", only ")}`);
     await loadTables(tx, tables, source, options);
-    if (options.until !== undefined) await cutLog(tx, options.until);
+    const cut = options.until === undefined ? complete : await cutLog(tx, options.until);
     await renumberRedactions(tx);
     await setSequences(tx, source.manifest);
     await restoreConstraints();
     await refreshViews(tx);
-    return tables;
+    return { tables, end: cut < complete ? cut : complete };
   });
   // Without statistics, the planner would assume that the tables are nearly empty.
   if (loaded.length > 0) await sql.unsafe(`analyze ${loaded.map(qualified).join(", ")}`);
+  return end;
 }
 
 function isSelected({ schema, name }: CatalogTable, { onlyEventStore }: LoadOptions): boolean {
@@ -123,8 +126,12 @@ async function* readPieces(
   }
 }
 
-/** Deletes later events, and makes streams, snapshots and redactions agree with the remaining log. */
-async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promise<void> {
+/**
+ * Deletes later events, and makes streams, snapshots and redactions agree with the remaining log.
+ *
+ * @returns the position after which it was cut
+ */
+async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promise<bigint> {
   const position = "position" in until ? until.position : await lastPositionAt(tx, until.time);
   await tx`delete from event_store.domain_event where global_position > ${position}`;
   await tx
@@ -140,6 +147,7 @@ async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promis
     delete from event_store.redaction as r where not exists (
       select from pg_temp.kept as k where k.stream_id = r.stream_id and k.version >= r.aggregate_version)`)
     .simple();
+  return position;
 }
 
 /** @returns the greatest position up to which no event is later than the given time */

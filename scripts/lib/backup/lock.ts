@@ -1,8 +1,10 @@
 import process from "node:process";
 import { locked } from "../cli/errors.ts";
 import { describeHolder, type LockHolder, takeAdvisoryLock } from "../postgres/advisory-lock.ts";
+import { type Connection, openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { isAlive } from "../process.ts";
@@ -75,4 +77,9 @@ export async function withArchivesLocked<Result>(
   } catch (error) {
     throw explainConnectionError(error, target);
   }
+}
+
+/** Opens a connection of a restore, with the role that owns all objects. */
+export function connectToRestore(target: ConnectionTarget, { signal }: RunContext): Connection {
+  return openConnection(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
 }

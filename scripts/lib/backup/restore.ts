@@ -5,8 +5,6 @@ import { type OpenArchive, withArchive } from "../archive/open.ts";
 import type { OnProgress } from "../archive/progress.ts";
 import { usageError } from "../cli/errors.ts";
 import { findNameProblem } from "../config.ts";
-import { type Connection, openConnection } from "../postgres/connect.ts";
-import { groupRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { inTransaction } from "../postgres/transaction.ts";
@@ -14,9 +12,10 @@ import { checkNoViolations, readViolations } from "../schema/invariants.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { readArchivedSchema } from "./archived-schema.ts";
 import { findBackupsDir } from "./backups-dir.ts";
-import { type ArchiveContext, lockHolderName, withArchivesLocked } from "./lock.ts";
+import { type ArchiveContext, connectToRestore, withArchivesLocked } from "./lock.ts";
 import { redactRestored } from "./redactions.ts";
 import { checkRestorable, checkTarget } from "./restore-checks.ts";
+import { beginRestoredEpoch, skipDrawnPositions } from "./restored-epoch.ts";
 import {
   applyFiles,
   checkNoDrift,
@@ -130,7 +129,8 @@ export async function rehearseRestore(
     await using scratch = await createScratchDatabase(context, "scratch", await readArchivedSchema(archive.dir));
     checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, schemaMismatch);
     const everything = { base, onlyEventStore: false, until: undefined, onProgress: undefined };
-    await load(scratch, archive, everything, run);
+    const end = await load(scratch, archive, everything, run);
+    await beginRestoredEpoch(scratch.target, { archive: archive.manifest.id, end }, run);
     await checkInvariants(scratch.target, run);
     return archive.manifest;
   });
@@ -184,8 +184,9 @@ async function replaceTarget(
   checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, schemaMismatch);
   // Projections start over, and their existing tables would be in the way.
   const empty = onlyEventStore ? await dropApplication(prepared.target, run) : prepared;
-  await load(empty, archive, { base, onlyEventStore, until, onProgress }, run);
+  const end = await load(empty, archive, { base, onlyEventStore, until, onProgress }, run);
   const migrated = options.migrate ? await applyFiles(context, prepared.target) : [];
+  await beginRestoredEpoch(prepared.target, { archive: archive.manifest.id, end }, run);
   const redacted = await redactRestored(context, live, prepared.target);
   await checkInvariants(prepared.target, run);
   const redactedSince = await cutOver(context, prepared.target, replacement);
@@ -200,6 +201,7 @@ async function cutOver(
 ): Promise<number> {
   const { maintenance, target, run } = context;
   const old = exists ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
+  await skipDrawnPositions(prepared, exists ? target : undefined, run);
   await using other = await connectForMaintenance(target, {
     applicationName: "cqrs-postgres restore",
     signal: run.signal,
@@ -215,29 +217,30 @@ async function cutOver(
 type EmptyDatabase = Pick<ScratchDatabase, "target" | "fingerprint">;
 
 async function dropApplication(target: ConnectionTarget, run: RunContext): Promise<EmptyDatabase> {
-  await using connection = connectAsOwner(target, run);
+  await using connection = connectToRestore(target, run);
   await inTransaction(connection.sql, dropApplicationObjects);
   return { target, fingerprint: await readFingerprintOf(target, run) };
 }
 
-/** Loads the rows, then checks that all triggers, keys and indexes were created again. */
+/**
+ * Loads the rows, then checks that all triggers, keys and indexes were created again.
+ *
+ * @returns the result of `loadArchive`
+ */
 async function load(
   { target, fingerprint }: EmptyDatabase,
   source: ArchiveSource,
   options: LoadOptions,
   run: RunContext,
-): Promise<void> {
-  await using connection = connectAsOwner(target, run);
-  await loadArchive(connection.sql, source, options);
+): Promise<bigint> {
+  await using connection = connectToRestore(target, run);
+  const end = await loadArchive(connection.sql, source, options);
   checkNoDrift(fingerprint, await readFingerprintOf(target, run), "Loading the rows changed the schema");
+  return end;
 }
 
 async function checkInvariants(target: ConnectionTarget, run: RunContext): Promise<void> {
-  await using connection = connectAsOwner(target, run);
+  await using connection = connectToRestore(target, run);
   const violations = await readViolations(connection.sql);
   checkNoViolations(violations, "The restored data is inconsistent; the database is unchanged");
-}
-
-function connectAsOwner(target: ConnectionTarget, { signal }: RunContext): Connection {
-  return openConnection(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
 }

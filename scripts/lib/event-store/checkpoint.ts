@@ -1,24 +1,31 @@
 import { InvalidInput } from "./errors.ts";
 import type { Checkpoint, RecordedEvent } from "./event.ts";
+import { type LogPlace, makeCheckpoint } from "./log-place.ts";
 
 /** The checkpoint of a reader that has handled nothing. */
-export const logStart: Checkpoint = makeCheckpoint(0n);
+export const logStart = "0" as Checkpoint;
 
-/** @returns the checkpoint of a reader that has handled everything up to this event */
-export function checkpointAfter(event: Pick<RecordedEvent, "position">): Checkpoint {
-  return makeCheckpoint(event.position);
+/**
+ * Returns the checkpoint of a reader that has handled everything up to this event.
+ *
+ * @param event an event that was read from the log; or only its position, which counts as one of the log's first epoch
+ */
+export function checkpointAfter(
+  event: Pick<RecordedEvent, "position"> & Partial<Pick<RecordedEvent, "id" | "epochId">>,
+): Checkpoint {
+  const { position, id: eventId = null, epochId = null } = event;
+  return makeCheckpoint({ position, eventId, epochId });
 }
 
-/** @internal Only this file knows what a checkpoint contains: one position now, one per server if there are several. */
-export function makeCheckpoint(position: bigint): Checkpoint {
-  return `${position}` as Checkpoint;
-}
+const uuid = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+const checkpointPattern = new RegExp(`^(\\d{1,18})(?:/(${uuid})(?:/(${uuid}))?)?$`);
 
 /**
  * @internal
  * @throws {InvalidInput} if the text is not a checkpoint
  */
-export function checkpointPosition(checkpoint: Checkpoint): bigint {
-  if (/^\d{1,18}$/.test(checkpoint)) return BigInt(checkpoint);
+export function checkpointPlace(checkpoint: Checkpoint): LogPlace {
+  const [, position, eventId = null, epochId = null] = checkpointPattern.exec(checkpoint) ?? [];
+  if (position !== undefined) return { position: BigInt(position), eventId, epochId };
   throw new InvalidInput(`${JSON.stringify(checkpoint)} is not a checkpoint`);
 }

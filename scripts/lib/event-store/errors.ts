@@ -1,5 +1,6 @@
 import { errorCode } from "../postgres/failure.ts";
-import type { Aggregate } from "./event.ts";
+import type { Aggregate, Checkpoint } from "./event.ts";
+import { makeCheckpoint } from "./log-place.ts";
 
 /** The details of an event-store error. */
 export interface EventStoreErrorDetail {
@@ -63,6 +64,39 @@ export class InvalidInput extends EventStoreError {
   }
 }
 
+/** What a reader needs to recover after the log was rewound. */
+export interface RewoundDetail {
+  /** Position of the refused checkpoint. */
+  readonly position: bigint;
+  /** Epoch of the refused checkpoint; null if it is unknown. */
+  readonly epochId: string | null;
+  /** The current epoch of the log. */
+  readonly currentEpochId: string;
+  /** The last place up to which the log is the one that the reader has read; null if it is unknown. */
+  readonly branch: Checkpoint | null;
+}
+
+/**
+ * The log is no longer the one in which the checkpoint was made: events that the reader may have handled are gone, for
+ * example because an archive was restored. Discard what was derived from events after `branch` and continue from there;
+ * without a branch, start over.
+ */
+export class LogRewound extends EventStoreError implements RewoundDetail {
+  override readonly name = "LogRewound";
+  readonly position: bigint;
+  readonly epochId: string | null;
+  readonly currentEpochId: string;
+  readonly branch: Checkpoint | null;
+
+  constructor(message: string, detail: RewoundDetail) {
+    super(message, { code: "UE008" });
+    this.position = detail.position;
+    this.epochId = detail.epochId;
+    this.currentEpochId = detail.currentEpochId;
+    this.branch = detail.branch;
+  }
+}
+
 const classes: Readonly<Record<string, new (message: string, detail: EventStoreErrorDetail) => EventStoreError>> = {
   UE001: VersionConflict,
   UE002: StreamExists,
@@ -85,6 +119,7 @@ export interface Refusal {
  * SQLSTATE class 22 also means invalid input: text that jsonb cannot store, or a number out of range.
  */
 export function refusalError({ sqlstate, message, detail }: Refusal): EventStoreError {
+  if (sqlstate === "UE008") return new LogRewound(message, parseRewound(detail ?? "{}"));
   if (sqlstate.startsWith("22")) return new InvalidInput(message, { code: sqlstate });
   const Class = classes[sqlstate] ?? EventStoreError;
   return new Class(message, { code: sqlstate, ...parseDetail(detail) });
@@ -102,4 +137,12 @@ function parseDetail(detail: string | null | undefined): Omit<EventStoreErrorDet
   if (detail === null || detail === undefined || !detail.startsWith("{")) return {};
   const { expected, actual, aggregate_type, aggregate_id } = JSON.parse(detail);
   return { expected, actual, aggregate: { type: aggregate_type, id: aggregate_id } };
+}
+
+/** Positions have at most 15 digits, so JSON's numbers are exact. */
+function parseRewound(detail: string): RewoundDetail {
+  const { checkpoint, checkpoint_epoch, epoch, branch_position, branch_event } = JSON.parse(detail);
+  const branchPlace = { position: BigInt(branch_position ?? 0), eventId: branch_event, epochId: epoch };
+  const branch = branch_position === null ? null : makeCheckpoint(branchPlace);
+  return { position: BigInt(checkpoint), epochId: checkpoint_epoch, currentEpochId: epoch, branch };
 }

@@ -47,6 +47,8 @@ export type RecordedEvent<Event extends DomainEvent = DomainEvent> = Event & {
    * To resume reading, use a `Checkpoint`.
    */
   readonly position: bigint;
+  /** Epoch of the log in which the event was read; null if it was read from its stream. */
+  readonly epochId: string | null;
   readonly occurredAt: Date;
 };
 

@@ -1,8 +1,9 @@
 import type { Sql } from "../postgres/driver.ts";
 import { checkAggregate } from "./check-aggregate.ts";
-import { checkpointPosition, logStart, makeCheckpoint } from "./checkpoint.ts";
+import { checkpointPlace, logStart } from "./checkpoint.ts";
 import { explainError } from "./errors.ts";
 import type { Aggregate, Checkpoint, DomainEvent, EventMetadata, RecordedEvent } from "./event.ts";
+import type { LogPlace } from "./log-place.ts";
 import type { EventStore } from "./store.ts";
 import { streamIdOf } from "./stream-id.ts";
 import { type Upcasters, upcast } from "./upcast.ts";
@@ -46,8 +47,8 @@ export interface ReadAllOptions extends LogFilter {
 export interface LogPage {
   readonly events: readonly RecordedEvent[];
   /** Where to resume once the events are handled. */
-  readonly checkpoint: Checkpoint;
-  /** Whether the log was complete only up to the checkpoint when the page was read. */
+  readonly place: LogPlace;
+  /** Whether the log was complete only up to that place when the page was read. */
   readonly isAtEnd: boolean;
 }
 
@@ -88,6 +89,7 @@ export async function* readStream<Event extends DomainEvent = DomainEvent>(
  * fetched.
  *
  * @throws {InvalidInput} if the checkpoint is malformed
+ * @throws {LogRewound} if the log is no longer the one in which the checkpoint was made
  */
 export async function* readAll<Event extends DomainEvent = DomainEvent>(
   store: EventStore,
@@ -96,7 +98,8 @@ export async function* readAll<Event extends DomainEvent = DomainEvent>(
   const maxCount = options.pageSize ?? defaultPageSize;
   const pages = readPages(store.sql, {
     ...options,
-    after: options.after ?? logStart,
+    after: checkpointPlace(options.after ?? logStart),
+    isKeptOutside: true,
     maxCount,
     upcasters: store.upcasters,
   });
@@ -113,29 +116,41 @@ export async function* readAll<Event extends DomainEvent = DomainEvent>(
 export async function* readPages(sql: Sql, options: ReadLogOptions): AsyncGenerator<LogPage, void, void> {
   const width = BigInt(options.maxCount);
   const isFiltered = options.eventTypes !== undefined || options.aggregateTypes !== undefined;
-  const fetch = (after: Checkpoint, upTo?: bigint) =>
-    prefetched(readLog(sql, { ...options, after, ...(upTo === undefined ? {} : { upTo }) }));
-  let next = fetch(options.after);
+  const fetch = (after: LogPlace, range?: PositionRange) =>
+    prefetched(readLog(sql, { ...options, after, ...(range === undefined ? {} : { range }) }));
+  let place = options.after;
+  let next = fetch(place);
   let nextEnd: bigint | undefined;
   for (;;) {
-    const ahead = nextEnd === undefined ? undefined : fetch(makeCheckpoint(nextEnd), nextEnd + width);
+    const ahead = nextEnd === undefined ? undefined : fetch(place, { above: nextEnd, upTo: nextEnd + width });
     const page = await next;
+    // A range without events is left at the place before it.
+    if (page.place.position >= place.position) place = page.place;
     if (!page.isAtEnd) {
       const isDense = !isFiltered && page.events.length * 2 > options.maxCount;
-      nextEnd = isDense ? (nextEnd ?? checkpointPosition(page.checkpoint)) + width : undefined;
-      next = ahead ?? fetch(page.checkpoint, nextEnd);
+      const start = nextEnd ?? place.position;
+      nextEnd = isDense ? start + width : undefined;
+      next = ahead ?? fetch(place, nextEnd === undefined ? undefined : { above: start, upTo: nextEnd });
     }
-    yield page;
+    yield { ...page, place };
     if (page.isAtEnd) return;
   }
 }
 
+interface PositionRange {
+  readonly above: bigint;
+  readonly upTo: bigint;
+}
+
 /** How to read one page of the log. */
 export interface ReadLogOptions extends LogFilter {
-  readonly after: Checkpoint;
+  /** The reader's checkpoint. */
+  readonly after: LogPlace;
+  /** Whether the checkpoint is kept outside the database: if the log is rewound, it is not, so it must be checked. */
+  readonly isKeptOutside: boolean;
   readonly maxCount: number;
-  /** Read up to this position, which is at most `maxCount` above `after`. */
-  readonly upTo?: bigint;
+  /** Read these positions, which are at most `maxCount`, and not those after the checkpoint. */
+  readonly range?: PositionRange;
   readonly upcasters: Upcasters;
   /** Abandons the statement. */
   readonly signal?: AbortSignal | undefined;
@@ -150,23 +165,39 @@ export interface ReadLogOptions extends LogFilter {
  * @param sql a pool, or a transaction in READ COMMITTED
  */
 export async function readLog(sql: Sql, options: ReadLogOptions): Promise<LogPage> {
-  const after = checkpointPosition(options.after);
-  const { maxCount, upTo = null } = options;
+  const { after, isKeptOutside, maxCount, range, eventTypes, aggregateTypes, upcasters } = options;
   const parameters = [
-    `${after}`,
+    `${range?.above ?? after.position}`,
     maxCount,
-    textArray(options.eventTypes),
-    textArray(options.aggregateTypes),
-    upTo === null ? null : `${upTo}`,
+    textArray(eventTypes),
+    textArray(aggregateTypes),
+    range === undefined ? null : `${range.upTo}`,
+    isKeptOutside ? `${after.position}` : null,
+    after.eventId,
+    after.epochId,
   ];
   const rows = await selectRows(sql, readLogStatement, parameters, options.signal);
-  const end = rows[0]?.[eventColumnCount + 3] as bigint;
+  const end = endOfLog(rows[0] as Row);
   // If there is no event, the only row contains just the end of the log.
-  const events = rows[0]?.[0] === null ? [] : rows.map((row) => recordedEvent(row, rowStream(row), options.upcasters));
-  const isAtEnd = upTo === null ? events.length < maxCount : end <= upTo;
-  const reached = isAtEnd ? end : (upTo ?? events.at(-1)?.position ?? end);
-  // The end may be lower than one returned earlier, which remains valid.
-  return { events, checkpoint: reached < after ? options.after : makeCheckpoint(reached), isAtEnd };
+  const isEmpty = rows[0]?.[0] === null;
+  const { epochId } = end;
+  const events = isEmpty ? [] : rows.map((row) => recordedEvent(row, { ...rowStream(row), epochId }, upcasters));
+  const isAtEnd = range === undefined ? events.length < maxCount : end.position <= range.upTo;
+  return { events, place: isAtEnd ? furthest(after, end) : placeAfter(events.at(-1), after), isAtEnd };
+}
+
+function endOfLog(row: Row): LogPlace {
+  const [position, eventId, epochId] = row.slice(eventColumnCount + 3) as [bigint, string | null, string | null];
+  return { position, eventId, epochId };
+}
+
+/** The end may be lower than one returned earlier, which remains valid. */
+function furthest(after: LogPlace, end: LogPlace): LogPlace {
+  return end.position > after.position ? end : { ...after, epochId: end.epochId };
+}
+
+function placeAfter(event: RecordedEvent | undefined, after: LogPlace): LogPlace {
+  return event === undefined ? after : { position: event.position, eventId: event.id, epochId: event.epochId };
 }
 
 /** In the order of `recordedEvent`. */
@@ -185,11 +216,18 @@ const eventColumns = [
 const eventColumnCount = eventColumns.length;
 
 const readLogStatement = `
-  select ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id, log.safe_end
-  from (select event_store.safe_position() as safe_end) as log
+  select
+    ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id,
+    ${["safe_position", "safe_event_id", "current_epoch_id"].map(onFirstRow).join(", ")}
+  from event_store.resume_log($6::bigint, $7::uuid, $8::uuid) as log
   left join lateral event_store.read_all(
-    $1::bigint, $2::integer, $3::text::text[], $4::text::text[], least(log.safe_end, $5::bigint)
-  ) as event on true`;
+    $1::bigint, $2::integer, $3::text::text[], $4::text::text[], least(log.safe_position, $5::bigint)
+  ) with ordinality as event on true`;
+
+/** Sends what is the same in all rows only once. */
+function onFirstRow(column: string): string {
+  return `case when event.ordinality > 1 then null else log.${column} end`;
+}
 
 // Omits the columns that are the same for the whole stream: reading three columns fewer saves a fifth of the time.
 const readStreamStatement = `
@@ -208,7 +246,7 @@ async function readStreamPage(store: EventStore, aggregate: Aggregate, options: 
   const { type, id } = checkAggregate(aggregate);
   const parameters = [type, id, after, maxCount, backwards, upToVersion, upToTime];
   const rows = await selectRows(store.sql, readStreamStatement, parameters);
-  const stream = { streamId: streamIdOf(aggregate), aggregate: { type, id: id.toLowerCase() } };
+  const stream = { streamId: streamIdOf(aggregate), aggregate: { type, id: id.toLowerCase() }, epochId: null };
   return rows.map((row) => recordedEvent(row, stream, store.upcasters));
 }
 
@@ -228,9 +266,10 @@ async function selectRows(
   }
 }
 
-type EventStream = Pick<RecordedEvent, "streamId" | "aggregate">;
+/** What the rows do not contain, or contain in columns of their own. */
+type EventContext = Pick<RecordedEvent, "streamId" | "aggregate" | "epochId">;
 
-function rowStream(row: Row): EventStream {
+function rowStream(row: Row): Omit<EventContext, "epochId"> {
   const [streamId, type, id] = [
     row[eventColumnCount],
     row[eventColumnCount + 1],
@@ -239,9 +278,10 @@ function rowStream(row: Row): EventStream {
   return { streamId: streamId as string, aggregate: { type: type as string, id: id as string } };
 }
 
-function recordedEvent(row: Row, { streamId, aggregate }: EventStream, upcasters: Upcasters): RecordedEvent {
+function recordedEvent(row: Row, { streamId, aggregate, epochId }: EventContext, upcasters: Upcasters): RecordedEvent {
   const event: RecordedEvent = {
     position: row[0] as bigint,
+    epochId,
     streamId,
     aggregate,
     aggregateVersion: row[1] as number,

@@ -1,6 +1,7 @@
 import { isServerUnavailable } from "../postgres/failure.ts";
-import { logStart } from "./checkpoint.ts";
+import { checkpointPlace, logStart } from "./checkpoint.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
+import { type LogPlace, makeCheckpoint } from "./log-place.ts";
 import { type LogFilter, readPages } from "./read.ts";
 import type { EventStore } from "./store.ts";
 import { firstPauseMs, longerPauseMs } from "./wake-ups.ts";
@@ -30,6 +31,7 @@ export interface EventBatch<Event extends DomainEvent = DomainEvent> {
  * subscription; other events are found within 250 ms. The signal ends it at once, even if the server does not answer.
  *
  * @throws {InvalidInput} if the checkpoint is malformed
+ * @throws {LogRewound} if the log is no longer the one in which the checkpoint was made
  * @throws any error of the server other than a lost connection; the error of the connection, if the server has never
  * answered and 5 seconds of retries have passed
  */
@@ -39,7 +41,7 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
 ): AsyncGenerator<EventBatch<Event>, void, void> {
   const { signal } = options;
   const isEnded = () => signal?.aborted === true;
-  let after = options.after ?? logStart;
+  let after = checkpointPlace(options.after ?? logStart);
   const retries = store.availability.retries();
   let pauseMs = firstPauseMs;
   while (!isEnded()) {
@@ -49,10 +51,10 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
     try {
       for await (const page of readPages(store.sql, pageOptions(store, after, options))) {
         retries.succeeded();
-        after = page.checkpoint;
+        after = page.place;
         if (page.events.length === 0) continue;
         pauseMs = firstPauseMs;
-        yield { events: page.events as readonly RecordedEvent<Event>[], checkpoint: after };
+        yield { events: page.events as readonly RecordedEvent<Event>[], checkpoint: makeCheckpoint(after) };
         if (isEnded()) return;
       }
     } catch (error) {
@@ -65,6 +67,6 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   }
 }
 
-function pageOptions({ upcasters }: EventStore, after: Checkpoint, { batchSize, ...filter }: SubscribeOptions) {
-  return { ...filter, after, maxCount: batchSize ?? 500, upcasters };
+function pageOptions({ upcasters }: EventStore, after: LogPlace, { batchSize, ...filter }: SubscribeOptions) {
+  return { ...filter, after, isKeptOutside: true, maxCount: batchSize ?? 500, upcasters };
 }

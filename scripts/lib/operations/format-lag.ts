@@ -12,6 +12,7 @@ export function formatLag(lag: ProjectionLag): string {
     ["heartbeat", lag.owner === null ? null : (lag.heartbeatAt?.toISOString() ?? null)],
     ["dead letters", lag.deadLetters === 0 ? null : lag.deadLetters],
     ["held back by", holderName],
+    ["log", lag.logProblem],
   ];
   return formatTable(rows.filter(([, value]) => value !== null));
 }

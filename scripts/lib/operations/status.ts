@@ -10,6 +10,7 @@ import { demandsTls } from "../server-url.ts";
 import { findLogin } from "../stack/login-pair.ts";
 import type { SecretsPlace } from "../stack/secret-store.ts";
 import { administratorTarget, applicationTarget, notRunning, openStack, type Stack } from "../stack/stack.ts";
+import { readLogProblems } from "./log-problems.ts";
 
 /** The state of a stack. Fields that are unknown while the server is stopped are null. */
 export interface StackStatus {
@@ -30,6 +31,8 @@ export interface StackStatus {
   readonly pendingMigrations: number | null;
   /** What is wrong with the schema; null if it has not drifted. */
   readonly schemaProblem: string | null;
+  /** Why readers may have seen events that are gone, or may see events that a crash takes back; empty if neither. */
+  readonly logProblems: readonly string[];
   readonly secrets: SecretsState;
 }
 
@@ -76,6 +79,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
       dataDirectory: stack.mode === "embedded" ? stack.dataDir : null,
       ...(await readFacts(connection.sql)),
       ...(await readSchemaState(connection.sql)),
+      logProblems: await readLogProblems(connection.sql),
       secrets,
     };
   } catch (error) {
@@ -136,6 +140,7 @@ function stoppedStatus(stack: Stack, secrets: SecretsState): StackStatus {
     uptimeSeconds: null,
     pendingMigrations: null,
     schemaProblem: null,
+    logProblems: [],
     secrets,
   };
 }

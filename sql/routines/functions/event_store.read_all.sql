@@ -10,7 +10,8 @@
 -- snapshot (event_store.safe_position says why). The index on (event_type, global_position) serves event types, in
 -- growing windows, so that it reads at most a few times as many entries as it returns. Aggregate types are compared row
 -- by row.
--- Errors: those of event_store.safe_position; UE007 if the log is not known to be complete up to up_to_position, or if
+-- Errors: those of event_store.safe_position; UE008 if after_position is beyond the last position drawn, so that the log
+-- must have been rewound since it was read; UE007 if the log is not known to be complete up to up_to_position, or if
 -- max_count is negative.
 -- The settings prevent plans that were made while the tables were small from being used after they have grown. With
 -- page costs of 0 the planner considers only the number of entries. Otherwise, because neighbouring positions are on
@@ -51,8 +52,8 @@ set seq_page_cost = 0
 as $$
 #variable_conflict use_column
 declare
-  v_safe constant bigint := event_store.safe_position();
-  v_end constant bigint := coalesce(up_to_position, v_safe);
+  v_safe bigint := coalesce(nullif(current_setting('cqrs.safe_position', true), '')::bigint, -1);
+  v_end bigint := up_to_position;
   v_types constant text[] := array(select distinct event_type from unnest(event_types) as given (event_type));
   v_after bigint := coalesce(after_position, 0);
   v_missing bigint := coalesce(max_count, 9223372036854775807);
@@ -60,7 +61,14 @@ declare
   v_until bigint;
   v_found bigint;
 begin
-  if v_end > v_safe and v_end > coalesce(nullif(current_setting('cqrs.safe_position', true), '')::bigint, -1) then
+  -- An answer that this session got earlier remains valid, except in an isolation level that safe_position() refuses.
+  if v_end is null or v_end > v_safe or current_setting('transaction_isolation') <> 'read committed' then
+    v_safe := event_store.safe_position();
+    v_end := coalesce(v_end, v_safe);
+  end if;
+  if v_after > v_safe and v_after > event_store.last_drawn_position() then
+    perform event_store.check_checkpoint(v_after);
+  elsif v_end > v_safe then
     raise exception using
       errcode = 'UE007',
       message = format('the log is not known to be complete up to position %s, only up to %s', v_end, v_safe),

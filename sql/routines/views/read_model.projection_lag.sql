@@ -2,6 +2,8 @@
 --
 -- lag_events counts the events stored after the checkpoint, including those that the projection does not handle. The
 -- index on global_position serves it, in time proportional to the count. lag_seconds is the age of the first of them.
+-- If the checkpoint is beyond the last position drawn, the log was rewound, and lag_events is the negative distance: the
+-- projection fails with UE008. Then, and if the server is not the one in which the log's epoch began, log_problem says so.
 -- The holder is the transaction that holds the log back furthest; shown only if events are stored beyond its position.
 -- A prepared transaction has a gid and no pid. event_store.horizon_holder() is security definer, so it sees the
 -- sessions of other logins.
@@ -14,9 +16,10 @@ select
   version.status,
   version.partition_count,
   progress.checkpoint,
-  (
-    select count(*) from event_store.domain_event as event where event.global_position > progress.checkpoint
-  ) as lag_events,
+  case
+    when progress.checkpoint > drawn.position then drawn.position - progress.checkpoint
+    else (select count(*) from event_store.domain_event as event where event.global_position > progress.checkpoint)
+  end as lag_events,
   coalesce(
     (
       select greatest(extract(epoch from clock_timestamp() - event.occurred_at), 0)
@@ -41,13 +44,29 @@ select
   holder.login as holder_login,
   holder.application_name as holder_application_name,
   holder.state as holder_state,
-  holder.since as holder_since
+  holder.since as holder_since,
+  nullif(
+    concat_ws(
+      '; ',
+      case
+        when progress.checkpoint > drawn.position
+          then format('UE008: the log was rewound: it ends before the checkpoint, at %s', drawn.position)
+      end,
+      mismatch.description
+    ),
+    ''
+  ) as log_problem
 from read_model.projection_version as version
 cross join lateral (
   select coalesce(min(part.checkpoint), 0) as checkpoint
   from read_model.projection as part
   where part.name = version.name and part.version = version.version
 ) as progress
+cross join (select event_store.last_drawn_position() as position) as drawn
+cross join (
+  select string_agg(format('the %s is %s, the epoch began on %s', fact, actual, recorded), '; ') as description
+  from event_store.epoch_mismatch()
+) as mismatch
 left join lateral (
   select furthest.*
   from (select * from event_store.horizon_holder() order by held_position limit 1) as furthest
@@ -76,3 +95,5 @@ comment on column read_model.projection_lag.holder_login is 'Login of the holder
 comment on column read_model.projection_lag.holder_application_name is 'Application of the holder';
 comment on column read_model.projection_lag.holder_state is 'State of the holder''s session, or prepared';
 comment on column read_model.projection_lag.holder_since is 'When the holder''s transaction began';
+comment on column read_model.projection_lag.log_problem is
+  'Why the log may have been rewound behind the projection and other readers; null if it has not';

@@ -1,5 +1,5 @@
 import { pollUntil } from "../../retry.ts";
-import { checkpointPosition } from "../checkpoint.ts";
+import { checkpointPlace } from "../checkpoint.ts";
 import type { Checkpoint } from "../event.ts";
 import type { EventStore } from "../store.ts";
 import { answerUntilAborted } from "../waiting.ts";
@@ -39,7 +39,7 @@ export async function waitUntil(
   options: WaitUntilOptions = {},
 ): Promise<void> {
   const { timeoutMs = 10_000, signal } = options;
-  const wanted = checkpointPosition(checkpoint);
+  const { position: wanted } = checkpointPlace(checkpoint);
   const silence = new AbortController();
   const timer = setTimeout(() => silence.abort(new ServerSilent()), timeoutMs + answerMs);
   const either = AbortSignal.any([silence.signal, ...(signal === undefined ? [] : [signal])]);
@@ -90,7 +90,7 @@ export interface ProjectionLag {
   readonly version: number;
   readonly status: ProjectionStatus;
   readonly partitions: number;
-  /** Stored events after its checkpoint, including types that it does not handle. */
+  /** Stored events after its checkpoint, of any type; negative if the checkpoint is beyond the end of the log. */
   readonly lagEvents: number;
   /** Age of the oldest of them. */
   readonly lagSeconds: number;
@@ -101,6 +101,8 @@ export interface ProjectionLag {
   readonly deadLetters: number;
   /** The transaction that keeps readers from reaching the end of the log; null if there is none. */
   readonly holder: HorizonHolder | null;
+  /** Why the log may have been rewound behind the projection and other readers; null if it has not. */
+  readonly logProblem: string | null;
 }
 
 /** A transaction in flight: until it ends, later events cannot be read. */
@@ -134,7 +136,8 @@ export async function readProjectionLag(store: Pick<EventStore, "sql">): Promise
           'pid', holder_pid, 'gid', holder_gid, 'login', holder_login, 'applicationName', holder_application_name,
           'state', holder_state, 'since', holder_since
         )
-      end as holder
+      end as holder,
+      log_problem as "logProblem"
     from read_model.projection_lag
     order by name, version`;
   return [...rows];

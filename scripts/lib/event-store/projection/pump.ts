@@ -1,4 +1,3 @@
-import { checkpointPosition, makeCheckpoint } from "../checkpoint.ts";
 import type { RecordedEvent } from "../event.ts";
 import { type LogPage, type ReadLogOptions, readPages } from "../read.ts";
 import { firstPauseMs, longerPauseMs } from "../wake-ups.ts";
@@ -56,12 +55,13 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
 
 function pageOptions({ store, batchSize, events, signal }: ProjectionRun, after: bigint): ReadLogOptions {
   const filter = events === undefined ? {} : { eventTypes: events };
-  return { ...filter, after: makeCheckpoint(after), maxCount: batchSize, upcasters: store.upcasters, signal };
+  const place = { position: after, eventId: null, epochId: null };
+  return { ...filter, after: place, isKeptOutside: false, maxCount: batchSize, upcasters: store.upcasters, signal };
 }
 
 async function handlePage(run: ProjectionRun, lease: Lease, progress: PumpProgress, page: LogPage): Promise<void> {
   await adoptPartitions(run, lease, progress);
-  const reached = checkpointPosition(page.checkpoint);
+  const reached = page.place.position;
   const batches = partitionEvents(page.events, progress.positions, reached);
   const writeLease = { token: lease.token, status: progress.status };
   // Even if one fails, all must settle before the lease can be taken again.

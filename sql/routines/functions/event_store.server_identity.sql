@@ -1,0 +1,27 @@
+-- Returns what distinguishes the place where this database runs from copies of it: the system identifier of the cluster,
+-- its timeline, which a promotion or a recovery to a point in time changes, and the OID of the database.
+--
+-- On a standby the timeline is null: a standby writes no WAL.
+-- Stable.
+-- Callers: event_store.begin_epoch, event_store.epoch_mismatch.
+create or replace function event_store.server_identity(
+  out system_identifier bigint,
+  out timeline integer,
+  out database_oid oid
+)
+language sql
+stable
+parallel safe
+set search_path = pg_catalog, pg_temp
+begin atomic
+  select
+    control.system_identifier,
+    case
+      when not pg_is_in_recovery()
+        then ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
+    end,
+    (select oid from pg_database where datname = current_database())
+  from pg_control_system() as control;
+end;
+
+comment on function event_store.server_identity is 'Identifies the cluster, its timeline and the database';
