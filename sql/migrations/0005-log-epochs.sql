@@ -14,6 +14,7 @@ create table event_store.log_epoch (
   system_identifier bigint not null,
   timeline integer not null,
   database_oid oid not null,
+  data_directory text,
   constraint log_epoch_pkey primary key (epoch_number),
   constraint log_epoch_epoch_id_key unique (epoch_id),
   constraint log_epoch_epoch_number_is_positive check (epoch_number >= 1),
@@ -31,9 +32,11 @@ comment on column event_store.log_epoch.began_at is 'When the epoch began';
 comment on column event_store.log_epoch.system_identifier is 'System identifier of the cluster that the epoch began in';
 comment on column event_store.log_epoch.timeline is 'Timeline of the cluster when the epoch began';
 comment on column event_store.log_epoch.database_oid is 'OID of the database that the epoch began in';
+comment on column event_store.log_epoch.data_directory is
+  'Data directory of the cluster; null if the owner is no member of pg_read_all_settings';
 
 insert into event_store.log_epoch (
-  epoch_number, began_after, reason, system_identifier, timeline, database_oid
+  epoch_number, began_after, reason, system_identifier, timeline, database_oid, data_directory
 )
 select
   1,
@@ -41,7 +44,8 @@ select
   'first epoch',
   control.system_identifier,
   ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer,
-  (select oid from pg_database where datname = current_database())
+  (select oid from pg_database where datname = current_database()),
+  (select setting from pg_settings where name = 'data_directory')
 from pg_control_system() as control;
 
 grant select on table event_store.log_epoch to :{app};

@@ -185,6 +185,8 @@ const provocations: Readonly<Record<keyof typeof sqlStateContract, (sql: Sql, id
   UE008: (sql) => sql`select from event_store.read_all(1000000)`,
 };
 
+const rewoundDetail = ["checkpoint", "checkpoint_epoch", "epoch", "branch_position", "branch_event"];
+
 function append(sql: Sql, aggregateId: string, expectedVersion: number): Promise<unknown> {
   const event = { event_type: "OrderPlaced", event_data: { total: 42 } };
   return sql`
@@ -202,6 +204,7 @@ for (const [code, meaning] of Object.entries(sqlStateContract)) {
         const detail = JSON.parse(error.detail ?? "null");
         const change = { operation: "delete", schema: "event_store", table: "domain_event" };
         if (code === "UE006") assert.deepEqual(detail, change);
+        else if (code === "UE008") assert.deepEqual(Object.keys(detail), rewoundDetail);
         else assert.deepEqual(Object.keys(detail), ["expected", "actual", "aggregate_type", "aggregate_id"]);
         return true;
       });

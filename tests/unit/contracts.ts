@@ -176,7 +176,11 @@ export const internalFunctionContract: typeof functionContract = [
   ],
   ["refuse_change", "", "trigger"],
   ["refuse_checkpoint", "p_position bigint, p_epoch_id uuid, p_branch_position bigint, p_problem text", "void"],
-  ["server_identity", "OUT system_identifier bigint, OUT timeline integer, OUT database_oid oid", "record"],
+  [
+    "server_identity",
+    "OUT system_identifier bigint, OUT timeline integer, OUT database_oid oid, OUT data_directory text",
+    "record",
+  ],
   ["skip_positions", "drawn_elsewhere bigint", "bigint"],
 ];
 
@@ -227,6 +231,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     system_identifier: "bigint",
     timeline: "integer",
     database_oid: "oid",
+    data_directory: "text?",
   },
   "read_model.projection": {
     name: "character varying(255)",

@@ -37,7 +37,7 @@ begin
     perform event_store.skip_positions();
   end if;
   insert into event_store.log_epoch as epoch (
-    epoch_number, began_after, reason, system_identifier, timeline, database_oid
+    epoch_number, began_after, reason, system_identifier, timeline, database_oid, data_directory
   )
   select
     (select coalesce(max(earlier.epoch_number), 0) + 1 from event_store.log_epoch as earlier),
@@ -55,7 +55,8 @@ begin
     begin_epoch.reason,
     identity.system_identifier,
     identity.timeline,
-    identity.database_oid
+    identity.database_oid,
+    identity.data_directory
   from event_store.server_identity() as identity
   returning epoch.epoch_id into v_epoch;
   return v_epoch;

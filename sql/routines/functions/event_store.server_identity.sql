@@ -1,13 +1,16 @@
 -- Returns what distinguishes the place where this database runs from copies of it: the system identifier of the cluster,
--- its timeline, which a promotion or a recovery to a point in time changes, and the OID of the database.
+-- its timeline, which a promotion or a recovery to a point in time changes, the OID of the database, and the path of the
+-- data directory.
 --
--- On a standby the timeline is null: a standby writes no WAL.
+-- On a standby the timeline is null: a standby writes no WAL. The data directory is null if the owner is no member of
+-- pg_read_all_settings; bootstrap makes it one if it may.
 -- Stable.
 -- Callers: event_store.begin_epoch, event_store.epoch_mismatch.
 create or replace function event_store.server_identity(
   out system_identifier bigint,
   out timeline integer,
-  out database_oid oid
+  out database_oid oid,
+  out data_directory text
 )
 language sql
 stable
@@ -20,8 +23,9 @@ begin atomic
       when not pg_is_in_recovery()
         then ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
     end,
-    (select oid from pg_database where datname = current_database())
+    (select oid from pg_database where datname = current_database()),
+    (select setting from pg_settings where name = 'data_directory')
   from pg_control_system() as control;
 end;
 
-comment on function event_store.server_identity is 'Identifies the cluster, its timeline and the database';
+comment on function event_store.server_identity is 'Identifies the cluster, its timeline, the database and the data directory';

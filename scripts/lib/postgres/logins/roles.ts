@@ -140,7 +140,7 @@ async function reconcileRoles(
   for (const role of [groupRoles.owner, groupRoles.app]) changes.push(...(await ensureRole(tx, role)));
   changes.push(...(await ensureRole(tx, login, validUntil)));
   if (!administrator.isSuperuser) changes.push(...(await ensureOwnerAccess(tx, administrator.name)));
-  changes.push(...(await ensureStatisticsAccess(tx)));
+  changes.push(...(await ensureReadAccess(tx)));
   changes.push(...(await revokeOwner(tx, [login, groupRoles.app])));
   // The owner backs up and restores what applications have created.
   for (const member of [groupRoles.owner, login]) changes.push(...(await ensureMembership(tx, member)));
@@ -213,17 +213,18 @@ async function ensureMembership(tx: Sql, login: string): Promise<string[]> {
 }
 
 /**
- * Allows the owner's functions to identify the session that holds readers back (`event_store.horizon_holder`). If a
- * managed server does not allow the grant, they report less.
+ * Allows the owner's functions to identify the session that holds readers back (`event_store.horizon_holder`), and a
+ * copy of the data directory (`event_store.server_identity`). If a managed server does not allow a grant, they report
+ * less.
  */
-async function ensureStatisticsAccess(tx: Sql): Promise<string[]> {
-  const [row] = await tx<{ canGrant: boolean; isMember: boolean }[]>`
-    select
-      pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER WITH ADMIN OPTION') as "canGrant",
-      pg_catalog.pg_has_role(${groupRoles.owner}, 'pg_read_all_stats', 'USAGE') as "isMember"`;
-  if (row === undefined || row.isMember || !row.canGrant) return [];
-  await tx.unsafe(`grant pg_read_all_stats to ${groupRoles.owner} with inherit true`);
-  return [`made ${groupRoles.owner} a member of pg_read_all_stats`];
+async function ensureReadAccess(tx: Sql): Promise<string[]> {
+  const rows = await tx<{ role: string }[]>`
+    select role
+    from unnest(array['pg_read_all_stats', 'pg_read_all_settings']) as role
+    where pg_catalog.pg_has_role(role, 'MEMBER WITH ADMIN OPTION')
+      and not pg_catalog.pg_has_role(${groupRoles.owner}, role, 'USAGE')`;
+  for (const { role } of rows) await tx.unsafe(`grant ${role} to ${groupRoles.owner} with inherit true`);
+  return rows.map(({ role }) => `made ${groupRoles.owner} a member of ${role}`);
 }
 
 /**
