@@ -72,20 +72,23 @@ export interface RewoundDetail {
   readonly epochId: string | null;
   /** The current epoch of the log. */
   readonly currentEpochId: string;
-  /** The last place up to which the log is the one that the reader has read; null if it is unknown. */
+  /** Position up to which the log is the one that the reader has read; null if it is unknown. */
+  readonly branchPosition: bigint | null;
+  /** The checkpoint at that position. */
   readonly branch: Checkpoint | null;
 }
 
 /**
  * The log is no longer the one in which the checkpoint was made: events that the reader may have handled are gone, for
- * example because an archive was restored. Discard what was derived from events after `branch` and continue from there;
- * without a branch, start over.
+ * example because an archive was restored. Discard what was derived from events after `branchPosition` and continue
+ * from `branch`; if they are null, discard everything and start over.
  */
 export class LogRewound extends EventStoreError implements RewoundDetail {
   override readonly name = "LogRewound";
   readonly position: bigint;
   readonly epochId: string | null;
   readonly currentEpochId: string;
+  readonly branchPosition: bigint | null;
   readonly branch: Checkpoint | null;
 
   constructor(message: string, detail: RewoundDetail) {
@@ -93,6 +96,7 @@ export class LogRewound extends EventStoreError implements RewoundDetail {
     this.position = detail.position;
     this.epochId = detail.epochId;
     this.currentEpochId = detail.currentEpochId;
+    this.branchPosition = detail.branchPosition;
     this.branch = detail.branch;
   }
 }
@@ -142,7 +146,10 @@ function parseDetail(detail: string | null | undefined): Omit<EventStoreErrorDet
 /** Positions have at most 15 digits, so JSON's numbers are exact. */
 function parseRewound(detail: string): RewoundDetail {
   const { checkpoint, checkpoint_epoch, epoch, branch_position, branch_event } = JSON.parse(detail);
-  const branchPlace = { position: BigInt(branch_position ?? 0), eventId: branch_event, epochId: epoch };
-  const branch = branch_position === null ? null : makeCheckpoint(branchPlace);
-  return { position: BigInt(checkpoint), epochId: checkpoint_epoch, currentEpochId: epoch, branch };
+  const branchPosition = branch_position === null ? null : BigInt(branch_position);
+  const branch =
+    branchPosition === null
+      ? null
+      : makeCheckpoint({ position: branchPosition, eventId: branch_event, epochId: epoch });
+  return { position: BigInt(checkpoint), epochId: checkpoint_epoch, currentEpochId: epoch, branchPosition, branch };
 }
