@@ -3,6 +3,8 @@ import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { readAdministrator } from "../../scripts/lib/postgres/logins/roles.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
+import { applySchema } from "../../scripts/lib/schema/apply.ts";
+import type { SchemaFile } from "../../scripts/lib/schema/source.ts";
 import { ensureDatabase } from "../../scripts/lib/stack/database.ts";
 import { type CostMeter, makeCostMeter } from "../support/benchmark-cost.ts";
 import { withCluster } from "../support/stack.ts";
@@ -16,8 +18,8 @@ export interface BenchDatabase {
 /** A cluster without background work. It is removed when it is disposed of. */
 export interface BenchCluster extends AsyncDisposable {
   readonly meter: CostMeter;
-  /** Creates a database: with the project's schema, or without any. */
-  makeDatabase(contents: "ours" | "empty"): Promise<BenchDatabase>;
+  /** Creates a database: with the project's schema, with that of these files, or without any. */
+  makeDatabase(contents: "ours" | "empty" | readonly SchemaFile[]): Promise<BenchDatabase>;
   /** Changes settings of the server, for all sessions. */
   configure(settings: Readonly<Record<string, string>>): Promise<void>;
   /** Vacuums every database created here, as autovacuum would have done. */
@@ -52,7 +54,8 @@ export async function openBenchCluster(): Promise<BenchCluster> {
       const template = contents === "ours" ? administrator.database : "template0";
       // Not file_copy: it makes a checkpoint, after which every database writes full pages to the WAL again.
       await sql.unsafe(`create database ${database} template ${quoteIdentifier(template)} strategy wal_log`);
-      if (contents === "ours") await ensureDatabase(sql, await readAdministrator(sql), database);
+      if (contents !== "empty") await ensureDatabase(sql, await readAdministrator(sql), database);
+      if (Array.isArray(contents)) await applyFiles({ ...administrator, database }, contents);
       databases.push({ ...administrator, database });
       return { administrator: { ...administrator, database }, application: { ...application, database } };
     },
@@ -67,4 +70,10 @@ export async function openBenchCluster(): Promise<BenchCluster> {
       await stack[Symbol.asyncDispose]();
     },
   };
+}
+
+async function applyFiles(target: ConnectionTarget, files: readonly SchemaFile[]): Promise<void> {
+  const nothing = () => {};
+  const { signal } = new AbortController();
+  await applySchema(target, { files, timeoutMs: 60_000, signal, onWait: nothing, onNotice: nothing });
 }

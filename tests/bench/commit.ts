@@ -1,8 +1,8 @@
 // What this checkout costs compared with an earlier commit: `bun run bench commit [rounds] [commit]`, by default HEAD.
 // About 15 s per round.
 //
-// Each version runs in a process of its own, on its own database of one cluster, and they take turns. Both databases
-// have the schema of this checkout, so it must work with the earlier code.
+// Each version runs in a process of its own, on its own database of one cluster, and they take turns. Each database has
+// the schema of its version.
 import { spawn } from "node:child_process";
 import { mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -13,6 +13,7 @@ import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { runProcess } from "../../scripts/lib/process.ts";
+import { readSchema } from "../../scripts/lib/schema/source.ts";
 import { alternate } from "../support/benchmark.ts";
 import type { Cost } from "../support/benchmark-cost.ts";
 import { reportIntervals } from "../support/benchmark-report.ts";
@@ -30,8 +31,8 @@ export async function benchmarkCommit(rounds: number, commit: string): Promise<v
   await using earlier = await checkOut(commit);
   await using cluster = await openBenchCluster();
   await cluster.configure({ synchronous_commit: "off" });
-  using ours = startVersion("this checkout", assetsDir, await makeFilledDatabase(cluster));
-  using theirs = startVersion(commit, earlier.folder, await makeFilledDatabase(cluster));
+  using ours = startVersion("this checkout", assetsDir, await makeFilledDatabase(cluster, assetsDir));
+  using theirs = startVersion(commit, earlier.folder, await makeFilledDatabase(cluster, earlier.folder));
   for (const [load, title] of loadTitles.entries()) {
     const variants = [ours, theirs].map((version) => ({
       name: version.name,
@@ -59,8 +60,8 @@ async function checkOut(commit: string): Promise<AsyncDisposable & { readonly fo
   };
 }
 
-async function makeFilledDatabase(cluster: BenchCluster): Promise<ConnectionTarget> {
-  const { administrator, application } = await cluster.makeDatabase("ours");
+async function makeFilledDatabase(cluster: BenchCluster, folder: string): Promise<ConnectionTarget> {
+  const { administrator, application } = await cluster.makeDatabase(await readSchema(join(folder, "sql")));
   await using admin = openConnection(administrator);
   await fillStore(admin.sql, filledEvents);
   await admin.sql`vacuum (analyze)`;

@@ -6,7 +6,7 @@ import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { checkpointAfter, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { LogRewound } from "../../scripts/lib/event-store/errors.ts";
 import type { Checkpoint, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
-import { readProjectionLag } from "../../scripts/lib/event-store/projection/progress.ts";
+import { readProjectionLag, waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
 import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
@@ -295,12 +295,13 @@ function readEvents(store: EventStore, after: Checkpoint): Promise<RecordedEvent
   return Array.fromAsync(readAll(store, { after }));
 }
 
-/** @returns the error with which `readAll` and `subscribe` refuse a checkpoint */
+/** @returns the error with which all readers refuse a checkpoint; waitUntil() accepts a position alone */
 async function refusal(store: EventStore, after: Checkpoint): Promise<LogRewound> {
   const error = await rejection(readEvents(store, after));
   const signal = AbortSignal.timeout(5_000);
   const other = await rejection(Array.fromAsync(subscribe(store, { after, signal })));
   assert.deepEqual([other.message, other.branch], [error.message, error.branch]);
+  if (after.includes("/")) await assert.rejects(waitUntil(store, "any", after), LogRewound);
   return error;
 }
 

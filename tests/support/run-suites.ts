@@ -159,15 +159,28 @@ function report(results: readonly FileResult[], missing: number): void {
   for (const { file, runtime, skipped } of results) {
     for (const name of skipped) process.stdout.write(`skipped: ${name} (${file} on ${runtime})\n`);
   }
-  for (const { file, runtime, failed, problem } of results) {
-    if (failed > 0)
-      process.stdout.write(`FAILED: ${file} on ${runtime}${problem === undefined ? "" : `: ${problem}`}\n`);
+  for (const { file, runtime, problem, output } of results.filter(({ failed }) => failed > 0)) {
+    process.stdout.write(`\n${lastFailure(output)}\n`);
+    process.stdout.write(`FAILED: ${file} on ${runtime}${problem === undefined ? "" : `: ${problem}`}\n`);
   }
   const passed = results.reduce((sum, result) => sum + result.passed, 0);
   const failed = results.reduce((sum, result) => sum + result.failed, 0) + missing;
   const skipped = results.reduce((sum, result) => sum + result.skipped.length, 0);
   process.stdout.write(`\n${passed} passed, ${failed} failed, ${skipped} skipped\n`);
   process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
+}
+
+const shownLines = 40;
+
+/**
+ * Repeats the last lines up to where the last failed test ended: a log may be cut to its end. Bun names a failed test
+ * after its error; the other runtimes list the errors at the end.
+ */
+function lastFailure(output: string): string {
+  const lines = output.trimEnd().split("\n");
+  const failed = lines.findLastIndex((line) => line.startsWith("(fail)"));
+  const end = failed < 0 ? lines.length : failed + 1;
+  return lines.slice(Math.max(0, end - shownLines), end).join("\n");
 }
 
 await runSuites(process.argv.slice(2));

@@ -6,7 +6,7 @@ import { stripVTControlCharacters } from "node:util";
 import { exitCodes, ScriptError, type ScriptErrorDetails } from "../cli/script-error.ts";
 import type { Config } from "../config.ts";
 import { orderSummary } from "../demo/order-summary.ts";
-import { InvalidInput } from "../event-store/errors.ts";
+import { InvalidInput, LogRewound } from "../event-store/errors.ts";
 import type { ProjectionDefinition, ProjectionOutcome } from "../event-store/projection/definition.ts";
 import { readProjectionLag } from "../event-store/projection/progress.ts";
 import { project } from "../event-store/projection/project.ts";
@@ -176,6 +176,15 @@ function explainProjectionError(error: unknown): unknown {
       exitCode: exitCodes.usage,
       message: error.message,
       fix: "Fix the definition in the module.",
+    });
+  }
+  if (error instanceof LogRewound) {
+    return new ScriptError({
+      code: "LOG_REWOUND",
+      exitCode: exitCodes.refused,
+      message: error.message,
+      why: "The projection has handled events that are no longer in the log.",
+      fix: "Raise its version in the module and run bun run projections rebuild.",
     });
   }
   const code = errorCode(error);

@@ -1,6 +1,8 @@
 import { pollUntil } from "../../retry.ts";
 import { checkpointPlace } from "../checkpoint.ts";
+import { explainError } from "../errors.ts";
 import type { Checkpoint } from "../event.ts";
+import type { LogPlace } from "../log-place.ts";
 import type { EventStore } from "../store.ts";
 import { answerUntilAborted } from "../waiting.ts";
 import type { ProjectionStatus } from "./definition.ts";
@@ -30,6 +32,7 @@ export class ProjectionBehind extends Error {
  *
  * @param name name of the projection; only the version that serves counts
  * @throws {ProjectionBehind} if that takes longer than `timeoutMs`
+ * @throws {LogRewound} if the log no longer contains the event of the checkpoint
  * @throws the reason of the signal
  */
 export async function waitUntil(
@@ -39,7 +42,8 @@ export async function waitUntil(
   options: WaitUntilOptions = {},
 ): Promise<void> {
   const { timeoutMs = 10_000, signal } = options;
-  const { position: wanted } = checkpointPlace(checkpoint);
+  const place = checkpointPlace(checkpoint);
+  const { position: wanted } = place;
   const silence = new AbortController();
   const timer = setTimeout(() => silence.abort(new ServerSilent()), timeoutMs + answerMs);
   const either = AbortSignal.any([silence.signal, ...(signal === undefined ? [] : [signal])]);
@@ -52,6 +56,7 @@ export async function waitUntil(
   };
   const intervalMs = (attempt: number) => Math.min(5 * 1.5 ** attempt, 100);
   try {
+    if (place.eventId !== null) await checkPlace(store, place, either);
     if (await pollUntil(probe, { timeoutMs, intervalMs, signal })) return;
   } catch (error) {
     if (!(error instanceof ServerSilent)) throw error;
@@ -60,6 +65,16 @@ export async function waitUntil(
     clearTimeout(timer);
   }
   throw new ProjectionBehind(`the projection ${name} did not reach the checkpoint within ${timeoutMs} ms: ${state}`);
+}
+
+async function checkPlace({ sql }: EventStore, place: LogPlace, signal: AbortSignal): Promise<void> {
+  const { position, eventId, epochId } = place;
+  const statement = sql`select event_store.check_checkpoint(${position}, ${eventId}, ${epochId})`;
+  try {
+    await answerUntilAborted(statement, signal);
+  } catch (error) {
+    throw explainError(error);
+  }
 }
 
 /** How long the last answer may take beyond the time limit. */
