@@ -176,19 +176,21 @@ export async function readLog(sql: Sql, options: ReadLogOptions): Promise<LogPag
     after.eventId,
     after.epochId,
   ];
-  const rows = await selectRows(sql, readLogStatement, parameters, options.signal);
-  const end = endOfLog(rows[0] as Row);
-  // If there is no event, the only row contains just the end of the log.
-  const isEmpty = rows[0]?.[0] === null;
+  const [first, ...rows] = await selectRows(sql, readLogStatement, parameters, options.signal);
+  const end = endOfLog(first as Row);
   const { epochId } = end;
-  const events = isEmpty ? [] : rows.map((row) => recordedEvent(row, { ...rowStream(row), epochId }, upcasters));
+  const events = rows.map((row) => recordedEvent(row, { ...rowStream(row), epochId }, upcasters));
   const isAtEnd = range === undefined ? events.length < maxCount : end.position <= range.upTo;
   return { events, place: isAtEnd ? furthest(after, end) : placeAfter(events.at(-1), after), isAtEnd };
 }
 
+/** The first row has them in the columns of an event, so that the other rows need no columns more. */
 function endOfLog(row: Row): LogPlace {
-  const [position, eventId, epochId] = row.slice(eventColumnCount + 3) as [bigint, string | null, string | null];
-  return { position, eventId, epochId };
+  return {
+    position: row[0] as bigint,
+    eventId: row[2] as string | null,
+    epochId: row[eventColumnCount] as string | null,
+  };
 }
 
 /** The end may be lower than one returned earlier, which remains valid. */
@@ -216,18 +218,16 @@ const eventColumns = [
 const eventColumnCount = eventColumns.length;
 
 const readLogStatement = `
+  with log as materialized (select * from event_store.resume_log($6::bigint, $7::uuid, $8::uuid))
   select
-    ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id,
-    ${["safe_position", "safe_event_id", "current_epoch_id"].map(onFirstRow).join(", ")}
-  from event_store.resume_log($6::bigint, $7::uuid, $8::uuid) as log
-  left join lateral event_store.read_all(
+    safe_position, null, safe_event_id, null, null, null, null, null, null, null, current_epoch_id, null, null
+  from log
+  union all
+  select ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id
+  from log
+  cross join lateral event_store.read_all(
     $1::bigint, $2::integer, $3::text::text[], $4::text::text[], least(log.safe_position, $5::bigint)
-  ) with ordinality as event on true`;
-
-/** Sends what is the same in all rows only once. */
-function onFirstRow(column: string): string {
-  return `case when event.ordinality > 1 then null else log.${column} end`;
-}
+  ) as event`;
 
 // Omits the columns that are the same for the whole stream: reading three columns fewer saves a fifth of the time.
 const readStreamStatement = `

@@ -60,7 +60,7 @@ const relations = catalogQuery(
       where ev_class = c.oid and rulename <> '_RETURN')`,
     `(select jsonb_build_array(format_type(seqtypid, null), seqstart, seqincrement, seqmax, seqmin, seqcache, seqcycle)
       from pg_sequence where seqrelid = c.oid)`,
-    `(select array_agg(refobjid::regclass::text || '.' || refobjsubid || deptype::text) from pg_depend
+    `(select array_agg(refobjid::regclass::text || '.' || refobjsubid || deptype::text order by refobjid, refobjsubid) from pg_depend
       where classid = 'pg_class'::regclass and objid = c.oid and c.relkind = 'S' and deptype in ('a', 'i'))`,
   ],
   `from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
