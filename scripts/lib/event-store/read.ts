@@ -224,9 +224,8 @@ const readLogStatement = `
   from log
   union all
   select ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id
-  from log
-  cross join lateral event_store.read_all(
-    $1::bigint, $2::integer, $3::text::text[], $4::text::text[], least(log.safe_position, $5::bigint)
+  from event_store.read_all(
+    $1::bigint, $2::integer, $3::text::text[], $4::text::text[], least((select safe_position from log), $5::bigint)
   ) as event`;
 
 // Omits the columns that are the same for the whole stream: reading three columns fewer saves a fifth of the time.
