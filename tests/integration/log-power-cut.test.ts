@@ -188,3 +188,27 @@ async function assertNoticed(target: DatabaseClone["application"], ahead: readon
     });
   }
 }
+
+test("a subscription that has fetched lost events ahead does not go on with the events that replaced them", async () => {
+  const { application } = await cloneDatabase(stack);
+  await using writer = openConnection(application);
+  await append(writer.sql, { events: Array(4).fill(placed) });
+  // With one connection, a statement waits for the fetches before it.
+  await using store = openEventStore({ ...application, maxConnections: 1, logger: false });
+  const batches = subscribe(store, { batchSize: 4, signal: AbortSignal.timeout(10_000) });
+  const delivered: bigint[] = [];
+  await withFlushesHeld(async () => {
+    await writer.sql`set synchronous_commit = off`.simple();
+    await append(writer.sql, { events: Array(5).fill(placed) });
+    const { value: first } = await batches.next();
+    delivered.push(...(first?.events ?? []).map(({ position }) => position));
+    await store.sql`select`;
+    await cutPower(stack);
+  });
+  await append(writer.sql, { events: Array(6).fill(placed) });
+  const goOn = async () => {
+    for await (const { events } of batches) delivered.push(...events.map(({ position }) => position));
+  };
+  await assert.rejects(goOn(), LogRewound);
+  assert.deepEqual(delivered, [1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n]);
+});

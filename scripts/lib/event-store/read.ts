@@ -124,13 +124,17 @@ export async function* readPages(sql: Sql, options: ReadLogOptions): AsyncGenera
   for (;;) {
     const ahead = nextEnd === undefined ? undefined : fetch(place, { above: nextEnd, upTo: nextEnd + width });
     const page = await next;
+    // A page fetched ahead does not check the place right before it; the fetch after it does. Without that check, a reader
+    // whose last page was lost in a crash would go on with events that were appended since.
+    if (page.isAtEnd) await ahead;
     // A range without events is left at the place before it.
     if (page.place.position >= place.position) place = page.place;
     if (!page.isAtEnd) {
       const isDense = !isFiltered && page.events.length * 2 > options.maxCount;
       const start = nextEnd ?? place.position;
       nextEnd = isDense ? start + width : undefined;
-      next = ahead ?? fetch(place, nextEnd === undefined ? undefined : { above: start, upTo: nextEnd });
+      const range = nextEnd === undefined ? undefined : { above: start, upTo: nextEnd };
+      next = (isDense ? ahead : undefined) ?? fetch(place, range);
     }
     yield { ...page, place };
     if (page.isAtEnd) return;
