@@ -221,6 +221,7 @@ const eventColumns = [
 ].map((name) => `event.${name}`);
 const eventColumnCount = eventColumns.length;
 
+// A range that is fetched ahead may begin beyond the end of the log, where read_all would refuse to start.
 const readLogStatement = `
   with log as materialized (select * from event_store.resume_log($6::bigint, $7::uuid, $8::uuid))
   select
@@ -229,7 +230,8 @@ const readLogStatement = `
   union all
   select ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id
   from event_store.read_all(
-    $1::bigint, $2::integer, $3::text::text[], $4::text::text[], least((select safe_position from log), $5::bigint)
+    least($1::bigint, case when $5::bigint is not null then (select safe_position from log) end),
+    $2::integer, $3::text::text[], $4::text::text[], least((select safe_position from log), $5::bigint)
   ) as event`;
 
 // Omits the columns that are the same for the whole stream: reading three columns fewer saves a fifth of the time.
