@@ -140,7 +140,7 @@ export const functionContract: readonly (readonly [name: string, parameters: str
   ["safe_position", "", "bigint"],
   [
     "save_snapshot",
-    "aggregate_type character varying, aggregate_id uuid, aggregate_version integer, state_version integer, state jsonb",
+    "aggregate_type character varying, aggregate_id uuid, aggregate_version integer, state_version integer, state jsonb, redactions bigint",
     "boolean",
   ],
   ["stream_id_of", "aggregate_type character varying, aggregate_id uuid", "uuid"],
@@ -166,7 +166,9 @@ export const internalFunctionContract: typeof functionContract = [
     "record",
   ],
   ["begin_epoch", "reason text, began_after bigint, skip_positions boolean", "uuid"],
+  ["begin_redaction", "", "trigger"],
   ["check_redaction", "", "trigger"],
+  ["hold_off_redaction", "p_stream_id uuid", "boolean"],
   ["is_event", "event jsonb", "boolean"],
   ["publish_floor", "", "trigger"],
   [
@@ -174,6 +176,7 @@ export const internalFunctionContract: typeof functionContract = [
     "aggregate_type character varying, aggregate_id uuid, aggregate_version integer, reason text, event_data jsonb, metadata jsonb",
     "void",
   ],
+  ["redaction_lock_key", "p_stream_id uuid", "bigint"],
   ["refuse_change", "", "trigger"],
   ["refuse_checkpoint", "p_position bigint, p_epoch_id uuid, p_branch_position bigint, p_problem text", "void"],
   [
@@ -213,6 +216,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     aggregate_version: "integer",
     state_version: "integer",
     state: "jsonb",
+    redactions: "bigint",
   },
   "event_store.redaction": {
     redacted_at: "timestamp with time zone",

@@ -55,14 +55,14 @@ export async function loadAggregate<State, Event extends DomainEvent>(
   id: string,
 ): Promise<LoadedAggregate<State>> {
   const snapshot = await loadSnapshot(store, definition, id);
-  let state = snapshot?.state ?? definition.initialState();
-  let version = snapshot?.version ?? 0;
+  let state = snapshot.version === 0 ? definition.initialState() : snapshot.state;
+  let version = snapshot.version;
   for await (const event of readStream<Event>(store, { type: definition.type, id }, { afterVersion: version })) {
     state = definition.evolve(state, event);
     version = event.aggregateVersion;
   }
-  if (version - (snapshot?.version ?? 0) >= (definition.snapshots?.everyEvents ?? Number.POSITIVE_INFINITY)) {
-    await saveSnapshot(store, definition, id, { state, version });
+  if (version - snapshot.version >= (definition.snapshots?.everyEvents ?? Number.POSITIVE_INFINITY)) {
+    await saveSnapshot(store, definition, id, { state, version, redactions: snapshot.redactions });
   }
   return { state, version };
 }
@@ -108,27 +108,41 @@ function addIds<Event extends DomainEvent>(event: NewEvent<Event>, options: Deci
   };
 }
 
+interface Snapshot<State> extends LoadedAggregate<State> {
+  /** Number of redactions of the stream before it was read. */
+  readonly redactions: bigint;
+}
+
+/** @returns version 0 and no state if there is no snapshot */
 async function loadSnapshot<State, Event extends DomainEvent>(
   { sql }: EventStore,
   { type, snapshots }: AggregateDefinition<State, Event>,
   id: string,
-): Promise<LoadedAggregate<State> | undefined> {
-  if (snapshots === undefined) return undefined;
-  const [row] = await sql<LoadedAggregate<State>[]>`
-    select state, aggregate_version as version from event_store.load_snapshot(${type}, ${id}, ${snapshots.stateVersion})`;
-  return row;
+): Promise<Snapshot<State>> {
+  const none = { state: undefined as State, version: 0, redactions: 0n };
+  if (snapshots === undefined) return none;
+  const [row] = await sql<Snapshot<State>[]>`
+    select state, coalesce(aggregate_version, 0) as version, redactions
+    from (
+      select count(*) as redactions from event_store.redaction
+      where stream_id = event_store.stream_id_of(${type}, ${id})
+    ) as made
+    left join event_store.load_snapshot(${type}, ${id}, ${snapshots.stateVersion}) as snapshot on true`;
+  return row ?? none;
 }
 
+/** Saves nothing if an event was redacted since the aggregate was loaded. */
 async function saveSnapshot<State, Event extends DomainEvent>(
   { sql }: EventStore,
   { type, snapshots }: AggregateDefinition<State, Event>,
   id: string,
-  { state, version }: LoadedAggregate<State>,
+  { state, version, redactions }: Snapshot<State>,
 ): Promise<void> {
   const json = toJson(state, `the state of ${type} ${id}`);
   try {
     await sql`
-      select event_store.save_snapshot(${type}, ${id}, ${version}, ${snapshots?.stateVersion ?? 1}, ${json}::text::jsonb)`;
+      select event_store.save_snapshot(${type}, ${id}, ${version}, ${snapshots?.stateVersion ?? 1},
+        ${json}::text::jsonb, ${redactions})`;
   } catch (error) {
     throw explainError(error);
   }

@@ -1,16 +1,32 @@
 -- Saves the state of an aggregate at a version; replaces an older snapshot with the same state_version.
 --
--- Returns whether it was saved: false if a snapshot of this or a later version already exists.
--- Locks: the snapshot's row, until the transaction ends; not the stream's row, so it delays no append.
+-- redactions: how many redactions the stream had before its events, or its last snapshot, were read. A redaction since
+-- then may have erased data that the state still contains.
+-- Returns whether it was saved: false if a snapshot of this or a later version already exists, if the stream has other
+-- redactions than these and one is of an event up to the version, or if that cannot be told
+-- (event_store.hold_off_redaction).
+-- Locks: the snapshot's row, and a shared advisory lock that redactions of the stream wait for, until the transaction
+-- ends; not the stream's row, so it delays no append.
 -- Errors: UE003 the stream does not exist or has not reached that version; UE007 invalid arguments.
 -- Volatile. Security definer, because the application may not write to the table.
 -- Callers: applications.
+
+-- The function without redactions. Dropped here, not in a migration, so that callers find the function at all times.
+do $$
+begin
+  if to_regprocedure('event_store.save_snapshot(varchar, uuid, integer, integer, jsonb)') is not null then
+    drop function event_store.save_snapshot(varchar, uuid, integer, integer, jsonb);
+  end if;
+end
+$$;
+
 create or replace function event_store.save_snapshot(
   aggregate_type varchar,
   aggregate_id uuid,
   aggregate_version integer,
   state_version integer,
-  state jsonb
+  state jsonb,
+  redactions bigint default 0
 )
 returns boolean
 language plpgsql
@@ -25,7 +41,10 @@ declare
   v_aggregate_version constant integer := aggregate_version;
   v_state_version constant integer := state_version;
   v_state constant jsonb := state;
+  v_redactions constant bigint := coalesce(redactions, 0);
   v_actual integer;
+  v_made bigint;
+  v_included bigint;
 begin
   if v_stream_id is null
     or coalesce(v_state_version, 0) < 1
@@ -48,10 +67,26 @@ begin
       detail = event_store.append_detail(v_aggregate_version, coalesce(v_actual, 0), aggregate_type, aggregate_id),
       hint = 'Nothing was saved. Save a snapshot after its events have been committed.';
   end if;
-  insert into event_store.snapshot as stored (stream_id, state_version, aggregate_version, state)
-  values (v_stream_id, v_state_version, v_aggregate_version, v_state)
+
+  if not event_store.hold_off_redaction(v_stream_id) then
+    return false;
+  end if;
+  select count(*), count(*) filter (where aggregate_version <= v_aggregate_version)
+  into v_made, v_included
+  from event_store.redaction
+  where stream_id = v_stream_id;
+  if v_included > 0 and v_made <> v_redactions then
+    return false;
+  end if;
+
+  insert into event_store.snapshot as stored (stream_id, state_version, aggregate_version, state, redactions)
+  values (v_stream_id, v_state_version, v_aggregate_version, v_state, v_included)
   on conflict (stream_id, state_version) do update
-  set aggregate_version = excluded.aggregate_version, state = excluded.state, taken_at = excluded.taken_at
+  set
+    aggregate_version = excluded.aggregate_version,
+    state = excluded.state,
+    taken_at = excluded.taken_at,
+    redactions = excluded.redactions
   where stored.aggregate_version < excluded.aggregate_version;
   return found;
 end
