@@ -10,3 +10,13 @@ where exists (
   select from event_store.redaction as r
   where r.stream_id = s.stream_id and r.aggregate_version <= s.aggregate_version
 );
+
+update read_model.dead_letter as d
+set error = null
+where error is not null
+  and exists (
+    select from event_store.redaction as r
+    where r.stream_id = d.stream_id and r.aggregate_version <= d.aggregate_version
+  );
+comment on column read_model.dead_letter.error is
+  'Error of the last attempt; null if the event waits for an earlier one, or was redacted';
