@@ -5,6 +5,7 @@ import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes, formatSeconds, formatTable } from "./lib/cli/format.ts";
 import type { Output } from "./lib/cli/output.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { describeLogHolder } from "./lib/operations/log-holder.ts";
 import type { ClientEnvironment, StackStatus } from "./lib/operations/status.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
@@ -44,6 +45,7 @@ function printStatus(status: StackStatus, output: Output): void {
     ["secrets", `${status.secrets.place} ${status.secrets.location}${status.secrets.isReady ? "" : " (not ready)"}`],
     ["pending", status.schemaProblem ?? `${pendingMigrations} schema files`],
     ...status.logProblems.map((problem) => ["log", problem] as const),
+    ["log held by", status.logHolder === null ? null : describeLogHolder(status.logHolder)],
   ];
   output.result(formatTable(rows.filter(([, value]) => value !== null)));
 }

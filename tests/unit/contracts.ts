@@ -67,6 +67,7 @@ export const jsonContract = {
     "pendingMigrations",
     "schemaProblem",
     "logProblems",
+    "logHolder",
     "secrets",
   ],
   secretsStatus: ["place", "location", "isReady", "versions"],

@@ -1,5 +1,6 @@
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
+import type { HorizonHolder } from "../event-store/projection/progress.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
@@ -10,6 +11,7 @@ import { demandsTls } from "../server-url.ts";
 import { findLogin } from "../stack/login-pair.ts";
 import type { SecretsPlace } from "../stack/secret-store.ts";
 import { administratorTarget, applicationTarget, notRunning, openStack, type Stack } from "../stack/stack.ts";
+import { readLogHolder } from "./log-holder.ts";
 import { readLogProblems } from "./log-problems.ts";
 
 /** The state of a stack. Fields that are unknown while the server is stopped are null. */
@@ -33,6 +35,8 @@ export interface StackStatus {
   readonly schemaProblem: string | null;
   /** Why readers may have seen events that are gone, or may see events that a crash takes back; empty if neither. */
   readonly logProblems: readonly string[];
+  /** The transaction that keeps readers from stored events; null if there is none. */
+  readonly logHolder: HorizonHolder | null;
   readonly secrets: SecretsState;
 }
 
@@ -80,6 +84,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
       ...(await readFacts(connection.sql)),
       ...(await readSchemaState(connection.sql)),
       logProblems: await readLogProblems(connection.sql),
+      logHolder: await readLogHolder(connection.sql),
       secrets,
     };
   } catch (error) {
@@ -141,6 +146,7 @@ function stoppedStatus(stack: Stack, secrets: SecretsState): StackStatus {
     pendingMigrations: null,
     schemaProblem: null,
     logProblems: [],
+    logHolder: null,
     secrets,
   };
 }
