@@ -139,7 +139,7 @@ test("a restored redaction permits no later transaction to change its event", as
   // As if the archive came from a server whose transaction ids are far ahead.
   await database.admin
     .unsafe(`
-    alter table event_store.redaction disable trigger user;
+    alter table event_store.redaction disable trigger redaction_is_immutable;
     update event_store.redaction set transaction_id = (pg_current_xact_id()::text::bigint + 1000000)::text::xid8;
     alter table event_store.redaction enable always trigger redaction_is_immutable`)
     .simple();

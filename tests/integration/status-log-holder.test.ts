@@ -32,6 +32,11 @@ test("status names the open append that keeps readers from stored events, as tex
     assert.match(stdout, new RegExp(`^${line}$`, "m"));
   });
   assert.equal((await runForData<StackStatus>(["status"], stack)).logHolder, null);
+  // A session that takes a lock of the log without a transaction.
+  await writer.sql`select pg_advisory_lock_shared(229::bigint << 48)`;
+  const { stdout } = await runScript(["status"], stack);
+  assert.match(stdout, /^log held by +cqrs_user \(billing\), pid \d+, idle$/m);
+  await writer.sql`select pg_advisory_unlock_shared(229::bigint << 48)`;
   assert.doesNotMatch((await runScript(["status"], stack)).stdout, /log held by/);
 });
 
