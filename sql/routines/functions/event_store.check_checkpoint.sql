@@ -7,7 +7,7 @@
 -- a checkpoint of the first epoch. The event must still be there: if it is not, the server has lost commits
 -- (synchronous_commit = off), or this is a copy of the server that the reader has read.
 -- Call it before the statement that reads. Volatile, so that it sees what was committed in the meantime.
--- Errors: UE008 with the detail of event_store.refuse_checkpoint.
+-- Errors: those of event_store.refuse_checkpoint.
 -- Security definer, because the application may not call event_store.refuse_checkpoint.
 -- Callers: applications; event_store.read_all, event_store.resume_log.
 create or replace function event_store.check_checkpoint(
