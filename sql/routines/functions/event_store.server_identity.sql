@@ -2,8 +2,8 @@
 -- its timeline, which a promotion or a recovery to a point in time changes, the OID of the database, and the path of the
 -- data directory.
 --
--- On a standby the timeline is null: a standby writes no WAL. The data directory is null if the owner is no member of
--- pg_read_all_settings; bootstrap makes it one if it may.
+-- On a standby the timeline and the data directory are null: it continues no log, and its directory is its own. The data
+-- directory is also null if the owner is no member of pg_read_all_settings; bootstrap makes it one if it may.
 -- Stable.
 -- Callers: event_store.begin_epoch, event_store.epoch_mismatch.
 create or replace function event_store.server_identity(
@@ -24,7 +24,10 @@ begin atomic
         then ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer
     end,
     (select oid from pg_database where datname = current_database()),
-    (select setting from pg_settings where name = 'data_directory')
+    case
+      when not pg_is_in_recovery()
+        then (select setting from pg_settings where name = 'data_directory')
+    end
   from pg_control_system() as control;
 end;
 
