@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { skipDrawnPositions } from "../../scripts/lib/backup/restored-epoch.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
+import { readViolations } from "../../scripts/lib/schema/invariants.ts";
 import { append } from "../support/append.ts";
 import { withDatabase } from "../support/database.ts";
+import { silentRun } from "../support/stack.ts";
 
 test("a snapshot that is older than the checkpoint does not mean that the log was rewound", async () => {
   await using database = await withDatabase();
@@ -14,3 +18,23 @@ test("a snapshot that is older than the checkpoint does not mean that the log wa
   });
   await assert.rejects(reading, { code: "25001" });
 });
+
+test("an archive of a schema without epochs can be restored, and no position is used twice", async () => {
+  await using replaced = await withDatabase();
+  for (let count = 0; count < 3; count++) await append(replaced.sql, {});
+  await using restored = await withDatabase();
+  await dropEpochs(restored.admin);
+  assert.deepEqual(await readViolations(restored.admin), []);
+  await skipDrawnPositions(restored.administrator, replaced.administrator, silentRun);
+  const [row] = await restored.admin`select nextval('event_store.domain_event_global_position') as next`;
+  assert.equal(row?.["next"], 1_000_004n);
+});
+
+/** Makes the schema one from before migration 0005. */
+async function dropEpochs(sql: Sql): Promise<void> {
+  await sql
+    .unsafe(
+      "drop table event_store.log_epoch cascade; drop function event_store.skip_positions, event_store.begin_epoch",
+    )
+    .simple();
+}

@@ -44,7 +44,16 @@ export async function skipDrawnPositions(
 ): Promise<void> {
   const drawn = replaced === undefined ? null : await readDrawnPosition(replaced, run);
   await using connection = connectToRestore(restored, run);
-  if (await hasEpochs(connection.sql)) await connection.sql`select event_store.skip_positions(${drawn})`;
+  const { sql } = connection;
+  if (await hasEpochs(sql)) await sql`select event_store.skip_positions(${drawn})`;
+  else await skipInOlderSchema(sql, drawn);
+}
+
+/** As `event_store.skip_positions`, in a schema that lacks it. */
+async function skipInOlderSchema(sql: Sql, drawn: bigint | null): Promise<void> {
+  await sql`
+    select setval('event_store.domain_event_global_position', greatest(last_value, ${drawn}) + 1000000)
+    from event_store.domain_event_global_position`;
 }
 
 async function readDrawnPosition(target: ConnectionTarget, run: RunContext): Promise<bigint | null> {

@@ -2,7 +2,8 @@ import { readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "../postgres/driver.ts";
-import { inTransaction } from "../postgres/transaction.ts";
+import { errorCode } from "../postgres/failure.ts";
+import { inSavepoint, inTransaction } from "../postgres/transaction.ts";
 import { schemaDir } from "./source.ts";
 
 /** An invariant that does not hold. */
@@ -26,16 +27,27 @@ export async function readViolations(sql: Sql, dir: string = join(schemaDir, "ve
     await tx.unsafe("set local work_mem = '256MB'");
     const violations: Violation[] = [];
     for (const name of names) {
-      const query = await readFile(join(dir, name), "utf8");
-      // MATERIALIZED, because the limit makes the planner optimise for the first rows, and usually there are none.
-      const rows = await tx.unsafe<Record<string, unknown>[]>(
-        `with violation as materialized (${query}) select * from violation limit ${shownRows}`,
-      );
-      if (rows.length > 0) violations.push({ invariant: basename(name, ".sql"), rows: [...rows] });
+      const rows = await readRows(tx, await readFile(join(dir, name), "utf8"));
+      if (rows.length > 0) violations.push({ invariant: basename(name, ".sql"), rows });
     }
     return violations;
   };
   return await inTransaction(sql, runQueries, "read only");
+}
+
+const undefinedFunction = "42883";
+const undefinedTable = "42P01";
+
+/** @returns the first rows; none if the schema, such as that of an old archive, is older than the invariant */
+async function readRows(tx: Sql, query: string): Promise<Violation["rows"]> {
+  // MATERIALIZED, because the limit makes the planner optimise for the first rows, and usually there are none.
+  const statement = `with violation as materialized (${query}) select * from violation limit ${shownRows}`;
+  try {
+    return await inSavepoint(tx, (savepoint) => savepoint.unsafe<Record<string, unknown>[]>(statement));
+  } catch (error) {
+    if ([undefinedFunction, undefinedTable].includes(errorCode(error))) return [];
+    throw error;
+  }
 }
 
 /** @throws {ScriptError} `INVARIANT` (exit 11) with the names and first rows of the violations, if there are any */
