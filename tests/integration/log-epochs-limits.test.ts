@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { skipDrawnPositions } from "../../scripts/lib/backup/restored-epoch.ts";
+import { readLogProblems } from "../../scripts/lib/operations/log-problems.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { readViolations } from "../../scripts/lib/schema/invariants.ts";
 import { append } from "../support/append.ts";
@@ -28,6 +29,16 @@ test("an archive of a schema without epochs can be restored, and no position is 
   await skipDrawnPositions(restored.administrator, replaced.administrator, silentRun);
   const [row] = await restored.admin`select nextval('event_store.domain_event_global_position') as next`;
   assert.equal(row?.["next"], 1_000_004n);
+});
+
+test("every spelling of synchronous_commit = off is reported", async () => {
+  await using database = await withDatabase();
+  for (const value of ["off", "OFF", "false", "no", "0"]) {
+    await database.admin.unsafe(`alter database ${database.name} set synchronous_commit = '${value}'`);
+    assert.equal((await readLogProblems(database.admin)).length, 1, value);
+  }
+  await database.admin.unsafe(`alter database ${database.name} set synchronous_commit = local`);
+  assert.deepEqual(await readLogProblems(database.admin), []);
 });
 
 /** Makes the schema one from before migration 0005. */

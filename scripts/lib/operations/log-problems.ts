@@ -21,7 +21,7 @@ async function readEpochProblems(sql: Sql): Promise<string[]> {
   );
 }
 
-/** Looks at the server's setting, and at those of this database and of logins. */
+/** Looks at the server's setting, and at those of this database and of logins, which are stored as they were written. */
 async function readCommitProblems(sql: Sql): Promise<string[]> {
   const rows = await sql<{ scope: string }[]>`
     select 'of the server' as scope
@@ -33,7 +33,11 @@ async function readCommitProblems(sql: Sql): Promise<string[]> {
     from pg_catalog.pg_db_role_setting as given
     left join pg_catalog.pg_database as base on base.oid = given.setdatabase
     left join pg_catalog.pg_roles as login on login.oid = given.setrole
-    where 'synchronous_commit=off' = any (given.setconfig)
+    where exists (
+        select from unnest(given.setconfig) as item
+        where lower(item) in (
+          'synchronous_commit=off', 'synchronous_commit=false', 'synchronous_commit=no', 'synchronous_commit=0'
+        ))
       and (given.setdatabase = 0 or base.datname = current_database())
     order by 1`;
   return rows.map(
