@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { test } from "node:test";
+import { readManifest } from "../../scripts/lib/archive/manifest.ts";
 import { skipDrawnPositions } from "../../scripts/lib/backup/restored-epoch.ts";
 import { readLogProblems } from "../../scripts/lib/operations/log-problems.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { readViolations } from "../../scripts/lib/schema/invariants.ts";
 import { append } from "../support/append.ts";
+import { withArchives } from "../support/archive.ts";
 import { withDatabase } from "../support/database.ts";
 import { silentRun } from "../support/stack.ts";
 
@@ -29,6 +32,32 @@ test("an archive of a schema without epochs can be restored, and no position is 
   await skipDrawnPositions(restored.administrator, replaced.administrator, silentRun);
   const [row] = await restored.admin`select nextval('event_store.domain_event_global_position') as next`;
   assert.equal(row?.["next"], 1_000_004n);
+});
+
+test("an incremental archive is based on none whose log has an event that the restored log lacks", async () => {
+  await using archives = await withArchives();
+  const { sql, admin } = archives.database;
+  await append(sql, {});
+  const late = Promise.withResolvers<void>();
+  const begun = Promise.withResolvers<void>();
+  const id = randomUUID();
+  const writing = sql.begin(async (tx) => {
+    await append(tx, { id });
+    begun.resolve();
+    await late.promise;
+  });
+  await begun.promise;
+  await append(sql, {});
+  const { archive, id: earlier } = await archives.backUp();
+  late.resolve();
+  await writing;
+  await archives.backUp();
+  await archives.restore({ archive });
+  await append(admin, { id });
+  const incremental = await archives.backUp({ incremental: true });
+  assert.equal((await readManifest(incremental.archive)).base?.id, earlier);
+  await archives.restore({ archive: incremental.archive });
+  assert.equal((await admin`select from event_store.domain_event`).length, 3);
 });
 
 test("every spelling of synchronous_commit = off is reported", async () => {

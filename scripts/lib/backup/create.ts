@@ -131,8 +131,7 @@ async function fingerprintOfSchema(context: ArchiveContext, schema: ArchivedSche
 }
 
 /**
- * Finds the newest full archive whose log the database's log continues. After a restore of an older archive, positions
- * are assigned again. Then, where an archive from before that restore ends, the log has a different event or none.
+ * Finds the newest full archive whose log the database's log continues.
  *
  * @throws {ScriptError} `NO_BASE` (exit 8)
  */
@@ -141,9 +140,9 @@ async function chooseBase(
   bases: readonly Manifest[],
   fingerprint: CatalogFingerprint,
 ): Promise<Manifest["base"]> {
-  for (const { id, safePosition, safeEvent, fingerprint: archived } of bases) {
-    const isContinued = isSameLog(archived, fingerprint) && (await readEventAt(sql, safePosition)) === safeEvent;
-    if (isContinued) return { id, safePosition };
+  for (const base of bases) {
+    const { id, safePosition } = base;
+    if (isSameSchema(base.fingerprint, fingerprint) && (await isContinued(sql, base))) return { id, safePosition };
   }
   throw new ScriptError({
     code: "NO_BASE",
@@ -154,8 +153,21 @@ async function chooseBase(
   });
 }
 
+/**
+ * After a restore of an older archive, the log has a different event, or none, where an archive from before that restore
+ * ends. If it has the same one, it may still lack an event below: then an epoch began there after the archive was written.
+ */
+async function isContinued(sql: Sql, { safePosition, safeEvent, tables }: Manifest): Promise<boolean> {
+  if ((await readEventAt(sql, safePosition)) !== safeEvent) return false;
+  const archivedEpochs = tables.find(({ schema, name }) => schema === "event_store" && name === "log_epoch")?.rows ?? 0;
+  const [rewound] = await sql`
+    select from event_store.log_epoch
+    where epoch_number > ${archivedEpochs} and began_after < ${safePosition}::bigint limit 1`;
+  return rewound === undefined;
+}
+
 /** A restore reads only the log from a base, so objects outside the event store may differ. */
-function isSameLog(archived: CatalogFingerprint, current: CatalogFingerprint): boolean {
+function isSameSchema(archived: CatalogFingerprint, current: CatalogFingerprint): boolean {
   return !compareFingerprints(archived, current).some((difference) => / event_store\./.test(difference));
 }
 
