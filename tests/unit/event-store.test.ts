@@ -82,7 +82,7 @@ test("upcast() converts version by version, and leaves other events as they are"
 test("a checkpoint survives a round trip, and a malformed one is refused", () => {
   assert.equal(checkpointPlace(logStart).position, 0n);
   assert.equal(checkpointPlace(checkpointAfter({ position: 17n })).position, 17n);
-  for (const text of ["", "-1", "x", "1.5", "9".repeat(19)]) {
+  for (const text of ["", "-1", "x", "1.5", "9".repeat(16)]) {
     assert.throws(() => checkpointPlace(text as Checkpoint), InvalidInput);
   }
 });

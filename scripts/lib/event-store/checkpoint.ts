@@ -18,7 +18,7 @@ export function checkpointAfter(
 }
 
 const uuid = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";
-const checkpointPattern = new RegExp(`^(\\d{1,18})(?:/(${uuid})(?:/(${uuid}))?)?$`);
+const checkpointPattern = new RegExp(`^(\\d{1,15})(?:/(${uuid})(?:/(${uuid}))?)?$`);
 
 /**
  * @internal
