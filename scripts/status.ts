@@ -44,7 +44,7 @@ function printStatus(status: StackStatus, output: Output): void {
     ["uptime", uptimeSeconds === null ? null : formatSeconds(uptimeSeconds)],
     ["secrets", `${status.secrets.place} ${status.secrets.location}${status.secrets.isReady ? "" : " (not ready)"}`],
     ["pending", status.schemaProblem ?? `${pendingMigrations} schema files`],
-    ...status.logProblems.map((problem) => ["log", problem] as const),
+    ...(status.logProblems ?? []).map((problem) => ["log", problem] as const),
     ["log held by", status.logHolder === null ? null : describeLogHolder(status.logHolder)],
   ];
   output.result(formatTable(rows.filter(([, value]) => value !== null)));

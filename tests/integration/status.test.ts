@@ -38,6 +38,7 @@ test("status exits with 3 and shows what is known if the server is stopped or wa
     assert.equal(ok, false);
     assert.equal(error.code, "NOT_RUNNING");
     assert.equal(data.isRunning, false);
+    assert.equal(data.logProblems, null, "unknown");
     assert.equal(data.dataDirectory, stack.dataDir);
     const env = await runScript(["status", "--env"], stack);
     assert.equal(env.exitCode, 3);

@@ -34,7 +34,7 @@ export interface StackStatus {
   /** What is wrong with the schema; null if it has not drifted. */
   readonly schemaProblem: string | null;
   /** Why readers may have seen events that are gone, or may see events that a crash takes back; empty if neither. */
-  readonly logProblems: readonly string[];
+  readonly logProblems: readonly string[] | null;
   /** The transaction that keeps readers from stored events; null if there is none. */
   readonly logHolder: HorizonHolder | null;
   readonly secrets: SecretsState;
@@ -145,7 +145,7 @@ function stoppedStatus(stack: Stack, secrets: SecretsState): StackStatus {
     uptimeSeconds: null,
     pendingMigrations: null,
     schemaProblem: null,
-    logProblems: [],
+    logProblems: null,
     logHolder: null,
     secrets,
   };
