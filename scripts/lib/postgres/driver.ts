@@ -17,6 +17,24 @@ export interface Transaction extends Statements {
   savepoint<Result>(name: string, work: (tx: Transaction) => Result): Promise<Settled<Result>>;
 }
 
+/** What is known about a transaction, to tell its own failures from others. */
+export interface TransactionState {
+  /** Why its session has ended; undefined while it has not. */
+  readonly loss: Error | undefined;
+  /** Whether the session is in a transaction, even if it is no longer the same one. */
+  readonly isOpen: boolean;
+  /** The error of the first statement outside a savepoint that failed. The transaction cannot commit after that. */
+  readonly failure: { readonly error: unknown } | undefined;
+  /** Whether a statement of this transaction has failed with this error. */
+  isOwnError(error: unknown): boolean;
+  /**
+   * Calls back when its session ends.
+   *
+   * @returns a function that takes the request back
+   */
+  onLoss(call: () => void): () => void;
+}
+
 /** A session for one caller, until it is released. */
 export interface Reservation extends Statements {
   release(): void;

@@ -1,4 +1,5 @@
-import type { Sql, Transaction } from "./driver.ts";
+import type { Sql, Transaction, TransactionState } from "./driver.ts";
+import { stateOf } from "./pool/scope.ts";
 
 /** Options of `BEGIN`. */
 export type TransactionMode = "read only" | "isolation level repeatable read read only";
@@ -20,4 +21,9 @@ export async function inSavepoint<Result>(tx: Sql, work: (tx: Sql) => Promise<Re
     result: await work(savepoint as unknown as Sql),
   }));
   return result;
+}
+
+/** @returns what is known about a transaction of `inTransaction()` */
+export function transactionState(tx: Sql): TransactionState {
+  return stateOf(tx);
 }

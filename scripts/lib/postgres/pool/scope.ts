@@ -7,6 +7,7 @@ import {
   type Statements,
   statementOf,
   type Transaction,
+  type TransactionState,
 } from "../driver.ts";
 import { errorCode } from "../failure.ts";
 import { quoteIdentifier } from "../quote.ts";
@@ -54,12 +55,15 @@ async function sendFile(statement: Statement, path: string, send: (statement: St
 export class Scope {
   readonly #session: Session;
   readonly #name: string;
+  readonly #errors: WeakSet<object>;
   #isOver = false;
   #firstFailure: { readonly error: unknown } | undefined;
 
-  constructor(session: Session, name: "transaction" | "savepoint" | "reservation") {
+  /** @param errors collects the errors of its statements */
+  constructor(session: Session, name: "transaction" | "savepoint" | "reservation", errors = new WeakSet()) {
     this.#session = session;
     this.#name = name;
+    this.#errors = errors;
   }
 
   get isOver(): boolean {
@@ -82,6 +86,7 @@ export class Scope {
     }
     statement.catch((error: unknown) => {
       this.#firstFailure ??= { error };
+      if (error instanceof Error) this.#errors.add(error);
     });
     this.#session.send(statement);
   };
@@ -112,11 +117,11 @@ export async function transact<Result>(
   work: (tx: Transaction) => Result,
 ): Promise<Settled<Result>> {
   await session.run(`begin ${mode.replace(/[^a-z ]/gi, "")}`);
-  const scope = new Scope(session, "transaction");
   const transaction = new SessionTransaction(session, factory);
+  const scope = new Scope(session, "transaction", transaction.errors);
   let result: Settled<Result>;
   try {
-    result = await scope.perform(() => work(transaction.open(scope)));
+    result = await scope.perform(() => work(transaction.begin(scope)));
     if (session.isStalled) throw copyAbandoned();
   } catch (error) {
     if (session.isStalled) session.discard(copyAbandoned());
@@ -129,15 +134,45 @@ export async function transact<Result>(
   return result;
 }
 
+const states = new WeakMap<object, TransactionState>();
+
+/** @returns what is known about a transaction that a pool has passed to its caller */
+export function stateOf(transaction: object): TransactionState {
+  const state = states.get(transaction);
+  if (state === undefined) throw new TypeError("this is not a transaction");
+  return state;
+}
+
 /** What the savepoints of a transaction have in common. */
 class SessionTransaction {
   readonly #session: Session;
   readonly #factory: StatementFactory;
+  /** The errors of its statements, including those in savepoints. */
+  readonly errors = new WeakSet();
   #savepoints = 0;
 
   constructor(session: Session, factory: StatementFactory) {
     this.#session = session;
     this.#factory = factory;
+  }
+
+  begin(scope: Scope): Transaction {
+    const transaction = this.open(scope);
+    const [session, errors] = [this.#session, this.errors];
+    states.set(transaction, {
+      get loss() {
+        return session.reason;
+      },
+      get isOpen() {
+        return session.isInTransaction;
+      },
+      get failure() {
+        return scope.failure;
+      },
+      isOwnError: (error) => error instanceof Error && errors.has(error),
+      onLoss: (call) => session.onEnd(call),
+    });
+    return transaction;
   }
 
   open(scope: Scope): Transaction {
@@ -156,7 +191,7 @@ class SessionTransaction {
       return statement;
     };
     await run("savepoint");
-    const scope = new Scope(this.#session, "savepoint");
+    const scope = new Scope(this.#session, "savepoint", this.errors);
     try {
       return await scope.perform(() => work(this.open(scope)));
     } catch (error) {

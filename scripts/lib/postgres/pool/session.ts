@@ -63,6 +63,7 @@ export class Session {
   #isOpen = false;
   #reason: Error | undefined;
   #cancelling: Promise<void> | undefined;
+  readonly #onEnd = new Set<() => void>();
   #toCancel: Statement | undefined;
 
   private constructor(options: SessionOptions, wire: Wire, credentials: Credentials, events: SessionEvents) {
@@ -90,6 +91,16 @@ export class Session {
   /** Why it has ended; undefined while it has not. */
   get reason(): Error | undefined {
     return this.#reason;
+  }
+
+  /**
+   * Calls back once when the session has ended.
+   *
+   * @returns a function that takes the request back
+   */
+  onEnd(call: () => void): () => void {
+    this.#onEnd.add(call);
+    return () => void this.#onEnd.delete(call);
   }
 
   /** Whether the login is complete. */
@@ -287,6 +298,7 @@ export class Session {
     this.#reason = reason;
     for (const statement of [...this.#inFlight.splice(0), ...this.#held.splice(0)]) rejectStatement(statement, reason);
     this.#events.onLost(this, reason);
+    for (const call of this.#onEnd) call();
   }
 }
 
