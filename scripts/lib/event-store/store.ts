@@ -1,4 +1,4 @@
-import { openConnection } from "../postgres/connect.ts";
+import { type Connection, openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import type { ConnectionTarget, Credentials } from "../postgres/target.ts";
 import { Announcer } from "./announcer.ts";
@@ -18,7 +18,10 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
   readonly credentials?: () => Credentials | Promise<Credentials>;
   /** Shown in `pg_stat_activity`; @default "cqrs-postgres" */
   readonly applicationName?: string;
-  /** Maximum number of connections, plus one that listens if there is a subscription or projection. @default 10 */
+  /**
+   * Maximum number of connections; one more listens if there is a subscription or projection, and projections use up to
+   * as many again for their transactions. @default 10
+   */
   readonly maxConnections?: number;
   /** Functions that convert events of earlier versions when they are read; @default none */
   readonly upcasters?: Upcasters;
@@ -32,6 +35,11 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
 export interface EventStore extends AppendTarget, AsyncDisposable {
   /** The pool, for your own statements and transactions. */
   readonly sql: Sql;
+  /**
+   * @internal The connections in which projections run their own code. They are apart from those of callers, because
+   * that code may use the store while its transaction is open.
+   */
+  readonly projections: Sql;
   /** @internal */
   readonly upcasters: Upcasters;
   /** @internal Wakes readers when there may be new events. */
@@ -65,19 +73,8 @@ const drainMs = 5_000;
 export function openEventStore(options: EventStoreOptions): EventStore {
   const logger = chooseLogger(options.logger);
   const availability = new Availability(logger);
-  const pool = openConnection(
-    { ...options, password: options.password },
-    {
-      max: options.maxConnections ?? 10,
-      connectTimeoutSeconds: 30,
-      idleTimeoutSeconds: 10 * 60,
-      prepare: options.prepare ?? true,
-      onSessionOpen: () => availability.answered(),
-      onSessionLost: (reason) => availability.sessionLost(reason),
-      ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
-      ...(options.applicationName === undefined ? {} : { applicationName: options.applicationName }),
-    },
-  );
+  const pool = openPool(options, availability);
+  const projections = openPool(options, availability);
   const announcer = new Announcer(pool.sql);
   const wakeUps = new WakeUps(pool.sql);
   const appends = new WorkQueue<string, AppendResult>(async (elements) => {
@@ -92,6 +89,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
   };
   return {
     sql: pool.sql,
+    projections: projections.sql,
     appends,
     upcasters: options.upcasters ?? noUpcasters,
     wakeUps,
@@ -99,7 +97,23 @@ export function openEventStore(options: EventStoreOptions): EventStore {
     availability,
     async [Symbol.asyncDispose]() {
       await waitAtMost(drainMs, drain());
-      await pool[Symbol.asyncDispose]();
+      await Promise.all([pool[Symbol.asyncDispose](), projections[Symbol.asyncDispose]()]);
     },
   };
+}
+
+function openPool(options: EventStoreOptions, availability: Availability): Connection {
+  return openConnection(
+    { ...options, password: options.password },
+    {
+      max: options.maxConnections ?? 10,
+      connectTimeoutSeconds: 30,
+      idleTimeoutSeconds: 10 * 60,
+      prepare: options.prepare ?? true,
+      onSessionOpen: () => availability.answered(),
+      onSessionLost: (reason) => availability.sessionLost(reason),
+      ...(options.credentials === undefined ? {} : { credentials: options.credentials }),
+      ...(options.applicationName === undefined ? {} : { applicationName: options.applicationName }),
+    },
+  );
 }
