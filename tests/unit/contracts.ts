@@ -252,6 +252,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     partition_count: "integer",
     status: "text",
     relations: "text[]",
+    events: "text[]?",
     token: "bigint",
     owner: "text?",
     heartbeat_at: "timestamp with time zone?",

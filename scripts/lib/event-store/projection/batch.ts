@@ -1,16 +1,15 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/driver.ts";
-import { connectionFailure, errorCode, isConflict, isMisfit } from "../../postgres/failure.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
-import { backoffMs, retry } from "../../retry.ts";
+import { backoffMs } from "../../retry.ts";
 import type { RecordedEvent } from "../event.ts";
-import { describeError, findDeadLetteredStreams, writeDeadLetters } from "./dead-letters.ts";
-import { enterVersionSchema, LeaseLost, type ProjectionRun } from "./definition.ts";
+import { type Attempt, attempt, type FailedAttempt, isMarked, runCode, transactionEnded } from "./attempt.ts";
+import { findDeadLetteredStreams, writeDeadLetters } from "./dead-letters.ts";
+import { enterVersionSchema, LeaseLost, type ProjectionRun, RunFailed } from "./definition.ts";
 import type { Lease } from "./lease.ts";
-
-/** `idle_in_transaction_session_timeout` */
-const idleTimeout = "25P03";
-
-const backoff = { firstMs: 5, maxMs: 1_000 };
+import { refuseQualifiedNames } from "./qualified-names.ts";
+import { reportDeadLetter, reportFollowers, reportHalving, reportRetry } from "./report.ts";
+import { upcastCopies } from "./upcast-copies.ts";
 
 /** The events of one page that belong to one partition. */
 export interface PartitionBatch {
@@ -23,76 +22,168 @@ export interface PartitionBatch {
 /** The part of a lease that writes need. */
 export type WriteLease = Pick<Lease, "token" | "status">;
 
+/** Under what conditions a batch is handled. */
+export interface BatchControl {
+  readonly lease: WriteLease;
+  /** Ends a pause between two attempts. */
+  readonly signal: AbortSignal;
+  /** Called before a long pause: other partitions do not have to wait for this one. */
+  readonly onPause: () => void;
+}
+
 /**
  * Handles a batch, or turns what it cannot handle into dead letters. When it returns, the checkpoint is written.
  *
  * A batch that fails because of a conflict is retried unchanged. If it fails for another reason, it is halved
- * repeatedly until the failing event is alone.
+ * repeatedly until the failing event is alone. That is retried after growing pauses.
  *
  * @throws {LeaseLost} if another owner has taken over
- * @throws the connection's error if the server is unreachable, or the server's if a statement does not match the
- * database (SQLSTATE class 42)
+ * @throws {RunFailed} if a statement does not match the database (SQLSTATE class 42), or the definition is wrong
+ * @throws the connection's error if the server is unreachable; the reason of the signal
  */
 export async function handlePartitionBatch(
   run: ProjectionRun,
-  lease: WriteLease,
+  control: BatchControl,
   batch: PartitionBatch,
 ): Promise<void> {
   const { events } = batch;
-  if (events.length === 0) return writeCheckpoint(run.store.sql, run, lease, batch);
-  const outcome = await tryBatch(run, lease, batch);
-  if (outcome.ok) return;
-  if (events.length === 1) return deadLetterBatch(run, lease, batch, outcome.error);
+  if (events.length === 0) return writeCheckpoint(run.store.sql, run, control.lease, batch);
+  const failed = await tryBatch(run, control, batch);
+  if (failed === undefined) return;
+  if (events.length === 1) return deadLetterBatch(run, control.lease, batch, failed);
+  reportHalving(run, events, failed);
   const firstHalf = events.slice(0, events.length / 2);
   const position = firstHalf.at(-1)?.position ?? batch.position;
-  await handlePartitionBatch(run, lease, { ...batch, events: firstHalf, position });
+  await handlePartitionBatch(run, control, { ...batch, events: firstHalf, position });
   if (run.signal.aborted) return;
-  await handlePartitionBatch(run, lease, { ...batch, events: events.slice(firstHalf.length) });
+  await handlePartitionBatch(run, control, { ...batch, events: events.slice(firstHalf.length) });
 }
 
 async function deadLetterBatch(
   run: ProjectionRun,
   lease: WriteLease,
   batch: PartitionBatch,
-  error: unknown,
+  failed: FailedBatch,
 ): Promise<void> {
   await inTransaction(run.store.sql, async (tx) => {
-    await writeDeadLetters(tx, run, batch.events, { attempts: run.maxAttempts, error: describeError(error) });
+    await writeDeadLetters(tx, run, batch.events, failed);
     await writeCheckpoint(tx, run, lease, batch);
   });
+  for (const event of batch.events) reportDeadLetter(run, event, failed);
 }
 
-type BatchOutcome = { readonly ok: true } | { readonly ok: false; readonly error: unknown };
+/** Why a batch was given up. */
+export interface FailedBatch extends FailedAttempt {
+  readonly attempts: number;
+}
 
-/** Commits a batch. Retries it if it has one event, or if it fails because of a conflict. */
-async function tryBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<BatchOutcome> {
-  const shouldEndRun = (error: unknown) => run.abandoned.aborted || error instanceof LeaseLost || isSystemic(error);
-  const shouldRetry = (error: unknown) => (batch.events.length === 1 || isConflict(error)) && !shouldEndRun(error);
-  try {
-    await retry(() => commitBatch(run, lease, batch), {
-      pauseMs: (error, attempt) =>
-        shouldRetry(error) && attempt < run.maxAttempts ? backoffMs(attempt, backoff) : undefined,
-    });
-    return { ok: true };
-  } catch (error) {
-    if (shouldEndRun(error)) throw error;
-    return { ok: false, error };
+/** Retries after a conflict, which do not count as attempts. */
+const maxConflicts = 5;
+const conflictBackoff = { firstMs: 5, maxMs: 1_000 };
+
+/**
+ * Commits a batch. Retries it if it has one event, or if it fails because of a conflict.
+ *
+ * @returns undefined if it is committed
+ */
+async function tryBatch(
+  run: ProjectionRun,
+  control: BatchControl,
+  batch: PartitionBatch,
+): Promise<FailedBatch | undefined> {
+  let conflicts = 0;
+  for (let attempts = 1; ; ) {
+    const outcome = await commitBatch(run, control.lease, batch);
+    if (outcome.ok) return undefined;
+    await checkRun(run, control.lease, outcome);
+    if (outcome.kind === "conflict" && conflicts < maxConflicts) {
+      await pause(backoffMs(++conflicts, conflictBackoff), control.signal);
+    } else {
+      const pauseMs = retryPauseMs(run, attempts);
+      const isHopeless = outcome.kind === "swallowed" || attempts >= run.maxAttempts;
+      if (batch.events.length > 1 || isHopeless) return { ...outcome, attempts };
+      for (const event of batch.events) reportRetry(run, event, { ...outcome, attempts, pauseMs });
+      control.onPause();
+      await pause(pauseMs, control.signal);
+      conflicts = 0;
+      attempts++;
+    }
   }
 }
 
+/** Half of the pause to all of it, so that several processes do not retry in lockstep. */
+function retryPauseMs({ retryPauseMs: firstMs, maxRetryPauseMs: maxMs }: ProjectionRun, attempts: number): number {
+  return Math.min(maxMs, maxTimerMs, firstMs * 4 ** (attempts - 1)) * (0.5 + Math.random() / 2);
+}
+
+/** A longer timer fires at once. */
+const maxTimerMs = 2 ** 31 - 1;
+
+async function pause(pauseMs: number, signal: AbortSignal): Promise<void> {
+  await sleep(pauseMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+}
+
+/**
+ * Throws if a failure ends the run. The lease comes first: a version that was replaced no longer matches its tables.
+ *
+ * @throws {LeaseLost} {@link RunFailed}
+ */
+async function checkRun(run: ProjectionRun, { token }: WriteLease, { kind, error }: FailedAttempt): Promise<void> {
+  run.abandoned.throwIfAborted();
+  const { name, version } = run;
+  const rows = await run.store.sql`
+    select from read_model.projection where name = ${name} and version = ${version} and token = ${token} limit 1`;
+  if (rows.length === 0) throw new LeaseLost(run);
+  if (kind === "misfit") throw new RunFailed(kind, error);
+}
+
 /** Handles the events and writes the checkpoint in one transaction, which commits only while the lease is held. */
-async function commitBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<void> {
-  await inTransaction(run.store.sql, async (tx) => {
+async function commitBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<Attempt> {
+  let followers: readonly RecordedEvent[] = [];
+  const work = async (tx: Sql) => {
     const hasDeadLetters = await enterVersionSchema(tx, run, lease.status);
     run.abandoned.throwIfAborted();
-    const events = hasDeadLetters ? await deadLetterFollowers(tx, run, batch.events) : batch.events;
-    if (events.length > 0) await run.handle(events, tx);
+    followers = hasDeadLetters ? await deadLetterFollowers(tx, run, batch.events) : [];
+    const events = followers.length === 0 ? batch.events : batch.events.filter((event) => !followers.includes(event));
+    if (events.length > 0) await handleEvents(run, lease, events, tx);
     run.abandoned.throwIfAborted();
-    await writeCheckpoint(tx, run, lease, batch);
+    await writeBatchCheckpoint(tx, run, lease, batch);
+  };
+  const outcome = await attempt(run, work, (ageMs) => ageMs < run.leaseMs && toleratesLoss(run, batch));
+  if (outcome.ok) {
+    run.losses.delete(batchKey(batch));
+    reportFollowers(run, followers);
+  }
+  return outcome;
+}
+
+function handleEvents(
+  run: ProjectionRun,
+  { status }: WriteLease,
+  events: readonly RecordedEvent[],
+  tx: Sql,
+): Promise<void> {
+  return runCode(run, tx, async () => {
+    // An array of its own, because another attempt needs the events again, whatever the handler does with the array.
+    await run.handle(upcastCopies(events, run.store.upcasters), tx);
+    await refuseQualifiedNames(tx, run, status);
   });
 }
 
-/** Turns the events of streams that have dead letters into dead letters too. @returns the other events */
+/** How often in a row a session may end while a batch is handled before that counts as the batch's failure. */
+const maxLosses = 15;
+
+function toleratesLoss({ losses }: ProjectionRun, batch: PartitionBatch): boolean {
+  const count = (losses.get(batchKey(batch)) ?? 0) + 1;
+  losses.set(batchKey(batch), count);
+  return count <= maxLosses;
+}
+
+function batchKey({ partition, events }: PartitionBatch): string {
+  return `${partition}:${events[0]?.position}`;
+}
+
+/** Turns the events of streams that have dead letters into dead letters too. @returns these events */
 async function deadLetterFollowers(
   tx: Sql,
   run: ProjectionRun,
@@ -100,8 +191,8 @@ async function deadLetterFollowers(
 ): Promise<PartitionBatch["events"]> {
   const streams = await findDeadLetteredStreams(tx, run, events);
   const followers = events.filter(({ streamId }) => streams.has(streamId));
-  if (followers.length > 0) await writeDeadLetters(tx, run, followers, { attempts: 0, error: null });
-  return events.filter(({ streamId }) => !streams.has(streamId));
+  if (followers.length > 0) await writeDeadLetters(tx, run, followers, { attempts: 0 });
+  return followers;
 }
 
 /**
@@ -112,37 +203,59 @@ async function deadLetterFollowers(
  */
 async function writeCheckpoint(
   sql: Sql,
-  { name, version }: ProjectionRun,
+  run: ProjectionRun,
   { token }: WriteLease,
   { partition, position }: PartitionBatch,
 ): Promise<void> {
+  const { name, version } = run;
   const { count } = await sql`
     update read_model.projection
     set checkpoint = ${position}, updated_at = clock_timestamp()
     where name = ${name} and version = ${version} and partition = ${partition} and token = ${token}`;
-  if (count !== 1) throw new LeaseLost({ name, version });
-}
-
-/** Runs the projection's `refresh`, which commits only while the lease is held. */
-export async function refreshProjection(run: ProjectionRun, { token, status }: WriteLease): Promise<void> {
-  const { name, version, refresh } = run;
-  if (refresh === undefined) return;
-  await inTransaction(run.store.sql, async (tx) => {
-    await enterVersionSchema(tx, run, status);
-    run.abandoned.throwIfAborted();
-    await refresh(tx);
-    run.abandoned.throwIfAborted();
-    const { count } = await tx`
-      select from read_model.projection where name = ${name} and version = ${version} and token = ${token} for share`;
-    if (count === 0) throw new LeaseLost(run);
-  });
+  if (count !== 1) throw new LeaseLost(run);
 }
 
 /**
- * Whether an error would hit every event: a lost connection, a missing table, column or privilege. It must end the run,
- * or all events would become dead letters. But if the server ended the session because the handler left its transaction
- * idle for too long (25P03), the handler is the cause.
+ * Writes the checkpoint of a batch that the projection's code has handled.
+ *
+ * @throws {LeaseLost} if the token is not the newest
+ * @throws {RunFailed} if the code has ended the transaction
  */
-function isSystemic(error: unknown): boolean {
-  return isMisfit(error) || (connectionFailure(error) !== undefined && errorCode(error) !== idleTimeout);
+async function writeBatchCheckpoint(
+  tx: Sql,
+  run: ProjectionRun,
+  { token }: WriteLease,
+  { partition, position }: PartitionBatch,
+): Promise<void> {
+  const { name, version } = run;
+  const { count } = await tx`
+    update read_model.projection
+    set checkpoint = ${position}, updated_at = clock_timestamp()
+    where name = ${name} and version = ${version} and partition = ${partition} and token = ${token}
+      and current_setting('cqrs.projection', true) = 'on'`;
+  if (count === 1) return;
+  throw (await isMarked(tx)) ? new LeaseLost(run) : transactionEnded(run);
+}
+
+/** Runs the projection's `refresh`, which commits only while the lease is held. */
+export async function refreshProjection(run: ProjectionRun, lease: WriteLease): Promise<void> {
+  const { name, version, refresh } = run;
+  if (refresh === undefined) return;
+  const outcome = await attempt(run, async (tx) => {
+    await enterVersionSchema(tx, run, lease.status);
+    run.abandoned.throwIfAborted();
+    await runCode(run, tx, async () => {
+      await refresh(tx);
+      await refuseQualifiedNames(tx, run, lease.status);
+    });
+    run.abandoned.throwIfAborted();
+    const { count } = await tx`
+      select from read_model.projection
+      where name = ${name} and version = ${version} and token = ${lease.token} for share`;
+    if (!(await isMarked(tx))) throw transactionEnded(run);
+    if (count === 0) throw new LeaseLost(run);
+  });
+  if (outcome.ok) return;
+  await checkRun(run, lease, outcome);
+  throw new RunFailed("failed", outcome.error);
 }

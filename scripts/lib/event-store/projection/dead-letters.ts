@@ -1,9 +1,13 @@
 import type { Sql } from "../../postgres/driver.ts";
-import { inTransaction } from "../../postgres/transaction.ts";
+import { describeError } from "../describe-error.ts";
 import type { Aggregate, DomainEvent, RecordedEvent } from "../event.ts";
 import { readStream } from "../read.ts";
 import type { EventStore } from "../store.ts";
-import { enterVersionSchema, type ProjectionDefinition, type ProjectionStatus } from "./definition.ts";
+import { noUpcasters } from "../upcast.ts";
+import { attempt, isMarked, runCode, transactionEnded } from "./attempt.ts";
+import { enterVersionSchema, type ProjectionDefinition, type ProjectionStatus, withReason } from "./definition.ts";
+import { refuseQualifiedNames } from "./qualified-names.ts";
+import { upcastCopies } from "./upcast-copies.ts";
 
 type VersionKey = Pick<ProjectionDefinition, "name" | "version">;
 
@@ -26,8 +30,10 @@ export async function writeDeadLetters(
   sql: Sql,
   { name, version }: VersionKey,
   events: readonly RecordedEvent[],
-  { attempts, error }: { readonly attempts: number; readonly error: string | null },
+  failure: { readonly attempts: number; readonly error?: unknown },
 ): Promise<void> {
+  const { attempts } = failure;
+  const error = "error" in failure ? describeError(failure.error) : null;
   const letters = events.map((event) => ({
     name,
     version,
@@ -59,10 +65,19 @@ export interface ReplayResult {
  *
  * The projection may be running. While a stream has dead letters, its new events join them.
  */
-export async function replayDeadLetters<Event extends DomainEvent>(
+export function replayDeadLetters<Event extends DomainEvent>(
   store: EventStore,
   definition: ProjectionDefinition<Event>,
 ): Promise<ReplayResult> {
+  return withReason(replayLetters(store, definition));
+}
+
+/**
+ * Does what `replayDeadLetters()` does.
+ *
+ * @throws {RunFailed} if the definition is wrong
+ */
+export async function replayLetters(store: EventStore, definition: ProjectionDefinition): Promise<ReplayResult> {
   const { name, version } = definition;
   const streams = await store.sql<{ type: string; id: string }[]>`
     select distinct aggregate_type as type, aggregate_id as id
@@ -78,38 +93,67 @@ export async function replayDeadLetters<Event extends DomainEvent>(
 
 /** @returns whether the first dead letter of a stream was handled */
 async function replayNext(store: EventStore, definition: ProjectionDefinition, aggregate: Aggregate): Promise<boolean> {
-  const { name, version } = definition;
-  const next: { aggregateVersion?: number } = {};
-  try {
-    return await inTransaction(store.sql, async (tx) => {
-      const status = await lockStatus(tx, definition);
-      const [letter] = await tx<{ aggregateVersion: number }[]>`
-        select aggregate_version as "aggregateVersion" from read_model.dead_letter
-        where name = ${name} and version = ${version}
-          and stream_id = event_store.stream_id_of(${aggregate.type}, ${aggregate.id})
-        order by aggregate_version limit 1 for update`;
-      if (letter === undefined || status === "retired") return false;
-      next.aggregateVersion = letter.aggregateVersion;
-      await enterVersionSchema(tx, { ...definition, leaseMs: 0 }, status);
-      const event = await readEvent({ ...store, sql: tx }, aggregate, letter.aggregateVersion);
-      await definition.handle([event], tx);
-      await tx`
-        delete from read_model.dead_letter
-        where name = ${name} and version = ${version}
-          and stream_id = event_store.stream_id_of(${aggregate.type}, ${aggregate.id})
-          and aggregate_version = ${letter.aggregateVersion}`;
-      return true;
+  let letter: number | undefined;
+  const run = { name: definition.name, store, leaseMs: sessionGraceMs, abandoned: neverAborted };
+  const outcome = await attempt(run, async (tx) => {
+    const status = await lockStatus(tx, definition);
+    letter = status === "retired" ? undefined : await lockFirstLetter(tx, definition, aggregate);
+    if (letter === undefined) return;
+    const event = await findEvent(tx, aggregate, letter);
+    // An event may have been set aside because its handler is slow.
+    await enterVersionSchema(tx, { ...definition, leaseMs: 0 }, status);
+    await runCode(run, tx, async () => {
+      await definition.handle(upcastCopies([event], store.upcasters), tx);
+      await refuseQualifiedNames(tx, definition, status);
     });
-  } catch (error) {
-    if (next.aggregateVersion === undefined) throw error;
-    await store.sql`
-      update read_model.dead_letter
-      set attempts = attempts + 1, error = ${describeError(error)}, updated_at = clock_timestamp()
-      where name = ${name} and version = ${version}
-        and stream_id = event_store.stream_id_of(${aggregate.type}, ${aggregate.id})
-        and aggregate_version = ${next.aggregateVersion}`;
-    return false;
-  }
+    if (!(await isMarked(tx))) throw transactionEnded(definition);
+    await deleteLetter(tx, definition, aggregate, letter);
+  });
+  if (letter === undefined) return false;
+  if (!outcome.ok) await recordAttempt(store, definition, aggregate, { letter, error: outcome.error });
+  return outcome.ok;
+}
+
+/** How long code whose session has ended may go on. */
+const sessionGraceMs = 15_000;
+const neverAborted = new AbortController().signal;
+
+/** @returns the version of the first event of a stream that is a dead letter */
+async function lockFirstLetter(
+  tx: Sql,
+  { name, version }: VersionKey,
+  { type, id }: Aggregate,
+): Promise<number | undefined> {
+  const [row] = await tx<{ aggregateVersion: number }[]>`
+    select aggregate_version as "aggregateVersion" from read_model.dead_letter
+    where name = ${name} and version = ${version} and stream_id = event_store.stream_id_of(${type}, ${id})
+    order by aggregate_version limit 1 for update`;
+  return row?.aggregateVersion;
+}
+
+async function deleteLetter(
+  tx: Sql,
+  { name, version }: VersionKey,
+  { type, id }: Aggregate,
+  letter: number,
+): Promise<void> {
+  await tx`
+    delete from read_model.dead_letter
+    where name = ${name} and version = ${version} and stream_id = event_store.stream_id_of(${type}, ${id})
+      and aggregate_version = ${letter}`;
+}
+
+async function recordAttempt(
+  { sql }: EventStore,
+  { name, version }: VersionKey,
+  { type, id }: Aggregate,
+  { letter, error }: { readonly letter: number; readonly error: unknown },
+): Promise<void> {
+  await sql`
+    update read_model.dead_letter
+    set attempts = attempts + 1, error = ${describeError(error)}, updated_at = clock_timestamp()
+    where name = ${name} and version = ${version} and stream_id = event_store.stream_id_of(${type}, ${id})
+      and aggregate_version = ${letter}`;
 }
 
 /** @returns the status of the version, which cannot change until the transaction ends */
@@ -119,14 +163,8 @@ async function lockStatus(tx: Sql, { name, version }: VersionKey): Promise<Proje
   return row?.status ?? "retired";
 }
 
-/** @returns an error as text that the column can store */
-export function describeError(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  return text.toWellFormed().replaceAll("\u0000", "").slice(0, 2_000);
-}
-
-async function readEvent(store: EventStore, aggregate: Aggregate, version: number): Promise<RecordedEvent> {
-  const options = { afterVersion: version - 1, maxCount: 1 };
-  for await (const event of readStream(store, aggregate, options)) return event;
+async function findEvent(tx: Sql, aggregate: Aggregate, version: number): Promise<RecordedEvent> {
+  const reader = { sql: tx, upcasters: noUpcasters } as EventStore;
+  for await (const event of readStream(reader, aggregate, { afterVersion: version - 1, maxCount: 1 })) return event;
   throw new Error(`${aggregate.type} ${aggregate.id} has no event ${version}`);
 }

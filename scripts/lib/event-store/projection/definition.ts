@@ -1,4 +1,5 @@
 import type { Sql } from "../../postgres/driver.ts";
+import { InvalidInput } from "../errors.ts";
 import type { DomainEvent, RecordedEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";
 
@@ -8,7 +9,10 @@ export interface ProjectionDefinition<Event extends DomainEvent = DomainEvent> {
   readonly name: string;
   /** Version of the code, from 1. Increase it whenever the tables, or what is written to them, change. */
   readonly version: number;
-  /** The types of events it handles; @default all. A list of nearly all types reads more slowly than no list. */
+  /**
+   * The types of events it handles; @default all. Another list needs another version. A list of nearly all types reads
+   * more slowly than no list.
+   */
   readonly events?: readonly Event["type"][];
   /** The tables it fills. If given, a new version fills its own while the old version serves. */
   readonly relations?: ProjectionRelations;
@@ -16,7 +20,8 @@ export interface ProjectionDefinition<Event extends DomainEvent = DomainEvent> {
    * Handles events in the transaction that also writes the checkpoint. The events of one stream come in order.
    * Different partitions may be handled concurrently.
    *
-   * Write table names without a schema: the schema depends on whether this version serves yet.
+   * Write table names without a schema: the schema depends on whether this version serves yet. Do not commit or roll
+   * back the transaction. To go on after a statement that failed, run it in a savepoint.
    *
    * @param transaction for everything that must take effect exactly once; if it is rolled back, the events come again
    */
@@ -41,6 +46,10 @@ export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends
   readonly batchSize?: number;
   /** Attempts before an event becomes a dead letter; @default 5 */
   readonly maxAttempts?: number;
+  /** The pause after the first attempt, in milliseconds; each further one is four times as long; @default 2000 */
+  readonly retryPauseMs?: number;
+  /** The longest pause between two attempts, in milliseconds; @default 300000 */
+  readonly maxRetryPauseMs?: number;
   /** How long the lease is valid after a heartbeat, in milliseconds; @default 15000 */
   readonly leaseMs?: number;
   /** Return once the end of the log is projected and this version serves; @default false */
@@ -52,6 +61,8 @@ export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends
 /** A run with its defaults filled in. */
 export interface ProjectionRun extends Required<Omit<ProjectOptions, "events" | "relations" | "refresh">> {
   readonly store: EventStore;
+  /** How often the session was lost while a batch was handled, by batch; removed once the batch is committed. */
+  readonly losses: Map<string, number>;
   /** Aborted if the run has ended without waiting for its batch, which must no longer commit. */
   readonly abandoned: AbortSignal;
   /** Identifies the run that holds the lease; unique to each run. */
@@ -77,12 +88,43 @@ export class LeaseLost extends Error {
 }
 
 /**
+ * The projection cannot go on. `project()` throws the reason; the command line explains it by its kind: `refused` is
+ * our own objection, `misfit` an error of class 42 that the server raised, `failed` an error of the projection's code.
+ */
+export class RunFailed extends Error {
+  override readonly name = "RunFailed";
+  readonly kind: "refused" | "misfit" | "failed";
+  readonly reason: unknown;
+
+  constructor(kind: RunFailed["kind"], reason: unknown) {
+    super(`the run failed (${kind})`);
+    this.kind = kind;
+    this.reason = reason;
+  }
+}
+
+/** Rejects with what the caller of the package expects in place of a {@link RunFailed}. */
+export async function withReason<Result>(work: Promise<Result>): Promise<Result> {
+  try {
+    return await work;
+  } catch (error) {
+    throw error instanceof RunFailed ? error.reason : error;
+  }
+}
+
+/** @returns the failure of a run whose definition is wrong */
+export function refused(message: string): RunFailed {
+  return new RunFailed("refused", new InvalidInput(message));
+}
+
+/**
  * Resolves names without a schema to the tables of a version, until the transaction ends.
  *
  * The commit does not wait for the disk. A crash may undo it, but undoes the checkpoint too, so the events are handled
  * again. Appends do wait for the disk, so the log loses nothing.
  *
- * The timeout releases rows that a suspended process keeps locked and that its successor needs.
+ * The timeout releases rows that a suspended process keeps locked and that its successor needs. The setting
+ * `cqrs.projection` lasts as long as the transaction, so its absence shows that the projection's code has ended it.
  *
  * @returns whether the projection has dead letters
  */
@@ -96,6 +138,7 @@ export async function enterVersionSchema(
       set_config('search_path', ${searchPaths[status]}, true),
       set_config('synchronous_commit', 'off', true),
       set_config('idle_in_transaction_session_timeout', ${`${leaseMs}`}, true),
+      set_config('cqrs.projection', 'on', true),
       exists (
         select from read_model.dead_letter where name = ${name} and version = ${version}
       ) as "hasDeadLetters"`;

@@ -2,15 +2,22 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isServerUnavailable } from "../../postgres/failure.ts";
+import { errorCode, isServerUnavailable } from "../../postgres/failure.ts";
 import type { Retries } from "../availability.ts";
-import { InvalidInput } from "../errors.ts";
 import type { DomainEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";
 import { untilAborted } from "../waiting.ts";
-import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectOptions } from "./definition.ts";
+import {
+  LeaseLost,
+  type ProjectionOutcome,
+  type ProjectionRun,
+  type ProjectOptions,
+  refused,
+  withReason,
+} from "./definition.ts";
 import { acquireLease } from "./lease.ts";
 import { pumpEvents } from "./pump.ts";
+import { reportRetired } from "./report.ts";
 import { registerVersion } from "./version.ts";
 
 /**
@@ -19,8 +26,8 @@ import { registerVersion } from "./version.ts";
  * One process runs it at a time. Another takes over if the owner sends no heartbeat for `leaseMs`; anything the
  * previous owner does after that is rolled back. If the connection is lost, it retries until the server is back.
  *
- * An event that fails `maxAttempts` times becomes a dead letter, and so do the later events of its stream, until
- * `replayDeadLetters()`. Other streams continue.
+ * An event that fails `maxAttempts` times, with growing pauses in between, becomes a dead letter, and so do the later
+ * events of its stream, until `replayDeadLetters()`. During the pauses, the other partitions continue.
  *
  * A version above the serving one fills its own tables. Once it has caught up, it cuts over and serves. If `partitions`
  * changed, the old partitions first catch up to a common position.
@@ -29,14 +36,24 @@ import { registerVersion } from "./version.ts";
  * run handles its events again.
  *
  * @returns why the run ended
- * @throws {InvalidInput} if an option is invalid, or a later version exists
+ * @throws {InvalidInput} if an option is invalid, a later version exists, `events` differs from what this version began
+ * with, or the code ends its transaction or names a schema
  * @throws the server's error if a statement does not match the database (SQLSTATE class 42); the error of the
- * connection, if the server has never answered and 5 seconds of retries have passed
+ * connection, if the server has never answered and 5 seconds of retries have passed; what `create` or `refresh` throws
  */
-export async function project<Event extends DomainEvent>(
+export function project<Event extends DomainEvent>(
   store: EventStore,
   options: ProjectOptions<Event>,
 ): Promise<ProjectionOutcome> {
+  return withReason(runProjection(store, options));
+}
+
+/**
+ * Does what `project()` does.
+ *
+ * @throws {RunFailed} for failures that are not the store's
+ */
+export async function runProjection(store: EventStore, options: ProjectOptions): Promise<ProjectionOutcome> {
   const abandoned = new AbortController();
   const run = fillDefaults(store, options, abandoned.signal);
   try {
@@ -61,7 +78,7 @@ async function runUntilStopped(run: ProjectionRun): Promise<ProjectionOutcome> {
       if (isStop(run, error)) break;
       if (error instanceof LeaseLost) run.store.logger.warn(error.message, { projection: run.name });
       else if (isServerUnavailable(error)) retries.failed(error);
-      else throw error;
+      else if (!isRace(error)) throw error;
       await sleep(100, undefined, { signal: run.signal }).catch(() => undefined);
     }
   }
@@ -73,14 +90,33 @@ function isStop({ signal }: ProjectionRun, error: unknown): boolean {
   return signal.aborted && (error === signal.reason || isServerUnavailable(error));
 }
 
+/** A serialisation failure or deadlock of our own statements, with a run that is about to be replaced. */
+function isRace(error: unknown): boolean {
+  return ["40001", "40P01"].includes(errorCode(error));
+}
+
 async function runOnce(run: ProjectionRun, retries: Retries): Promise<ProjectionOutcome | undefined> {
-  if ((await registerVersion(run)) === "retired") return "retired";
+  const status = await registerVersion(run);
   retries.succeeded();
+  if (status === "retired") {
+    reportRetired(run);
+    return "retired";
+  }
   await using lease = await acquireLease(run);
   // Retired or stopped in the meantime: the next round finds out which.
   if (lease === undefined) return undefined;
   return await pumpEvents(run, lease);
 }
+
+const atLeastOne = [
+  "version",
+  "partitions",
+  "batchSize",
+  "maxAttempts",
+  "retryPauseMs",
+  "maxRetryPauseMs",
+  "leaseMs",
+] as const;
 
 const neverAborted = new AbortController().signal;
 
@@ -97,14 +133,18 @@ function fillDefaults(store: EventStore, options: ProjectOptions, abandoned: Abo
     partitions: options.partitions ?? 1,
     batchSize: options.batchSize ?? 1_000,
     maxAttempts: options.maxAttempts ?? 5,
+    retryPauseMs: options.retryPauseMs ?? 2_000,
+    maxRetryPauseMs: options.maxRetryPauseMs ?? 5 * 60_000,
     leaseMs: options.leaseMs ?? 15_000,
     stopWhenCaughtUp: options.stopWhenCaughtUp ?? false,
     signal: options.signal ?? neverAborted,
+    losses: new Map<string, number>(),
     abandoned,
   };
-  for (const name of ["version", "partitions", "batchSize", "maxAttempts", "leaseMs"] as const) {
+  for (const name of atLeastOne) {
     if (Number.isSafeInteger(run[name]) && run[name] >= 1) continue;
-    throw new InvalidInput(`${name} of the projection ${run.name} must be an integer of at least 1, not ${run[name]}`);
+    throw refused(`${name} of the projection ${run.name} must be an integer of at least 1, not ${run[name]}`);
   }
+  if (run.events?.length === 0) throw refused(`events of the projection ${run.name} must name at least one type`);
   return run;
 }

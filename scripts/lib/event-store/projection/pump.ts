@@ -1,7 +1,8 @@
 import type { RecordedEvent } from "../event.ts";
 import { type LogPage, type ReadLogOptions, readPages } from "../read.ts";
+import { noUpcasters } from "../upcast.ts";
 import { firstPauseMs, longerPauseMs } from "../wake-ups.ts";
-import { handlePartitionBatch, type PartitionBatch, refreshProjection } from "./batch.ts";
+import { type BatchControl, handlePartitionBatch, type PartitionBatch, refreshProjection } from "./batch.ts";
 import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 import { type Lease, takeLease } from "./lease.ts";
 import { changePartitions, findServingVersion, type ReplacedVersion, swapVersions } from "./version.ts";
@@ -13,13 +14,26 @@ interface PumpProgress {
   status: ProjectionStatus;
   /** Whether events were handled since the last refresh. */
   isStale: boolean;
+  /** Partitions whose batch waits for another attempt, or is in one. Settled once it is done; never rejected. */
+  readonly delayed: Map<number, Promise<void>>;
+  /** The first error of such a batch. */
+  failure: { readonly error: unknown } | undefined;
   /** The version that this one is about to replace. */
   replaced: (ReplacedVersion & { readonly position: bigint }) | undefined;
+}
+
+/** What handling pages needs besides the run. */
+interface Pumping {
+  readonly lease: Lease;
+  readonly progress: PumpProgress;
+  readonly control: Pick<BatchControl, "signal">;
 }
 
 /**
  * Reads the log page by page and passes each page to the partitions, while the next pages are being fetched. It reads
  * outside the transactions that handle the events: events never change, and the token decides whose batch counts.
+ *
+ * A partition whose batch waits for another attempt is left behind; it continues from its own position after that.
  *
  * @returns why the run ended
  * @throws {LeaseLost} if another owner has taken over
@@ -29,47 +43,125 @@ export async function pumpEvents(run: ProjectionRun, lease: Lease): Promise<Proj
     positions: [...lease.positions],
     status: lease.status,
     isStale: true,
+    delayed: new Map(),
+    failure: undefined,
     replaced: undefined,
   };
+  const ended = new AbortController();
+  const control = { signal: AbortSignal.any([run.signal, lease.lost, ended.signal]) };
+  try {
+    return await pumpUntilEnd(run, { lease, progress, control });
+  } finally {
+    // All must settle before the lease can be taken again.
+    ended.abort();
+    await Promise.all(progress.delayed.values());
+  }
+}
+
+async function pumpUntilEnd(run: ProjectionRun, pumping: Pumping): Promise<ProjectionOutcome> {
+  const { lease, progress } = pumping;
   const { store, signal, stopWhenCaughtUp } = run;
   let pauseMs = firstPauseMs;
   while (!signal.aborted) {
     // In this order, no event is missed: one before the count is read now, one after it ends the wait below.
     if (!stopWhenCaughtUp) store.wakeUps.listen();
     const { count } = store.wakeUps;
-    for await (const page of readPages(store.sql, pageOptions(run, lowest(progress.positions)))) {
-      if (signal.aborted) return "stopped";
-      await handlePage(run, lease, progress, page);
-      if (page.events.length > 0) pauseMs = firstPauseMs;
-    }
+    const read = await handlePages(run, pumping);
+    if (read.hasEvents) pauseMs = firstPauseMs;
     if (signal.aborted) break;
-    if (await completeCatchUp(run, lease, progress)) {
+    const wait = () => store.wakeUps.wait(count, pauseMs, AbortSignal.any([signal, lease.lost]));
+    if (progress.delayed.size > 0) {
+      await refreshIfStale(run, lease, progress);
+      await Promise.race([...progress.delayed.values(), ...(canRead(run, progress) ? [wait()] : [])]);
+    } else if (isAt(progress, read.end) && (await completeCatchUp(run, lease, progress))) {
       if (stopWhenCaughtUp) return "caught-up";
-      await store.wakeUps.wait(count, pauseMs, AbortSignal.any([signal, lease.lost]));
+      await wait();
       pauseMs = longerPauseMs(pauseMs);
     }
+    if (progress.failure !== undefined) throw progress.failure.error;
     lease.lost.throwIfAborted();
   }
   return "stopped";
 }
 
-function pageOptions({ store, batchSize, events, signal }: ProjectionRun, after: bigint): ReadLogOptions {
-  const filter = events === undefined ? {} : { eventTypes: events };
-  const place = { position: after, eventId: null, epochId: null };
-  return { ...filter, after: place, isKeptOutside: false, maxCount: batchSize, upcasters: store.upcasters, signal };
+/** Whether all partitions have reached the end of what was read. */
+function isAt({ positions }: PumpProgress, end: bigint | undefined): boolean {
+  return end !== undefined && positions.every((position) => position >= end);
 }
 
-async function handlePage(run: ProjectionRun, lease: Lease, progress: PumpProgress, page: LogPage): Promise<void> {
+/** Whether there may be events for partitions that are not delayed. */
+function canRead({ stopWhenCaughtUp }: ProjectionRun, { positions, delayed }: PumpProgress): boolean {
+  return !stopWhenCaughtUp && delayed.size < positions.length;
+}
+
+/** Handles all pages up to the end of the log, or until a partition that was delayed can continue. */
+async function handlePages(
+  run: ProjectionRun,
+  pumping: Pumping,
+): Promise<{ readonly hasEvents: boolean; readonly end: bigint | undefined }> {
+  const { progress } = pumping;
+  const ready = readyPositions(progress);
+  if (ready.length === 0) return { hasEvents: false, end: undefined };
+  let hasEvents = false;
+  let end = lowest(ready);
+  for await (const page of readPages(run.store.sql, pageOptions(run, end))) {
+    if (run.signal.aborted) break;
+    await handlePage(run, pumping, page, end);
+    if (page.events.length > 0) hasEvents = true;
+    end = page.place.position;
+    if (readyPositions(progress).some((position) => position < end)) break;
+  }
+  return { hasEvents, end };
+}
+
+/** @returns the positions of the partitions that can take events */
+function readyPositions({ positions, delayed }: PumpProgress): bigint[] {
+  return positions.filter((_, partition) => !delayed.has(partition));
+}
+
+function pageOptions({ batchSize, events, signal }: ProjectionRun, after: bigint): ReadLogOptions {
+  const filter = events === undefined ? {} : { eventTypes: events };
+  const place = { position: after, eventId: null, epochId: null };
+  return { ...filter, after: place, isKeptOutside: false, maxCount: batchSize, upcasters: noUpcasters, signal };
+}
+
+/** @param start the position after which the page begins */
+async function handlePage(run: ProjectionRun, pumping: Pumping, page: LogPage, start: bigint): Promise<void> {
+  const { lease, progress } = pumping;
   await adoptPartitions(run, lease, progress);
   const reached = page.place.position;
-  const batches = partitionEvents(page.events, progress.positions, reached);
-  const writeLease = { token: lease.token, status: progress.status };
+  const batches = partitionEvents(page.events, progress.positions, reached).filter(
+    ({ partition }) => !progress.delayed.has(partition) && (progress.positions[partition] ?? 0n) >= start,
+  );
   // Even if one fails, all must settle before the lease can be taken again.
-  const outcomes = await Promise.allSettled(batches.map((batch) => handlePartitionBatch(run, writeLease, batch)));
+  const outcomes = await Promise.allSettled(batches.map((batch) => startBatch(run, pumping, batch)));
   for (const outcome of outcomes) if (outcome.status === "rejected") throw outcome.reason;
-  if (run.signal.aborted) return;
-  for (const { partition } of batches) progress.positions[partition] = reached;
-  if (page.events.length > 0) progress.isStale = true;
+  if (progress.failure !== undefined) throw progress.failure.error;
+}
+
+/** Handles a batch. @returns when it is done, or before it pauses: then its partition is delayed */
+async function startBatch(
+  run: ProjectionRun,
+  { lease, progress, control }: Pumping,
+  batch: PartitionBatch,
+): Promise<void> {
+  const { partition, events, position } = batch;
+  const paused = Promise.withResolvers<"paused">();
+  const onPause = () => paused.resolve("paused");
+  const writeLease = { token: lease.token, status: progress.status };
+  const work = handlePartitionBatch(run, { ...control, lease: writeLease, onPause }, batch).then(() => {
+    if (run.signal.aborted) return;
+    progress.positions[partition] = position;
+    if (events.length > 0) progress.isStale = true;
+  });
+  if ((await Promise.race([work, paused.promise])) !== "paused") return;
+  const note = (error: unknown) => {
+    progress.failure ??= { error };
+  };
+  progress.delayed.set(
+    partition,
+    work.catch(note).finally(() => progress.delayed.delete(partition)),
+  );
 }
 
 /** Repartitions the streams if their number changed, once all old partitions have reached one common position. */
@@ -77,6 +169,7 @@ async function adoptPartitions(run: ProjectionRun, lease: Lease, progress: PumpP
   const { positions } = progress;
   const position = lowest(positions);
   if (positions.length === run.partitions || positions.some((one) => one !== position)) return;
+  if (progress.delayed.size > 0) return;
   if (!(await changePartitions(run, position, lease.token))) throw new LeaseLost(run);
   progress.positions = Array<bigint>(run.partitions).fill(position);
 }
@@ -109,9 +202,13 @@ export function partitionOf(streamId: string, count: number): number {
  */
 async function completeCatchUp(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<boolean> {
   if (progress.positions.length !== run.partitions) await adoptPartitions(run, lease, progress);
+  await refreshIfStale(run, lease, progress);
+  return progress.status !== "building" || (await cutOver(run, lease, progress));
+}
+
+async function refreshIfStale(run: ProjectionRun, lease: Lease, progress: PumpProgress): Promise<void> {
   if (progress.isStale) await refreshProjection(run, { token: lease.token, status: progress.status });
   progress.isStale = false;
-  return progress.status !== "building" || (await cutOver(run, lease, progress));
 }
 
 /**

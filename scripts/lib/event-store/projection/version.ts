@@ -1,11 +1,13 @@
 import type { Sql } from "../../postgres/driver.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
-import { InvalidInput } from "../errors.ts";
-import { enterVersionSchema, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
+import { attempt, type FailedAttempt, isMarked, runCode, transactionEnded } from "./attempt.ts";
+import { enterVersionSchema, type ProjectionRun, type ProjectionStatus, RunFailed, refused } from "./definition.ts";
 
 interface VersionRow {
   readonly version: number;
   readonly status: ProjectionStatus;
+  /** A JSON array; null if an earlier release registered the version. */
+  readonly events: string | null;
 }
 
 /** A version that is about to be replaced. */
@@ -21,32 +23,65 @@ export interface ReplacedVersion {
  * build.
  *
  * @returns its status; retired if a later version has replaced it
- * @throws {InvalidInput} if it is not registered and a later version is, or if it does not create its tables
+ * @throws {RunFailed} if it is not registered and a later version is, if it is registered with other events, or if it
+ * does not create its tables
  */
 export async function registerVersion(run: ProjectionRun): Promise<ProjectionStatus> {
-  for (;;) {
-    const status = await inTransaction(run.store.sql, (tx) => tryRegister(tx, run));
-    if (status !== undefined) return status;
+  for (let conflicts = 0; ; ) {
+    let status: ProjectionStatus | undefined;
+    const outcome = await attempt(run, async (tx) => {
+      status = await tryRegister(tx, run);
+    });
+    if (!outcome.ok) {
+      if (outcome.kind !== "conflict" || ++conflicts > maxConflicts) throw registrationFailed(outcome);
+    } else if (status !== undefined) return status;
   }
+}
+
+/** How often a race with the batches of a version that is being abandoned is retried. */
+const maxConflicts = 5;
+
+function registrationFailed({ kind, error }: FailedAttempt): RunFailed {
+  return new RunFailed(kind === "misfit" ? kind : "failed", error);
 }
 
 /** @returns undefined if another process registered a version concurrently */
 async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatus | undefined> {
-  const { name, version, partitions, relations } = run;
-  const rows = await tx<VersionRow[]>`
-    select version, status from read_model.projection_version where name = ${name}`;
-  const known = rows.find((row) => row.version === version);
-  if (known !== undefined) return known.status;
-  const newest = Math.max(...rows.filter((row) => row.status !== "retired").map((row) => row.version));
-  if (newest > version) {
-    throw new InvalidInput(`version ${version} of the projection ${name} is older than version ${newest}`);
+  const known = (await readVersions(tx, run)).find(({ version }) => version === run.version);
+  if (known !== undefined) {
+    await checkEvents(tx, run, known);
+    return known.status;
   }
+  // Two new versions would create the same tables.
+  await tx`
+    select pg_catalog.pg_advisory_xact_lock(${registrationLock}, pg_catalog.hashtext(${run.name}))`;
+  return await registerNew(tx, run, await readVersions(tx, run));
+}
+
+/** The first half of an advisory lock, as it is shown in pg_locks: "prjv" in ASCII. */
+const registrationLock = 0x70_72_6a_76;
+
+async function readVersions(tx: Sql, { name }: ProjectionRun): Promise<readonly VersionRow[]> {
+  return await tx<VersionRow[]>`
+    select version, status, to_jsonb(events)::text as events
+    from read_model.projection_version where name = ${name}`;
+}
+
+async function registerNew(
+  tx: Sql,
+  run: ProjectionRun,
+  rows: readonly VersionRow[],
+): Promise<ProjectionStatus | undefined> {
+  const { name, version, partitions, relations } = run;
+  const newest = Math.max(...rows.filter((row) => row.status !== "retired").map((row) => row.version));
+  if (newest > version) throw refused(`version ${version} of the projection ${name} is older than version ${newest}`);
   const status = rows.some((row) => row.status === "serving") ? "building" : "serving";
   const inserted = await tx`
-    insert into read_model.projection_version (name, version, partition_count, status, relations, served_at)
+    insert into read_model.projection_version (name, version, partition_count, status, relations, events, served_at)
     select
       ${name}, ${version}, ${partitions}, ${status},
       array(select jsonb_array_elements_text(${JSON.stringify(relations?.names ?? [])}::text::jsonb)),
+      array(select jsonb_array_elements_text(${JSON.stringify(run.events ?? [])}::text::jsonb)),
       case when ${status} = 'serving' then current_timestamp end
     on conflict do nothing`;
   if (inserted.count === 0) return undefined;
@@ -54,6 +89,39 @@ async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatu
   await insertPartitions(tx, run, 0n, 0n);
   await createRelations(tx, run, status);
   return status;
+}
+
+/**
+ * The checkpoint says that all events of the listed types are projected up to there, which is not true of another list.
+ *
+ * @throws {RunFailed} if the list has changed
+ */
+async function checkEvents(tx: Sql, run: ProjectionRun, known: VersionRow): Promise<void> {
+  const { name, version } = run;
+  if (known.status === "retired") return;
+  const events = new Set(run.events ?? []);
+  if (known.events === null) {
+    await tx`
+      update read_model.projection_version
+      set events = array(select jsonb_array_elements_text(${JSON.stringify([...events])}::text::jsonb))
+      where name = ${name} and version = ${version} and events is null`;
+    return;
+  }
+  const [before, now] = [describeEvents(new Set<string>(JSON.parse(known.events))), describeEvents(events)];
+  if (before === now) return;
+  throw refused(
+    `version ${version} of the projection ${name} began with ${before}, but now handles ${now}: ` +
+      "raise its version, so that it handles the stored events too",
+  );
+}
+
+function describeEvents(events: ReadonlySet<string>): string {
+  return events.size === 0
+    ? "all events"
+    : `the events ${[...events]
+        .toSorted()
+        .map((type) => `"${type}"`)
+        .join(", ")}`;
 }
 
 /** Creates the checkpoints of a version's partitions, all at one position. */
@@ -84,13 +152,15 @@ export function changePartitions(run: ProjectionRun, position: bigint, token: bi
 
 async function createRelations(tx: Sql, run: ProjectionRun, status: ProjectionStatus): Promise<void> {
   if (run.relations === undefined) return;
+  const { create, names } = run.relations;
   await enterVersionSchema(tx, run, status);
-  await run.relations.create(tx);
+  await runCode(run, tx, () => create.call(run.relations, tx));
+  if (!(await isMarked(tx))) throw transactionEnded(run);
   const schema = status === "building" ? "read_model_next" : "read_model";
-  const found = new Set((await findRelations(tx, schema, run.relations.names)).map(({ name }) => name));
-  const missing = run.relations.names.filter((name) => !found.has(name));
+  const found = new Set((await findRelations(tx, schema, names)).map(({ name }) => name));
+  const missing = names.filter((name) => !found.has(name));
   if (missing.length === 0) return;
-  throw new InvalidInput(`the projection ${run.name} did not create ${missing.join(", ")} in ${schema}`);
+  throw refused(`the projection ${run.name} did not create ${missing.join(", ")} in ${schema}`);
 }
 
 interface Relation {
