@@ -63,6 +63,14 @@ export async function checkJournal(store: EventStore, name: string): Promise<voi
   assert.equal(seen.size, streams.length);
 }
 
+/** @returns the dead letters of a projection, in the order of their streams */
+export async function readDeadLetters({ sql }: EventStore, name: string) {
+  const rows = await sql<{ stream: string; event: number; attempts: number; error: string | null }[]>`
+    select aggregate_id::text as stream, aggregate_version as event, attempts, error
+    from read_model.dead_letter where name = ${name} order by stream_id, aggregate_version`;
+  return [...rows];
+}
+
 /** A projection that is running. */
 export interface BackgroundRun extends AsyncDisposable {
   /** Stops it. Rejects with the error it failed with. */

@@ -73,8 +73,12 @@ interface AttemptProgress {
 }
 
 function endsRun(error: unknown): boolean {
+  return isInstance(error, LeaseLost) || isInstance(error, RunFailed);
+}
+
+function isInstance(error: unknown, type: typeof LeaseLost | typeof RunFailed | typeof StatementFailed): boolean {
   try {
-    return error instanceof LeaseLost || error instanceof RunFailed;
+    return error instanceof type;
   } catch {
     // A proxy that was thrown may refuse to be looked at.
     return false;
@@ -101,9 +105,7 @@ function judge(state: TransactionState, isCommitting: boolean, error: unknown): 
   const isServers = isFromServer(own.error);
   if (isServers && isConflict(own.error)) return { ok: false, kind: "conflict", error };
   if (isServers && isMisfit(own.error)) return { ok: false, kind: "misfit", error: own.error };
-  const isSwallowed = state.failure !== undefined && (isCommitting || errorCode(own.thrown) === "25P02");
-  if (isSwallowed) return { ok: false, kind: "swallowed", error: new StatementFailed(own.error) };
-  return { ok: false, kind: "failure", error };
+  return { ok: false, kind: isInstance(error, StatementFailed) ? "swallowed" : "failure", error };
 }
 
 class StatementFailed extends Error {
@@ -120,11 +122,12 @@ function findOwnError(
   state: TransactionState,
   isCommitting: boolean,
   error: unknown,
-): { readonly error: unknown; readonly thrown: unknown } | undefined {
-  const thrown = isCommitting ? error : causes(error).find((one) => state.isOwnError(one));
+): { readonly error: unknown } | undefined {
   // The statements that follow a failed one fail because of it.
-  if (state.failure !== undefined) return { error: state.failure.error, thrown };
-  return thrown === undefined ? undefined : { error: thrown, thrown };
+  if (state.failure !== undefined) return state.failure;
+  if (isCommitting) return { error };
+  const own = causes(error).find((cause) => state.isOwnError(cause));
+  return own === undefined ? undefined : { error: own };
 }
 
 const maxCauses = 10;
@@ -141,7 +144,7 @@ function causes(error: unknown): unknown[] {
 }
 
 /**
- * Waits for code of a projection, and checks that it has not ended the transaction. If it does not settle although its
+ * Waits for code of a projection, and checks that it has not ended the transaction or gone on after an error. If it does not settle although its
  * session has ended, it is left alone after `leaseMs`: none of its statements would be run any more.
  *
  * @throws {RunFailed} if it has ended the transaction; if it has begun another, {@link isMarked} shows that
@@ -151,10 +154,14 @@ export async function runCode(run: AttemptRun, tx: Sql, code: () => Promise<unkn
   try {
     await untilLost(code, state, run.leaseMs);
   } catch (error) {
-    const isOurs = state.loss !== undefined || (state.isOpen && (state.failure !== undefined || (await isMarked(tx))));
-    throw isOurs ? error : transactionEnded(run);
+    if (state.loss !== undefined) throw error;
+    if (!state.isOpen || (state.failure === undefined && !(await isMarked(tx)))) throw transactionEnded(run);
+    const isFollower = state.failure !== undefined && state.isOwnError(error) && errorCode(error) === "25P02";
+    throw isFollower ? new StatementFailed(state.failure.error) : error;
   }
-  if (state.loss === undefined && !state.isOpen) throw transactionEnded(run);
+  if (state.loss !== undefined) return;
+  if (!state.isOpen) throw transactionEnded(run);
+  if (state.failure !== undefined) throw new StatementFailed(state.failure.error);
 }
 
 async function untilLost(code: () => Promise<unknown>, state: TransactionState, graceMs: number): Promise<void> {
