@@ -75,6 +75,10 @@ async function registerNew(
   const { name, version, partitions, relations } = run;
   const newest = Math.max(...rows.filter((row) => row.status !== "retired").map((row) => row.version));
   if (newest > version) throw refused(`version ${version} of the projection ${name} is older than version ${newest}`);
+  for (const row of rows.filter((row) => row.status === "building")) {
+    // It may have begun to serve in the meantime.
+    if (!(await abandonBuild(tx, name, row.version))) return undefined;
+  }
   const status = rows.some((row) => row.status === "serving") ? "building" : "serving";
   const inserted = await tx`
     insert into read_model.projection_version (name, version, partition_count, status, relations, events, served_at)
@@ -85,7 +89,6 @@ async function registerNew(
       case when ${status} = 'serving' then current_timestamp end
     on conflict do nothing`;
   if (inserted.count === 0) return undefined;
-  for (const row of rows.filter((row) => row.status === "building")) await abandonBuild(tx, name, row.version);
   await insertPartitions(tx, run, 0n, 0n);
   await createRelations(tx, run, status);
   return status;
@@ -170,7 +173,7 @@ interface Relation {
 }
 
 /** @returns the relations that exist, in the given order */
-async function findRelations(tx: Sql, schema: string, names: readonly string[]): Promise<readonly Relation[]> {
+export async function findRelations(tx: Sql, schema: string, names: readonly string[]): Promise<readonly Relation[]> {
   const rows = await tx<Relation[]>`
     select
       relname as name,
@@ -180,34 +183,44 @@ async function findRelations(tx: Sql, schema: string, names: readonly string[]):
   return names.flatMap((name) => rows.find((row) => row.name === name) ?? []);
 }
 
-async function dropRelations(tx: Sql, schema: string, names: readonly string[]): Promise<void> {
+export async function dropRelations(tx: Sql, schema: string, names: readonly string[]): Promise<void> {
   // No cascade: it would silently drop views that others created on these tables.
   for (const { name, kind } of (await findRelations(tx, schema, names)).toReversed()) {
     await tx`drop ${tx.unsafe(kind)} ${tx(schema)}.${tx(name)}`;
   }
 }
 
-async function abandonBuild(tx: Sql, name: string, version: number): Promise<void> {
-  const relations = await retireVersion(tx, name, version, undefined);
-  if (relations !== undefined) await dropRelations(tx, "read_model_next", relations);
+/** @returns whether the version was still being built */
+async function abandonBuild(tx: Sql, name: string, version: number): Promise<boolean> {
+  const relations = await retireVersion(tx, name, { version, status: "building" });
+  if (relations === undefined) return false;
+  await dropRelations(tx, "read_model_next", relations);
+  return true;
+}
+
+/** A version as it must be found. */
+interface ExpectedVersion {
+  readonly version: number;
+  readonly status: ProjectionStatus;
+  /** @default any */
+  readonly token?: bigint;
 }
 
 /**
  * Retires a version: its owner can no longer write a checkpoint.
  *
- * @param token the token it must still have; undefined for any
- * @returns its relations; undefined if it has another token
+ * @returns its relations; undefined if it has another status or token
  */
 async function retireVersion(
   tx: Sql,
   name: string,
-  version: number,
-  token: bigint | undefined,
+  { version, status, token }: ExpectedVersion,
 ): Promise<readonly string[] | undefined> {
   const [row] = await tx<{ relations: string }[]>`
     update read_model.projection_version
     set status = 'retired', token = token + 1, owner = null, expires_at = null
-    where name = ${name} and version = ${version} and (token = ${token ?? null} or ${token === undefined})
+    where name = ${name} and version = ${version} and status = ${status}
+      and (token = ${token ?? null} or ${token === undefined})
     returning to_jsonb(relations)::text as relations`;
   if (row === undefined) return undefined;
   await tx`
@@ -240,7 +253,7 @@ export async function swapVersions(
     // While the swap waits for a lock, new readers queue behind it.
     await tx`select set_config('lock_timeout', '2s', true)`;
     if (replaced !== undefined) {
-      const relations = await retireVersion(tx, name, replaced.version, replaced.token);
+      const relations = await retireVersion(tx, name, { ...replaced, status: "serving" });
       if (relations === undefined) return false;
       await dropRelations(tx, "read_model", relations);
     }
