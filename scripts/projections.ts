@@ -1,11 +1,12 @@
-// Lists, runs and rebuilds projections, and retries dead letters.
+// Lists, runs, rebuilds and removes projections, and retries dead letters.
 // Reads: configuration, a module with projections, the database. Writes: the database.
-// Exits: 0 · 2 configuration, or no such projection · 3 not running · 6 login refused · 8 refused · 130, 143 stopped
+// Exits: 0 · 1 create or refresh failed · 2 configuration, or no such projection · 3 not running · 5 a run holds its
+// lease · 6 login refused · 8 refused · 12 dead letters · 13 retired: nothing is projected · 130, 143 stopped
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { formatLag } from "./lib/operations/format-lag.ts";
-import { formatRebuild, formatRun } from "./lib/operations/format-projection-end.ts";
+import { endOfRuns, formatRebuild, formatRun } from "./lib/operations/format-projection-end.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
 const { mode, database } = stackFlags;
@@ -38,25 +39,21 @@ const run = defineConfiguredScript({
     once: { type: "boolean", description: "Stop at the end of the log" },
     partitions: { type: "number", min: 1, description: "Partitions to handle concurrently (default: 1)" },
   },
-  examples: [
-    ["bun run projections run --module ./orders.ts", "Run all projections of a module"],
-    ["bun run projections run order_summary --once", "Catch up, then stop"],
-  ],
+  examples: [["bun run projections run order_summary --once", "Catch up, then stop"]],
   endsBySignal: ({ once }) => !once,
   async run({ args, config, reporter, signal }) {
-    const { watchProjections } = await import("./lib/operations/watch-projections.ts");
-    const { loadProjections, runProjections, withStackStore } = await import("./lib/stack/projections.ts");
-    const definitions = await loadProjections(args.module, args.name);
+    const { withWatchedProjections } = await import("./lib/operations/watch-projections.ts");
+    const { runProjections } = await import("./lib/stack/projections.ts");
     const { partitions } = args;
     const options = { stopWhenCaughtUp: args.once, signal, ...(partitions === undefined ? {} : { partitions }) };
-    return withStackStore(config, async (store) => {
-      await using _watch = watchProjections(store, definitions, reporter);
-      return { projections: await runProjections(store, definitions, options) };
-    });
+    return withWatchedProjections(config, args, reporter, async (store, definitions) => ({
+      projections: await runProjections(store, definitions, options),
+    }));
   },
   print({ projections }, output) {
     for (const end of projections) output.result(formatRun(end));
   },
+  exitCode: ({ projections }) => endOfRuns(projections),
 });
 
 const rebuild = defineConfiguredScript({
@@ -64,19 +61,16 @@ const rebuild = defineConfiguredScript({
   args: chosen,
   examples: [["bun run projections rebuild --module ./orders.ts", "Build and cut over without downtime"]],
   async run({ args, config, reporter, signal }) {
-    const { watchProjections } = await import("./lib/operations/watch-projections.ts");
-    const { loadProjections, rebuildProjection, withStackStore } = await import("./lib/stack/projections.ts");
-    const definitions = await loadProjections(args.module, args.name);
-    return withStackStore(config, async (store) => {
-      await using _watch = watchProjections(store, definitions, reporter);
-      const rebuilt = [];
-      for (const definition of definitions) rebuilt.push(await rebuildProjection(store, definition, signal));
-      return { projections: rebuilt };
-    });
+    const { withWatchedProjections } = await import("./lib/operations/watch-projections.ts");
+    const { rebuildProjections } = await import("./lib/stack/projections.ts");
+    return withWatchedProjections(config, args, reporter, async (store, definitions) => ({
+      projections: await rebuildProjections(store, definitions, signal),
+    }));
   },
   print({ projections }, output) {
     for (const end of projections) output.result(formatRebuild(end));
   },
+  exitCode: ({ projections }) => endOfRuns(projections),
 });
 
 const replay = defineConfiguredScript({
@@ -84,14 +78,10 @@ const replay = defineConfiguredScript({
   args: chosen,
   examples: [["bun run projections replay --module ./orders.ts", "Retry the dead letters of a module"]],
   async run({ args, config }) {
-    const { replayDeadLetters } = await import("./lib/event-store/projection/dead-letters.ts");
-    const { loadProjections, withStackStore } = await import("./lib/stack/projections.ts");
-    const definitions = await loadProjections(args.module, args.name);
-    return withStackStore(config, async (store) => {
-      const replayed = [];
-      for (const one of definitions) replayed.push({ name: one.name, ...(await replayDeadLetters(store, one)) });
-      return { projections: replayed };
-    });
+    const { replayProjections, withProjections } = await import("./lib/stack/projections.ts");
+    return withProjections(config, args, async (store, definitions) => ({
+      projections: await replayProjections(store, definitions),
+    }));
   },
   print({ projections }, output) {
     for (const { name, replayed, remaining } of projections) {
@@ -100,10 +90,29 @@ const replay = defineConfiguredScript({
   },
 });
 
+const remove = defineConfiguredScript({
+  meta: { name: "remove", description: "Removes a projection: its tables, checkpoints and dead letters." },
+  args: {
+    mode,
+    database,
+    name: { type: "positional", description: "Name of the projection" },
+    version: { type: "number", min: 1, description: "Remove only this version (default: all)" },
+    yes: { type: "boolean", alias: "y", description: "Remove without asking" },
+  },
+  examples: [["bun run projections remove order_summary", "Show what would be removed, then ask"]],
+  async run({ args, config, confirm }) {
+    const { removeStored } = await import("./lib/operations/remove-projection.ts");
+    return removeStored(config, args, confirm);
+  },
+  print({ name, versions }, output) {
+    for (const { version } of versions) output.result(`${name}: version ${version} is removed`);
+  },
+});
+
 export const command = defineScriptGroup({
-  meta: { name: "projections", description: "Lists, runs and rebuilds projections, and retries dead letters." },
+  meta: { name: "projections", description: "Lists, runs, rebuilds and removes projections; retries dead letters." },
   examples: [["bun run projections run --module ./orders.ts", "Run all projections of a module"]],
-  subCommands: { list, run, rebuild, replay },
+  subCommands: { list, run, rebuild, replay, remove },
 });
 
 if (import.meta.main) await runAsProcess(command);

@@ -12,10 +12,10 @@ export const command = defineConfiguredScript({
   async run({ config, signal }) {
     const { orderSummary } = await import("./lib/demo/order-summary.ts");
     const { seedDemo } = await import("./lib/demo/seed.ts");
-    const { loadProjections, runProjections, withStackStore } = await import("./lib/stack/projections.ts");
-    return withStackStore(config, async (store) => {
+    const { runProjections, withProjections } = await import("./lib/stack/projections.ts");
+    const chosen = { module: undefined, name: orderSummary.name };
+    return withProjections(config, chosen, async (store, example) => {
       const seeded = await seedDemo(store);
-      const example = await loadProjections(undefined, orderSummary.name);
       await runProjections(store, example, { stopWhenCaughtUp: true, signal });
       return seeded;
     });

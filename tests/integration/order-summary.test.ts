@@ -88,22 +88,24 @@ test("seed fills a database once; list, run, rebuild and replay work with it and
   const own = ["order_summary", "--module", module];
   const rebuilt = await runForData<{ projections: unknown[] }>(["projections", "rebuild", ...own], stack);
   assert.deepEqual(rebuilt.projections, [
-    { name: "order_summary", version: 2, outcome: "caught-up", replacedVersion: 1 },
+    { name: "order_summary", version: 2, outcome: "caught-up", deadLetters: 0, replacedVersion: 1 },
   ]);
   assert.equal(await count(session.sql, "read_model.order_summary"), 60);
   const replayed = await runForData<{ projections: unknown[] }>(["projections", "replay", ...own], stack);
   assert.deepEqual(replayed.projections, [{ name: "order_summary", replayed: 0, remaining: 0 }]);
-  const once = await runForData<{ projections: unknown[] }>(["projections", "run", "--once"], stack);
-  assert.deepEqual(once.projections, [{ name: "order_summary", version: 1, outcome: "retired" }]);
+  const once = await runScript(["projections", "run", "--once", "--json"], stack);
+  assert.deepEqual(JSON.parse(once.stdout).data.projections, [
+    { name: "order_summary", version: 1, outcome: "retired", deadLetters: 0 },
+  ]);
   const replaced = await runScript(["projections", "run", "--once"], stack);
   assert.deepEqual(
     [replaced.exitCode, replaced.stdout],
-    [0, "order_summary version 1: not running; a later version has replaced it\n"],
+    [13, "order_summary version 1: projects nothing; a later version has replaced it\n"],
   );
   const late = await runScript(["projections", "rebuild"], stack);
   assert.deepEqual(
     [late.exitCode, late.stdout],
-    [0, "order_summary: version 1 is not serving; a later version has replaced it\n"],
+    [13, "order_summary: version 1 is not serving; a later version has replaced it\n"],
   );
   const unknown = await runScript(["projections", "run", "other", "--module", module], stack);
   assert.equal(unknown.exitCode, 2);

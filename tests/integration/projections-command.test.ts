@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { assetsDir } from "../../scripts/lib/paths.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { runForData, runScript, startScript } from "../support/run-script.ts";
 import { makeTestStack, withCluster } from "../support/stack.ts";
 
@@ -46,7 +47,9 @@ test("an interrupted rebuild does not claim to serve, and prints one object with
   const { exitCode, stdout } = await interrupted.ended;
   const { ok, error, data } = JSON.parse(stdout);
   assert.deepEqual([exitCode, ok, error.code], [130, false, "INTERRUPTED"]);
-  assert.deepEqual(data.projections, [{ name: "order_summary", version: 2, outcome: "stopped", replacedVersion: 1 }]);
+  assert.deepEqual(data.projections, [
+    { name: "order_summary", version: 2, outcome: "stopped", deadLetters: 0, replacedVersion: 1 },
+  ]);
 
   const again = startScript(rebuild, stack);
   await again.saw("handling");
@@ -126,3 +129,95 @@ test("seed and projections report an unreachable server with its error code once
     assert.equal(stderr.match(/ECONNREFUSED/g)?.length, 1, stderr);
   }
 });
+
+/** Writes a module of one projection. @returns its path */
+async function writeModule(stackDir: string, name: string, code: string): Promise<string> {
+  const path = join(stackDir, `${name}.ts`);
+  await writeFile(path, code);
+  return path;
+}
+
+test("run --once reports dead letters on stderr and in its exit code; the module's upcasters apply, and replay", async () => {
+  await using stack = await withCluster();
+  await runForData(["seed"], stack);
+  const code = (upcaster: string) => `
+    export const upcasters = { OrderPlaced: { 1: ${upcaster} } };
+    export const totals = {
+      name: "totals", version: 1, events: ["OrderPlaced"], maxAttempts: 1,
+      relations: { names: ["totals"], create: (tx) => tx\`create table totals (id uuid, data text)\` },
+      async handle(events, tx) {
+        for (const { id, data } of events) await tx\`insert into totals values (\${id}, \${JSON.stringify(data)})\`;
+      },
+    };`;
+  const module = await writeModule(stack.stackDir, "failing", code('() => { throw new Error("cannot convert"); }'));
+  const failed = await runScript(["projections", "run", "--once", "--module", module], stack);
+  assert.equal(failed.exitCode, 12, failed.stderr);
+  assert.match(failed.stdout, /^totals version 1: caught up; dead letters: \d+\n$/);
+  const lines = failed.stderr.match(
+    /^cqrs-postgres: projection totals: .* became a dead letter after 1 attempt: .*$/gm,
+  );
+  assert.equal(`${lines?.length}`, /\d+\n$/.exec(failed.stdout)?.[0].trim());
+  const fixed = await writeModule(stack.stackDir, "fixed", code("() => 42"));
+  const replayed = await runScript(["projections", "replay", "--module", fixed], stack);
+  assert.match(replayed.stdout, /^totals: \d+ replayed, 0 dead letters left\n$/, replayed.stderr);
+  const again = await runScript(["projections", "run", "--once", "--module", fixed], stack);
+  assert.deepEqual([again.exitCode, again.stdout], [0, "totals version 1: caught up\n"]);
+  await using session = openConnection(await stack.application());
+  const data = await session.sql`select distinct data from read_model.totals`;
+  assert.deepEqual([...data], [{ data: "42" }]);
+});
+
+test("upcasters that are no upcasters, and other failures of a module, are reported without blaming the server", async () => {
+  await using stack = await withCluster();
+  const projection = 'name: "odd", version: 1, async handle() {}';
+  const wrong = await writeModule(
+    stack.stackDir,
+    "wrong",
+    `export const upcasters = { A: () => 1 };\nexport const odd = { ${projection} };`,
+  );
+  const refused = await runScript(["projections", "run", "--once", "--module", wrong], stack);
+  assert.equal(refused.exitCode, 2, refused.stderr);
+  assert.match(refused.stderr, /^error: The export upcasters of the module is no set of upcasters$/m);
+  const refresh = 'refresh: () => Promise.reject(Object.assign(new Error("away"), { code: "ECONNREFUSED" }))';
+  const failing = await writeModule(stack.stackDir, "away", `export const odd = { ${projection}, ${refresh} };`);
+  const failed = await runScript(["projections", "run", "--once", "--module", failing], stack);
+  assert.equal(failed.exitCode, 1, failed.stderr);
+  assert.match(failed.stderr, /^error: Error: away\n {2}why: The create or refresh of a projection failed\./m);
+});
+
+test("remove asks, refuses while a run holds the lease, and removes one version or all", async () => {
+  await using stack = await withCluster();
+  await runForData(["seed"], stack);
+  const remove = ["projections", "remove", "order_summary"];
+  const asked = await runScript(remove, stack);
+  assert.equal(asked.exitCode, 8, asked.stderr);
+  assert.match(
+    asked.stderr,
+    /removes: order_summary version 1, serving \(read_model\.order_summary, .*; dead letters: 0\)/,
+  );
+  assert.match(asked.stderr, /^ {2}fix: Run bun run projections remove order_summary --yes$/m);
+  const other = await runScript([...remove, "--version", "2", "--yes"], stack);
+  assert.equal(other.exitCode, 2, other.stderr);
+  assert.match(other.stderr, /^error: There is no version 2 of the projection order_summary$/m);
+  assert.equal((await runScript(["projections", "remove"], stack)).exitCode, 2);
+
+  const running = startScript(["projections", "run"], stack);
+  const owner = async () => (await runForData<Listed>(["projections", "list"], stack)).projections[0]?.owner;
+  while (typeof (await owner()) !== "string");
+  const locked = await runScript([...remove, "--yes"], stack);
+  assert.equal(locked.exitCode, 5, locked.stderr);
+  assert.match(locked.stderr, /^error: version 1 of the projection order_summary is running$/m);
+  running.kill("SIGTERM");
+  await running.ended;
+
+  const removed = await runForData<{ versions: unknown[] }>([...remove, "--version", "1", "--yes"], stack);
+  assert.equal(removed.versions.length, 1);
+  assert.deepEqual(await runForData(["projections", "list"], stack), { projections: [] });
+  await using session = openConnection(await stack.application());
+  const [left] = await session.sql`select to_regclass('read_model.order_summary') as name`;
+  assert.deepEqual(left, { name: null });
+});
+
+interface Listed {
+  readonly projections: readonly { readonly owner: string | null }[];
+}

@@ -7,7 +7,8 @@ import type { Reporter } from "./reporter.ts";
 
 /** What a script's `run` receives. */
 export interface ScriptContext<Args extends ArgDefinitions> {
-  readonly args: ArgValues<Args & typeof sharedFlags>;
+  /** Its own flags come first; they may redefine shared ones. */
+  readonly args: ArgValues<Args & Omit<typeof sharedFlags, keyof Args>>;
   /** The words before `--` that belong to no flag. */
   readonly operands: readonly string[];
   /** The words after `--`. */

@@ -53,7 +53,7 @@ async function resolveSubcommand(
     const name = fullName(resolved, word);
     return { command: found, name, helpName: name, words: words.toSpliced(index, 1), siblings: [] };
   }
-  if (fallback !== undefined && !wantsHelpOrVersion(words)) {
+  if (fallback !== undefined && !wantsHelpOrVersion(resolved)) {
     const name = fullName(resolved, fallback.name);
     return { command: fallback.command, name, helpName: resolved.name, words, siblings };
   }
@@ -107,8 +107,9 @@ export async function missingSubcommand({ command, name, words }: ResolvedComman
 }
 
 /** Whether the user asks for help or the version instead of a run. */
-export function wantsHelpOrVersion(words: readonly string[]): boolean {
-  return hasFlag(words, "--help", "-h") || hasFlag(words, "--version");
+export function wantsHelpOrVersion({ words, command }: ResolvedCommand): boolean {
+  const isOfProgram = command.definitions["version"]?.type === "boolean";
+  return hasFlag(words, "--help", "-h") || (isOfProgram && hasFlag(words, "--version"));
 }
 
 /** Whether one of the flags is among the words before `--`. */

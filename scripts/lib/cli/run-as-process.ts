@@ -38,7 +38,7 @@ export async function runAsProcess(root: ScriptCommand): Promise<void> {
   using signals = catchSignals();
   try {
     const resolved = await resolveCommand(root, words);
-    if (wantsHelpOrVersion(resolved.words)) return await printHelpOrVersion(resolved, output, startedAt);
+    if (wantsHelpOrVersion(resolved)) return await printHelpOrVersion(resolved, output, startedAt);
     const outcome = await invoke(resolved, output, signals.signal);
     const exitCode = printOutcome(outcome, signals.caught, output, successOf(resolved, startedAt, outcome.data));
     const following = signals.caught === undefined ? outcome.follow?.() : undefined;

@@ -12,6 +12,8 @@ export const exitCodes = {
   prerequisite: 9,
   pending: 10,
   verification: 11,
+  deadLetters: 12,
+  retired: 13,
   timeout: 124,
   sigint: 130,
   sigterm: 143,

@@ -2,16 +2,31 @@ import { hostname } from "node:os";
 import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Reporter } from "../cli/reporter.ts";
+import type { Config } from "../config.ts";
 import type { ProjectionDefinition } from "../event-store/projection/definition.ts";
 import { type ProjectionLag, readProjectionLag } from "../event-store/projection/progress.ts";
 import type { EventStore } from "../event-store/store.ts";
+import { type ChosenProjections, withProjections } from "../stack/projections.ts";
 
 const shortestDelayMs = 1_000;
 /** The delay as a multiple of the query's duration, so that counting events does not slow down handling them. */
 const delayFactor = 20;
 
+/** Does work with projections of a module, and reports their lag meanwhile. */
+export function withWatchedProjections<Result>(
+  config: Config,
+  chosen: ChosenProjections,
+  reporter: Reporter,
+  work: (store: EventStore, definitions: readonly ProjectionDefinition[]) => Promise<Result>,
+): Promise<Result> {
+  return withProjections(config, chosen, async (store, definitions) => {
+    await using _watch = watchProjections(store, definitions, reporter);
+    return await work(store, definitions);
+  });
+}
+
 /** Reports the lag of projections, and other processes that they wait for, until it is disposed of. */
-export function watchProjections(
+function watchProjections(
   store: EventStore,
   definitions: readonly ProjectionDefinition[],
   reporter: Reporter,

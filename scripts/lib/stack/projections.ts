@@ -1,19 +1,18 @@
-import { statSync } from "node:fs";
-import { resolve } from "node:path";
-import process from "node:process";
-import { pathToFileURL } from "node:url";
-import { stripVTControlCharacters } from "node:util";
-import { exitCodes, ScriptError, type ScriptErrorDetails } from "../cli/script-error.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config } from "../config.ts";
-import { orderSummary } from "../demo/order-summary.ts";
+import { describeError } from "../event-store/describe-error.ts";
 import { InvalidInput, LogRewound } from "../event-store/errors.ts";
-import type { ProjectionDefinition, ProjectionOutcome } from "../event-store/projection/definition.ts";
+import { type ReplayResult, replayLetters } from "../event-store/projection/dead-letters.ts";
+import { type ProjectionDefinition, type ProjectionOutcome, RunFailed } from "../event-store/projection/definition.ts";
 import { readProjectionLag } from "../event-store/projection/progress.ts";
-import { project } from "../event-store/projection/project.ts";
+import { runProjection } from "../event-store/projection/project.ts";
+import { ProjectionRunning } from "../event-store/projection/remove.ts";
 import type { EventStore } from "../event-store/store.ts";
+import { noUpcasters, type Upcasters } from "../event-store/upcast.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
-import { errorCode } from "../postgres/failure.ts";
+import { errorCode, isMisfit, isServerUnavailable } from "../postgres/failure.ts";
 import { openStackStore } from "./connect.ts";
+import { loadProjections } from "./projection-module.ts";
 import { applicationTarget, openStack } from "./stack.ts";
 
 /**
@@ -24,88 +23,38 @@ import { applicationTarget, openStack } from "./stack.ts";
 export async function withStackStore<Result>(
   config: Config,
   work: (store: EventStore) => Promise<Result>,
+  upcasters: Upcasters = noUpcasters,
 ): Promise<Result> {
   const stack = await openStack(config);
   const target = await applicationTarget(stack);
   // Statements are not prepared, because the secret may name a pooler. They handle batches, so parsing costs little.
-  await using store = await openStackStore(stack, { applicationName: "cqrs-postgres projections", prepare: false });
+  const applicationName = "cqrs-postgres projections";
+  await using store = await openStackStore(stack, { applicationName, prepare: false, upcasters });
   try {
     // Connect first, because a projection would wait for an unreachable server instead of failing.
     await store.sql`select from read_model.projection_version limit 0`;
     return await work(store);
   } catch (error) {
-    throw explainConnectionError(explainProjectionError(error), target);
+    throw explainProjectionError(error) ?? explainConnectionError(error, target);
   }
 }
 
-/**
- * Loads the projections that a module exports: objects with a name, a version and a handle.
- *
- * @param path relative to the working folder; by default the example of this package
- * @param name selects the projection of that name
- * @throws {ScriptError} `NO_PROJECTION` (exit 2)
- */
-export async function loadProjections(
-  path: string | undefined,
-  name: string | undefined,
-): Promise<ProjectionDefinition[]> {
-  const exported = path === undefined ? { orderSummary } : await importModule(resolve(process.cwd(), path));
-  const found = Object.values(exported).filter(isDefinition);
-  const chosen = found.filter((definition) => name === undefined || definition.name === name);
-  if (chosen.length > 0) return chosen;
-  const names = found.map((definition) => definition.name).join(", ");
-  throw noProjection({
-    message: name === undefined ? `${path} exports no projection` : `There is no projection ${name}`,
-    why: `${path ?? "The example"} exports: ${names || "none"}.`,
-    fix: names === "" ? passModule : `Choose one of: ${names}.${path === undefined ? orPassModule : ""}`,
-  });
+/** Which projections a command is about. */
+export interface ChosenProjections {
+  /** Path of a module; @default the example of this package */
+  readonly module: string | undefined;
+  /** @default all that the module exports */
+  readonly name: string | undefined;
 }
 
-const passModule = "Pass a module that exports objects with name, version and handle: --module ./projections.ts";
-const orPassModule = " Or pass the module that exports it: --module <path>.";
-
-function noProjection(details: Pick<ScriptErrorDetails, "message" | "why" | "fix">): ScriptError {
-  return new ScriptError({ code: "NO_PROJECTION", exitCode: exitCodes.usage, ...details });
-}
-
-async function importModule(path: string): Promise<Record<string, unknown>> {
-  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
-    throw noProjection({
-      message: `There is no module ${path}`,
-      fix: "Pass the path of a module that exports projections, relative to the working folder.",
-    });
-  }
-  try {
-    return await import(pathToFileURL(path).href);
-  } catch (error) {
-    throw noProjection({
-      message: `The module ${path} cannot be loaded`,
-      why: describeLoadError(error),
-      fix: "Fix the error in it.",
-    });
-  }
-}
-
-/** Bun collects the syntax errors of a module in an AggregateError; Deno colours the path. */
-function describeLoadError(error: unknown): string {
-  const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
-  const lines = errors.map((one) => {
-    const { message = String(one), position } = (one ?? {}) as LoadError;
-    return position?.file === undefined ? message : `${position.file}:${position.line}:${position.column}: ${message}`;
-  });
-  return stripVTControlCharacters(lines.join("\n"));
-}
-
-/** An error of loading a module; on Bun with its position. */
-interface LoadError {
-  readonly message?: string;
-  readonly position?: { readonly file?: string; readonly line: number; readonly column: number } | null;
-}
-
-function isDefinition(value: unknown): value is ProjectionDefinition {
-  const { name, version, events, handle } = (value ?? {}) as Partial<Record<keyof ProjectionDefinition, unknown>>;
-  const isNamed = typeof name === "string" && typeof version === "number";
-  return isNamed && (events === undefined || Array.isArray(events)) && typeof handle === "function";
+/** Does work with projections of a module, in a store that has the module's upcasters. */
+export async function withProjections<Result>(
+  config: Config,
+  { module, name }: ChosenProjections,
+  work: (store: EventStore, definitions: readonly ProjectionDefinition[]) => Promise<Result>,
+): Promise<Result> {
+  const { definitions, upcasters } = await loadProjections(module, name);
+  return await withStackStore(config, (store) => work(store, definitions), upcasters);
 }
 
 /** How the run of one projection ended. */
@@ -113,6 +62,8 @@ export interface ProjectionEnd {
   readonly name: string;
   readonly version: number;
   readonly outcome: ProjectionOutcome;
+  /** Number of its dead letters; null if the server did not tell. */
+  readonly deadLetters: number | null;
 }
 
 /** How to run projections. */
@@ -133,7 +84,8 @@ export async function runProjections(
   const runs = definitions.map(async (definition) => {
     const { name, version } = definition;
     try {
-      return { name, version, outcome: await project(store, { ...definition, ...options, signal }) };
+      const outcome = await runProjection(store, { ...definition, ...options, signal });
+      return { name, version, outcome, deadLetters: await countDeadLetters(store, definition) };
     } catch (error) {
       failed.abort();
       throw error;
@@ -143,16 +95,53 @@ export async function runProjections(
   return await Promise.all(runs);
 }
 
+async function countDeadLetters({ sql }: EventStore, { name, version }: ProjectionDefinition): Promise<number | null> {
+  try {
+    const [row] = await sql<{ count: number }[]>`
+      select count(*)::integer as count from read_model.dead_letter where name = ${name} and version = ${version}`;
+    return row?.count ?? 0;
+  } catch (error) {
+    // A run can be stopped while the server is unavailable.
+    if (isServerUnavailable(error)) return null;
+    throw error;
+  }
+}
+
+/** What a rebuild did. */
+export interface Rebuild extends ProjectionEnd {
+  readonly replacedVersion: number | null;
+}
+
 /**
- * Builds the defined version of a projection while the old version keeps serving, then cuts over to it.
+ * Builds the defined version of each projection while its old version keeps serving, then cuts over to it.
  *
  * @throws {ScriptError} `ALREADY_SERVING` (exit 8) if that version is already serving
  */
-export async function rebuildProjection(
+export async function rebuildProjections(
+  store: EventStore,
+  definitions: readonly ProjectionDefinition[],
+  signal: AbortSignal,
+): Promise<Rebuild[]> {
+  const rebuilt: Rebuild[] = [];
+  for (const definition of definitions) rebuilt.push(await rebuildProjection(store, definition, signal));
+  return rebuilt;
+}
+
+/** Retries the dead letters of each projection. */
+export async function replayProjections(
+  store: EventStore,
+  definitions: readonly ProjectionDefinition[],
+): Promise<(ReplayResult & { readonly name: string })[]> {
+  const replayed: (ReplayResult & { readonly name: string })[] = [];
+  for (const one of definitions) replayed.push({ name: one.name, ...(await replayLetters(store, one)) });
+  return replayed;
+}
+
+async function rebuildProjection(
   store: EventStore,
   definition: ProjectionDefinition,
   signal: AbortSignal,
-): Promise<ProjectionEnd & { readonly replacedVersion: number | null }> {
+): Promise<Rebuild> {
   const { name, version } = definition;
   const lags = await readProjectionLag(store);
   const serving = lags.find((lag) => lag.name === name && lag.status === "serving");
@@ -169,31 +158,71 @@ export async function rebuildProjection(
   return { ...(end as ProjectionEnd), replacedVersion: serving?.version ?? null };
 }
 
-function explainProjectionError(error: unknown): unknown {
-  if (error instanceof InvalidInput) {
+/** @returns undefined if the error is the store's, or is not expected */
+function explainProjectionError(error: unknown): ScriptError | undefined {
+  if (error instanceof RunFailed) return explainRun(error);
+  if (error instanceof InvalidInput) return refusedDefinition(error);
+  if (error instanceof ProjectionRunning) {
     return new ScriptError({
-      code: "PROJECTION_REFUSED",
-      exitCode: exitCodes.usage,
+      code: "PROJECTION_RUNNING",
+      exitCode: exitCodes.locked,
       message: error.message,
-      fix: "Fix the definition in the module.",
+      why: `${error.owner} (host, process and run) holds its lease.`,
+      fix: "Stop that process, then run this again.",
     });
   }
-  if (error instanceof LogRewound) {
-    return new ScriptError({
-      code: "LOG_REWOUND",
-      exitCode: exitCodes.refused,
-      message: error.message,
-      why: "The projection has handled events that are no longer in the log.",
-      fix: "Raise its version in the module and run bun run projections rebuild.",
-    });
-  }
-  const code = errorCode(error);
-  if (!code.startsWith("42") && code !== "2BP01") return error;
+  if (error instanceof LogRewound) return rewound(error);
+  if (errorCode(error) === "2BP01") return dependedUpon(error as Error);
+  return isMisfit(error) ? misfit(error as Error) : undefined;
+}
+
+function rewound({ message }: LogRewound): ScriptError {
+  return new ScriptError({
+    code: "LOG_REWOUND",
+    exitCode: exitCodes.refused,
+    message,
+    why: "The projection has handled events that are no longer in the log.",
+    fix: "Raise its version in the module and run bun run projections rebuild.",
+  });
+}
+
+function explainRun({ kind, reason }: RunFailed): ScriptError {
+  if (kind === "refused") return refusedDefinition(reason as Error);
+  if (kind === "misfit") return misfit(reason as Error);
+  return new ScriptError({
+    code: "PROJECTION_FAILED",
+    exitCode: exitCodes.bug,
+    message: describeError(reason),
+    why: "The create or refresh of a projection failed. The previous version keeps serving.",
+    fix: "Fix the code in the module.",
+  });
+}
+
+function refusedDefinition({ message }: Error): ScriptError {
+  return new ScriptError({
+    code: "PROJECTION_REFUSED",
+    exitCode: exitCodes.usage,
+    message,
+    fix: "Fix the definition in the module.",
+  });
+}
+
+function misfit(error: Error): ScriptError {
   return new ScriptError({
     code: "PROJECTION_MISFIT",
     exitCode: exitCodes.refused,
-    message: (error as Error).message,
-    why: `The database rejected a statement of the projection (${code}). The previous version keeps serving.`,
+    message: error.message,
+    why: `The database rejected a statement of the projection (${errorCode(error)}). The previous version keeps serving.`,
     fix: "Run bun run schema apply, or fix the projection's SQL.",
+  });
+}
+
+function dependedUpon({ message }: Error): ScriptError {
+  return new ScriptError({
+    code: "PROJECTION_MISFIT",
+    exitCode: exitCodes.refused,
+    message,
+    why: "The tables cannot be dropped (2BP01). Nothing was changed.",
+    fix: "Drop the objects that depend on them, then run this again.",
   });
 }

@@ -29,7 +29,10 @@ export class ProjectionRunning extends Error {
   }
 }
 
-/** @returns what `removeProjection()` would remove */
+/**
+ * @returns what `removeProjection()` would remove
+ * @throws {ProjectionRunning} if a run holds the lease of one of the versions
+ */
 export function planRemoval(store: EventStore, name: string, version?: number): Promise<Removal> {
   return inTransaction(store.sql, async (tx) => describe(await lockVersions(tx, name, version)));
 }
@@ -45,7 +48,6 @@ export function planRemoval(store: EventStore, name: string, version?: number): 
 export function removeProjection(store: EventStore, name: string, version?: number): Promise<Removal> {
   return inTransaction(store.sql, async (tx) => {
     const found = await lockVersions(tx, name, version);
-    for (const { version, owner } of found) if (owner !== null) throw new ProjectionRunning(name, version, owner);
     for (const { version, schema, names } of found) {
       await dropRelations(tx, schema, names);
       await tx`delete from read_model.dead_letter where name = ${name} and version = ${version}`;
@@ -59,6 +61,10 @@ export function removeProjection(store: EventStore, name: string, version?: numb
 interface LockedVersion extends Omit<StoredVersion, "relations"> {
   readonly schema: string;
   readonly names: readonly string[];
+}
+
+interface VersionRow extends Omit<StoredVersion, "relations"> {
+  readonly relations: string;
   /** Holder of the lease, if it is valid. */
   readonly owner: string | null;
 }
@@ -71,9 +77,9 @@ function describe(versions: readonly LockedVersion[]): Removal {
   };
 }
 
-/** Locks versions, so that no run takes a lease until the transaction ends. */
+/** Locks versions that nobody runs, so that no run takes a lease until the transaction ends. */
 async function lockVersions(tx: Sql, name: string, version: number | undefined): Promise<readonly LockedVersion[]> {
-  const rows = await tx<(Omit<LockedVersion, "schema" | "names"> & { readonly relations: string })[]>`
+  const rows = await tx<VersionRow[]>`
     select
       version, status, to_jsonb(relations)::text as relations,
       case when expires_at > clock_timestamp() then owner end as owner,
@@ -86,7 +92,8 @@ async function lockVersions(tx: Sql, name: string, version: number | undefined):
     order by version
     for update`;
   const locked: LockedVersion[] = [];
-  for (const { relations, ...row } of rows) {
+  for (const { relations, owner, ...row } of rows) {
+    if (owner !== null) throw new ProjectionRunning(name, row.version, owner);
     const schema = row.status === "building" ? "read_model_next" : "read_model";
     // Those of a retired version are gone; those of the serving one may have the same names.
     const names = row.status === "retired" ? [] : JSON.parse(relations);
