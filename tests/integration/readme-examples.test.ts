@@ -97,7 +97,9 @@ test("the TypeScript of the event store's README prints what it says, and projec
   assert.equal(lines.at(-2), "2", "the reader of a rewound log starts over");
   assert.equal(lines.at(-1), "0 2 1");
   const projected = await runForData(["projections", "run", "--once", "--module", moduleFile(events)], stack);
-  assert.deepEqual(projected, { projections: [{ name: "order_total", version: 1, outcome: "caught-up" }] });
+  assert.deepEqual(projected, {
+    projections: [{ name: "order_total", version: 1, outcome: "caught-up", deadLetters: 0 }],
+  });
   await using application = openConnection(await stack.application());
   const rows = await application.sql`select total::integer from order_total`;
   assert.deepEqual([...rows], [{ total: 42 }, { total: 42 }]);
