@@ -104,7 +104,7 @@ function appendInBackground(store: EventStore): Background {
   return inBackground(async () => {
     const chosen = orders.filter(() => random(3) === 0);
     await Promise.all(chosen.map((order) => appendEvents<OrderEvent>(store, order, [orderPlaced])));
-    await sleep(random(20));
+    await sleep(20 + random(40));
   });
 }
 
@@ -113,7 +113,7 @@ function injectFaults({ administrator, application }: TestDatabase, proxy: Fault
   const moments = ["now", "client", "server"] as const;
   return inBackground(async () => {
     proxy.cutOne(moments[random(moments.length)] ?? "now");
-    await sleep(random(150));
+    await sleep(random(200));
     if (random(4) > 0) return;
     await using admin = openConnection(administrator);
     await admin.sql`

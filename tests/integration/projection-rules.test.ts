@@ -221,6 +221,17 @@ test("new versions that start at once have a clean outcome: one serves", async (
   }
 });
 
+test("processes that start the same new version at once share it", async () => {
+  for (let round = 0; round < testRounds(2); round++) {
+    const name = `shared_${round}`;
+    await append(name);
+    await project(store, counting(name));
+    const runs = Array.from({ length: 4 }, () => project(store, counting(name, 2)));
+    assert.deepEqual(await Promise.all(runs), Array(4).fill("caught-up"));
+    assert.equal(await countRows(name), 1);
+  }
+});
+
 test("errors of create and refresh that only look like the store's end the run", async () => {
   const definition = counting("looks");
   const fail = () => Promise.reject(Object.assign(new Error("elsewhere"), { code: "ECONNREFUSED" }));

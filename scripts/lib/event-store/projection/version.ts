@@ -45,17 +45,20 @@ function registrationFailed({ kind, error }: FailedAttempt): RunFailed {
   return new RunFailed(kind === "misfit" ? kind : "failed", error);
 }
 
-/** @returns undefined if another process registered a version concurrently */
+/** @returns undefined if a version that is being built began to serve concurrently */
 async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatus | undefined> {
-  const known = (await readVersions(tx, run)).find(({ version }) => version === run.version);
-  if (known !== undefined) {
-    await checkEvents(tx, run, known);
-    return known.status;
+  const isOurs = ({ version }: VersionRow) => version === run.version;
+  let known = (await readVersions(tx, run)).find(isOurs);
+  if (known === undefined) {
+    // Two new versions would create the same tables.
+    await tx`
+      select pg_catalog.pg_advisory_xact_lock(${registrationLock}, pg_catalog.hashtext(${run.name}))`;
+    const rows = await readVersions(tx, run);
+    known = rows.find(isOurs);
+    if (known === undefined) return await registerNew(tx, run, rows);
   }
-  // Two new versions would create the same tables.
-  await tx`
-    select pg_catalog.pg_advisory_xact_lock(${registrationLock}, pg_catalog.hashtext(${run.name}))`;
-  return await registerNew(tx, run, await readVersions(tx, run));
+  await checkEvents(tx, run, known);
+  return known.status;
 }
 
 /** The first half of an advisory lock, as it is shown in pg_locks: "prjv" in ASCII. */
