@@ -14,6 +14,8 @@ import { type ScriptRun, type StartedScript, startProgram } from "../support/run
 import { testRounds } from "../support/runtime.ts";
 
 const names = ["chaos_1", "other_1", "chaos_4"];
+/** How long faults are injected into each step of a deploy, at most. What they leave behind must then complete. */
+const faultsMs = 1_500;
 /** How long a program may take to stop. */
 const stopMs = 15_000;
 
@@ -23,20 +25,22 @@ test("however sessions and programs end during a deploy and its way back, each e
     await using proxy = await openFaultProxy(database.application.port);
     await using store = openEventStore({ ...database.application, logger: false });
     await using load = appendInBackground(store);
-    await using _faults = injectFaults(database, proxy);
     const start = (version: number) => startRuns(database, proxy, version);
-    const old = [start(1), start(1)];
-    await eventually(async () => (await countServing(store, 1)) === names.length);
-    const next = [start(2), start(2)];
-    await eventually(async () => (await countServing(store, 2)) === names.length);
+    const deploy = async (version: number): Promise<[StartedScript, StartedScript]> => {
+      const programs: [StartedScript, StartedScript] = [start(version), start(version)];
+      await Promise.all(programs.map((program) => program.saw("started")));
+      await injectFaults(database, proxy);
+      await eventually(async () => (await countServing(store, version)) === names.length);
+      return programs;
+    };
+    const old = await deploy(1);
+    const next = await deploy(2);
     // The way back: the old version projects nothing, so its code is deployed as a new version.
     const back = start(1);
     assert.deepEqual(endsOf(await back.ended), outcomes("retired"));
     for (const program of old) assert.deepEqual(endsOf(await program.ended), outcomes("retired"));
-    const last = [start(3), start(3)];
-    await eventually(async () => (await countServing(store, 3)) === names.length);
+    const [killed, stopped] = await deploy(3);
     for (const program of next) assert.deepEqual(endsOf(await program.ended), outcomes("retired"));
-    const [killed, stopped] = last as [StartedScript, StartedScript];
     killed.kill("SIGKILL");
     await killed.ended;
     await load.stop();
@@ -82,42 +86,36 @@ async function countServing({ sql }: EventStore, version: number): Promise<numbe
   return row?.count ?? 0;
 }
 
-/** Something that goes on until it is stopped. */
-interface Background extends AsyncDisposable {
-  stop(): Promise<void>;
-}
-
-function inBackground(work: () => Promise<unknown>): Background {
+/** Appends until it is stopped. */
+function appendInBackground(store: EventStore) {
+  const orders = Array.from({ length: 12 }, newOrder);
   const ended = new AbortController();
-  const working = (async () => {
-    while (!ended.signal.aborted) await work();
+  const appending = (async () => {
+    while (!ended.signal.aborted) {
+      const chosen = orders.filter(() => random(3) === 0);
+      await Promise.all(chosen.map((order) => appendEvents<OrderEvent>(store, order, [orderPlaced])));
+      await sleep(30 + random(100));
+    }
   })();
   const stop = () => {
     ended.abort();
-    return working;
+    return appending;
   };
   return { stop, [Symbol.asyncDispose]: stop };
 }
 
-function appendInBackground(store: EventStore): Background {
-  const orders = Array.from({ length: 12 }, newOrder);
-  return inBackground(async () => {
-    const chosen = orders.filter(() => random(3) === 0);
-    await Promise.all(chosen.map((order) => appendEvents<OrderEvent>(store, order, [orderPlaced])));
-    await sleep(20 + random(40));
-  });
-}
+const moments = ["now", "client", "server"] as const;
 
 /** Cuts connections of the proxy, and terminates sessions of the projections. */
-function injectFaults({ administrator, application }: TestDatabase, proxy: FaultProxy): Background {
-  const moments = ["now", "client", "server"] as const;
-  return inBackground(async () => {
+async function injectFaults({ administrator, application }: TestDatabase, proxy: FaultProxy): Promise<void> {
+  await using admin = openConnection(administrator);
+  const endsAt = Date.now() + random(faultsMs);
+  while (Date.now() < endsAt) {
     proxy.cutOne(moments[random(moments.length)] ?? "now");
-    await sleep(random(200));
-    if (random(4) > 0) return;
-    await using admin = openConnection(administrator);
+    await sleep(random(100));
+    if (random(3) > 0) continue;
     await admin.sql`
       select pg_terminate_backend(pid) from pg_stat_activity
-      where datname = ${application.database} and application_name = 'chaos' order by random() limit 2`;
-  });
+      where datname = ${application.database} and application_name = 'chaos' order by random() limit 3`;
+  }
 }
