@@ -103,7 +103,13 @@ for (const { poolMode, poolSize, prepare } of modes) {
       if (events.some(({ aggregate }) => aggregate.id === unlucky.id)) await tx`select 1 / 0`;
       await definition.handle(events, tx);
     };
-    await using running = runInBackground(store, { ...definition, handle, partitions: 4, maxAttempts: 2 });
+    await using running = runInBackground(store, {
+      ...definition,
+      handle,
+      partitions: 4,
+      maxAttempts: 2,
+      retryPauseMs: 1,
+    });
     const { lastPosition } = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
     await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
     await running.stop();
@@ -244,7 +250,7 @@ test("the projections script works through PgBouncer, on an external server with
   };
   const run = ["projections", "run", "--once", "--partitions", "4"];
   const { projections } = await runForData<{ projections: ProjectionEnd[] }>(run, options);
-  assert.deepEqual(projections, [{ name: "order_summary", version: 1, outcome: "caught-up" }]);
+  assert.deepEqual(projections, [{ name: "order_summary", version: 1, outcome: "caught-up", deadLetters: 0 }]);
   const rebuild = ["projections", "rebuild", "--module", join(assetsDir, "tests/support/fixtures/second-summary.ts")];
   await runForData(rebuild, options);
   const [lag] = (await runForData<{ projections: ProjectionLag[] }>(["projections", "list"], options)).projections;

@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { eventually } from "../support/projection.ts";
 import { runForData, runScript, startScript } from "../support/run-script.ts";
 import { makeTestStack, withCluster } from "../support/stack.ts";
 
@@ -165,10 +166,8 @@ test("run --once reports dead letters on stderr and in its exit code; the module
   await using session = openConnection(await stack.application());
   const data = await session.sql`select distinct data from read_model.totals`;
   assert.deepEqual([...data], [{ data: "42" }]);
-});
 
-test("upcasters that are no upcasters, and other failures of a module, are reported without blaming the server", async () => {
-  await using stack = await withCluster();
+  // Upcasters that are none, and failures of other code, are reported without blaming the server.
   const projection = 'name: "odd", version: 1, async handle() {}';
   const wrong = await writeModule(
     stack.stackDir,
@@ -180,9 +179,9 @@ test("upcasters that are no upcasters, and other failures of a module, are repor
   assert.match(refused.stderr, /^error: The export upcasters of the module is no set of upcasters$/m);
   const refresh = 'refresh: () => Promise.reject(Object.assign(new Error("away"), { code: "ECONNREFUSED" }))';
   const failing = await writeModule(stack.stackDir, "away", `export const odd = { ${projection}, ${refresh} };`);
-  const failed = await runScript(["projections", "run", "--once", "--module", failing], stack);
-  assert.equal(failed.exitCode, 1, failed.stderr);
-  assert.match(failed.stderr, /^error: Error: away\n {2}why: The create or refresh of a projection failed\./m);
+  const away = await runScript(["projections", "run", "--once", "--module", failing], stack);
+  assert.equal(away.exitCode, 1, away.stderr);
+  assert.match(away.stderr, /^error: Error: away\n {2}why: The create or refresh of a projection failed\./m);
 });
 
 test("remove asks, refuses while a run holds the lease, and removes one version or all", async () => {
@@ -201,9 +200,15 @@ test("remove asks, refuses while a run holds the lease, and removes one version 
   assert.match(other.stderr, /^error: There is no version 2 of the projection order_summary$/m);
   assert.equal((await runScript(["projections", "remove"], stack)).exitCode, 2);
 
+  await using session = openConnection(await stack.application());
   const running = startScript(["projections", "run"], stack);
-  const owner = async () => (await runForData<Listed>(["projections", "list"], stack)).projections[0]?.owner;
-  while (typeof (await owner()) !== "string");
+  await eventually(
+    async () =>
+      (
+        await session.sql`
+    select from read_model.projection_version where owner is not null`
+      ).length === 1,
+  );
   const locked = await runScript([...remove, "--yes"], stack);
   assert.equal(locked.exitCode, 5, locked.stderr);
   assert.match(locked.stderr, /^error: version 1 of the projection order_summary is running$/m);
@@ -213,11 +218,6 @@ test("remove asks, refuses while a run holds the lease, and removes one version 
   const removed = await runForData<{ versions: unknown[] }>([...remove, "--version", "1", "--yes"], stack);
   assert.equal(removed.versions.length, 1);
   assert.deepEqual(await runForData(["projections", "list"], stack), { projections: [] });
-  await using session = openConnection(await stack.application());
   const [left] = await session.sql`select to_regclass('read_model.order_summary') as name`;
   assert.deepEqual(left, { name: null });
 });
-
-interface Listed {
-  readonly projections: readonly { readonly owner: string | null }[];
-}
