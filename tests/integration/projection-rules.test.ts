@@ -274,3 +274,21 @@ test("removeProjection() drops tables, checkpoints and dead letters, and then th
   assert.equal(await project(store, definition), "caught-up");
   assert.equal(await countRows("removed"), 1);
 });
+
+test("a process that waits for the lease of a projection that is removed builds it again", async () => {
+  const name = "removed_meanwhile";
+  await append(name);
+  await using first = runInBackground(store, { ...counting(name), stopWhenCaughtUp: false, leaseMs: 60_000 });
+  await eventually(async () => (await countRows(name).catch(() => 0)) === 1);
+  await using second = runInBackground(store, counting(name));
+  await eventually(() => log.reports.some(([, message]) => message.includes(`waiting for the lease of version 1 of`)));
+  // As if the owner had been suspended for longer than its lease.
+  await store.sql.begin(async (tx) => {
+    await tx`drop table ${tx(`read_model.${name}`)}`;
+    await tx`delete from read_model.projection where name = ${name}`;
+    await tx`delete from read_model.projection_version where name = ${name}`;
+  });
+  assert.equal(await second.ended, "caught-up");
+  assert.equal(await countRows(name), 1);
+  await first.stop();
+});

@@ -22,14 +22,14 @@ interface LeaseRow {
 /**
  * Takes the lease of a version as soon as its owner releases it or it expires.
  *
- * @returns undefined if the run was stopped or the version is retired
+ * @returns undefined if the run was stopped, or the version is retired or was removed
  */
 export async function acquireLease(run: ProjectionRun): Promise<Lease | undefined> {
   let isWaiting = false;
   while (!run.signal.aborted) {
     const taken = await takeLease(run.store.sql, run);
     if (taken !== undefined) return holdLease(run, taken);
-    if (await isRetired(run)) return undefined;
+    if (!(await isRegistered(run))) return undefined;
     if (!isWaiting) reportWait(run);
     isWaiting = true;
     await sleep(Math.min(run.leaseMs / 4, 1_000), undefined, { signal: run.signal }).catch(() => undefined);
@@ -117,9 +117,10 @@ async function releaseLease({ store, name, version }: ProjectionRun, token: bigi
     where name = ${name} and version = ${version} and token = ${token}`;
 }
 
-async function isRetired({ store, name, version }: ProjectionRun): Promise<boolean> {
+/** Whether the version exists and is not retired. */
+async function isRegistered({ store, name, version }: ProjectionRun): Promise<boolean> {
   const [row] = await store.sql`
     select from read_model.projection_version
-    where name = ${name} and version = ${version} and status = 'retired'`;
+    where name = ${name} and version = ${version} and status <> 'retired'`;
   return row !== undefined;
 }

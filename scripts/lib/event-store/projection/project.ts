@@ -103,7 +103,7 @@ async function runOnce(run: ProjectionRun, retries: Retries): Promise<Projection
     return "retired";
   }
   await using lease = await acquireLease(run);
-  // Retired or stopped in the meantime: the next round finds out which.
+  // Retired, removed or stopped in the meantime: the next round finds out which.
   if (lease === undefined) return undefined;
   return await pumpEvents(run, lease);
 }
