@@ -314,3 +314,19 @@ test("sessions that end a few times cost no attempt", async () => {
   assert.equal(await project(store, { ...handling("outage", handle), maxAttempts: 1 }), "caught-up");
   assert.deepEqual([calls, await readDeadLetters(store, "outage")], [4, []]);
 });
+
+test("an error of the server that a library has wrapped is still the server's", async () => {
+  await append("wrapped", 2);
+  const wrap = (cause: unknown) => Promise.reject(new Error("query failed", { cause: new Error("no", { cause }) }));
+  const failing = (statement: string): ProjectOptions["handle"] => {
+    return (_, tx) => inSavepoint(tx, (savepoint) => savepoint.unsafe(statement)).catch(wrap);
+  };
+  await assert.rejects(project(store, handling("wrapped", failing("select from gone"))), { code: "42P01" });
+  let conflicts = 3;
+  const conflict = failing("do $$begin raise exception 'no' using errcode = '40001'; end$$");
+  const handle: ProjectOptions["handle"] = async (events, tx) => {
+    if (conflicts-- > 0) await conflict(events, tx);
+  };
+  assert.equal(await project(store, { ...handling("wrapped", handle), maxAttempts: 1 }), "caught-up");
+  assert.deepEqual(await readDeadLetters(store, "wrapped"), []);
+});
