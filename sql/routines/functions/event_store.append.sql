@@ -6,15 +6,15 @@
 -- events: a JSON array of objects with event_type and event_data, and optionally event_id, event_version (default 1),
 -- metadata, causation_id, correlation_id.
 -- Returns the versions of the first and the last event, and the position of the last.
--- Idempotent: if all event ids are already stored, in this stream and in this order, nothing is appended. The first
--- result is returned again with deduplicated = true, regardless of the expected version and even if the stream is
--- archived.
+-- Idempotent: if all events are already stored, in this stream and in this order, nothing is appended. The first result
+-- is returned again with deduplicated = true, regardless of the expected version and even if the stream is archived.
+-- Compared are event_id, event_type, event_version and event_data (event_store.append_refusal says why).
 --
 -- Locks: the stream's row, until the transaction ends. The statement that takes the lock also checks the version, so of
 -- two concurrent callers that expect the same version the second waits, finds another version, and stores nothing. In
 -- READ COMMITTED an append to any version never fails because of a concurrent one.
 -- Errors (from event_store.append_refusal): UE001 the stream is at another version; UE002 it exists; UE003 it does not
--- exist; UE004 an event_id is taken; UE005 the stream is archived; UE007 invalid arguments.
+-- exist; UE004 an event_id is taken by another event; UE005 the stream is archived; UE007 invalid arguments.
 -- Volatile. Security definer, because the application may not write to the tables. enable_seqscan is off because a
 -- session keeps a plan made while a table was small, and that plan would scan the table after it has grown.
 -- Callers: applications; event_store.append_events and event_store.append_element.

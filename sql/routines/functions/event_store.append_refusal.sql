@@ -2,8 +2,10 @@
 --
 -- p_advanced_from: the version of the stream before the append advanced it, if it did (it may then also have inserted
 -- some of its events); otherwise null.
--- If the append is a retry, that is, all its events are already stored, in this stream and this order, returns where
--- they are. Returns nulls if the reason is gone (the stream was advanced, created or reopened in the meantime); the
+-- If the append is a retry, that is, all its events are already stored, in this stream and this order, with the same
+-- event_type, event_version and event_data, returns where they are. Data that was redacted counts as the same. Metadata,
+-- causation_id and correlation_id are not compared: they describe the attempt (its trace, time or process), and the
+-- first attempt has been stored. Returns nulls if the reason is gone (the stream was advanced, created or reopened in the meantime); the
 -- caller then retries.
 -- Errors: UE001 to UE005 and UE007, as event_store.append lists them, with the JSON detail
 -- {"expected","actual","aggregate_type","aggregate_id"}.
@@ -35,6 +37,7 @@ declare
   v_problem text;
   v_known integer;
   v_is_in_order boolean;
+  v_difference record;
   v_code text;
   v_message text;
   v_hint text := 'Nothing was appended. Load the aggregate again, decide again, and append with its new version.';
@@ -68,7 +71,34 @@ begin
     and stored.aggregate_version <= v_actual;
 
   if v_known = jsonb_array_length(p_events) and v_is_in_order then
-    return;
+    select given.ordinality as place, compared.key into v_difference
+    from jsonb_array_elements(p_events) with ordinality as given (event, ordinality)
+    join event_store.domain_event as stored
+      on stored.stream_id = p_stream_id and stored.aggregate_version = first_version + given.ordinality - 1
+    cross join lateral (
+      select case
+        when stored.event_type <> given.event ->> 'event_type' then 'event_type'
+        when stored.event_version <> coalesce((given.event ->> 'event_version')::integer, 1) then 'event_version'
+        when stored.event_data <> given.event -> 'event_data'
+          and not exists (
+            select
+            from event_store.redaction as redaction
+            where redaction.stream_id = stored.stream_id and redaction.aggregate_version = stored.aggregate_version
+          )
+          then 'event_data'
+      end
+    ) as compared (key)
+    where compared.key is not null
+    order by given.ordinality
+    limit 1;
+    if not found then
+      return;
+    end if;
+    v_code := 'UE004';
+    v_message := format(
+      'event %s of the append is already stored in %s, with another %s', v_difference.place, v_name, v_difference.key
+    );
+    v_hint := 'Nothing was appended. Retry a batch unchanged, or give new events new ids.';
   elsif v_known > 0 then
     v_code := 'UE004';
     v_message := format(
