@@ -43,7 +43,11 @@ const cases: readonly (readonly [string, Partial<Given>, string])[] = [
     secondEvent({ event_type: "ü".repeat(300) }),
     "the event_type of event 2 has 300 characters; at most 255 are allowed",
   ],
-  ["event_data that is null", secondEvent({ event_data: null }), "event 2 has no event_data"],
+  [
+    "event_data that is null",
+    secondEvent({ event_data: null }),
+    "event 2 has no event_data; write {} for an event without data",
+  ],
   ["the event_version 0", secondEvent({ event_version: 0 }), `${versionProblem} 0`],
   ["the event_version -1", secondEvent({ event_version: -1 }), `${versionProblem} -1`],
   ["the event_version NaN", secondEvent({ event_version: "NaN" }), `${versionProblem} "NaN"`],

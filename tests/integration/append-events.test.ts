@@ -232,8 +232,16 @@ const cases: readonly (readonly [string, string, string])[] = [
         `the event_version of event 1 is not an integer from 1 to 999999999: ${JSON.stringify(version)}`,
       ] as const,
   ),
-  ["no event_data", `'Order', ${id}, 0, ${without("event_data")}`, "event 1 has no event_data"],
-  ["event_data that is null", `'Order', ${id}, 0, ${event({ event_data: null })}`, "event 1 has no event_data"],
+  [
+    "no event_data",
+    `'Order', ${id}, 0, ${without("event_data")}`,
+    "event 1 has no event_data; write {} for an event without data",
+  ],
+  [
+    "event_data that is null",
+    `'Order', ${id}, 0, ${event({ event_data: null })}`,
+    "event 1 has no event_data; write {} for an event without data",
+  ],
   ...["event_id", "causation_id", "correlation_id"].flatMap((key) =>
     ["nonsense", "", 5, {}].map(
       (value) =>

@@ -58,7 +58,7 @@ begin
         place, length(event ->> 'event_type')
       );
     elsif coalesce(event -> 'event_data', 'null') = 'null' then
-      return format('event %s has no event_data', place);
+      return format('event %s has no event_data; write {} for an event without data', place);
     elsif event ? 'event_version' and coalesce(event ->> 'event_version', '') !~ '^[1-9][0-9]{0,8}$' then
       return format(
         'the event_version of event %s is not an integer from 1 to 999999999: %s',
