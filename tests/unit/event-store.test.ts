@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { runInNewContext } from "node:vm";
 import { checkpointAfter, checkpointPlace, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { InvalidInput, refusalError, StreamNotFound, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
 import type { Checkpoint, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
@@ -28,9 +29,27 @@ const unfit: readonly (readonly [string, unknown, RegExp])[] = [
   ["undefined in an array", [1, undefined], /undefined at \[1\]/],
   ["a function", { a: () => 1 }, /a function at \.a/],
   ["a symbol", Symbol("x"), /a symbol/],
-  ["a Map", { a: new Map([[1, 2]]) }, /a Map at \.a/],
-  ["a Set", new Set([1]), /a Set/],
-  ["a cycle", cyclic, /a cycle/],
+  ["a Map", { a: new Map([[1, 2]]) }, /an instance of Map at \.a/],
+  ["a Set", new Set([1]), /an instance of Set/],
+  ["a WeakMap", { a: new WeakMap() }, /an instance of WeakMap at \.a/],
+  ["a promise", { total: Promise.resolve(1) }, /a Promise at \.total, which must be awaited first$/],
+  ["an error", { a: { b: new TypeError("no") } }, /an instance of TypeError at \.a\.b/],
+  ["a regular expression", [/x/], /an instance of RegExp at \[0\]/],
+  ["an instance of a class", { a: new (class Money {})() }, /an instance of Money at \.a/],
+  ["an instance of a class without a name", { a: new (class {})() }, /an instance of a class at \.a/],
+  ["a generator", { a: (function* () {})() }, /an instance of .* at \.a/],
+  ["a typed array", { a: new Uint8Array(2) }, /an instance of Uint8Array at \.a/],
+  ["a Buffer, though it has toJSON", { a: Buffer.from("x") }, /an instance of Buffer at \.a/],
+  ["an ArrayBuffer", { a: new ArrayBuffer(2) }, /an instance of ArrayBuffer at \.a/],
+  ["a boxed number", { a: Object(Number.NaN) }, /an instance of Number at \.a/],
+  ["a boxed bigint", { a: Object(1n) }, /an instance of BigInt at \.a/],
+  ["a key that is a symbol", { a: { [Symbol("x")]: 1 } }, /a key that is a symbol at \.a/],
+  ["a hole in an array", { a: new Array(2) }, /undefined at \.a\[0\]/],
+  ["what toJSON() returns, if it would be lost", { a: { toJSON: () => new Map() } }, /an instance of Map at \.a/],
+  ["undefined that toJSON() returns", { a: { toJSON: () => undefined } }, /undefined at \.a/],
+  ["an integer beyond 2^53", { a: 2 ** 53 + 2 }, /the integer 9007199254740994 at \.a, which is beyond 2\^53/],
+  ["a negative integer beyond 2^53", [-1e300], /the integer -1e\+300 at \[0\], which is beyond 2\^53/],
+  ["a cycle", cyclic, /a cycle, or more than 1,000 levels at (\.self){40}…, which/],
   ["an invalid date", { a: new Date("no") }, /an invalid date at \.a/],
   ["a NUL", { a: "x\u0000" }, /contains text with a NUL at \.a/],
   ["a lone surrogate", { a: "\ud800" }, /a lone surrogate at \.a/],
@@ -46,8 +65,38 @@ for (const [what, value, message] of unfit) {
 }
 
 test("toJson() writes valid values as JSON.stringify() does", () => {
-  const value = { a: [1, "ü🛒\\u0000", null, true], when: new Date(0), absent: undefined, nested: { "": 1e300 } };
+  const value = {
+    a: [1, "ü🛒\\u0000", null, true],
+    when: new Date(0),
+    where: new URL("https://example.org"),
+    absent: undefined,
+    nested: { "": 1e-300, zero: -0, most: Number.MAX_SAFE_INTEGER },
+    bare: Object.assign(Object.create(null), { b: 1 }),
+    foreign: runInNewContext("({ c: [1.5] })"),
+    converted: {
+      hidden: 1,
+      toJSON() {
+        return { shown: 2 };
+      },
+    },
+  };
   assert.equal(toJson(value, "data"), JSON.stringify(value));
+});
+
+test("toJson() refuses what parsing does not restore, if it must restore", () => {
+  const cases = [
+    [
+      { at: new Date(0) },
+      /^InvalidInput: state contains an instance of Date at \.at, which would be loaded as what its toJSON/,
+    ],
+    [{ at: [new Date("no")] }, /an instance of Date at \.at\[0\]/],
+    [{ url: new URL("https://example.org") }, /an instance of URL at \.url/],
+    [{ lines: new Map() }, /an instance of Map at \.lines/],
+  ] as const;
+  for (const [state, message] of cases) {
+    assert.throws(() => toJson(state, "state", { mustRestore: true }), message);
+  }
+  assert.equal(toJson({ a: [1, null, "x"] }, "state", { mustRestore: true }), '{"a":[1,null,"x"]}');
 });
 
 test("refusalError() creates an error of the class of the SQLSTATE, with the facts of its detail", () => {
