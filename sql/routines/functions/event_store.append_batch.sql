@@ -3,8 +3,8 @@
 --
 -- appends: a JSON array of objects with aggregate_type, aggregate_id, events, and optionally stream_id (default:
 -- computed) and expected_version.
--- Returns one row per element, in the given order: the result of event_store.append; or, if the element was refused,
--- the sqlstate, detail and message of its error and nulls in the other columns.
+-- Returns one row per element, in the given order: the result of event_store.append and the positions of its events;
+-- or, if the element was refused, the sqlstate, detail and message of its error and nulls in the other columns.
 --
 -- Outline
 -- 1. Advance the streams in the order of their ids, so that two batches never deadlock.
@@ -38,6 +38,7 @@ declare
   v_version integer;
   v_refused_stream_id uuid;
   v_place integer;
+  v_start integer;
   v_end integer := 0;
   v_result event_store.append_result;
 begin
@@ -151,6 +152,7 @@ begin
     if v_versions[v_place] is null then
       v_result := v_refusals[v_place];
     else
+      v_start := v_end + 1;
       v_end := v_end + v_counts[v_place];
       v_result := row(
         v_stream_ids[v_place],
@@ -160,7 +162,8 @@ begin
         false,
         null,
         null,
-        null
+        null,
+        v_positions[v_start : v_end]
       );
     end if;
     return next v_result;

@@ -52,6 +52,13 @@ begin
     (append ->> 'expected_version')::integer,
     append -> 'events'
   ) as appended;
+  v_result.positions := array(
+    select global_position
+    from event_store.domain_event as event
+    where event.stream_id = v_result.stream_id
+      and aggregate_version between v_result.first_version and v_result.last_version
+    order by aggregate_version
+  );
   return v_result;
 exception
   when sqlstate 'UE000' or data_exception or integrity_constraint_violation or program_limit_exceeded then
