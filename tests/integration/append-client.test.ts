@@ -67,6 +67,11 @@ test("appendEvents() stores events with all their properties, and returns where 
     firstVersion: 1,
     lastVersion: 2,
     lastPosition: rows[1]?.["global_position"],
+    events: rows.map((row) => ({
+      id: row["event_id"],
+      aggregateVersion: row["aggregate_version"],
+      position: row["global_position"],
+    })),
     isDuplicate: false,
   });
 });
@@ -131,7 +136,10 @@ test("appendEvents() refuses what cannot be stored before anything is sent, and 
     ],
     [() => appendEvents(store, order, [orderPlaced], { expectedVersion: -3 }), /-3 is not an expected version/],
     [() => appendEvents(store, order, [orderPlaced], { expectedVersion: 1.5 }), /1.5 is not an expected version/],
-    [() => appendEvents(store, order, [{ ...orderPlaced, id: "17" }]), /event_id of event 1 is not a UUID: "17"/],
+    [
+      () => appendEvents(store, order, [{ ...orderPlaced, id: "17" }]),
+      /the id of event 1 \(OrderPlaced\) is not a UUID: "17"/,
+    ],
     [
       () => appendEvents(store, order, [orderPlaced], { expectedVersion: "some" as "any" }),
       /"some" is not an expected version/,

@@ -1,15 +1,16 @@
-import { uuidv7 } from "uuidv7";
 import type { Sql } from "../postgres/driver.ts";
 import { isConflict, isServerUnavailable } from "../postgres/failure.ts";
 import { backoffMs, retry } from "../retry.ts";
+import { appendElement, eventIds } from "./append-element.ts";
 import { type Availability, reasonDetails, reasonText } from "./availability.ts";
 import { checkAggregate } from "./check-aggregate.ts";
-import { explainError, InvalidInput, refusalError } from "./errors.ts";
-import type { Aggregate, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
-import { toJson } from "./json.ts";
+import { checkOptions, isAnything, isSignal, isTransaction, type OptionChecks } from "./check-options.ts";
+import { explainError, refusalError } from "./errors.ts";
+import type { Aggregate, CallerTransaction, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
 import type { Logger } from "./logger.ts";
 import { streamIdOf } from "./stream-id.ts";
-import type { ItemOutcome, WorkQueue } from "./work-queue.ts";
+import { untilAborted } from "./waiting.ts";
+import { type ItemOutcome, outcomeGraceMs, type WorkQueue } from "./work-queue.ts";
 
 /** How to append. */
 export interface AppendOptions {
@@ -21,7 +22,22 @@ export interface AppendOptions {
    */
   readonly signal?: AbortSignal;
   /** The caller's transaction to append in, without batching or retries. */
-  readonly transaction?: Pick<Sql, "unsafe">;
+  readonly transaction?: CallerTransaction;
+}
+
+const appendOptions: OptionChecks<AppendOptions> = {
+  expectedVersion: isAnything,
+  signal: isSignal,
+  transaction: isTransaction,
+};
+
+/** Where one event was stored. */
+export interface AppendedEvent {
+  readonly id: string;
+  /** Version of the aggregate after the event. */
+  readonly aggregateVersion: number;
+  /** Position in the log. Those of one append increase, with gaps if others append at the same time. */
+  readonly position: bigint;
 }
 
 /** Where the events were stored. */
@@ -33,6 +49,8 @@ export interface AppendResult {
   readonly lastVersion: number;
   /** Position of the last event in the log. */
   readonly lastPosition: bigint;
+  /** Where each event is, in the given order. */
+  readonly events: readonly AppendedEvent[];
   /** Whether the same events were already stored, by an earlier attempt of this call or by an earlier call. */
   readonly isDuplicate: boolean;
 }
@@ -40,10 +58,11 @@ export interface AppendResult {
 /** The part of an event store that an append needs. */
 export interface AppendTarget {
   /** @internal Appends that wait for their batch. */
-  readonly appends: WorkQueue<string, AppendResult>;
+  readonly appends: WorkQueue<string, AppendRow>;
 }
 
-interface AppendRow {
+/** @internal A row of `event_store.append_batch`. */
+export interface AppendRow {
   readonly stream_id: string;
   readonly first_version: number;
   readonly last_version: number;
@@ -52,6 +71,10 @@ interface AppendRow {
   readonly sqlstate: string | null;
   readonly detail: string | null;
   readonly message: string | null;
+  /** The position of each event, as the text of an array. */
+  readonly positions: string;
+  /** Start of the transaction, which is the time of the events unless they are duplicates. */
+  readonly now: Date;
 }
 
 /**
@@ -72,59 +95,38 @@ export async function appendEvents<Event extends DomainEvent>(
   events: readonly NewEvent<Event>[],
   options: AppendOptions = {},
 ): Promise<AppendResult> {
+  checkOptions(options, appendOptions, "appendEvents()");
+  return (await storeEvents(store, aggregate, events, options)).result;
+}
+
+type StoreOptions = { readonly [Key in keyof AppendOptions]: AppendOptions[Key] | undefined };
+
+/** @internal What `appendEvents` returns, and the time of the events unless they are duplicates. */
+export async function storeEvents(
+  store: AppendTarget,
+  aggregate: Aggregate,
+  events: readonly NewEvent[],
+  { expectedVersion = "any", signal, transaction }: StoreOptions,
+): Promise<{ readonly result: AppendResult; readonly occurredAt: Date }> {
   const streamId = streamIdOf(checkAggregate(aggregate));
-  const element = appendElement(streamId, aggregate, events, options.expectedVersion ?? "any");
-  if (options.transaction === undefined) {
-    return await store.appends.add(streamId, element, element.length, options.signal);
-  }
-  const [outcome] = await sendBatch(options.transaction, [element]);
+  const ids = eventIds(events);
+  const element = appendElement({ streamId, aggregate, events, ids, expectedVersion });
+  const row = await (transaction === undefined
+    ? store.appends.add(streamId, element, element.length, signal)
+    : appendWithin(transaction, element, signal));
+  return { result: readResult(row, ids), occurredAt: row.now };
+}
+
+async function appendWithin(
+  transaction: CallerTransaction,
+  element: string,
+  signal: AbortSignal | undefined,
+): Promise<AppendRow> {
+  signal?.throwIfAborted();
+  const [outcome] = await untilAborted(sendBatch(transaction, [element]), signal, outcomeGraceMs);
   if (outcome === undefined) throw new Error("the server returned no result for the append");
   if (outcome.ok) return outcome.value;
   throw outcome.error;
-}
-
-const versionCodes = { any: -2, "no-stream": -1, exists: -4 } as const;
-
-/** @returns an element of `event_store.append_batch`, as JSON */
-function appendElement(
-  streamId: string,
-  aggregate: Aggregate,
-  events: readonly NewEvent[],
-  expected: ExpectedVersion,
-): string {
-  const { type, id } = aggregate;
-  const expectedVersion = typeof expected === "number" ? checkVersion(expected) : versionCodes[expected];
-  if (expectedVersion === undefined) {
-    throw new InvalidInput(
-      `${JSON.stringify(expected)} is not an expected version: pass "any", "no-stream", "exists" or an integer`,
-      { aggregate },
-    );
-  }
-  const list = events.map((event, index) => eventElement(event, index + 1)).join(",");
-  return `{"stream_id":"${streamId}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${id}","expected_version":${expectedVersion},"events":[${list}]}`;
-}
-
-function checkVersion(version: number): number {
-  if (Number.isInteger(version) && version >= 0 && version < 2 ** 31) return version;
-  throw new InvalidInput(`${version} is not an expected version: it must be an integer from 0 to 2147483647`);
-}
-
-function eventElement(event: NewEvent, ordinal: number): string {
-  const what = `event ${ordinal} (${event.type})`;
-  const parts = [
-    `"event_id":${toJson(event.id ?? uuidv7(), `id of ${what}`)}`,
-    `"event_type":${toJson(event.type, `type of ${what}`)}`,
-    `"event_data":${toJson(event.data, `data of ${what}`)}`,
-  ];
-  if (event.version !== undefined) parts.push(`"event_version":${toJson(event.version, `version of ${what}`)}`);
-  if (event.metadata !== undefined) parts.push(`"metadata":${toJson(event.metadata, `metadata of ${what}`)}`);
-  if (event.causationId !== undefined) {
-    parts.push(`"causation_id":${toJson(event.causationId, `causation id of ${what}`)}`);
-  }
-  if (event.correlationId !== undefined) {
-    parts.push(`"correlation_id":${toJson(event.correlationId, `correlation id of ${what}`)}`);
-  }
-  return `{${parts.join(",")}}`;
 }
 
 /** With the backoff, about 3.5 seconds of retries: enough for a server to restart. */
@@ -147,7 +149,7 @@ interface BatchTarget {
 export async function deliverBatch(
   store: BatchTarget,
   elements: readonly string[],
-): Promise<readonly ItemOutcome<AppendResult>[]> {
+): Promise<readonly ItemOutcome<AppendRow>[]> {
   const retries = store.availability.retries();
   const pauseMs = (error: unknown, attempt: number) => {
     if (!isTransient(error) || attempt >= maxAttempts) return undefined;
@@ -169,32 +171,41 @@ export async function deliverBatch(
 async function deliverEach(
   store: BatchTarget,
   elements: readonly string[],
-): Promise<readonly ItemOutcome<AppendResult>[]> {
-  const outcomes: ItemOutcome<AppendResult>[] = [];
+): Promise<readonly ItemOutcome<AppendRow>[]> {
+  const outcomes: ItemOutcome<AppendRow>[] = [];
   for (const element of elements) outcomes.push(...(await deliverBatch(store, [element])));
   return outcomes;
 }
 
+// Cast via text: the driver would JSON-encode a jsonb parameter a second time.
+const appendStatement = `
+  select stream_id, first_version, last_version, last_position, deduplicated, sqlstate, detail, message, positions, now()
+  from event_store.append_batch($1::text::jsonb)`;
+
 async function sendBatch(
-  sql: Pick<Sql, "unsafe">,
+  sql: CallerTransaction,
   elements: readonly string[],
-): Promise<readonly ItemOutcome<AppendResult>[]> {
-  // Cast via text: the driver would JSON-encode a jsonb parameter a second time.
-  const statement = "select * from event_store.append_batch($1::text::jsonb)";
-  const rows = await sql.unsafe<AppendRow[]>(statement, [`[${elements.join(",")}]`], { prepare: true });
+): Promise<readonly ItemOutcome<AppendRow>[]> {
+  const rows = await sql.unsafe<AppendRow[]>(appendStatement, [`[${elements.join(",")}]`], { prepare: true });
   return rows.map((row) => {
-    if (row.sqlstate === null) return { ok: true, value: readResult(row) };
+    if (row.sqlstate === null) return { ok: true, value: row };
     const { sqlstate, message, detail } = row;
     return { ok: false, error: refusalError({ sqlstate, message: message ?? "", detail }) };
   });
 }
 
-function readResult(row: AppendRow): AppendResult {
+function readResult(row: AppendRow, ids: readonly string[]): AppendResult {
+  const positions = row.positions.slice(1, -1).split(",");
   return {
     streamId: row.stream_id,
     firstVersion: row.first_version,
     lastVersion: row.last_version,
     lastPosition: row.last_position,
+    events: ids.map((id, index) => ({
+      id,
+      aggregateVersion: row.first_version + index,
+      position: BigInt(positions[index] as string),
+    })),
     isDuplicate: row.deduplicated,
   };
 }

@@ -4,6 +4,11 @@ import { toJson } from "./json.ts";
 
 const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
+/** Whether a value is a UUID in the form 8-4-4-4-12, in any case. */
+export function isUuid(value: unknown): value is string {
+  return typeof value === "string" && uuidForm.test(value);
+}
+
 /**
  * Checks the type and the id of an aggregate.
  *
@@ -15,6 +20,6 @@ export function checkAggregate(aggregate: Aggregate): Aggregate {
     throw new InvalidInput("the aggregate has no type");
   }
   toJson(aggregate.type, "the aggregate's type");
-  if (uuidForm.test(aggregate.id)) return aggregate;
+  if (isUuid(aggregate.id)) return aggregate;
   throw new InvalidInput(`${JSON.stringify(aggregate.id)} is not the id of an aggregate: it must be a UUID`);
 }

@@ -1,4 +1,6 @@
-/** A kind of event: its name and the shape of its data. */
+import type { Statements } from "../postgres/driver.ts";
+
+/** A kind of event: its name and the shape of its data, which is `{}` if there is none. */
 export interface DomainEvent<Type extends string = string, Data = unknown> {
   readonly type: Type;
   readonly data: Data;
@@ -53,7 +55,10 @@ export type RecordedEvent<Event extends DomainEvent = DomainEvent> = Event & {
 };
 
 /** The version that an append expects its stream to have: an exact number (0 for a new stream), or a condition. */
-export type ExpectedVersion = "any" | "no-stream" | "exists" | number;
+export type ExpectedVersion = "any" | "no-stream" | "exists" | number | bigint;
+
+/** What `sql.begin()` passes to its callback: calls that take it run in the caller's transaction. */
+export type CallerTransaction = Pick<Statements, "unsafe">;
 
 declare const checkpointBrand: unique symbol;
 

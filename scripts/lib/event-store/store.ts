@@ -2,7 +2,7 @@ import { type Connection, openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import type { ConnectionTarget, Credentials } from "../postgres/target.ts";
 import { Announcer } from "./announcer.ts";
-import { type AppendResult, type AppendTarget, deliverBatch } from "./append.ts";
+import { type AppendRow, type AppendTarget, deliverBatch } from "./append.ts";
 import { Availability } from "./availability.ts";
 import { chooseLogger, type Logger } from "./logger.ts";
 import { noUpcasters, type Upcasters } from "./upcast.ts";
@@ -77,7 +77,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
   const projections = openPool(options, availability);
   const announcer = new Announcer(pool.sql);
   const wakeUps = new WakeUps(pool.sql);
-  const appends = new WorkQueue<string, AppendResult>(async (elements) => {
+  const appends = new WorkQueue<string, AppendRow>(async (elements) => {
     const outcomes = await deliverBatch({ sql: pool.sql, logger, availability }, elements);
     if (outcomes.some(({ ok }) => ok)) announcer.announce();
     return outcomes;

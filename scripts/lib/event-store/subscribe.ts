@@ -1,4 +1,5 @@
 import { isServerUnavailable } from "../postgres/failure.ts";
+import { checkOptions, isCount, isSignal, isText, isTextList, type OptionChecks } from "./check-options.ts";
 import { checkpointPlace, logStart } from "./checkpoint.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
 import { type LogPlace, makeCheckpoint } from "./log-place.ts";
@@ -16,6 +17,14 @@ export interface SubscribeOptions extends LogFilter {
   readonly signal?: AbortSignal;
 }
 
+const subscribeOptions: OptionChecks<SubscribeOptions> = {
+  after: isText,
+  eventTypes: isTextList,
+  aggregateTypes: isTextList,
+  batchSize: isCount(1),
+  signal: isSignal,
+};
+
 /** Some events, and where to resume once they are handled. */
 export interface EventBatch<Event extends DomainEvent = DomainEvent> {
   readonly events: readonly RecordedEvent<Event>[];
@@ -30,7 +39,7 @@ export interface EventBatch<Event extends DomainEvent = DomainEvent> {
  * If the connection is lost, it retries until the server is back. Appends through this package notify the
  * subscription; other events are found within 250 ms. The signal ends it at once, even if the server does not answer.
  *
- * @throws {InvalidInput} if the checkpoint is malformed
+ * @throws {InvalidInput} if the checkpoint is malformed, or an option is invalid
  * @throws {LogRewound} if the log is no longer the one in which the checkpoint was made
  * @throws any error of the server other than a lost connection; the error of the connection, if the server has never
  * answered and 5 seconds of retries have passed
@@ -39,6 +48,7 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   store: EventStore,
   options: SubscribeOptions = {},
 ): AsyncGenerator<EventBatch<Event>, void, void> {
+  checkOptions(options, subscribeOptions, "subscribe()");
   const { signal } = options;
   const isEnded = () => signal?.aborted === true;
   let after = checkpointPlace(options.after ?? logStart);

@@ -40,7 +40,7 @@ export type SendBatch<Item, Result> = (items: readonly Item[]) => Promise<readon
 const stalledAfterMs = 100;
 
 /** How long a caller whose signal was aborted waits for the outcome of an item that was sent. */
-const outcomeGraceMs = 1_000;
+export const outcomeGraceMs = 1_000;
 
 /**
  * Collects items while a batch is in flight and sends them as one batch. An item is sent immediately if nothing is in

@@ -1,0 +1,107 @@
+import { uuidv7 } from "uuidv7";
+import { isUuid } from "./check-aggregate.ts";
+import { describeValue, isVersion, unknownKey } from "./check-options.ts";
+import { InvalidInput } from "./errors.ts";
+import type { Aggregate, ExpectedVersion, NewEvent } from "./event.ts";
+import { toJson } from "./json.ts";
+
+/** What to append, and where. */
+export interface Append {
+  readonly streamId: string;
+  readonly aggregate: Aggregate;
+  readonly events: readonly NewEvent[];
+  /** The ids of the events. */
+  readonly ids: readonly string[];
+  readonly expectedVersion: ExpectedVersion;
+}
+
+/**
+ * Returns the id of each event, as the server writes it; an event that has none gets one.
+ *
+ * @throws {InvalidInput} if the events are no array of objects, or an id is not a UUID
+ */
+export function eventIds(events: readonly NewEvent[]): string[] {
+  if (!Array.isArray(events)) throw new InvalidInput(`the events are ${describeValue(events)}, not an array`);
+  return events.map((event, index) => {
+    if (typeof event !== "object" || event === null) {
+      throw new InvalidInput(`event ${index + 1} is ${describeValue(event)}, not an object`);
+    }
+    return event.id === undefined ? uuidv7() : uuidOf(event, "id", index);
+  });
+}
+
+/** @returns the UUID as the server writes it */
+function uuidOf(event: NewEvent, key: "id" | "causationId" | "correlationId", index: number): string {
+  const id = event[key];
+  if (isUuid(id)) return id.toLowerCase();
+  throw new InvalidInput(`the ${key} of ${nameOf(event, index)} is not a UUID: ${describeValue(id)}`);
+}
+
+/**
+ * Writes an element of `event_store.append_batch`.
+ *
+ * @throws {InvalidInput} if the expected version is none, or an event cannot be stored
+ */
+export function appendElement({ streamId, aggregate, events, ids, expectedVersion }: Append): string {
+  const { type, id } = aggregate;
+  const code = versionCode(expectedVersion, aggregate);
+  const list = events.map((event, index) => eventElement(event, ids[index] as string, index)).join(",");
+  return `{"stream_id":"${streamId}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${id}","expected_version":${code},"events":[${list}]}`;
+}
+
+const versionCodes: Readonly<Record<string, number>> = { any: -2, "no-stream": -1, exists: -4 };
+
+/** @returns the expected version as SQL encodes it */
+function versionCode(expected: ExpectedVersion, aggregate: Aggregate): number | bigint {
+  if (typeof expected !== "string" && isVersion(expected) === undefined) return expected;
+  const code =
+    typeof expected === "string" && Object.hasOwn(versionCodes, expected) ? versionCodes[expected] : undefined;
+  if (code !== undefined) return code;
+  throw new InvalidInput(
+    `${describeValue(expected)} is not an expected version: pass "any", "no-stream", "exists" or ${isVersion(expected)}`,
+    { aggregate },
+  );
+}
+
+function eventElement(event: NewEvent, id: string, index: number): string {
+  const keys = Object.keys(event);
+  checkEvent(event, keys, index);
+  const json = (key: keyof NewEvent, what: string) => toJson(event[key], `${what} of ${nameOf(event, index)}`);
+  const parts = [`"event_id":"${id}","event_type":${json("type", "type")},"event_data":${json("data", "data")}`];
+  if (keys.length > 2) {
+    if (event.version !== undefined) parts.push(`"event_version":${json("version", "version")}`);
+    if (event.metadata !== undefined) parts.push(`"metadata":${json("metadata", "metadata")}`);
+    if (isGiven(event.causationId)) parts.push(`"causation_id":"${uuidOf(event, "causationId", index)}"`);
+    if (isGiven(event.correlationId)) parts.push(`"correlation_id":"${uuidOf(event, "correlationId", index)}"`);
+  }
+  return `{${parts.join(",")}}`;
+}
+
+/** The ids of a recorded event are null if it has none. */
+function isGiven(id: string | null | undefined): boolean {
+  return id !== undefined && id !== null;
+}
+
+const eventKeys = {
+  type: true,
+  data: true,
+  id: true,
+  version: true,
+  metadata: true,
+  causationId: true,
+  correlationId: true,
+} satisfies Record<keyof NewEvent, true>;
+
+function checkEvent(event: NewEvent, keys: readonly string[], index: number): void {
+  for (const key of keys) {
+    if (Object.hasOwn(eventKeys, key)) continue;
+    throw unknownKey(`${nameOf(event, index)} has the unknown key`, key, Object.keys(eventKeys));
+  }
+  if (typeof event.type !== "string") throw new InvalidInput(`event ${index + 1} has no type that is a string`);
+  if (event.data !== undefined && event.data !== null) return;
+  throw new InvalidInput(`${nameOf(event, index)} has no data: write data: {} for an event without data`);
+}
+
+function nameOf({ type }: NewEvent, index: number): string {
+  return `event ${index + 1} (${type})`;
+}
