@@ -5,6 +5,7 @@ import { Announcer } from "./announcer.ts";
 import { type AppendRow, type AppendTarget, deliverBatch } from "./append.ts";
 import { Availability } from "./availability.ts";
 import { chooseLogger, type Logger } from "./logger.ts";
+import { Turns } from "./turns.ts";
 import { noUpcasters, type Upcasters } from "./upcast.ts";
 import { waitAtMost } from "./waiting.ts";
 import { WakeUps } from "./wake-ups.ts";
@@ -40,6 +41,8 @@ export interface EventStore extends AppendTarget, AsyncDisposable {
    * that code may use the store while its transaction is open.
    */
   readonly projections: Sql;
+  /** @internal Turns of `decide()`, per stream. */
+  readonly decisions: Turns;
   /** @internal */
   readonly upcasters: Upcasters;
   /** @internal Wakes readers when there may be new events. */
@@ -91,6 +94,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
     sql: pool.sql,
     projections: projections.sql,
     appends,
+    decisions: new Turns(),
     upcasters: options.upcasters ?? noUpcasters,
     wakeUps,
     logger,
