@@ -1,13 +1,16 @@
 // "cqrs-postgres": the event store. It depends on neither the command line nor the configuration.
 export {
   type AggregateDefinition,
+  type Decide,
   type DecideOptions,
   type Decision,
   decide,
   type LoadedAggregate,
+  type LoadOptions,
   loadAggregate,
+  type SnapshotOptions,
 } from "./event-store/aggregate.ts";
-export { type AppendOptions, type AppendResult, appendEvents } from "./event-store/append.ts";
+export { type AppendedEvent, type AppendOptions, type AppendResult, appendEvents } from "./event-store/append.ts";
 export { checkpointAfter, logStart } from "./event-store/checkpoint.ts";
 export {
   DuplicateEvent,
