@@ -13,6 +13,7 @@ import {
 import { checkpointPlace, logStart } from "./checkpoint.ts";
 import { explainError } from "./errors.ts";
 import type { Aggregate, CallerTransaction, Checkpoint, DomainEvent, EventMetadata, RecordedEvent } from "./event.ts";
+import { dataColumn, fillLargeEvents, largeDataStatement, largeSizeColumn } from "./large-events.ts";
 import type { LogPlace } from "./log-place.ts";
 import type { EventStore } from "./store.ts";
 import { streamIdOf } from "./stream-id.ts";
@@ -85,6 +86,8 @@ export interface LogPage {
   readonly place: LogPlace;
   /** Whether the log was complete only up to that place when the page was read. */
   readonly isAtEnd: boolean;
+  /** Whether it ends before its last event, because its events are large. */
+  readonly isCut: boolean;
 }
 
 /**
@@ -109,8 +112,8 @@ export async function* readStream<Event extends DomainEvent = DomainEvent>(
     );
   let page = fetch(options.afterVersion ?? (backwards ? null : 0));
   while (remaining > 0) {
-    const events = await page;
-    const isLast = events.length < pageSize;
+    const { events, isCut } = await page;
+    const isLast = !isCut && events.length < pageSize;
     remaining -= events.length;
     if (!isLast && remaining > 0) page = fetch(events.at(-1)?.aggregateVersion ?? 0);
     yield* events as RecordedEvent<Event>[];
@@ -167,7 +170,8 @@ export async function* readPages(sql: CallerTransaction, options: ReadLogOptions
     // A range without events is left at the place before it.
     if (page.place.position >= place.position) place = page.place;
     if (!page.isAtEnd) {
-      const isDense = !isFiltered && page.events.length * 2 > options.maxCount;
+      // After a page that was cut, the one ahead would leave a gap.
+      const isDense = !isFiltered && !page.isCut && page.events.length * 2 > options.maxCount;
       const start = nextEnd ?? place.position;
       nextEnd = isDense ? start + width : undefined;
       const range = nextEnd === undefined ? undefined : { above: start, upTo: nextEnd };
@@ -220,9 +224,11 @@ export async function readLog(sql: CallerTransaction, options: ReadLogOptions): 
   const [first, ...rows] = await selectRows(sql, readLogStatement, parameters, options.signal);
   const end = endOfLog(first as Row);
   const { epochId } = end;
-  const events = rows.map((row) => recordedEvent(row, { ...rowStream(row), epochId }, upcasters));
-  const isAtEnd = range === undefined ? events.length < maxCount : end.position <= range.upTo;
-  return { events, place: isAtEnd ? furthest(after, end) : placeAfter(events.at(-1), after), isAtEnd };
+  const complete = await completeRows(sql, rows, options.signal);
+  const events = complete.map((row) => recordedEvent(row, { ...rowStream(row), epochId }, upcasters));
+  const isCut = complete.length < rows.length;
+  const isAtEnd = !isCut && (range === undefined ? events.length < maxCount : end.position <= range.upTo);
+  return { events, place: isAtEnd ? furthest(after, end) : placeAfter(events.at(-1), after), isAtEnd, isCut };
 }
 
 /** The first row has them in the columns of an event, so that the other rows need no columns more. */
@@ -250,19 +256,21 @@ const eventColumns = [
   "event_id",
   "event_type",
   "event_version",
-  "event_data",
+  dataColumn,
   "metadata",
   "causation_id",
   "correlation_id",
   "occurred_at",
-].map((name) => `event.${name}`);
+  largeSizeColumn,
+].map((column) => (/\W/.test(column) ? column : `event.${column}`));
 const eventColumnCount = eventColumns.length;
+const [dataIndex, largeSizeIndex] = [eventColumns.indexOf(dataColumn), eventColumns.indexOf(largeSizeColumn)];
 
 // A range that is fetched ahead may begin beyond the end of the log, where read_all would refuse to start.
 const readLogStatement = `
   with log as materialized (select * from event_store.resume_log($6::bigint, $7::uuid, $8::uuid))
   select
-    safe_position, null, safe_event_id, null, null, null, null, null, null, null, current_epoch_id, null, null
+    safe_position, null, safe_event_id, null, null, null, null, null, null, null, null, current_epoch_id, null, null
   from log
   union all
   select ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id
@@ -293,7 +301,9 @@ async function readStreamPage(store: EventStore, aggregate: Aggregate, options: 
     ? selectRows(transaction, readStreamStatement, parameters)
     : selectRows(transaction, readStreamUpToTimeStatement, [...parameters, endOfMillisecond(upToTime)]));
   const stream = { streamId: streamIdOf(aggregate), aggregate: { type, id: id.toLowerCase() }, epochId: null };
-  return rows.map((row) => recordedEvent(row, stream, store.upcasters));
+  const complete = await completeRows(transaction, rows);
+  const events = complete.map((row) => recordedEvent(row, stream, store.upcasters));
+  return { events, isCut: complete.length < rows.length };
 }
 
 /** Times are stored with microseconds, but a `Date` that was read has none. @returns seconds since 1970 */
@@ -315,6 +325,30 @@ async function selectRows(
   } catch (error) {
     throw explainError(error);
   }
+}
+
+/**
+ * Fetches the data of large events.
+ *
+ * @returns the rows whose data is complete: all, or those before a large event that would exceed the size of a page
+ */
+async function completeRows(
+  sql: CallerTransaction,
+  rows: readonly Row[],
+  signal?: AbortSignal,
+): Promise<readonly Row[]> {
+  const large = rows.filter((row) => row[largeSizeIndex] !== null);
+  if (large.length === 0) return rows;
+  const events = large.map((row) => ({
+    position: row[0] as bigint,
+    storedBytes: row[largeSizeIndex] as number,
+    fill: (data: unknown) => {
+      (row as unknown[])[dataIndex] = data;
+    },
+  }));
+  const count = await fillLargeEvents(events, (positions) => selectRows(sql, largeDataStatement, [positions], signal));
+  const next = large[count];
+  return next === undefined ? rows : rows.slice(0, rows.indexOf(next));
 }
 
 /** What the rows do not contain, or contain in columns of their own. */
@@ -339,7 +373,7 @@ function recordedEvent(row: Row, { streamId, aggregate, epochId }: EventContext,
     id: row[2] as string,
     type: row[3] as string,
     version: row[4] as number,
-    data: row[5],
+    data: row[dataIndex],
     metadata: row[6] as EventMetadata | null,
     causationId: row[7] as string | null,
     correlationId: row[8] as string | null,
