@@ -5,8 +5,9 @@ import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { InvalidInput } from "../../scripts/lib/event-store/errors.ts";
 import type { Aggregate, NewEvent } from "../../scripts/lib/event-store/event.ts";
 import { readAll, readStream } from "../../scripts/lib/event-store/read.ts";
-import type { EventStore } from "../../scripts/lib/event-store/store.ts";
+import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
+import { connect } from "../../scripts/lib/stack/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
 
@@ -50,6 +51,14 @@ for (const [name, call] of Object.entries(calls)) {
     await assert.rejects(call({ limit: 5 }), isInvalid(/^\w+\(\) has no option "limit": allowed are /));
   });
 }
+
+test("opening a store refuses an unknown option", async () => {
+  const bad = { maxConnection: 3 } as object;
+  const message = /has no option "maxConnection": did you mean maxConnections\?$/;
+  assert.throws(() => openEventStore({ ...database.application, ...bad }), isInvalid(message));
+  assert.throws(() => openTestStore(database, { maxConnections: 0 }), isInvalid(/^maxConnections is 0; it must be/));
+  await assert.rejects(connect({ url: "postgres://x@localhost/x", ...bad }), isInvalid(message));
+});
 
 const sizes: readonly (readonly [string, string])[] = [
   ["readStream()", "pageSize"],

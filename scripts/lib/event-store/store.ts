@@ -4,6 +4,7 @@ import type { ConnectionTarget, Credentials } from "../postgres/target.ts";
 import { Announcer } from "./announcer.ts";
 import { type AppendRow, type AppendTarget, deliverBatch } from "./append.ts";
 import { Availability } from "./availability.ts";
+import { checkOptions, isAnything, isCount, isFlag, isText, type OptionChecks } from "./check-options.ts";
 import { chooseLogger, type Logger } from "./logger.ts";
 import { Turns } from "./turns.ts";
 import { noUpcasters, type Upcasters } from "./upcast.ts";
@@ -31,6 +32,27 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
   /** Whether to prepare statements; `false` behind a pooler that cannot track them; @default true */
   readonly prepare?: boolean;
 }
+
+/** @internal Those that `connect()` takes too. */
+export const commonOptions = {
+  applicationName: isText,
+  maxConnections: isCount(1),
+  upcasters: isAnything,
+  logger: isAnything,
+  prepare: isFlag,
+};
+
+const storeOptions: OptionChecks<EventStoreOptions> = {
+  ...commonOptions,
+  host: isText,
+  port: isCount(0),
+  database: isText,
+  user: isText,
+  password: isText,
+  credentials: isAnything,
+  tls: isText,
+  tlsRootCert: isText,
+};
 
 /** A pool of connections to an event store, and what its calls share. */
 export interface EventStore extends AppendTarget, AsyncDisposable {
@@ -72,8 +94,11 @@ const drainMs = 5_000;
  *
  * Dispose of it to finish the appends in flight and close the connections. If the server does not answer, that gives up
  * after 10 seconds.
+ *
+ * @throws {InvalidInput} if an option is unknown or invalid
  */
 export function openEventStore(options: EventStoreOptions): EventStore {
+  checkOptions(options, storeOptions, "openEventStore()");
   const logger = chooseLogger(options.logger);
   const availability = new Availability(logger);
   const pool = openPool(options, availability);

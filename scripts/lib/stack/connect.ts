@@ -1,5 +1,6 @@
 import { loadConfig, parseServerUrl, unusableUrl } from "../config.ts";
-import { type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
+import { checkOptions, isText, type OptionChecks } from "../event-store/check-options.ts";
+import { commonOptions, type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
 import type { Credentials } from "../postgres/target.ts";
 import { applicationTarget, openStack, readApplicationSecret, type Stack } from "./stack.ts";
 
@@ -10,13 +11,17 @@ export interface ConnectOptions
   readonly url?: string;
 }
 
+const connectOptions: OptionChecks<ConnectOptions> = { ...commonOptions, url: isText };
+
 /**
  * Opens the event store with the credentials from the configured secret store. Each new connection reads the secret
  * again, so that a rotation is picked up without a restart.
  *
  * @throws {ScriptError} `SECRETS_MISSING` before the first bootstrap, `CONFIGURATION` for an invalid URL
+ * @throws {InvalidInput} if an option is unknown or invalid
  */
 export async function connect(options: ConnectOptions = {}): Promise<EventStore> {
+  checkOptions(options, connectOptions, "connect()");
   const { url, ...others } = options;
   if (url !== undefined) return openEventStore({ ...serverOfUrl(url), ...others });
   return openStackStore(await openStack(loadConfig(), "application"), others);
