@@ -163,6 +163,7 @@ test("the events must be an array, and so must what a decision returns", async (
     appendEvents(store, order, placed as never),
     isInvalid(/^the events are an object, not an array$/),
   );
+  await assert.rejects(appendEvents(store, order, new Array(2)), isInvalid(/^event 1 is undefined, not an object$/));
   await assert.rejects(
     decide(store, counter, order.id, () => undefined as never),
     isInvalid(/^the decision returned no array of events$/),

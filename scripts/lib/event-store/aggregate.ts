@@ -1,5 +1,5 @@
 import { backoffMs, retry } from "../retry.ts";
-import { type AppendResult, storeEvents } from "./append.ts";
+import { type AppendResult, prepareAppend, readResult, sendAppend } from "./append.ts";
 import { checkAggregate } from "./check-aggregate.ts";
 import { checkOptions, isCount, isSignal, isText, isTransaction, type OptionChecks } from "./check-options.ts";
 import { explainError, InvalidInput, VersionConflict } from "./errors.ts";
@@ -166,11 +166,12 @@ async function decideOnce<State, Event extends DomainEvent>(
   if (decided.length === 0) return { ...loaded, appended: undefined };
   const events = decided.map((event) => addIds<Event>(event, command));
   const aggregate = { type: definition.type, id };
-  const options = { expectedVersion: loaded.version, signal, transaction };
-  const { result, occurredAt } = await storeEvents(store, aggregate, events, options);
+  const append = prepareAppend(aggregate, events, loaded.version);
+  const row = await sendAppend(store, append, command);
+  const result = readResult(row, append.ids);
   // An earlier call has appended them, perhaps before other events.
   if (result.isDuplicate) return { ...(await load()), appended: result };
-  const state = recordEvents(events, { aggregate, result, occurredAt })
+  const state = recordEvents(events, { aggregate, result, occurredAt: new Date(row.now) })
     .map((event) => upcast(event, store.upcasters) as RecordedEvent<Event>)
     .reduce((before, event) => definition.evolve(before, event), loaded.state);
   return { state, version: result.lastVersion, appended: result };

@@ -73,8 +73,8 @@ export interface AppendRow {
   readonly message: string | null;
   /** The position of each event, as the text of an array. */
   readonly positions: string;
-  /** Start of the transaction, which is the time of the events unless they are duplicates. */
-  readonly now: Date;
+  /** Start of the transaction, which is the time of the events unless they are duplicates. A text, to be parsed rarely. */
+  readonly now: string;
 }
 
 /**
@@ -96,25 +96,42 @@ export async function appendEvents<Event extends DomainEvent>(
   options: AppendOptions = {},
 ): Promise<AppendResult> {
   checkOptions(options, appendOptions, "appendEvents()");
-  return (await storeEvents(store, aggregate, events, options)).result;
+  const append = prepareAppend(
+    aggregate,
+    events,
+    options.expectedVersion === undefined ? "any" : options.expectedVersion,
+  );
+  return readResult(await sendAppend(store, append, options), append.ids);
 }
 
-type StoreOptions = { readonly [Key in keyof AppendOptions]: AppendOptions[Key] | undefined };
+/** @internal An append that can be sent. */
+export interface PreparedAppend {
+  readonly streamId: string;
+  readonly ids: readonly string[];
+  /** The element of `event_store.append_batch`. */
+  readonly element: string;
+}
 
-/** @internal What `appendEvents` returns, and the time of the events unless they are duplicates. */
-export async function storeEvents(
-  store: AppendTarget,
+/** @internal */
+export function prepareAppend(
   aggregate: Aggregate,
   events: readonly NewEvent[],
-  { expectedVersion = "any", signal, transaction }: StoreOptions,
-): Promise<{ readonly result: AppendResult; readonly occurredAt: Date }> {
+  expectedVersion: ExpectedVersion,
+): PreparedAppend {
   const streamId = streamIdOf(checkAggregate(aggregate));
   const ids = eventIds(events);
-  const element = appendElement({ streamId, aggregate, events, ids, expectedVersion });
-  const row = await (transaction === undefined
+  return { streamId, ids, element: appendElement({ streamId, aggregate, events, ids, expectedVersion }) };
+}
+
+/** @internal Sends an append with the next batch, or in the caller's transaction. */
+export function sendAppend(
+  store: AppendTarget,
+  { streamId, element }: PreparedAppend,
+  { signal, transaction }: Pick<AppendOptions, "signal" | "transaction">,
+): Promise<AppendRow> {
+  return transaction === undefined
     ? store.appends.add(streamId, element, element.length, signal)
-    : appendWithin(transaction, element, signal));
-  return { result: readResult(row, ids), occurredAt: row.now };
+    : appendWithin(transaction, element, signal);
 }
 
 async function appendWithin(
@@ -179,7 +196,7 @@ async function deliverEach(
 
 // Cast via text: the driver would JSON-encode a jsonb parameter a second time.
 const appendStatement = `
-  select stream_id, first_version, last_version, last_position, deduplicated, sqlstate, detail, message, positions, now()
+  select stream_id, first_version, last_version, last_position, deduplicated, sqlstate, detail, message, positions, now()::text
   from event_store.append_batch($1::text::jsonb)`;
 
 async function sendBatch(
@@ -194,20 +211,27 @@ async function sendBatch(
   });
 }
 
-function readResult(row: AppendRow, ids: readonly string[]): AppendResult {
-  const positions = row.positions.slice(1, -1).split(",");
+/** @internal */
+export function readResult(row: AppendRow, ids: readonly string[]): AppendResult {
   return {
     streamId: row.stream_id,
     firstVersion: row.first_version,
     lastVersion: row.last_version,
     lastPosition: row.last_position,
-    events: ids.map((id, index) => ({
-      id,
-      aggregateVersion: row.first_version + index,
-      position: BigInt(positions[index] as string),
-    })),
+    events: readEvents(row, ids),
     isDuplicate: row.deduplicated,
   };
+}
+
+function readEvents({ first_version, last_position, positions }: AppendRow, ids: readonly string[]): AppendedEvent[] {
+  const [id = ""] = ids;
+  if (ids.length === 1) return [{ id, aggregateVersion: first_version, position: last_position }];
+  const texts = positions.slice(1, -1).split(",");
+  return ids.map((id, index) => ({
+    id,
+    aggregateVersion: first_version + index,
+    position: BigInt(texts[index] as string),
+  }));
 }
 
 /** A conflict, or a server that is restarting or out of connections. */
