@@ -79,6 +79,13 @@ test("savepoints, reservations and the pool's own transactions are accepted with
   }
 });
 
+test("the pool itself is no transaction", async () => {
+  await assert.rejects(
+    appendEvents(store, newOrder(), [orderPlaced], { transaction: store.sql }),
+    /^InvalidInput: transaction is a function; it must be the transaction that sql\.begin\(\) passes to its callback$/,
+  );
+});
+
 test("a load in a read-only transaction works, and saves no snapshot", async () => {
   const order = newOrder();
   await appendEvents(store, order, [orderPlaced]);

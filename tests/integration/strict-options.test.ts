@@ -210,3 +210,23 @@ test("a snapshot is refused if loading it would return another state", async () 
     );
   }
 });
+
+test("integers beyond 2^53 are refused, and numbers of SQL clients are read as doubles", async () => {
+  const stream = newOrder();
+  for (const n of [Number("12345678901234567890"), 2 ** 53, -(2 ** 64)]) {
+    const events = [{ type: "A", data: { lines: [{ n }] } }];
+    await assert.rejects(
+      appendEvents(store, stream, events),
+      isInvalid(/^data of event 1 \(A\) contains the integer -?\d+ at \.lines\[0\]\.n, which is beyond 2\^53/),
+    );
+  }
+  const exact = '{"n": 9007199254740993, "huge": 1e400, "text": "9007199254740993"}';
+  await database.sql`
+    select event_store.append_events('Order', ${stream.id}, 0,
+      array[jsonb_build_object('event_type', 'A', 'event_data', ${exact}::text::jsonb)])`;
+  const [event] = await Array.fromAsync(readStream(store, stream));
+  assert.deepEqual(event?.data, { n: 2 ** 53, huge: Number.POSITIVE_INFINITY, text: "9007199254740993" });
+  const [row] = await database.sql`
+    select event_data ->> 'n' as digits from event_store.read_stream('Order', ${stream.id})`;
+  assert.equal(row?.["digits"], "9007199254740993");
+});

@@ -66,8 +66,11 @@ export const isTextList: ValueCheck = (value) =>
 
 export const isSignal: ValueCheck = (value) => (hasMethod(value, "addEventListener") ? undefined : "an AbortSignal");
 
+/** A pool also runs statements, but each in a transaction of its own. */
 export const isTransaction: ValueCheck = (value) =>
-  hasMethod(value, "unsafe") ? undefined : "the transaction that sql.begin() passes to its callback";
+  hasMethod(value, "unsafe") && !hasMethod(value, "begin")
+    ? undefined
+    : "the transaction that sql.begin() passes to its callback";
 
 /** For values that are checked where they are used. */
 export const isAnything: ValueCheck = () => undefined;
