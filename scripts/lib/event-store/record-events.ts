@@ -16,6 +16,7 @@ export function recordEvents(
   const stream = {
     streamId: result.streamId,
     aggregate: { type: aggregate.type, id: aggregate.id.toLowerCase() },
+    epochId: null,
     occurredAt,
   };
   return result.events.map((place, index) => {
