@@ -10,7 +10,6 @@ import { isAlive } from "../../scripts/lib/process.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import {
-  allTypes,
   completeReader,
   conditionReader,
   followLog,
@@ -18,6 +17,7 @@ import {
   plainReader,
   transactionReader,
 } from "../support/log-oracle.ts";
+import { eventTypes } from "../support/log-writers.ts";
 import { testRounds } from "../support/runtime.ts";
 import { bootstrapTestStack, withCluster } from "../support/stack.ts";
 
@@ -32,7 +32,7 @@ test("readers that use read_all() lose, repeat and reorder nothing; a naive one 
   const verdicts = await followLog(
     {
       complete: completeReader(),
-      filtered: completeReader(allTypes),
+      filtered: completeReader(eventTypes),
       plain: plainReader(),
       naive: conditionReader("true"),
     },

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
-import { allTypes, completeReader, conditionReader, followLog, plainReader } from "../support/log-oracle.ts";
+import { completeReader, conditionReader, followLog, plainReader } from "../support/log-oracle.ts";
+import { eventTypes } from "../support/log-writers.ts";
 import { testRounds } from "../support/runtime.ts";
 import { whyUnavailable, withLaterServer } from "../support/server-version.ts";
 
@@ -18,7 +19,7 @@ for (const major of [17, 18]) {
     assert.match(String(row?.["version"]), new RegExp(`^${major}\\.`));
     const readers = {
       complete: completeReader(),
-      filtered: completeReader(allTypes),
+      filtered: completeReader(eventTypes),
       plain: plainReader(),
       naive: conditionReader("true"),
     };
