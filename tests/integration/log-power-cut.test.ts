@@ -212,3 +212,27 @@ test("a subscription that has fetched lost events ahead does not go on with the 
   await assert.rejects(goOn(), LogRewound);
   assert.deepEqual(delivered, [1n, 2n, 3n, 4n, 5n, 6n, 7n, 8n]);
 });
+
+test("a lost event is not noticed if the one at the checkpoint, with a higher position, was committed before it", async () => {
+  const { application } = await cloneDatabase(stack);
+  await using writer = openConnection(application);
+  await using other = openConnection(application);
+  const session = await writer.sql.reserve();
+  await session`set synchronous_commit = off`.simple();
+  await session`begin`.simple();
+  await append(session, {});
+  let seen: Followed | undefined;
+  await withFlushesHeld(async () => {
+    // This commit is flushed, the one after it is not.
+    await append(other.sql, {});
+    await session`commit`.simple();
+    seen = (await readEach(application, logStart))[0];
+    await cutPower(stack);
+  });
+  session.release();
+  await append(other.sql, {});
+  const stored = await readPositions(other.sql, 0n);
+  assert.deepEqual([seen?.positions, stored[0], stored.length], [[1n, 2n], 2n, 2]);
+  // Its position is not drawn again, so the reader misses nothing. But it has seen an event that does not exist.
+  assert.deepEqual((await readEach(application, seen?.checkpoint ?? logStart))[0]?.positions, stored.slice(1));
+});
