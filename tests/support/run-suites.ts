@@ -31,6 +31,7 @@ const slowFiles = [
   "pgbouncer",
   "secrets-leaks",
   "log-oracle",
+  "log-crash-oracle",
   "vault-stack",
   "vault-local",
   "archive-crash",
