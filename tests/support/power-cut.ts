@@ -20,7 +20,8 @@ export async function cutPower(stack: TestStack): Promise<void> {
   const pids = [postmaster.pid, ...children.map(({ pid }) => pid)];
   signalAll(pids, "SIGSTOP");
   signalAll(pids, "SIGKILL");
-  for (const pid of pids) while (isAlive(pid)) await sleep(5);
+  do await sleep(10);
+  while (pids.some(isAlive));
   await bootstrapTestStack(stack.stackDir);
 }
 
