@@ -110,9 +110,8 @@ async function underLoad(
   } finally {
     isDone = true;
     await writing;
-    await waitUntil(async () =>
-      (await Promise.all(followers.map((one) => one.judge()))).every((one) => one.missed === 0),
-    );
+    const stored = await readStored(await stack.application());
+    await waitUntil(async () => followers.every((follower) => follower.hasCaughtUp(stored)));
     await Promise.all(followers.map((follower) => follower.stop()));
   }
   return load;

@@ -9,7 +9,15 @@ import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { isServerUnavailable } from "../../scripts/lib/postgres/failure.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
-import { judge, type LogReader, readStored, type SeenEvent, seenColumns, type Verdict } from "./log-oracle.ts";
+import {
+  judge,
+  type LogReader,
+  readStored,
+  type SeenEvent,
+  type StoredEvent,
+  seenColumns,
+  type Verdict,
+} from "./log-oracle.ts";
 
 /** Reads from its checkpoint, which it keeps in memory, until the signal is aborted. */
 type Reading = (store: EventStore, deliver: Deliver, signal: AbortSignal) => Promise<void>;
@@ -58,14 +66,18 @@ export class LogFollower {
     await this.#running;
   }
 
+  /** @param stored all events that are stored */
+  hasCaughtUp(stored: readonly StoredEvent[]): boolean {
+    return this.last === this.#select(stored).at(-1)?.id;
+  }
+
   /** Compares what it has seen with the events of its types that are stored. */
   async judge(): Promise<Verdict> {
-    const { target, types } = this.#options;
-    const stored = await readStored(target);
-    return judge(
-      this.#seen,
-      stored.filter(({ type }) => types?.includes(type) ?? true),
-    );
+    return judge(this.#seen, this.#select(await readStored(this.#options.target)));
+  }
+
+  #select(stored: readonly StoredEvent[]): StoredEvent[] {
+    return stored.filter(({ type }) => this.#options.types?.includes(type) ?? true);
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
