@@ -51,6 +51,21 @@ test("safe_position() reads no entry of 100,000 uncommitted events; a bare max()
   });
 });
 
+test("safe_position() does not read the whole log with a plan made while it was short", async () => {
+  await using database = await withDatabase();
+  await append(database.sql, {});
+  await database.admin`alter table event_store.domain_event set (autovacuum_enabled = off)`;
+  await database.admin`analyze event_store.domain_event`;
+  await using reader = openConnection(database.application);
+  for (let time = 0; time < 7; time++) {
+    await append(database.sql, {});
+    await measure(reader.sql, 1);
+  }
+  await insertEvents(database.admin);
+  const [first] = await measure(reader.sql, 1);
+  assert.ok((first?.blocks ?? Number.NaN) <= 20, `${first?.blocks} blocks`);
+});
+
 async function insertEvents(tx: Sql): Promise<void> {
   await tx`
     insert into event_store.domain_event (stream_id, aggregate_version, event_type, event_data)

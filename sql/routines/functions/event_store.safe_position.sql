@@ -14,7 +14,9 @@
 -- Another session's answer may be lower, if a writer paused between reading its floor and publishing it.
 -- Holds for events committed with synchronous_commit on: a commit that has become visible is then on disk.
 -- Errors: 25001 if the isolation level is not READ COMMITTED; 25006 on a standby; 55000 if the sequence was altered.
--- Volatile. Security definer, because the application may not read the sequence. The index on global_position serves it.
+-- Volatile. Security definer, because the application may not read the sequence. The index on global_position serves it:
+-- with random_page_cost = 0, also in a plan that was made while the table was small. enable_seqscan = off would make
+-- reading the sequence so expensive on paper that the server compiles the plan each time (jit).
 -- Callers: applications; event_store.read_all, event_store.resume_log.
 create or replace function event_store.safe_position()
 returns bigint
@@ -23,6 +25,7 @@ volatile
 security definer
 parallel unsafe
 set search_path = pg_catalog, pg_temp
+set random_page_cost = 0
 as $$
 declare
   v_last bigint;
