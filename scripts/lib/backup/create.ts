@@ -154,8 +154,8 @@ async function chooseBase(
 }
 
 /**
- * After a restore of an older archive, the log has a different event, or none, where an archive from before that restore
- * ends. If it has the same one, it may still lack an event below: then an epoch began there after the archive was written.
+ * After a restore of an older archive, the log has a different event, or none, where an archive from before that
+ * restore ends. If it has the same one, it may still lack an event below: then an epoch began below it, later.
  */
 async function isContinued(sql: Sql, { safePosition, safeEvent, tables }: Manifest): Promise<boolean> {
   if ((await readEventAt(sql, safePosition)) !== safeEvent) return false;

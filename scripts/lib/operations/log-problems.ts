@@ -21,7 +21,7 @@ async function readEpochProblems(sql: Sql): Promise<string[]> {
   );
 }
 
-/** Looks at the server's setting, and at those of this database and of logins, which are stored as they were written. */
+/** Looks at the settings of the server, of this database and of logins. The latter are stored as they were written. */
 async function readCommitProblems(sql: Sql): Promise<string[]> {
   const rows = await sql<{ scope: string }[]>`
     select 'of the server' as scope

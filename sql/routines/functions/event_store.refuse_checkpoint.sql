@@ -4,8 +4,8 @@
 -- branch_position is the position up to which the reader's log is the same as this one, null if that is unknown;
 -- branch_event is the id of the event there.
 -- problem: what is wrong, as the end of a sentence.
--- Errors: those of event_store.safe_position instead, if the log cannot be read here: the snapshot of a stricter isolation
--- level may be older than the checkpoint, and a standby may lag behind it.
+-- Errors: those of event_store.safe_position instead, if the log cannot be read here: the snapshot of a stricter
+-- isolation level may be older than the checkpoint, and a standby may lag behind it.
 -- Callers: event_store.check_checkpoint.
 create or replace function event_store.refuse_checkpoint(
   p_position bigint,

@@ -2,8 +2,8 @@
 -- its timeline, which a promotion or a recovery to a point in time changes, the OID of the database, and the path of the
 -- data directory.
 --
--- On a standby the timeline and the data directory are null: it continues no log, and its directory is its own. The data
--- directory is also null if the owner is no member of pg_read_all_settings; bootstrap makes it one if it may.
+-- On a standby the timeline and the data directory are null: it continues no log, and its directory is its own. The
+-- data directory is also null if the owner is no member of pg_read_all_settings; bootstrap makes it one if it may.
 -- Stable.
 -- Callers: event_store.begin_epoch, event_store.epoch_mismatch.
 create or replace function event_store.server_identity(
