@@ -166,12 +166,12 @@ async function decideOnce<State, Event extends DomainEvent>(
   if (decided.length === 0) return { ...loaded, appended: undefined };
   const events = decided.map((event) => addIds<Event>(event, command));
   const aggregate = { type: definition.type, id };
-  const append = prepareAppend(aggregate, events, loaded.version);
+  const append = { ...prepareAppend(aggregate, events, loaded.version), isTimed: true };
   const row = await sendAppend(store, append, command);
   const result = readResult(row, append.ids);
   // An earlier call has appended them, perhaps before other events.
   if (result.isDuplicate) return { ...(await load()), appended: result };
-  const state = recordEvents(events, { aggregate, result, occurredAt: new Date(row.now) })
+  const state = recordEvents(events, { aggregate, result, occurredAt: row.now as Date })
     .map((event) => upcast(event, store.upcasters) as RecordedEvent<Event>)
     .reduce((before, event) => definition.evolve(before, event), loaded.state);
   return { state, version: result.lastVersion, appended: result };

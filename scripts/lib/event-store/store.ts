@@ -2,7 +2,7 @@ import { type Connection, openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import type { ConnectionTarget, Credentials } from "../postgres/target.ts";
 import { Announcer } from "./announcer.ts";
-import { type AppendRow, type AppendTarget, deliverBatch } from "./append.ts";
+import { type AppendRow, type AppendTarget, deliverBatch, type PreparedAppend } from "./append.ts";
 import { Availability } from "./availability.ts";
 import { checkOptions, isAnything, isCount, isFlag, isText, type OptionChecks } from "./check-options.ts";
 import { chooseLogger, type Logger } from "./logger.ts";
@@ -105,8 +105,8 @@ export function openEventStore(options: EventStoreOptions): EventStore {
   const projections = openPool(options, availability);
   const announcer = new Announcer(pool.sql);
   const wakeUps = new WakeUps(pool.sql);
-  const appends = new WorkQueue<string, AppendRow>(async (elements) => {
-    const outcomes = await deliverBatch({ sql: pool.sql, logger, availability }, elements);
+  const appends = new WorkQueue<PreparedAppend, AppendRow>(async (batch) => {
+    const outcomes = await deliverBatch({ sql: pool.sql, logger, availability }, batch);
     if (outcomes.some(({ ok }) => ok)) announcer.announce();
     return outcomes;
   }, queueBounds);

@@ -163,7 +163,8 @@ begin
         null,
         null,
         null,
-        v_positions[v_start : v_end]
+        -- A slice copies the whole array first.
+        case when v_start = v_end then array[v_positions[v_end]] else v_positions[v_start : v_end] end
       );
     end if;
     return next v_result;
