@@ -142,7 +142,8 @@ async function appendWithin(
   signal: AbortSignal | undefined,
 ): Promise<AppendRow> {
   signal?.throwIfAborted();
-  const [outcome] = await untilAborted(sendBatch(transaction, [append]), signal, outcomeGraceMs);
+  const sent = sendBatch(transaction, [append]);
+  const [outcome] = await (signal === undefined ? sent : untilAborted(sent, signal, outcomeGraceMs));
   if (outcome === undefined) throw new Error("the server returned no result for the append");
   if (outcome.ok) return outcome.value;
   throw outcome.error;
