@@ -84,9 +84,14 @@ export function takeLease(
 
 function holdLease(run: ProjectionRun, taken: TakenLease): Lease {
   const lost = new AbortController();
+  let isBeating = false;
   const beat = async () => {
+    // One that waits for a lock must not be followed by others, which would take all connections.
+    if (isBeating) return;
+    isBeating = true;
     // An unreachable server proves nothing: if another owner takes over, its token stops our writes.
     const isHeld = await sendHeartbeat(run, taken.token).catch(() => true);
+    isBeating = false;
     if (!isHeld) lost.abort(new LeaseLost(run));
   };
   const timer = setInterval(() => void beat(), run.leaseMs / 3);

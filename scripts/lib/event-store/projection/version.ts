@@ -189,16 +189,21 @@ export async function findRelations(tx: Sql, schema: string, names: readonly str
 export async function dropRelations(tx: Sql, schema: string, names: readonly string[]): Promise<void> {
   // No cascade: it would silently drop views that others created on these tables.
   for (const { name, kind } of (await findRelations(tx, schema, names)).toReversed()) {
-    await tx`drop ${tx.unsafe(kind)} ${tx(schema)}.${tx(name)}`;
+    await tx`drop ${tx.unsafe(kind)} if exists ${tx(schema)}.${tx(name)}`;
   }
 }
 
-/** @returns whether the version was still being built */
+/** @returns whether the version was still being built; if it serves by now, its tables have another schema */
 async function abandonBuild(tx: Sql, name: string, version: number): Promise<boolean> {
-  const relations = await retireVersion(tx, name, { version, status: "building" });
-  if (relations === undefined) return false;
-  await dropRelations(tx, "read_model_next", relations);
-  return true;
+  await dropRelations(tx, "read_model_next", await readRelations(tx, name, version));
+  return await retireVersion(tx, name, { version, status: "building" });
+}
+
+async function readRelations(tx: Sql, name: string, version: number): Promise<readonly string[]> {
+  const [row] = await tx<{ relations: string }[]>`
+    select to_jsonb(relations)::text as relations
+    from read_model.projection_version where name = ${name} and version = ${version}`;
+  return JSON.parse(row?.relations ?? "[]");
 }
 
 /** A version as it must be found. */
@@ -212,23 +217,21 @@ interface ExpectedVersion {
 /**
  * Retires a version: its owner can no longer write a checkpoint.
  *
- * @returns its relations; undefined if it has another status or token
+ * Its tables must have been dropped before. A batch in flight locks them first and then its checkpoint, so that the
+ * other order would lead to a deadlock.
+ *
+ * @returns false if it has another status or token
  */
-async function retireVersion(
-  tx: Sql,
-  name: string,
-  { version, status, token }: ExpectedVersion,
-): Promise<readonly string[] | undefined> {
-  const [row] = await tx<{ relations: string }[]>`
+async function retireVersion(tx: Sql, name: string, { version, status, token }: ExpectedVersion): Promise<boolean> {
+  const { count } = await tx`
     update read_model.projection_version
     set status = 'retired', token = token + 1, owner = null, expires_at = null
     where name = ${name} and version = ${version} and status = ${status}
-      and (token = ${token ?? null} or ${token === undefined})
-    returning to_jsonb(relations)::text as relations`;
-  if (row === undefined) return undefined;
+      and (token = ${token ?? null} or ${token === undefined})`;
+  if (count === 0) return false;
   await tx`
     update read_model.projection set token = token + 1 where name = ${name} and version = ${version}`;
-  return JSON.parse(row.relations);
+  return true;
 }
 
 /** @returns the version that readers see; undefined if none serves */
@@ -256,9 +259,8 @@ export async function swapVersions(
     // While the swap waits for a lock, new readers queue behind it.
     await tx`select set_config('lock_timeout', '2s', true)`;
     if (replaced !== undefined) {
-      const relations = await retireVersion(tx, name, { ...replaced, status: "serving" });
-      if (relations === undefined) return false;
-      await dropRelations(tx, "read_model", relations);
+      await dropRelations(tx, "read_model", await readRelations(tx, name, replaced.version));
+      if (!(await retireVersion(tx, name, { ...replaced, status: "serving" }))) throw new SwapUndone();
     }
     for (const relation of await findRelations(tx, "read_model_next", run.relations?.names ?? [])) {
       await tx`alter ${tx.unsafe(relation.kind)} read_model_next.${tx(relation.name)} set schema read_model`;
