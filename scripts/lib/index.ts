@@ -32,6 +32,7 @@ export type {
   ProjectionOutcome,
   ProjectionRelations,
   ProjectionStatus,
+  ProjectionTransaction,
   ProjectOptions,
 } from "./event-store/projection/definition.ts";
 export {

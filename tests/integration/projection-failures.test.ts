@@ -168,7 +168,7 @@ for (const [index, [statement, cause]] of swallowed.entries()) {
       }
     }
     const inside: ProjectOptions["handle"] = (_, tx) =>
-      inSavepoint(tx, (savepoint) => savepoint.unsafe(statement)).catch(() => {});
+      tx.savepoint((savepoint) => savepoint.unsafe(statement)).catch(() => {});
     await project(store, { ...handling(`${type}_inside`, inside), events: [type], relations });
     assert.deepEqual(await readDeadLetters(store, `${type}_inside`), []);
   });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { InvalidInput } from "../../scripts/lib/event-store/errors.ts";
-import type { ProjectOptions } from "../../scripts/lib/event-store/projection/definition.ts";
+import type { ProjectionTransaction, ProjectOptions } from "../../scripts/lib/event-store/projection/definition.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { removeProjection } from "../../scripts/lib/event-store/projection/remove.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
@@ -145,7 +145,7 @@ for (const [name, use] of Object.entries(qualified)) {
       const code =
         where === "handle"
           ? {
-              handle: async (events: never, tx: Sql) => {
+              handle: async (events: never, tx: ProjectionTransaction) => {
                 await next.handle(events, tx);
                 await use(tx);
               },

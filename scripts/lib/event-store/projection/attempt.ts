@@ -3,7 +3,7 @@ import type { Sql, TransactionState } from "../../postgres/driver.ts";
 import { errorCode, isConflict, isFromServer, isMisfit } from "../../postgres/failure.ts";
 import { inTransaction, transactionState } from "../../postgres/transaction.ts";
 import { describeError } from "../describe-error.ts";
-import { LeaseLost, type ProjectionRun, RunFailed, refused } from "./definition.ts";
+import { LeaseLost, type ProjectionRun, type ProjectionTransaction, RunFailed, refused } from "./definition.ts";
 
 /**
  * How a transaction with a projection's code ended. A failure is judged by where the error comes from, never by a code
@@ -37,7 +37,7 @@ export type AttemptRun = Pick<ProjectionRun, "store" | "name" | "leaseMs" | "aba
  */
 export async function attempt(
   run: AttemptRun,
-  work: (tx: Sql) => Promise<void>,
+  work: (tx: ProjectionTransaction) => Promise<void>,
   isPatient: (ageMs: number) => boolean = () => true,
 ): Promise<Attempt> {
   const progress: AttemptProgress = { state: undefined, isCommitting: false, startedAt: 0 };
@@ -45,7 +45,7 @@ export async function attempt(
     await inTransaction(run.store.projections, async (tx) => {
       progress.state = transactionState(tx);
       progress.startedAt = performance.now();
-      await work(tx);
+      await work(tx as ProjectionTransaction);
       progress.isCommitting = true;
     });
     return { ok: true };

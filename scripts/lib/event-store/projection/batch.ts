@@ -5,7 +5,13 @@ import { backoffMs } from "../../retry.ts";
 import type { RecordedEvent } from "../event.ts";
 import { type Attempt, attempt, type FailedAttempt, isMarked, runCode, transactionEnded } from "./attempt.ts";
 import { findDeadLetteredStreams, writeDeadLetters } from "./dead-letters.ts";
-import { enterVersionSchema, LeaseLost, type ProjectionRun, RunFailed } from "./definition.ts";
+import {
+  enterVersionSchema,
+  LeaseLost,
+  type ProjectionRun,
+  type ProjectionTransaction,
+  RunFailed,
+} from "./definition.ts";
 import type { Lease } from "./lease.ts";
 import { refuseQualifiedNames } from "./qualified-names.ts";
 import { reportDeadLetter, reportFollowers, reportHalving, reportRetry } from "./report.ts";
@@ -140,7 +146,7 @@ async function checkRun(run: ProjectionRun, { token }: WriteLease, { kind, error
 /** Handles the events and writes the checkpoint in one transaction, which commits only while the lease is held. */
 async function commitBatch(run: ProjectionRun, lease: WriteLease, batch: PartitionBatch): Promise<Attempt> {
   let followers: readonly RecordedEvent[] = [];
-  const work = async (tx: Sql) => {
+  const work = async (tx: ProjectionTransaction) => {
     const hasDeadLetters = await enterVersionSchema(tx, run, lease.status);
     run.abandoned.throwIfAborted();
     followers = hasDeadLetters ? await deadLetterFollowers(tx, run, batch.events) : [];
@@ -161,7 +167,7 @@ function handleEvents(
   run: ProjectionRun,
   { status }: WriteLease,
   events: readonly RecordedEvent[],
-  tx: Sql,
+  tx: ProjectionTransaction,
 ): Promise<void> {
   return runCode(run, tx, async () => {
     // An array of its own, because another attempt needs the events again, whatever the handler does with the array.

@@ -1,7 +1,10 @@
-import type { Sql } from "../../postgres/driver.ts";
+import type { Sql, Transaction } from "../../postgres/driver.ts";
 import { InvalidInput } from "../errors.ts";
 import type { DomainEvent, RecordedEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";
+
+/** A transaction that a projection's code runs in. */
+export type ProjectionTransaction = Sql & Pick<Transaction, "savepoint">;
 
 /** What a projection derives from events. */
 export interface ProjectionDefinition<Event extends DomainEvent = DomainEvent> {
@@ -25,9 +28,9 @@ export interface ProjectionDefinition<Event extends DomainEvent = DomainEvent> {
    *
    * @param transaction for everything that must take effect exactly once; if it is rolled back, the events come again
    */
-  handle(events: readonly RecordedEvent<Event>[], transaction: Sql): Promise<unknown>;
+  handle(events: readonly RecordedEvent<Event>[], transaction: ProjectionTransaction): Promise<unknown>;
   /** Updates what is not written with each batch, such as materialised views. Runs at the end of the log. */
-  refresh?(transaction: Sql): Promise<unknown>;
+  refresh?(transaction: ProjectionTransaction): Promise<unknown>;
 }
 
 /** Tables and views of a projection. */
@@ -35,7 +38,7 @@ export interface ProjectionRelations {
   /** Their names without a schema, each after those it depends on. */
   readonly names: readonly string[];
   /** Creates them, by names without a schema. */
-  create(transaction: Sql): Promise<unknown>;
+  create(transaction: ProjectionTransaction): Promise<unknown>;
 }
 
 /** How to run a projection. */
@@ -69,7 +72,7 @@ export interface ProjectionRun extends Required<Omit<ProjectOptions, "events" | 
   readonly owner: string;
   readonly events: readonly string[] | undefined;
   readonly relations: ProjectionRelations | undefined;
-  readonly refresh: ((transaction: Sql) => Promise<unknown>) | undefined;
+  readonly refresh: ((transaction: ProjectionTransaction) => Promise<unknown>) | undefined;
 }
 
 /** A version is being built, is the one that readers see, or has been replaced. */

@@ -1,7 +1,14 @@
 import type { Sql } from "../../postgres/driver.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
 import { attempt, type FailedAttempt, isMarked, runCode, transactionEnded } from "./attempt.ts";
-import { enterVersionSchema, type ProjectionRun, type ProjectionStatus, RunFailed, refused } from "./definition.ts";
+import {
+  enterVersionSchema,
+  type ProjectionRun,
+  type ProjectionStatus,
+  type ProjectionTransaction,
+  RunFailed,
+  refused,
+} from "./definition.ts";
 
 interface VersionRow {
   readonly version: number;
@@ -46,7 +53,7 @@ function registrationFailed({ kind, error }: FailedAttempt): RunFailed {
 }
 
 /** @returns undefined if a version that is being built began to serve concurrently */
-async function tryRegister(tx: Sql, run: ProjectionRun): Promise<ProjectionStatus | undefined> {
+async function tryRegister(tx: ProjectionTransaction, run: ProjectionRun): Promise<ProjectionStatus | undefined> {
   const isOurs = ({ version }: VersionRow) => version === run.version;
   let known = (await readVersions(tx, run)).find(isOurs);
   if (known === undefined) {
@@ -71,7 +78,7 @@ async function readVersions(tx: Sql, { name }: ProjectionRun): Promise<readonly 
 }
 
 async function registerNew(
-  tx: Sql,
+  tx: ProjectionTransaction,
   run: ProjectionRun,
   rows: readonly VersionRow[],
 ): Promise<ProjectionStatus | undefined> {
@@ -156,7 +163,7 @@ export function changePartitions(run: ProjectionRun, position: bigint, token: bi
   });
 }
 
-async function createRelations(tx: Sql, run: ProjectionRun, status: ProjectionStatus): Promise<void> {
+async function createRelations(tx: ProjectionTransaction, run: ProjectionRun, status: ProjectionStatus): Promise<void> {
   if (run.relations === undefined) return;
   const { create, names } = run.relations;
   await enterVersionSchema(tx, run, status);
