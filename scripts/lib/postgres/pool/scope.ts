@@ -55,12 +55,12 @@ async function sendFile(statement: Statement, path: string, send: (statement: St
 export class Scope {
   readonly #session: Session;
   readonly #name: string;
-  readonly #errors: WeakSet<object>;
+  readonly #errors: unknown[];
   #isOver = false;
   #firstFailure: { readonly error: unknown } | undefined;
 
   /** @param errors collects the errors of its statements */
-  constructor(session: Session, name: "transaction" | "savepoint" | "reservation", errors = new WeakSet()) {
+  constructor(session: Session, name: "transaction" | "savepoint" | "reservation", errors: unknown[] = []) {
     this.#session = session;
     this.#name = name;
     this.#errors = errors;
@@ -86,7 +86,7 @@ export class Scope {
     }
     statement.catch((error: unknown) => {
       this.#firstFailure ??= { error };
-      if (error instanceof Error) this.#errors.add(error);
+      this.#errors.push(error);
     });
     this.#session.send(statement);
   };
@@ -134,21 +134,23 @@ export async function transact<Result>(
   return result;
 }
 
-const states = new WeakMap<object, TransactionState>();
+/** Where a transaction keeps what is known about it. */
+const stateKey = Symbol("state");
 
 /** @returns what is known about a transaction that a pool has passed to its caller */
 export function stateOf(transaction: object): TransactionState {
-  const state = states.get(transaction);
+  const state = (transaction as { readonly [stateKey]?: TransactionState })[stateKey];
   if (state === undefined) throw new TypeError("this is not a transaction");
   return state;
 }
 
 /** What the savepoints of a transaction have in common. */
-class SessionTransaction {
+class SessionTransaction implements TransactionState {
   readonly #session: Session;
   readonly #factory: StatementFactory;
   /** The errors of its statements, including those in savepoints. */
-  readonly errors = new WeakSet();
+  readonly errors: unknown[] = [];
+  #scope: Scope | undefined;
   #savepoints = 0;
 
   constructor(session: Session, factory: StatementFactory) {
@@ -156,23 +158,29 @@ class SessionTransaction {
     this.#factory = factory;
   }
 
+  get loss(): Error | undefined {
+    return this.#session.reason;
+  }
+
+  get isOpen(): boolean {
+    return this.#session.isInTransaction;
+  }
+
+  get failure(): { readonly error: unknown } | undefined {
+    return this.#scope?.failure;
+  }
+
+  isOwnError(error: unknown): boolean {
+    return this.errors.includes(error);
+  }
+
+  onLoss(call: () => void): () => void {
+    return this.#session.onEnd(call);
+  }
+
   begin(scope: Scope): Transaction {
-    const transaction = this.open(scope);
-    const [session, errors] = [this.#session, this.errors];
-    states.set(transaction, {
-      get loss() {
-        return session.reason;
-      },
-      get isOpen() {
-        return session.isInTransaction;
-      },
-      get failure() {
-        return scope.failure;
-      },
-      isOwnError: (error) => error instanceof Error && errors.has(error),
-      onLoss: (call) => session.onEnd(call),
-    });
-    return transaction;
+    this.#scope = scope;
+    return Object.assign(this.open(scope), { [stateKey]: this });
   }
 
   open(scope: Scope): Transaction {
