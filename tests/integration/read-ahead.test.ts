@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { checkpointPlace, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
-import { readLog } from "../../scripts/lib/event-store/read.ts";
+import { readLog } from "../../scripts/lib/event-store/read-log.ts";
 import { append, placed } from "../support/append.ts";
 import { withDatabase } from "../support/database.ts";
 

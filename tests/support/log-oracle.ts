@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkpointPlace, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
-import { readLog } from "../../scripts/lib/event-store/read.ts";
+import { readLog } from "../../scripts/lib/event-store/read-log.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";

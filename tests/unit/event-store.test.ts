@@ -5,7 +5,7 @@ import { checkpointAfter, checkpointPlace, logStart } from "../../scripts/lib/ev
 import { InvalidInput, refusalError, StreamNotFound, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
 import type { Checkpoint, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
 import { toJson } from "../../scripts/lib/event-store/json.ts";
-import { textArray } from "../../scripts/lib/event-store/read.ts";
+import { textArray } from "../../scripts/lib/event-store/read-log.ts";
 import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
 import { upcast } from "../../scripts/lib/event-store/upcast.ts";
 

@@ -3,7 +3,7 @@ import { checkOptions, isCount, isSignal, isText, isTextList, type OptionChecks 
 import { checkpointPlace, logStart } from "./checkpoint.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
 import { type LogPlace, makeCheckpoint } from "./log-place.ts";
-import { type LogFilter, readPages } from "./read.ts";
+import { type LogFilter, readPages } from "./read-log.ts";
 import type { EventStore } from "./store.ts";
 import { firstPauseMs, longerPauseMs } from "./wake-ups.ts";
 

@@ -1,5 +1,5 @@
 import type { RecordedEvent } from "../event.ts";
-import { type LogPage, type ReadLogOptions, readPages } from "../read.ts";
+import { type LogPage, type ReadLogOptions, readPages } from "../read-log.ts";
 import { noUpcasters } from "../upcast.ts";
 import { firstPauseMs, longerPauseMs } from "../wake-ups.ts";
 import { type BatchControl, handlePartitionBatch, type PartitionBatch, refreshProjection } from "./batch.ts";
