@@ -1,9 +1,9 @@
 -- Creates the record of the log's epochs.
 --
 -- A restore, a promoted standby or a copied data directory continues the log from an earlier state: events that readers
--- outside this database have seen are gone, and others take their place. Each time, event_store.begin_epoch begins a new
--- epoch, whose random id no other continuation shares. Checkpoints of such readers contain the epoch in which they were
--- made, so that they can be refused if the log has changed behind them (event_store.check_checkpoint).
+-- outside this database have seen are gone, and others take their place. Each time, event_store.begin_epoch begins a
+-- new epoch, whose random id no other continuation shares. Checkpoints of such readers contain the epoch in which they
+-- were made, so that they can be refused if the log has changed behind them (event_store.check_checkpoint).
 
 create table event_store.log_epoch (
   epoch_number integer not null,
@@ -22,7 +22,8 @@ create table event_store.log_epoch (
   constraint log_epoch_reason_is_not_empty check (reason <> '')
 );
 
-comment on table event_store.log_epoch is 'Epochs of the log: one begins each time the log continues from an earlier state';
+comment on table event_store.log_epoch is
+  'Epochs of the log: one begins each time the log continues from an earlier state';
 comment on column event_store.log_epoch.epoch_number is 'Number of the epoch in this log; the first one is 1';
 comment on column event_store.log_epoch.epoch_id is 'Random ID; checkpoints made in the epoch contain it';
 comment on column event_store.log_epoch.began_after is

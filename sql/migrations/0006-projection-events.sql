@@ -1,5 +1,5 @@
--- Stores the event types of each projection version, so that a changed list is noticed: the stored events of a type that
--- was added would never be handled.
+-- Stores the event types of each projection version, so that a changed list is noticed: the stored events of a type
+-- that was added would never be handled.
 --
 -- Versions that were registered before have null; their next run fills it in.
 

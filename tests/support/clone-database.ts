@@ -20,5 +20,7 @@ export async function cloneDatabase(stack: TestStack): Promise<DatabaseClone> {
   const template = quoteIdentifier(administrator.database);
   await maintenance.sql.unsafe(`create database ${quoteIdentifier(database)} template ${template}`);
   await ensureDatabase(maintenance.sql, await readAdministrator(maintenance.sql), database);
+  await using clone = openConnection({ ...administrator, database });
+  await clone.sql`select event_store.begin_epoch('clone for a test', null, false)`;
   return { administrator: { ...administrator, database }, application: { ...application, database } };
 }

@@ -27,8 +27,8 @@ export async function beginRestoredEpoch(
     return;
   }
   run.reporter.warn(
-    `The schema of ${archive} is older than the epochs of the log: readers that have read beyond the archive will not ` +
-      "be refused. Restore it with --migrate, or have such readers start over.",
+    `The schema of ${archive} is older than the epochs of the log: readers that have read beyond the archive will ` +
+      "not be refused. Restore it with --migrate, or have such readers start over.",
   );
 }
 

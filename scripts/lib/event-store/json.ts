@@ -118,7 +118,7 @@ function below(step: string, loss: Loss): Loss {
   return loss;
 }
 
-/** Whether an object is a literal or has no prototype. A literal of another realm has the `Object.prototype` of that. */
+/** Whether an object is a literal or has no prototype. A literal of another realm has that realm's prototype. */
 function isPlain(value: object): boolean {
   const prototype = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null || Object.getPrototypeOf(prototype) === null;

@@ -68,8 +68,8 @@ export async function* readPages(sql: CallerTransaction, options: ReadLogOptions
   for (;;) {
     const ahead = nextEnd === undefined ? undefined : fetch(place, { above: nextEnd, upTo: nextEnd + width });
     const page = await next;
-    // A page fetched ahead does not check the place right before it; the fetch after it does. Without that check, a reader
-    // whose last page was lost in a crash would go on with events that were appended since.
+    // A page fetched ahead does not check the place right before it; the fetch after it does. Without that check, a
+    // reader whose last page was lost in a crash would go on with events that were appended since.
     if (page.isAtEnd) await ahead;
     // A range without events is left at the place before it.
     if (page.place.position >= place.position) place = page.place;

@@ -36,8 +36,8 @@ interface Statement<Result> extends Promise<Result> {
 const cancelAfterMs = 1_000;
 
 /**
- * Waits for a statement until the signal is aborted, then abandons it. If it still runs a second later, it is cancelled:
- * nearly all end sooner, and a request to cancel takes a connection of its own.
+ * Waits for a statement until the signal is aborted, then abandons it. If it still runs a second later, it is
+ * cancelled: nearly all end sooner, and a request to cancel takes a connection of its own.
  *
  * @throws the reason of the signal
  */

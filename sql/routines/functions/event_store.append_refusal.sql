@@ -3,10 +3,10 @@
 -- p_advanced_from: the version of the stream before the append advanced it, if it did (it may then also have inserted
 -- some of its events); otherwise null.
 -- If the append is a retry, that is, all its events are already stored, in this stream and this order, with the same
--- event_type, event_version and event_data, returns where they are. Data that was redacted counts as the same. Metadata,
--- causation_id and correlation_id are not compared: they describe the attempt (its trace, time or process), and the
--- first attempt has been stored. Returns nulls if the reason is gone (the stream was advanced, created or reopened in the meantime); the
--- caller then retries.
+-- event_type, event_version and event_data, returns where they are. Data that was redacted counts as the same.
+-- Metadata, causation_id and correlation_id are not compared: they describe the attempt (its trace, time or process),
+-- and the first attempt has been stored. Returns nulls if the reason is gone (the stream was advanced, created or
+-- reopened in the meantime); the caller then retries.
 -- Errors: UE001 to UE005 and UE007, as event_store.append lists them, with the JSON detail
 -- {"expected","actual","aggregate_type","aggregate_id"}.
 -- Volatile, so that each statement takes a new snapshot and sees what was committed while the caller waited for the

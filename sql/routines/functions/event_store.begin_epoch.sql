@@ -4,13 +4,13 @@
 --
 -- began_after: the position up to which the log is the same as before; the last event up to there is recorded. By
 -- default, the last event of all, which is right if no commit was lost, or if what was lost is a range of positions. A
--- standby applies commits in another order than that of positions, so after a promotion that lost commits pass a position
--- from before the loss.
+-- standby applies commits in another order than that of positions, so after a promotion that lost commits pass a
+-- position from before the loss.
 -- skip_positions: whether to leave out positions that other continuations of the log may have drawn
 -- (event_store.skip_positions). Pass false only if they have no readers.
 -- Returns the epoch's id.
 -- Locks event_store.domain_event against appends until the transaction ends, after waiting for those in flight.
--- Errors: UE007 if began_after is negative.
+-- Errors: UE007 if reason is missing or began_after is negative.
 -- Callers: administrators; restore.
 create or replace function event_store.begin_epoch(
   reason text,
@@ -26,7 +26,12 @@ as $$
 declare
   v_epoch uuid;
 begin
-  if began_after < 0 then
+  if coalesce(reason, '') = '' then
+    raise exception using
+      errcode = 'UE007',
+      message = 'the reason is missing',
+      hint = 'Say why the log continues from an earlier state, such as promoted replica-2.';
+  elsif began_after < 0 then
     raise exception using
       errcode = 'UE007',
       message = format('began_after is %s; it must not be negative', began_after),

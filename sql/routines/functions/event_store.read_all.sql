@@ -10,9 +10,9 @@
 -- snapshot (event_store.safe_position says why). The index on (event_type, global_position) serves event types, in
 -- growing windows, so that it reads at most a few times as many entries as it returns. Aggregate types are compared row
 -- by row.
--- Errors: those of event_store.safe_position; UE008 if after_position is beyond the last position drawn, so that the log
--- must have been rewound since it was read; UE007 if the log is not known to be complete up to up_to_position, or if
--- max_count is negative.
+-- Errors: those of event_store.safe_position; UE008 if after_position is beyond the last position drawn, so that the
+-- log must have been rewound since it was read; UE007 if the log is not known to be complete up to up_to_position, or
+-- if max_count is negative.
 -- The settings prevent plans that were made while the tables were small from being used after they have grown. With
 -- page costs of 0 the planner considers only the number of entries. Otherwise, because neighbouring positions are on
 -- the same few pages, it would read a whole range through the index on positions to find a rare type.

@@ -3,8 +3,8 @@
 -- Position, version, type, ids and time stay. event_store.redaction records who, when and why; the old data is recorded
 -- nowhere.
 -- event_data: the replacement; {} erases the data. metadata: the replacement; null erases it.
--- Deletes snapshots that include the event; triggers of event_store.redaction keep such a snapshot from being saved later
--- and erase the errors of dead letters. Read models belong to the application: rebuild those that hold the data.
+-- Deletes snapshots that include the event; triggers of event_store.redaction keep such a snapshot from being saved
+-- later and erase the errors of dead letters. Read models belong to the application: rebuild those that hold the data.
 -- The old rows disappear with the next vacuum; copies in the WAL and in backups disappear when these expire.
 -- Locks: waits for transactions that save a snapshot of the stream (event_store.begin_redaction).
 -- Errors: UE003 the event does not exist; UE007 reason or data is missing; 25001 not in READ COMMITTED.

@@ -46,4 +46,5 @@ begin
 end
 $$;
 
-comment on function event_store.refuse_checkpoint is 'Raises UE008 with the epoch, the branch position and the checkpoint';
+comment on function event_store.refuse_checkpoint is
+  'Raises UE008 with the epoch, the branch position and the checkpoint';

@@ -1,7 +1,7 @@
 -- Prepares to read the log from a checkpoint: checks it, then asks how far the log is complete.
 --
--- checkpoint, event_id, epoch_id: as for event_store.check_checkpoint. A null checkpoint is not checked: that of a reader
--- that stores it in this database, so that it is rewound together with the log.
+-- checkpoint, event_id, epoch_id: as for event_store.check_checkpoint. A null checkpoint is not checked: that of a
+-- reader that stores it in this database, so that it is rewound together with the log.
 -- Returns the safe position, the id of the event there, and the id of the current epoch: with them, the reader's next
 -- checkpoint. The epoch is asked first, so that a page never claims to be of an epoch that began after it was read.
 -- Errors: those of event_store.check_checkpoint and event_store.safe_position.

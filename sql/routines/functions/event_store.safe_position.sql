@@ -1,22 +1,24 @@
--- Returns the safe position: the position of the last event up to which the log is complete, 0 if there is none. No event
--- can appear at or below it any more, and no crash of the server can take it back.
+-- Returns the safe position: the position of the last event up to which the log is complete, 0 if there is none. No
+-- event can appear at or below it any more, and no crash of the server can take it back.
 --
 -- The order of the steps matters: first the last position drawn, then the floors of the transactions in flight. An
--- event at or below both (the bound) was drawn before the first step, and its floor, which is lower, was published before
--- that. Had its transaction not ended by the second step, that floor would have been found. So a *new* snapshot sees the
--- event. The answer is the last event that such a snapshot sees up to the bound. The bound itself would not do: it may be
--- a position of a transaction that was rolled back, and a crash of the server may let it be drawn again. Nor would a bare
--- max(global_position): inside a transaction that has appended, it sees that transaction's own events (decision 0014).
+-- event at or below both (the bound) was drawn before the first step, and its floor, which is lower, was published
+-- before that. Had its transaction not ended by the second step, that floor would have been found. So a *new* snapshot
+-- sees the event. The answer is the last event that such a snapshot sees up to the bound. The bound itself would not
+-- do: it may be a position of a transaction that was rolled back, and a crash of the server may let it be drawn again.
+-- Nor would a bare max(global_position): inside a transaction that has appended, it sees that transaction's own events
+-- (decision 0014).
 -- The snapshot of the calling statement is older, which is why the statement that reads must not call this function:
 -- `where global_position <= event_store.safe_position()` loses events. Use event_store.read_all.
 -- What is known to be complete stays complete, so the session remembers its highest answer and the highest bound, and
--- looks for events only above that bound. It reads the entries of events that were rolled back once, not with each call.
+-- looks for events only above that bound. It reads the entries of events that were rolled back once, not with each
+-- call.
 -- Another session's answer may be lower, if a writer paused between reading its floor and publishing it.
 -- Holds for events committed with synchronous_commit on: a commit that has become visible is then on disk.
 -- Errors: 25001 if the isolation level is not READ COMMITTED; 25006 on a standby; 55000 if the sequence was altered.
--- Volatile. Security definer, because the application may not read the sequence. The index on global_position serves it:
--- with random_page_cost = 0, also in a plan that was made while the table was small. enable_seqscan = off would make
--- reading the sequence so expensive on paper that the server compiles the plan each time (jit).
+-- Volatile. Security definer, because the application may not read the sequence. The index on global_position serves
+-- it: with random_page_cost = 0, also in a plan that was made while the table was small. enable_seqscan = off would
+-- make reading the sequence so expensive on paper that the server compiles the plan each time (jit).
 -- Callers: applications; event_store.read_all, event_store.resume_log.
 create or replace function event_store.safe_position()
 returns bigint
@@ -88,6 +90,6 @@ end
 $$;
 
 comment on function event_store.safe_position is
-  'Position of the last event up to which the log is complete; pass it to event_store.read_all, never use it in a condition';
+  'Position of the last event up to which the log is complete; pass it to read_all, never use it in a condition';
 
 grant execute on function event_store.safe_position to :{app};

@@ -1,6 +1,6 @@
--- Returns what distinguishes the place where this database runs from copies of it: the system identifier of the cluster,
--- its timeline, which a promotion or a recovery to a point in time changes, the OID of the database, and the path of the
--- data directory.
+-- Returns what distinguishes the place where this database runs from copies of it: the system identifier of the
+-- cluster, its timeline, which a promotion or a recovery to a point in time changes, the OID of the database, and the
+-- path of the data directory.
 --
 -- On a standby the timeline and the data directory are null: it continues no log, and its directory is its own. The
 -- data directory is also null if the owner is no member of pg_read_all_settings; bootstrap makes it one if it may.
@@ -31,4 +31,5 @@ begin atomic
   from pg_control_system() as control;
 end;
 
-comment on function event_store.server_identity is 'Identifies the cluster, its timeline, the database and the data directory';
+comment on function event_store.server_identity is
+  'Identifies the cluster, its timeline, the database and the data directory';

@@ -1,5 +1,6 @@
--- Erases the error of the dead letters, of all projections, that a redaction may concern: an error often quotes the data
--- that a handler failed on. Includes later events of the stream, because a handler works on what earlier ones left.
+-- Erases the error of the dead letters, of all projections, that a redaction may concern: an error often quotes the
+-- data that a handler failed on. Includes later events of the stream, because a handler works on what earlier ones
+-- left.
 --
 -- Security definer, because the role that redacts need not have access to read_model.
 -- Callers: the trigger redaction_erases_errors.

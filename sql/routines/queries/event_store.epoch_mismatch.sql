@@ -1,7 +1,7 @@
 -- Lists how the place where this database runs differs from the one in which its current epoch began. A row means that
 -- the log may have been rewound by something that does not call event_store.begin_epoch: the promotion of a standby, a
--- recovery to a point in time, a copy of the data directory or of the database, or pg_upgrade. A data directory that was
--- only moved is reported as well.
+-- recovery to a point in time, a copy of the data directory or of the database, or pg_upgrade. A data directory that
+-- was only moved is reported as well.
 --
 -- fact: system identifier, timeline, database or data directory; recorded, actual: its values.
 -- Stable. Security definer, because the application may not call event_store.server_identity.

@@ -2,8 +2,9 @@
 --
 -- lag_events counts the events stored after the checkpoint, including those that the projection does not handle. The
 -- index on global_position serves it, in time proportional to the count. lag_seconds is the age of the first of them.
--- If the checkpoint is beyond the last position drawn, the log was rewound, and lag_events is the negative distance: the
--- projection fails with UE008. Then, and if the server is not the one in which the log's epoch began, log_problem says so.
+-- If the checkpoint is beyond the last position drawn, the log was rewound, and lag_events is the negative distance:
+-- the projection fails with UE008. Then, and if the server is not the one in which the log's epoch began, log_problem
+-- says so.
 -- The holder is the transaction that holds the log back furthest; shown only if events are stored beyond its position.
 -- A prepared transaction has a gid and no pid. event_store.horizon_holder() is security definer, so it sees the
 -- sessions of other logins.

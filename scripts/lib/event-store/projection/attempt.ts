@@ -144,8 +144,9 @@ function causes(error: unknown): unknown[] {
 }
 
 /**
- * Waits for code of a projection, and checks that it has not ended the transaction or gone on after an error. If it does not settle although its
- * session has ended, it is left alone after `leaseMs`: none of its statements would be run any more.
+ * Waits for code of a projection, and checks that it has not ended the transaction or gone on after an error. If it
+ * does not settle although its session has ended, it is left alone after `leaseMs`: none of its statements would be run
+ * any more.
  *
  * @throws {RunFailed} if it has ended the transaction; if it has begun another, {@link isMarked} shows that
  */
