@@ -180,7 +180,7 @@ class SessionTransaction implements TransactionState {
 
   begin(scope: Scope): Transaction {
     this.#scope = scope;
-    return Object.assign(this.open(scope), { [stateKey]: this });
+    return this.open(scope);
   }
 
   open(scope: Scope): Transaction {
@@ -188,7 +188,7 @@ class SessionTransaction implements TransactionState {
       const name = given.length > 1 ? (given[0] as string) : "";
       return this.#savepoint(scope, name, given.at(-1) as (tx: Transaction) => Result);
     };
-    return Object.assign(makeStatements(this.#factory, scope.send), { savepoint }) as Transaction;
+    return Object.assign(makeStatements(this.#factory, scope.send), { savepoint, [stateKey]: this }) as Transaction;
   }
 
   async #savepoint<Result>(outer: Scope, name: string, work: (tx: Transaction) => Result): Promise<Settled<Result>> {
