@@ -127,7 +127,7 @@ test("a projection and a replay that read an event before its redaction store no
       throw new Error(`${event.data.mail ?? secret} is not valid`);
     },
   };
-  await project(store, { ...definition, stopWhenCaughtUp: true });
+  await project(store, { ...definition, retryPauseMs: 1, stopWhenCaughtUp: true });
   const left = (attempts: number) =>
     [1, 2, 3].map((version) => `slow mails ${version} ${version === 1 ? attempts : 0} -`);
   assert.deepEqual(await readLetters(database.sql, person), left(5));

@@ -43,7 +43,7 @@ async function readRows(tx: Sql, query: string): Promise<Violation["rows"]> {
   // MATERIALIZED, because the limit makes the planner optimise for the first rows, and usually there are none.
   const statement = `with violation as materialized (${query}) select * from violation limit ${shownRows}`;
   try {
-    return await inSavepoint(tx, (savepoint) => savepoint.unsafe<Record<string, unknown>[]>(statement));
+    return [...(await inSavepoint(tx, (savepoint) => savepoint.unsafe<Record<string, unknown>[]>(statement)))];
   } catch (error) {
     if ([undefinedFunction, undefinedTable].includes(errorCode(error))) return [];
     throw error;
