@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
+import { logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { InvalidInput } from "../../scripts/lib/event-store/errors.ts";
 import type { ProjectionTransaction, ProjectOptions } from "../../scripts/lib/event-store/projection/definition.ts";
+import { type WaitUntilOptions, waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { removeProjection } from "../../scripts/lib/event-store/projection/remove.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
@@ -198,6 +200,41 @@ test("refresh and create that end their transaction are refused too", async () =
   await assert.rejects(project(store, { ...definition, relations }), /ended its transaction/);
   const refresh = (tx: Sql) => tx.unsafe("rollback");
   await assert.rejects(project(store, { ...definition, refresh }), /ended its transaction/);
+});
+
+test("an unknown option is refused, and so is one with a wrong value", async () => {
+  const given = (more: object) => project(store, { ...counting("strict"), ...more });
+  for (const [more, message] of [
+    [{ maxAttemps: 1 }, /^project\(\) has no option "maxAttemps": did you mean maxAttempts\?$/],
+    [{ table: "x" }, /^project\(\) has no option "table": allowed are name, version, events, /],
+    [{ events: "OrderPlaced" }, /^events is "OrderPlaced"; it must be an array of strings$/],
+    [{ stopWhenCaughtUp: 1 }, /^stopWhenCaughtUp is 1; it must be true or false$/],
+  ] as const) {
+    await assert.rejects(given(more), (error: Error) => error instanceof InvalidInput && message.test(error.message));
+  }
+  const waiting = { timeout: 5 } as WaitUntilOptions;
+  await assert.rejects(
+    waitUntil(store, "strict", logStart, waiting),
+    /^InvalidInput: waitUntil\(\) has no option "timeout"/,
+  );
+});
+
+test("a projection that appends commits to the disk, so that no reader sees an event that a crash takes back", async () => {
+  await append("appending");
+  const settings: string[] = [];
+  const readSetting = async (tx: Sql) => {
+    const [row] = await tx<{ value: string }[]>`select current_setting('synchronous_commit') as value`;
+    settings.push(row?.value ?? "");
+  };
+  await project(store, {
+    ...counting("appending"),
+    handle: async (_events, transaction) => {
+      await readSetting(transaction);
+      await appendEvents(store, newOrder(), [{ type: "Appended", data: {} }], { transaction });
+      await readSetting(transaction);
+    },
+  });
+  assert.deepEqual(settings, ["off", "on"]);
 });
 
 test("new versions that start at once have a clean outcome: one serves", async () => {

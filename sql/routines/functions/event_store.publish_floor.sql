@@ -31,6 +31,11 @@ begin
     end if;
     perform pg_advisory_xact_lock_shared((229::bigint << 48) | v_floor);
     perform set_config('cqrs.floor_xid', v_transaction, true);
+    -- A projection's commits do not wait for the disk. If its code appends, they must: a crash would take back events
+    -- that readers have seen.
+    if current_setting('cqrs.projection', true) = 'on' then
+      perform set_config('synchronous_commit', 'on', true);
+    end if;
   end if;
   return null;
 end

@@ -124,7 +124,8 @@ export function refused(message: string): RunFailed {
  * Resolves names without a schema to the tables of a version, until the transaction ends.
  *
  * The commit does not wait for the disk. A crash may undo it, but undoes the checkpoint too, so the events are handled
- * again. Appends do wait for the disk, so the log loses nothing.
+ * again. If the code of the projection appends, the commit does wait (`event_store.publish_floor`), and so do all other
+ * appends: the log loses nothing.
  *
  * The timeout releases rows that a suspended process keeps locked and that its successor needs. The setting
  * `cqrs.projection` lasts as long as the transaction, so its absence shows that the projection's code has ended it.

@@ -1,4 +1,5 @@
 import { pollUntil } from "../../retry.ts";
+import { checkOptions, isCount, isSignal, type OptionChecks } from "../check-options.ts";
 import { checkpointPlace } from "../checkpoint.ts";
 import { explainError } from "../errors.ts";
 import type { Checkpoint } from "../event.ts";
@@ -13,6 +14,8 @@ export interface WaitUntilOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
+
+const waitUntilOptions: OptionChecks<WaitUntilOptions> = { timeoutMs: isCount(0), signal: isSignal };
 
 /** A projection did not reach the checkpoint in time. */
 export class ProjectionBehind extends Error {
@@ -41,6 +44,7 @@ export async function waitUntil(
   checkpoint: Checkpoint,
   options: WaitUntilOptions = {},
 ): Promise<void> {
+  checkOptions(options, waitUntilOptions, "waitUntil()");
   const { timeoutMs = 10_000, signal } = options;
   const place = checkpointPlace(checkpoint);
   const { position: wanted } = place;

@@ -4,6 +4,7 @@ import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode, isServerUnavailable } from "../../postgres/failure.ts";
 import type { Retries } from "../availability.ts";
+import { checkOptions, isAnything, isFlag, isSignal, isText, isTextList, type OptionChecks } from "../check-options.ts";
 import type { DomainEvent } from "../event.ts";
 import type { EventStore } from "../store.ts";
 import { untilAborted } from "../waiting.ts";
@@ -118,9 +119,31 @@ const atLeastOne = [
   "leaseMs",
 ] as const;
 
+const projectOptions: OptionChecks<ProjectOptions> = {
+  name: isText,
+  version: isAnything,
+  events: isTextList,
+  relations: isAnything,
+  handle: isAnything,
+  refresh: isAnything,
+  partitions: isAnything,
+  batchSize: isAnything,
+  maxAttempts: isAnything,
+  retryPauseMs: isAnything,
+  maxRetryPauseMs: isAnything,
+  leaseMs: isAnything,
+  stopWhenCaughtUp: isFlag,
+  signal: isSignal,
+};
+
 const neverAborted = new AbortController().signal;
 
 function fillDefaults(store: EventStore, options: ProjectOptions, abandoned: AbortSignal): ProjectionRun {
+  try {
+    checkOptions(options, projectOptions, "project()");
+  } catch (error) {
+    throw refused((error as Error).message);
+  }
   const run = {
     store,
     owner: `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`,
