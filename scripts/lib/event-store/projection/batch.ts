@@ -176,7 +176,7 @@ function handleEvents(
   });
 }
 
-/** How often in a row a session may end while a batch is handled before that counts as the batch's failure. */
+/** After how many lost sessions in a row, while the same batch is handled, the batch counts as failed. */
 const maxLosses = 15;
 
 function toleratesLoss({ losses }: ProjectionRun, batch: PartitionBatch): boolean {
