@@ -148,11 +148,10 @@ test("read_all() and project() refuse a checkpoint beyond the last position draw
   await using store = openTestStore(database);
   await appendOne(store);
   await assert.rejects(database.sql`select from event_store.read_all(99)`, { code: "UE008" });
-  const nothing = async () => {};
-  const definition = { name: "ahead", version: 1, create: nothing, handle: nothing };
-  await project(store, { ...definition, stopWhenCaughtUp: true });
+  const options = { name: "ahead", version: 1, handle: async () => {}, stopWhenCaughtUp: true };
+  await project(store, options);
   await database.admin`update read_model.projection set checkpoint = 99`;
-  await assert.rejects(project(store, { ...definition, stopWhenCaughtUp: true }), LogRewound);
+  await assert.rejects(project(store, options), LogRewound);
   const [lag] = await readProjectionLag(store);
   assert.equal(lag?.lagEvents, -98);
   assert.equal(lag?.logProblem, "UE008: the log was rewound: it ends before the checkpoint, at 1");
