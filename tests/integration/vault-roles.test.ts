@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
-import { access, readFile, writeFile } from "node:fs/promises";
+import { access, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { appRoleLogin } from "../../scripts/lib/secrets/vault/authentication.ts";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
@@ -139,6 +141,24 @@ vaultTest("several clients that unwrap a delivery concurrently all get the secre
   const reads = await Promise.all(stores.map((store) => store.read(secret)));
   assert.ok(reads.every((read) => read?.version === 1));
   await assert.rejects(access(join(opened.folder, "cqrs-app.wrapped")), { code: "ENOENT" });
+});
+
+test("a client that finds the delivery empty waits for the secret id of the one that is unwrapping it", async () => {
+  const lookup = { data: { creation_path: "auth/approle/role/cqrs-app/secret-id" } };
+  for (const answers of [[{}], [lookup, {}]]) {
+    const folder = await mkdtemp(join(tmpdir(), "cqrs-delivery-"));
+    await writeFile(join(folder, "cqrs-app.role-id"), "role", { mode: 0o600 });
+    await writeFile(join(folder, "cqrs-app.wrapped"), '{"token":"t","delivery":"d"}', { mode: 0o600 });
+    const send = async () => {
+      const [answer] = answers.splice(0, 1);
+      // The other client writes it as soon as it has unwrapped the token.
+      if (answers.length === 0) await writeFile(join(folder, "cqrs-app.secret-id"), "theirs", { mode: 0o600 });
+      return answer ?? {};
+    };
+    const credentials = await receiveCredentials(send, folder, "cqrs-app");
+    await rm(folder, { recursive: true });
+    assert.deepEqual(credentials, { roleId: "role", secretId: "theirs" });
+  }
 });
 
 vaultTest("a delivery that somebody else unwrapped is detected, and the secret id is revoked", async () => {

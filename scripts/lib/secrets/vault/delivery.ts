@@ -8,6 +8,7 @@ import type { AppRoleCredentials, SendUnauthenticated } from "./authentication.t
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
 import type { AppRoleName } from "./setup.ts";
+import type { VaultBody } from "./transport.ts";
 
 /** How long a delivery stays valid. */
 const wrapTtl = "24h";
@@ -71,12 +72,12 @@ async function unwrap(send: SendUnauthenticated, folder: string, role: AppRoleNa
   try {
     await checkOrigin(send, delivery, role);
     const request = { method: "POST", path: "sys/wrapping/unwrap", token: delivery.token } as const;
-    const { data } = await send(request, { isRepeatable: false });
+    const data = contentOf(await send(request, { isRepeatable: false }));
     await writeSecretFile(file(folder, role, "secret-id"), data.secret_id);
     await rm(file(folder, role, "wrapped"), { force: true });
     return data.secret_id;
   } catch (error) {
-    if (!isInvalidWrapping(error)) throw error;
+    if (!isInvalidWrapping(error) && !(error instanceof WrappingEmpty)) throw error;
     // Another of our processes may have unwrapped it concurrently and be about to write the secret id.
     const secretId = await pollUntil(() => readSecretFile(file(folder, role, "secret-id")), concurrentUnwrap);
     return secretId ?? Promise.reject(deliveryTaken(role));
@@ -85,8 +86,16 @@ async function unwrap(send: SendUnauthenticated, folder: string, role: AppRoleNa
 
 /** If the token wraps anything else, someone replaced our delivery. */
 async function checkOrigin(send: SendUnauthenticated, { token }: Delivery, role: AppRoleName): Promise<void> {
-  const { data } = await send({ method: "POST", path: "sys/wrapping/lookup", body: { token } });
+  const data = contentOf(await send({ method: "POST", path: "sys/wrapping/lookup", body: { token } }));
   if (data.creation_path !== `auth/approle/role/${role}/secret-id`) throw deliveryForged(role);
+}
+
+class WrappingEmpty extends Error {}
+
+/** While another request unwraps a token, Vault may still accept it, but has nothing left to return. */
+function contentOf({ data }: VaultBody): NonNullable<VaultBody["data"]> {
+  if (data === undefined || data === null) throw new WrappingEmpty("the wrapping token is being unwrapped");
+  return data;
 }
 
 /** Delivers a new secret id; the previous one stays valid until it expires. */
