@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { appRoleLogin } from "../../scripts/lib/secrets/vault/authentication.ts";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
 import { receiveCredentials } from "../../scripts/lib/secrets/vault/delivery.ts";
+import { VaultFailure } from "../../scripts/lib/secrets/vault/failure.ts";
 import { VaultSecretStore } from "../../scripts/lib/secrets/vault/store.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
@@ -143,9 +144,10 @@ vaultTest("several clients that unwrap a delivery concurrently all get the secre
   await assert.rejects(access(join(opened.folder, "cqrs-app.wrapped")), { code: "ENOENT" });
 });
 
-test("a client that finds the delivery empty waits for the secret id of the one that is unwrapping it", async () => {
+test("a client waits for the secret id of the one that is unwrapping the delivery", async () => {
   const lookup = { data: { creation_path: "auth/approle/role/cqrs-app/secret-id" } };
-  for (const answers of [[{}], [lookup, {}]]) {
+  const failure = new VaultFailure({ kind: "http", status: 500, text: "internal error" });
+  for (const answers of [[{}], [lookup, {}], [lookup, failure]]) {
     const folder = await mkdtemp(join(tmpdir(), "cqrs-delivery-"));
     await writeFile(join(folder, "cqrs-app.role-id"), "role", { mode: 0o600 });
     await writeFile(join(folder, "cqrs-app.wrapped"), '{"token":"t","delivery":"d"}', { mode: 0o600 });
@@ -153,6 +155,7 @@ test("a client that finds the delivery empty waits for the secret id of the one 
       const [answer] = answers.splice(0, 1);
       // The other client writes it as soon as it has unwrapped the token.
       if (answers.length === 0) await writeFile(join(folder, "cqrs-app.secret-id"), "theirs", { mode: 0o600 });
+      if (answer instanceof VaultFailure) throw answer;
       return answer ?? {};
     };
     const credentials = await receiveCredentials(send, folder, "cqrs-app");

@@ -77,10 +77,10 @@ async function unwrap(send: SendUnauthenticated, folder: string, role: AppRoleNa
     await rm(file(folder, role, "wrapped"), { force: true });
     return data.secret_id;
   } catch (error) {
-    if (!isInvalidWrapping(error) && !(error instanceof WrappingEmpty)) throw error;
+    if (!isUnwrapFailure(error)) throw error;
     // Another of our processes may have unwrapped it concurrently and be about to write the secret id.
     const secretId = await pollUntil(() => readSecretFile(file(folder, role, "secret-id")), concurrentUnwrap);
-    return secretId ?? Promise.reject(deliveryTaken(role));
+    return secretId ?? Promise.reject(error.status >= 500 ? error : deliveryTaken(role));
   }
 }
 
@@ -90,12 +90,10 @@ async function checkOrigin(send: SendUnauthenticated, { token }: Delivery, role:
   if (data.creation_path !== `auth/approle/role/${role}/secret-id`) throw deliveryForged(role);
 }
 
-class WrappingEmpty extends Error {}
-
 /** While another request unwraps a token, Vault may still accept it, but has nothing left to return. */
 function contentOf({ data }: VaultBody): NonNullable<VaultBody["data"]> {
-  if (data === undefined || data === null) throw new WrappingEmpty("the wrapping token is being unwrapped");
-  return data;
+  if (data) return data;
+  throw new VaultFailure({ kind: "http", status: 404, text: "the wrapping token is being unwrapped" });
 }
 
 /** Delivers a new secret id; the previous one stays valid until it expires. */
@@ -159,8 +157,9 @@ function ignoreFailure(error: unknown): undefined {
   if (!(error instanceof VaultFailure)) throw error;
 }
 
-function isInvalidWrapping(error: unknown): boolean {
-  return error instanceof VaultFailure && (error.status === 400 || error.status === 403 || error.status === 404);
+/** Of requests that unwrap one token concurrently, Vault answers some with 500 instead of 400. */
+function isUnwrapFailure(error: unknown): error is VaultFailure {
+  return error instanceof VaultFailure && [400, 403, 404, 500].includes(error.status);
 }
 
 function file(folder: string, role: AppRoleName, kind: "role-id" | "secret-id" | "wrapped"): string {
