@@ -47,6 +47,6 @@ export { project } from "./event-store/projection/project.ts";
 export { type ReadAllOptions, type ReadStreamOptions, readAll, readStream } from "./event-store/read.ts";
 export type { LogFilter } from "./event-store/read-log.ts";
 export { type EventStore, type EventStoreOptions, openEventStore } from "./event-store/store.ts";
-export { streamIdOf } from "./event-store/stream-id.ts";
+export { aggregateIdOf, streamIdOf } from "./event-store/stream-id.ts";
 export { type EventBatch, type SubscribeOptions, subscribe } from "./event-store/subscribe.ts";
 export type { Upcaster, Upcasters } from "./event-store/upcast.ts";

@@ -4,7 +4,7 @@
 -- the schema it fills, so nothing here names a schema.
 
 create table order_summary (
-  order_id uuid not null,
+  order_id text not null,
   customer_id uuid not null,
   placed_at timestamptz not null,
   changed_at timestamptz not null,

@@ -123,7 +123,7 @@ test("appendEvents() refuses what cannot be stored before anything is sent, and 
   const order = newOrder();
   const cases: readonly (readonly [() => Promise<unknown>, RegExp])[] = [
     [() => appendEvents(store, order, []), /no events/],
-    [() => appendEvents(store, { ...order, id: "17" }, [orderPlaced]), /"17" is not the id of an aggregate/],
+    [() => appendEvents(store, { ...order, id: "" }, [orderPlaced]), /the aggregate's id is ""; it must be a UUID, or/],
     [() => appendEvents(store, { ...order, type: "" }, [orderPlaced]), /no type/],
     [
       () => appendEvents(store, order, [{ type: "A", data: { a: Number.NaN } }]),

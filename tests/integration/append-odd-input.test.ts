@@ -124,7 +124,7 @@ test("append() and append_batch() store odd events identically, or refuse them w
   const events = JSON.stringify(Array.from({ length: oddCount }, oddEvent));
   const rows = await database.admin<{ event: unknown; problem: string | null; isEvent: boolean }[]>`
     select event, event_store.is_event(event) as "isEvent",
-      event_store.append_problem('Order', gen_random_uuid(), 0, jsonb_build_array(event)) as problem
+      event_store.append_problem('Order', gen_random_uuid(), 0, jsonb_build_array(event), null) as problem
     from jsonb_array_elements(${events}::text::jsonb) as event`;
   for (const { event, problem, isEvent } of rows) assert.equal(problem === null, isEvent, JSON.stringify(event));
   const accepted = rows.filter(({ isEvent }) => isEvent).length;

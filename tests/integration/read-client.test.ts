@@ -62,7 +62,7 @@ test("readStream() fetches one page ahead, and stops when the caller does", asyn
   for await (const event of readStream(store, order, { pageSize: 2 })) {
     if (event.aggregateVersion === 3) break;
   }
-  await assert.rejects(collect(readStream(store, { type: "Order", id: "no" })), InvalidInput);
+  await assert.rejects(collect(readStream(store, { type: "Order", id: "" })), InvalidInput);
 });
 
 test("readAll() returns every event once in the order of positions, with filters and from a checkpoint", async () => {

@@ -32,7 +32,7 @@ async function summarize(events: readonly RecordedEvent<OrderEvent>[], tx: Sql):
     with change as (
       select *
       from jsonb_to_recordset(${rows}::text::jsonb) as change (
-        order_id uuid, customer_id uuid, placed_at timestamptz, changed_at timestamptz, total_cents bigint,
+        order_id text, customer_id uuid, placed_at timestamptz, changed_at timestamptz, total_cents bigint,
         paid_cents bigint, version integer, status text
       )
     ),

@@ -1,6 +1,5 @@
 import { backoffMs, retry } from "../retry.ts";
 import { type AppendResult, prepareAppend, readResult, sendAppend } from "./append.ts";
-import { checkAggregate } from "./check-aggregate.ts";
 import { checkOptions, isCount, isSignal, isText, isTransaction, type OptionChecks } from "./check-options.ts";
 import { explainError, InvalidInput, VersionConflict } from "./errors.ts";
 import type { CallerTransaction, DomainEvent, NewEvent, RecordedEvent } from "./event.ts";
@@ -8,7 +7,7 @@ import { toJson } from "./json.ts";
 import { readStream } from "./read.ts";
 import { recordEvents } from "./record-events.ts";
 import type { EventStore } from "./store.ts";
-import { streamIdOf } from "./stream-id.ts";
+import { aggregateIdOf, streamIdOf } from "./stream-id.ts";
 import { upcast } from "./upcast.ts";
 import { untilAborted } from "./waiting.ts";
 
@@ -143,7 +142,7 @@ export async function decide<State, Event extends DomainEvent>(
   const work = () => retry(() => decideOnce(store, definition, id, { ...options, decision }), { pauseMs, signal });
   // A transaction keeps its streams locked after the call: a call that waits for the lock would keep the turn.
   if (transaction !== undefined) return await work();
-  const streamId = streamIdOf(checkAggregate({ type: definition.type, id }));
+  const streamId = streamIdOf({ type: definition.type, id });
   return await store.decisions.take(streamId, work, { turnMs, signal });
 }
 
@@ -206,7 +205,7 @@ async function loadSnapshot<State, Event extends DomainEvent>(
 ): Promise<Snapshot<State>> {
   const none = { state: undefined as State, version: 0, redactions: 0n };
   if (snapshots === undefined) return none;
-  const parameters = [type, checkAggregate({ type, id }).id, snapshots.stateVersion];
+  const parameters = [type, aggregateIdOf(id), snapshots.stateVersion];
   const [row] = await sql.unsafe<Snapshot<State>[]>(loadSnapshotStatement, parameters, { prepare: true });
   return row ?? none;
 }
@@ -221,7 +220,7 @@ async function saveSnapshot<State, Event extends DomainEvent>(
   const json = toJson(state, `the state of ${type} ${id}`, { mustRestore: true });
   try {
     await sql`
-      select event_store.save_snapshot(${type}, ${id}, ${version}, ${snapshots?.stateVersion ?? 1},
+      select event_store.save_snapshot(${type}, ${aggregateIdOf(id)}, ${version}, ${snapshots?.stateVersion ?? 1},
         ${json}::text::jsonb, ${redactions})`;
   } catch (error) {
     throw explainError(error);

@@ -1,9 +1,10 @@
 import { uuidv7 } from "uuidv7";
-import { isUuid } from "./check-aggregate.ts";
+import { checkTextId, isUuid } from "./check-aggregate.ts";
 import { describeValue, isVersion, unknownKey } from "./check-options.ts";
 import { InvalidInput } from "./errors.ts";
 import type { Aggregate, ExpectedVersion, NewEvent } from "./event.ts";
 import { toJson } from "./json.ts";
+import { aggregateIdOf } from "./stream-id.ts";
 
 /** What to append, and where. */
 export interface Append {
@@ -29,16 +30,16 @@ export function eventIds(events: readonly NewEvent[]): string[] {
     if (typeof event !== "object" || event === null) {
       throw new InvalidInput(`event ${index + 1} is ${describeValue(event)}, not an object`);
     }
-    ids.push(event.id === undefined ? uuidv7() : uuidOf(event, "id", index));
+    ids.push(event.id === undefined ? uuidv7() : uuidOf(event, index));
   }
   return ids;
 }
 
 /** @returns the UUID as the server writes it */
-function uuidOf(event: NewEvent, key: "id" | "causationId" | "correlationId", index: number): string {
-  const id = event[key];
+function uuidOf(event: NewEvent, index: number): string {
+  const { id } = event;
   if (isUuid(id)) return id.toLowerCase();
-  throw new InvalidInput(`the ${key} of ${nameOf(event, index)} is not a UUID: ${describeValue(id)}`);
+  throw new InvalidInput(`the id of ${nameOf(event, index)} is not a UUID: ${describeValue(id)}`);
 }
 
 /**
@@ -50,7 +51,8 @@ export function appendElement({ streamId, aggregate, events, ids, expectedVersio
   const { type, id } = aggregate;
   const code = versionCode(expectedVersion, aggregate);
   const list = events.map((event, index) => eventElement(event, ids[index] as string, index)).join(",");
-  return `{"stream_id":"${streamId}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${id}","expected_version":${code},"events":[${list}]}`;
+  const key = isUuid(id) ? "" : `"aggregate_key":${JSON.stringify(id)},`;
+  return `{"stream_id":"${streamId}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${aggregateIdOf(id)}",${key}"expected_version":${code},"events":[${list}]}`;
 }
 
 const versionCodes: Readonly<Record<string, number>> = { any: -2, "no-stream": -1, exists: -4 };
@@ -75,10 +77,17 @@ function eventElement(event: NewEvent, id: string, index: number): string {
   if (keys.length > 2) {
     if (event.version !== undefined) parts.push(`"event_version":${json("version", "version")}`);
     if (event.metadata !== undefined) parts.push(`"metadata":${json("metadata", "metadata")}`);
-    if (isGiven(event.causationId)) parts.push(`"causation_id":"${uuidOf(event, "causationId", index)}"`);
-    if (isGiven(event.correlationId)) parts.push(`"correlation_id":"${uuidOf(event, "correlationId", index)}"`);
+    if (isGiven(event.causationId)) parts.push(`"causation_id":${textId(event, "causationId", index)}`);
+    if (isGiven(event.correlationId)) parts.push(`"correlation_id":${textId(event, "correlationId", index)}`);
   }
   return `{${parts.join(",")}}`;
+}
+
+/** @returns the id as JSON */
+function textId(event: NewEvent, key: "causationId" | "correlationId", index: number): string {
+  const id = event[key];
+  if (!isUuid(id)) checkTextId(id, `the ${key} of ${nameOf(event, index)}`);
+  return JSON.stringify(id);
 }
 
 /** The ids of a recorded event are null if it has none. */

@@ -3,7 +3,6 @@ import { isConflict, isServerUnavailable } from "../postgres/failure.ts";
 import { backoffMs, retry } from "../retry.ts";
 import { appendElement, eventIds } from "./append-element.ts";
 import { type Availability, reasonDetails, reasonText } from "./availability.ts";
-import { checkAggregate } from "./check-aggregate.ts";
 import { checkOptions, isAnything, isSignal, isTransaction, type OptionChecks } from "./check-options.ts";
 import { explainError, refusalError } from "./errors.ts";
 import type { Aggregate, CallerTransaction, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
@@ -120,7 +119,7 @@ export function prepareAppend(
   events: readonly NewEvent[],
   expectedVersion: ExpectedVersion,
 ): PreparedAppend {
-  const streamId = streamIdOf(checkAggregate(aggregate));
+  const streamId = streamIdOf(aggregate);
   const ids = eventIds(events);
   return { streamId, ids, element: appendElement({ streamId, aggregate, events, ids, expectedVersion }) };
 }

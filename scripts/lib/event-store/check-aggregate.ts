@@ -1,3 +1,4 @@
+import { describeValue } from "./check-options.ts";
 import { InvalidInput } from "./errors.ts";
 import type { Aggregate } from "./event.ts";
 import { toJson } from "./json.ts";
@@ -12,14 +13,30 @@ export function isUuid(value: unknown): value is string {
 /**
  * Checks the type and the id of an aggregate.
  *
- * @returns the aggregate
- * @throws {InvalidInput} if its type is empty or its id is not a UUID
+ * @returns the aggregate; a UUID is in lower case, as the server writes it
+ * @throws {InvalidInput} if its type is empty, or its id is neither a UUID nor a text that can be stored
  */
-export function checkAggregate(aggregate: Aggregate): Aggregate {
-  if (typeof aggregate.type !== "string" || aggregate.type === "") {
-    throw new InvalidInput("the aggregate has no type");
+export function checkAggregate({ type, id }: Aggregate): Aggregate {
+  if (typeof type !== "string" || type === "") throw new InvalidInput("the aggregate has no type");
+  toJson(type, "the aggregate's type");
+  if (isUuid(id)) return { type, id: id.toLowerCase() };
+  checkTextId(id, "the aggregate's id");
+  return { type, id };
+}
+
+const maxTextBytes = 1_024;
+
+/**
+ * Checks a text that is used as an id.
+ *
+ * @param what names it, for the error
+ * @throws {InvalidInput} if it is not text of 1 to 1,024 bytes in UTF-8, or PostgreSQL cannot store it
+ */
+export function checkTextId(id: unknown, what: string): void {
+  const sizeBytes = typeof id === "string" ? Buffer.byteLength(id) : 0;
+  if (sizeBytes < 1 || sizeBytes > maxTextBytes) {
+    const found = sizeBytes > maxTextBytes ? `text of ${sizeBytes} bytes` : describeValue(id);
+    throw new InvalidInput(`${what} is ${found}; it must be a UUID, or text of 1 to ${maxTextBytes} bytes`);
   }
-  toJson(aggregate.type, "the aggregate's type");
-  if (isUuid(aggregate.id)) return aggregate;
-  throw new InvalidInput(`${JSON.stringify(aggregate.id)} is not the id of an aggregate: it must be a UUID`);
+  toJson(id, what);
 }

@@ -139,8 +139,8 @@ export function explainError(error: unknown): unknown {
 
 function parseDetail(detail: string | null | undefined): Omit<EventStoreErrorDetail, "code"> {
   if (detail === null || detail === undefined || !detail.startsWith("{")) return {};
-  const { expected, actual, aggregate_type, aggregate_id } = JSON.parse(detail);
-  return { expected, actual, aggregate: { type: aggregate_type, id: aggregate_id } };
+  const { expected, actual, aggregate_type, aggregate_id, aggregate_key } = JSON.parse(detail);
+  return { expected, actual, aggregate: { type: aggregate_type, id: aggregate_key ?? aggregate_id } };
 }
 
 /** Positions have at most 15 digits, so JSON's numbers are exact. */

@@ -72,12 +72,8 @@ export type EventContext = Pick<RecordedEvent, "streamId" | "aggregate" | "epoch
 
 /** @returns the stream of an event, from the columns after its own */
 export function rowStream(row: Row): Omit<EventContext, "epochId"> {
-  const [streamId, type, id] = [
-    row[eventColumnCount],
-    row[eventColumnCount + 1],
-    row[eventColumnCount + 2],
-  ] as string[];
-  return { streamId: streamId as string, aggregate: { type: type as string, id: id as string } };
+  const [streamId, type, uuid, key] = row.slice(eventColumnCount) as [string, string, string, string | null];
+  return { streamId, aggregate: { type, id: key ?? uuid } };
 }
 
 /** @returns the event of a row, in the latest version */
@@ -86,6 +82,7 @@ export function recordedEvent(
   { streamId, aggregate, epochId }: EventContext,
   upcasters: Upcasters,
 ): RecordedEvent {
+  const metadata = row[6] as EventMetadata | null;
   const event: RecordedEvent = {
     position: row[0] as bigint,
     epochId,
@@ -96,12 +93,18 @@ export function recordedEvent(
     type: row[3] as string,
     version: row[4] as number,
     data: row[dataIndex],
-    metadata: row[6] as EventMetadata | null,
-    causationId: row[7] as string | null,
-    correlationId: row[8] as string | null,
+    metadata,
+    causationId: (row[7] as string | null) ?? keptId(metadata, "$causationId"),
+    correlationId: (row[8] as string | null) ?? keptId(metadata, "$correlationId"),
     occurredAt: row[9] as Date,
   };
   return upcast(event, upcasters);
+}
+
+/** @returns an id that is no UUID, which is kept in the metadata */
+function keptId(metadata: EventMetadata | null, key: "$causationId" | "$correlationId"): string | null {
+  const id = metadata?.[key];
+  return typeof id === "string" ? id : null;
 }
 
 /** Prevents an unhandled rejection if the caller stops before it awaits the page. */

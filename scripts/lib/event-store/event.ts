@@ -18,9 +18,9 @@ export type NewEvent<Event extends DomainEvent = DomainEvent> = Event & {
   /** Version of the schema of `data`; @default 1 */
   readonly version?: number;
   readonly metadata?: EventMetadata;
-  /** Id of the command or event that caused this one. */
+  /** Id of the command or event that caused this one: a UUID, or text, which is kept in the metadata. */
   readonly causationId?: string;
-  /** Id shared by all events of one business transaction. */
+  /** Id shared by all events of one business transaction: a UUID, or text, which is kept in the metadata. */
   readonly correlationId?: string;
 };
 
@@ -28,7 +28,7 @@ export type NewEvent<Event extends DomainEvent = DomainEvent> = Event & {
 export interface Aggregate {
   /** For example `Order`; 1 to 255 characters. */
   readonly type: string;
-  /** UUID */
+  /** A UUID, or other text of 1 to 1,024 bytes in UTF-8, such as `cart-123`. */
   readonly id: string;
 }
 

@@ -1,4 +1,5 @@
 import type { AppendResult } from "./append.ts";
+import { checkAggregate, isUuid } from "./check-aggregate.ts";
 import type { Aggregate, EventMetadata, NewEvent, RecordedEvent } from "./event.ts";
 
 /** Where and when events were stored. */
@@ -15,7 +16,7 @@ export function recordEvents(
 ): RecordedEvent[] {
   const stream = {
     streamId: result.streamId,
-    aggregate: { type: aggregate.type, id: aggregate.id.toLowerCase() },
+    aggregate: checkAggregate(aggregate),
     epochId: null,
     occurredAt,
   };
@@ -27,11 +28,24 @@ export function recordEvents(
       type,
       version,
       data: parsed(data),
-      metadata: parsed(metadata ?? null) as EventMetadata | null,
-      causationId: causationId?.toLowerCase() ?? null,
-      correlationId: correlationId?.toLowerCase() ?? null,
+      metadata: withTextIds(parsed(metadata ?? null) as EventMetadata | null, { causationId, correlationId }),
+      causationId: storedId(causationId),
+      correlationId: storedId(correlationId),
     };
   });
+}
+
+type RelatedIds = { readonly [Key in "causationId" | "correlationId"]: string | undefined };
+
+/** An id that is no UUID is kept in the metadata. */
+function withTextIds(metadata: EventMetadata | null, ids: RelatedIds): EventMetadata | null {
+  const kept = Object.entries(ids).filter(([, id]) => typeof id === "string" && !isUuid(id));
+  if (kept.length === 0) return metadata;
+  return { ...metadata, ...Object.fromEntries(kept.map(([key, id]) => [`$${key}`, id])) };
+}
+
+function storedId(id: string | undefined): string | null {
+  return isUuid(id) ? id.toLowerCase() : (id ?? null);
 }
 
 /** For example, a date becomes text. */

@@ -4,7 +4,10 @@
 -- expected_version: the version the stream must be at; 0 or -1: the stream must not exist; -4: it must exist; null or
 -- -2: any version.
 -- events: a JSON array of objects with event_type and event_data, and optionally event_id, event_version (default 1),
--- metadata, causation_id, correlation_id.
+-- metadata, causation_id, correlation_id. Those two may be other text than a UUID: it is stored in the metadata, as
+-- $causationId and $correlationId.
+-- aggregate_key: the text that names the aggregate, whose id is then event_store.aggregate_id_of(aggregate_key). It is
+-- stored with the stream and returned by readers. Null leaves it alone.
 -- Returns the versions of the first and the last event, and the position of the last.
 -- Idempotent: if all events are already stored, in this stream and in this order, nothing is appended. The first result
 -- is returned again with deduplicated = true, regardless of the expected version and even if the stream is archived.
@@ -18,12 +21,23 @@
 -- Volatile. Security definer, because the application may not write to the tables. enable_seqscan is off because a
 -- session keeps a plan made while a table was small, and that plan would scan the table after it has grown.
 -- Callers: applications; event_store.append_events and event_store.append_element.
+
+-- The function without a key. Dropped here, not in a migration, so that callers find the function at all times.
+do $$
+begin
+  if to_regprocedure('event_store.append(uuid, varchar, uuid, integer, jsonb)') is not null then
+    drop function event_store.append(uuid, varchar, uuid, integer, jsonb);
+  end if;
+end
+$$;
+
 create or replace function event_store.append(
   inout stream_id uuid,
   aggregate_type varchar,
   aggregate_id uuid,
   expected_version integer,
   events jsonb,
+  aggregate_key text default null,
   out first_version integer,
   out last_version integer,
   out last_position bigint,
@@ -42,11 +56,13 @@ declare
   v_type constant varchar := aggregate_type;
   v_id constant uuid := aggregate_id;
   v_expected constant integer := coalesce(expected_version, -2);
+  v_key constant text := 
+    case when lower(aggregate_key) is distinct from aggregate_id::text then aggregate_key end;
   v_count constant integer := case jsonb_typeof(events) when 'array' then jsonb_array_length(events) else 0 end;
   v_stored integer;
 begin
-  if v_count > 0 then
-    last_version := event_store.advance_stream(v_stream_id, v_type, v_id, v_expected, v_count);
+  if v_count > 0 and coalesce(octet_length(v_key) between 1 and 1024, true) then
+    last_version := event_store.advance_stream(v_stream_id, v_type, v_id, v_expected, v_count, v_key);
   end if;
 
   if last_version is not null then
@@ -69,9 +85,9 @@ begin
         coalesce((event ->> 'event_version')::integer, 1),
         event ->> 'event_type',
         event -> 'event_data',
-        nullif(event -> 'metadata', 'null'),
-        (event ->> 'causation_id')::uuid,
-        (event ->> 'correlation_id')::uuid
+        event_store.stored_metadata(event),
+        case when event_store.has_uuid_form(event ->> 'causation_id') then (event ->> 'causation_id')::uuid end,
+        case when event_store.has_uuid_form(event ->> 'correlation_id') then (event ->> 'correlation_id')::uuid end
       from jsonb_array_elements(events) with ordinality as given (event, ordinality)
       where event_store.is_event(event)
       order by ordinality
@@ -91,11 +107,11 @@ begin
   -- gone and we try once more.
   select refusal.* into first_version, last_version, last_position
   from event_store.append_refusal(
-    v_stream_id, v_type, v_id, expected_version, events, last_version - v_count
+    v_stream_id, v_type, v_id, expected_version, events, v_key, last_version - v_count
   ) as refusal;
   if first_version is null then
     select again.* into stream_id, first_version, last_version, last_position, deduplicated
-    from event_store.append(v_stream_id, v_type, v_id, expected_version, events) as again;
+    from event_store.append(v_stream_id, v_type, v_id, expected_version, events, v_key) as again;
     return;
   end if;
   deduplicated := true;

@@ -1,8 +1,8 @@
 -- Appends to many streams in one statement and one transaction, as event_store.append does for each element, in the
 -- given order. A refused element does not fail the others.
 --
--- appends: a JSON array of objects with aggregate_type, aggregate_id, events, and optionally stream_id (default:
--- computed) and expected_version.
+-- appends: a JSON array of objects with aggregate_type, aggregate_id or aggregate_key or both, events, and optionally
+-- stream_id (default: computed) and expected_version.
 -- Returns one row per element, in the given order: the result of event_store.append and the positions of its events;
 -- or, if the element was refused, the sqlstate, detail and message of its error and nulls in the other columns.
 --
@@ -59,14 +59,22 @@ begin
         place::integer,
         coalesce(
           (append ->> 'stream_id')::uuid,
-          event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid)
+          event_store.stream_id_of(append ->> 'aggregate_type', aggregate_id)
         ) as stream_id,
         append ->> 'aggregate_type' as aggregate_type,
-        (append ->> 'aggregate_id')::uuid as aggregate_id,
+        aggregate_id,
+        case when lower(append ->> 'aggregate_key') is distinct from aggregate_id::text then append ->> 'aggregate_key' end
+          as aggregate_key,
         coalesce((append ->> 'expected_version')::integer, -2) as expected_version,
         jsonb_array_length(append -> 'events') as event_count,
-        append - '{stream_id,aggregate_type,aggregate_id,expected_version,events}'::text[] = '{}' as is_usable
+        append - '{stream_id,aggregate_type,aggregate_id,aggregate_key,expected_version,events}'::text[] = '{}'
+          and coalesce(octet_length(append ->> 'aggregate_key') between 1 and 1024, true) as is_usable
       from jsonb_array_elements(appends) with ordinality as given (append, place)
+      cross join lateral (
+        -- With offset, it is computed once per element.
+        select event_store.batch_aggregate_id(append)
+        offset 0
+      ) as named (aggregate_id)
       order by stream_id, place
     loop
       if v_row.stream_id = v_refused_stream_id then
@@ -81,7 +89,8 @@ begin
           v_row.aggregate_type,
           v_row.aggregate_id,
           v_row.expected_version,
-          v_row.event_count
+          v_row.event_count,
+          v_row.aggregate_key
         );
       end if;
       if v_version is null then
@@ -112,9 +121,9 @@ begin
         coalesce((event ->> 'event_version')::integer, 1),
         event ->> 'event_type',
         event -> 'event_data',
-        nullif(event -> 'metadata', 'null'),
-        (event ->> 'causation_id')::uuid,
-        (event ->> 'correlation_id')::uuid
+        event_store.stored_metadata(event),
+        case when event_store.has_uuid_form(event ->> 'causation_id') then (event ->> 'causation_id')::uuid end,
+        case when event_store.has_uuid_form(event ->> 'correlation_id') then (event ->> 'correlation_id')::uuid end
       from jsonb_array_elements(appends) with ordinality as given (append, place)
       cross join jsonb_array_elements(append -> 'events') with ordinality as element (event, ordinality)
       where v_versions[place] is not null and event_store.is_event(event)
@@ -139,9 +148,7 @@ begin
       from jsonb_array_elements(appends) with ordinality as given (append, place)
       where v_versions[place] is null
       order by
-        case when pg_input_is_valid(append ->> 'aggregate_id', 'uuid') then
-          event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid)
-        end,
+        event_store.stream_id_of(append ->> 'aggregate_type', event_store.batch_aggregate_id(append)),
         place
     loop
       v_refusals[v_place] := event_store.append_element(appends -> v_place - 1);

@@ -18,9 +18,9 @@ begin
   v_problem := case
     when jsonb_typeof(append) <> 'object'
       then format('the element of the batch is a JSON %s, not a JSON object', jsonb_typeof(append))
-    when append - '{stream_id,aggregate_type,aggregate_id,expected_version,events}'::text[] <> '{}'
+    when append - '{stream_id,aggregate_type,aggregate_id,aggregate_key,expected_version,events}'::text[] <> '{}'
       then 'the element of the batch has an unknown key; '
-        'allowed are stream_id, aggregate_type, aggregate_id, expected_version and events'
+        'allowed are stream_id, aggregate_type, aggregate_id, aggregate_key, expected_version and events'
     when not pg_input_is_valid(append ->> 'stream_id', 'uuid')
       then format('the stream id is not a UUID: %s', left((append -> 'stream_id')::text, 100))
     when not pg_input_is_valid(append ->> 'aggregate_id', 'uuid')
@@ -31,12 +31,13 @@ begin
   if v_problem is not null then
     v_result.sqlstate := 'UE007';
     v_result.message := v_problem;
-    v_result.detail := json_build_object(
+    v_result.detail := jsonb_build_object(
       'expected', append -> 'expected_version',
       'actual', null,
       'aggregate_type', append -> 'aggregate_type',
       'aggregate_id', append -> 'aggregate_id'
-    );
+    )
+    || jsonb_strip_nulls(jsonb_build_object('aggregate_key', append -> 'aggregate_key'));
     return v_result;
   end if;
 
@@ -45,12 +46,13 @@ begin
   from event_store.append(
     coalesce(
       (append ->> 'stream_id')::uuid,
-      event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid)
+      event_store.stream_id_of(append ->> 'aggregate_type', event_store.batch_aggregate_id(append))
     ),
     append ->> 'aggregate_type',
-    (append ->> 'aggregate_id')::uuid,
+    event_store.batch_aggregate_id(append),
     (append ->> 'expected_version')::integer,
-    append -> 'events'
+    append -> 'events',
+    append ->> 'aggregate_key'
   ) as appended;
   v_result.positions := array(
     select global_position

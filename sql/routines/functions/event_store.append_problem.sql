@@ -2,17 +2,28 @@
 --
 -- Refuses the same events as event_store.is_event, which filters the inserts of event_store.append and
 -- event_store.append_batch.
--- Immutable; reads nothing. Granted to nobody.
+-- Stable, because pg_input_is_valid is; reads nothing. Granted to nobody.
 -- Callers: event_store.append_refusal.
+
+-- The function without a key. Dropped here, not in a migration, so that callers find the function at all times.
+do $$
+begin
+  if to_regprocedure('event_store.append_problem(varchar, uuid, integer, jsonb)') is not null then
+    drop function event_store.append_problem(varchar, uuid, integer, jsonb);
+  end if;
+end
+$$;
+
 create or replace function event_store.append_problem(
   aggregate_type varchar,
   aggregate_id uuid,
   expected_version integer,
-  events jsonb
+  events jsonb,
+  aggregate_key text
 )
 returns text
 language plpgsql
-immutable
+stable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
@@ -20,17 +31,24 @@ declare
   known_keys constant text[] := array[
     'event_id', 'event_type', 'event_version', 'event_data', 'metadata', 'causation_id', 'correlation_id'
   ];
-  uuid_keys constant text[] := array['event_id', 'causation_id', 'correlation_id'];
   event jsonb;
   place integer := 0;
   key text;
+  problem text;
 begin
   if coalesce(aggregate_type, '') = '' then
     return 'the aggregate type is missing';
   elsif length(aggregate_type) > 255 then
     return format('the aggregate type has %s characters; at most 255 are allowed', length(aggregate_type));
+  elsif octet_length(aggregate_key) not between 1 and 1024 then
+    return format('the aggregate key has %s bytes; it must have 1 to 1024', octet_length(aggregate_key));
   elsif aggregate_id is null then
     return 'the aggregate id is missing';
+  elsif aggregate_id <> event_store.aggregate_id_of(aggregate_key) then
+    return format(
+      '%s is not the id of the aggregate key %s: pass event_store.aggregate_id_of(key)',
+      aggregate_id, to_jsonb(left(aggregate_key, 100))
+    );
   elsif expected_version < -2 and expected_version <> -4 then
     return format(
       '%s is not an expected version: pass a version, 0 for a new stream, -4 for an existing one, or null for any',
@@ -65,11 +83,16 @@ begin
         place, left((event -> 'event_version')::text, 100)
       );
     end if;
-    foreach key in array uuid_keys loop
-      if event ->> key is not null and not pg_input_is_valid(event ->> key, 'uuid') then
-        return format('the %s of event %s is not a UUID: %s', key, place, left((event -> key)::text, 100));
-      end if;
-    end loop;
+    if event ->> 'event_id' is not null and not pg_input_is_valid(event ->> 'event_id', 'uuid') then
+      return format('the event_id of event %s is not a UUID: %s', place, left((event -> 'event_id')::text, 100));
+    end if;
+    problem := coalesce(
+      event_store.event_id_problem(event, 'causation_id', '$causationId', place),
+      event_store.event_id_problem(event, 'correlation_id', '$correlationId', place)
+    );
+    if problem is not null then
+      return problem;
+    end if;
   end loop;
   return null;
 end

@@ -8,16 +8,27 @@
 -- and the first attempt has been stored. Returns nulls if the reason is gone (the stream was advanced, created or
 -- reopened in the meantime); the caller then retries.
 -- Errors: UE001 to UE005 and UE007, as event_store.append lists them, with the JSON detail
--- {"expected","actual","aggregate_type","aggregate_id"}.
+-- {"expected","actual","aggregate_type","aggregate_id","aggregate_key"}.
 -- Volatile, so that each statement takes a new snapshot and sees what was committed while the caller waited for the
 -- stream's row. Granted to nobody.
 -- Callers: event_store.append.
+
+-- The function without a key. Dropped here, not in a migration, so that callers find the function at all times.
+do $$
+begin
+  if to_regprocedure('event_store.append_refusal(uuid, varchar, uuid, integer, jsonb, integer)') is not null then
+    drop function event_store.append_refusal(uuid, varchar, uuid, integer, jsonb, integer);
+  end if;
+end
+$$;
+
 create or replace function event_store.append_refusal(
   p_stream_id uuid,
   p_aggregate_type varchar,
   p_aggregate_id uuid,
   p_expected_version integer,
   p_events jsonb,
+  p_aggregate_key text,
   p_advanced_from integer,
   out first_version integer,
   out last_version integer,
@@ -31,7 +42,8 @@ set enable_seqscan = off
 as $$
 declare
   v_expected constant integer := coalesce(p_expected_version, -2);
-  v_name constant text := format('the stream of %s %s', p_aggregate_type, p_aggregate_id);
+  v_key text := p_aggregate_key;
+  v_name text := format('the stream of %s %s', p_aggregate_type, coalesce(v_key, p_aggregate_id::text));
   v_archived_at timestamptz;
   v_actual integer;
   v_problem text;
@@ -42,7 +54,7 @@ declare
   v_message text;
   v_hint text := 'Nothing was appended. Load the aggregate again, decide again, and append with its new version.';
 begin
-  v_problem := event_store.append_problem(p_aggregate_type, p_aggregate_id, v_expected, p_events);
+  v_problem := event_store.append_problem(p_aggregate_type, p_aggregate_id, v_expected, p_events, v_key);
   if v_problem is null and p_stream_id is distinct from event_store.stream_id_of(p_aggregate_type, p_aggregate_id) then
     v_problem := format('%s is not the id of %s', coalesce(p_stream_id::text, 'null'), v_name);
   end if;
@@ -50,11 +62,23 @@ begin
     raise exception using
       errcode = 'UE007',
       message = v_problem,
-      detail = event_store.append_detail(p_expected_version, null, p_aggregate_type, p_aggregate_id),
+      detail = event_store.append_detail(p_expected_version, null, p_aggregate_type, p_aggregate_id, v_key),
       hint = 'Nothing was appended. Fix the arguments; sql/README.md describes them.';
   end if;
 
-  select archived_at, version into v_archived_at, v_actual from event_store.event_stream where stream_id = p_stream_id;
+  select archived_at, version, aggregate_key
+  into v_archived_at, v_actual, v_key
+  from event_store.event_stream
+  where stream_id = p_stream_id;
+  if v_key <> p_aggregate_key then
+    raise exception using
+      errcode = 'UE007',
+      message = format('%s has the key %s, not %s', v_name, to_jsonb(v_key), to_jsonb(p_aggregate_key)),
+      detail = event_store.append_detail(p_expected_version, null, p_aggregate_type, p_aggregate_id, v_key),
+      hint = 'Nothing was appended. Two texts have the same hash: name one of the aggregates differently.';
+  end if;
+  v_key := coalesce(v_key, p_aggregate_key);
+  v_name := format('the stream of %s %s', p_aggregate_type, coalesce(v_key, p_aggregate_id::text));
   v_actual := coalesce(p_advanced_from, v_actual, 0);
 
   select
@@ -130,7 +154,7 @@ begin
   raise exception using
     errcode = v_code,
     message = v_message,
-    detail = event_store.append_detail(p_expected_version, v_actual, p_aggregate_type, p_aggregate_id),
+    detail = event_store.append_detail(p_expected_version, v_actual, p_aggregate_type, p_aggregate_id, v_key),
     hint = v_hint;
 end
 $$;

@@ -22,12 +22,13 @@ as $$
 #variable_conflict use_column
 declare
   v_version integer;
+  v_key text;
 begin
   update event_store.event_stream
   set archived_at = coalesce(archived_at, current_timestamp)
   where stream_id = event_store.stream_id_of(archive_stream.aggregate_type, archive_stream.aggregate_id)
     and version > 0
-  returning version into v_version;
+  returning version, aggregate_key into v_version, v_key;
 
   if v_version is null or v_version <> expected_version then
     raise exception using
@@ -37,10 +38,10 @@ begin
           when v_version is null then 'the stream of %s %s does not exist'
           else 'the stream of %s %s is at version %s, not at version %s'
         end,
-        archive_stream.aggregate_type, archive_stream.aggregate_id, v_version, expected_version
+        archive_stream.aggregate_type, coalesce(v_key, archive_stream.aggregate_id::text), v_version, expected_version
       ),
       detail = event_store.append_detail(
-        expected_version, coalesce(v_version, 0), archive_stream.aggregate_type, archive_stream.aggregate_id
+        expected_version, coalesce(v_version, 0), archive_stream.aggregate_type, archive_stream.aggregate_id, v_key
       ),
       hint = 'Nothing was archived. Load the aggregate again and decide again.';
   end if;

@@ -1,6 +1,6 @@
 -- Reads the log of all streams in the order of positions, above after_position and as far as the log is complete.
 --
--- event_types, aggregate_types: filters; null for all. max_count: null for all.
+-- event_types, aggregate_types, of_stream_id: filters; null for all. max_count: null for all.
 -- up_to_position: an answer of event_store.safe_position(). A reader that gets fewer than max_count rows has read
 -- everything up to there and continues from there, so that a filter that matches nothing does not scan the end of the
 -- log again and again.
@@ -8,8 +8,9 @@
 --
 -- Volatile and in plpgsql, because it asks how far the log is complete before the statement that reads takes its
 -- snapshot (event_store.safe_position says why). The index on (event_type, global_position) serves event types, in
--- growing windows, so that it reads at most a few times as many entries as it returns. Aggregate types are compared row
--- by row.
+-- growing windows, so that it reads at most a few times as many entries as it returns. The events of a stream, and of
+-- aggregate types with at most 1,000 streams, are found through their streams if that reads fewer rows
+-- (event_store.find_positions). Those of other aggregate types are compared row by row.
 -- Errors: those of event_store.safe_position; UE008 if after_position is beyond the last position drawn, so that the
 -- log must have been rewound since it was read; UE007 if the log is not known to be complete up to up_to_position, or
 -- if max_count is negative.
@@ -17,12 +18,23 @@
 -- page costs of 0 the planner considers only the number of entries. Otherwise, because neighbouring positions are on
 -- the same few pages, it would read a whole range through the index on positions to find a rare type.
 -- Callers: applications.
+
+-- The function without of_stream_id. Dropped here, not in a migration, so that callers find the function at all times.
+do $$
+begin
+  if to_regprocedure('event_store.read_all(bigint, integer, text[], text[], bigint)') is not null then
+    drop function event_store.read_all(bigint, integer, text[], text[], bigint);
+  end if;
+end
+$$;
+
 create or replace function event_store.read_all(
   after_position bigint,
   max_count integer default 1000,
   event_types text[] default null,
   aggregate_types text[] default null,
-  up_to_position bigint default null
+  up_to_position bigint default null,
+  of_stream_id uuid default null
 )
 returns table (
   global_position bigint,
@@ -37,7 +49,8 @@ returns table (
   metadata jsonb,
   causation_id uuid,
   correlation_id uuid,
-  occurred_at timestamptz
+  occurred_at timestamptz,
+  aggregate_key text
 )
 language plpgsql
 volatile
@@ -60,6 +73,7 @@ declare
   v_width bigint := greatest(max_count, 100);
   v_until bigint;
   v_found bigint;
+  v_positions bigint[];
 begin
   -- An answer that this session got earlier remains valid, except in an isolation level that safe_position() refuses.
   if v_end is null or v_end > v_safe or current_setting('transaction_isolation') <> 'read committed' then
@@ -80,6 +94,36 @@ begin
       hint = 'Pass 0 or more, or null for all events.';
   end if;
 
+  if of_stream_id is not null or (aggregate_types is not null and event_types is null) then
+    v_positions := event_store.find_positions(
+      of_stream_id, aggregate_types, event_types, v_after, v_end, max_count
+    );
+  end if;
+
+  if v_positions is not null then
+    return query
+      select
+        event.global_position,
+        event.stream_id,
+        stream.aggregate_type,
+        stream.aggregate_id,
+        event.aggregate_version,
+        event.event_id,
+        event.event_type,
+        event.event_version,
+        event.event_data,
+        event.metadata,
+        event.causation_id,
+        event.correlation_id,
+        event.occurred_at,
+        stream.aggregate_key
+      from unnest(v_positions) as found (global_position)
+      join event_store.domain_event as event on event.global_position = found.global_position
+      join event_store.event_stream as stream on stream.stream_id = event.stream_id
+      order by event.global_position;
+    return;
+  end if;
+
   if event_types is null then
     return query
       select
@@ -95,12 +139,14 @@ begin
         event.metadata,
         event.causation_id,
         event.correlation_id,
-        event.occurred_at
+        event.occurred_at,
+        stream.aggregate_key
       from event_store.domain_event as event
       join event_store.event_stream as stream on stream.stream_id = event.stream_id
       where event.global_position > v_after
         and event.global_position <= v_end
         and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
+        and (of_stream_id is null or event.stream_id = of_stream_id)
       order by event.global_position
       limit max_count;
     return;
@@ -125,13 +171,15 @@ begin
           event.metadata,
           event.causation_id,
           event.correlation_id,
-          event.occurred_at
+          event.occurred_at,
+          stream.aggregate_key
         from event_store.domain_event as event
         join event_store.event_stream as stream on stream.stream_id = event.stream_id
         where event.event_type = wanted.event_type
           and event.global_position > v_after
           and event.global_position <= v_until
           and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
+          and (of_stream_id is null or event.stream_id = of_stream_id)
         order by event.global_position
         limit v_missing
       ) as event

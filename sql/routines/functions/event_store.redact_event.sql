@@ -28,6 +28,7 @@ as $$
 declare
   v_stream_id constant uuid := event_store.stream_id_of(aggregate_type, aggregate_id);
   v_version constant integer := redact_event.aggregate_version;
+  v_key text;
 begin
   if coalesce(btrim(reason), '') = '' or coalesce(redact_event.event_data, 'null') = 'null' then
     raise exception using
@@ -44,10 +45,13 @@ begin
   set event_data = redact_event.event_data, metadata = nullif(redact_event.metadata, 'null')
   where stream_id = v_stream_id and aggregate_version = v_version;
   if not found then
+    select aggregate_key into v_key from event_store.event_stream where stream_id = v_stream_id;
     raise exception using
       errcode = 'UE003',
-      message = format('%s %s has no event %s', aggregate_type, aggregate_id, v_version),
-      detail = event_store.append_detail(v_version, null, aggregate_type, aggregate_id),
+      message = format(
+        '%s %s has no event %s', aggregate_type, coalesce(v_key, aggregate_id::text), v_version
+      ),
+      detail = event_store.append_detail(v_version, null, aggregate_type, aggregate_id, v_key),
       hint = 'Nothing was changed. Pass the version of a stored event.';
   end if;
 

@@ -43,6 +43,7 @@ declare
   v_state constant jsonb := state;
   v_redactions constant bigint := coalesce(redactions, 0);
   v_actual integer;
+  v_key text;
   v_made bigint;
   v_included bigint;
 begin
@@ -56,15 +57,17 @@ begin
       message = 'a snapshot needs an aggregate type, an aggregate id, versions of at least 1, and a state',
       hint = 'Nothing was saved. Fix the arguments; sql/README.md describes them.';
   end if;
-  select version into v_actual from event_store.event_stream where stream_id = v_stream_id;
+  select version, aggregate_key into v_actual, v_key from event_store.event_stream where stream_id = v_stream_id;
   if v_actual is null or v_actual < v_aggregate_version then
     raise exception using
       errcode = 'UE003',
       message = format(
         'the stream of %s %s is at version %s, so it has no state at version %s',
-        aggregate_type, aggregate_id, coalesce(v_actual, 0), v_aggregate_version
+        aggregate_type, coalesce(v_key, aggregate_id::text), coalesce(v_actual, 0), v_aggregate_version
       ),
-      detail = event_store.append_detail(v_aggregate_version, coalesce(v_actual, 0), aggregate_type, aggregate_id),
+      detail = event_store.append_detail(
+        v_aggregate_version, coalesce(v_actual, 0), aggregate_type, aggregate_id, v_key
+      ),
       hint = 'Nothing was saved. Save a snapshot after its events have been committed.';
   end if;
 

@@ -5,6 +5,21 @@
 -- Stable. The primary key of event_store.domain_event serves it and reads only the entries that are returned (with
 -- up_to_time also those that it filters out). A single expression, so that it is inlined into the caller's statement.
 -- Callers: applications.
+
+-- The function without aggregate_key. Dropped here, not in a migration, so that callers find the function at all times.
+do $$
+begin
+  if exists (
+    select
+    from pg_catalog.pg_proc
+    where oid = to_regprocedure('event_store.read_stream(varchar, uuid, integer, integer, boolean, integer, timestamptz)')
+      and not 'aggregate_key' = any (proargnames)
+  ) then
+    drop function event_store.read_stream(varchar, uuid, integer, integer, boolean, integer, timestamptz);
+  end if;
+end
+$$;
+
 create or replace function event_store.read_stream(
   aggregate_type varchar,
   aggregate_id uuid,
@@ -27,7 +42,8 @@ returns table (
   metadata jsonb,
   causation_id uuid,
   correlation_id uuid,
-  occurred_at timestamptz
+  occurred_at timestamptz,
+  aggregate_key text
 )
 language sql
 stable
@@ -47,7 +63,12 @@ begin atomic
       event.metadata,
       event.causation_id,
       event.correlation_id,
-      event.occurred_at
+      event.occurred_at,
+      (
+        select stream.aggregate_key
+        from event_store.event_stream as stream
+        where stream.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)
+      )
     from event_store.domain_event as event
     where not backwards
       and event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)
@@ -72,7 +93,12 @@ begin atomic
       event.metadata,
       event.causation_id,
       event.correlation_id,
-      event.occurred_at
+      event.occurred_at,
+      (
+        select stream.aggregate_key
+        from event_store.event_stream as stream
+        where stream.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)
+      )
     from event_store.domain_event as event
     where backwards
       and event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)

@@ -1,8 +1,10 @@
 import type { Sql } from "../../postgres/driver.ts";
+import { isUuid } from "../check-aggregate.ts";
 import { describeError } from "../describe-error.ts";
 import type { Aggregate, DomainEvent, RecordedEvent } from "../event.ts";
 import { readStream } from "../read.ts";
 import type { EventStore } from "../store.ts";
+import { aggregateIdOf, streamIdOf } from "../stream-id.ts";
 import { noUpcasters } from "../upcast.ts";
 import { attempt, isMarked, runCode, transactionEnded } from "./attempt.ts";
 import { enterVersionSchema, type ProjectionDefinition, type ProjectionStatus, withReason } from "./definition.ts";
@@ -40,7 +42,8 @@ export async function writeDeadLetters(
     stream_id: event.streamId,
     aggregate_version: event.aggregateVersion,
     aggregate_type: event.aggregate.type,
-    aggregate_id: event.aggregate.id,
+    aggregate_id: aggregateIdOf(event.aggregate.id),
+    aggregate_key: isUuid(event.aggregate.id) ? null : event.aggregate.id,
     event_type: event.type,
     attempts,
     error,
@@ -80,7 +83,7 @@ export function replayDeadLetters<Event extends DomainEvent>(
 export async function replayLetters(store: EventStore, definition: ProjectionDefinition): Promise<ReplayResult> {
   const { name, version } = definition;
   const streams = await store.sql<{ type: string; id: string }[]>`
-    select distinct aggregate_type as type, aggregate_id as id
+    select distinct aggregate_type as type, coalesce(aggregate_key, aggregate_id::text) as id
     from read_model.dead_letter where name = ${name} and version = ${version}`;
   let replayed = 0;
   for (const aggregate of streams) {
@@ -122,11 +125,11 @@ const neverAborted = new AbortController().signal;
 async function lockFirstLetter(
   tx: Sql,
   { name, version }: VersionKey,
-  { type, id }: Aggregate,
+  aggregate: Aggregate,
 ): Promise<number | undefined> {
   const [row] = await tx<{ aggregateVersion: number }[]>`
     select aggregate_version as "aggregateVersion" from read_model.dead_letter
-    where name = ${name} and version = ${version} and stream_id = event_store.stream_id_of(${type}, ${id})
+    where name = ${name} and version = ${version} and stream_id = ${streamIdOf(aggregate)}
     order by aggregate_version limit 1 for update`;
   return row?.aggregateVersion;
 }
@@ -134,25 +137,25 @@ async function lockFirstLetter(
 async function deleteLetter(
   tx: Sql,
   { name, version }: VersionKey,
-  { type, id }: Aggregate,
+  aggregate: Aggregate,
   letter: number,
 ): Promise<void> {
   await tx`
     delete from read_model.dead_letter
-    where name = ${name} and version = ${version} and stream_id = event_store.stream_id_of(${type}, ${id})
+    where name = ${name} and version = ${version} and stream_id = ${streamIdOf(aggregate)}
       and aggregate_version = ${letter}`;
 }
 
 async function recordAttempt(
   { sql }: EventStore,
   { name, version }: VersionKey,
-  { type, id }: Aggregate,
+  aggregate: Aggregate,
   { letter, error }: { readonly letter: number; readonly error: unknown },
 ): Promise<void> {
   await sql`
     update read_model.dead_letter
     set attempts = attempts + 1, error = ${describeError(error)}, updated_at = clock_timestamp()
-    where name = ${name} and version = ${version} and stream_id = event_store.stream_id_of(${type}, ${id})
+    where name = ${name} and version = ${version} and stream_id = ${streamIdOf(aggregate)}
       and aggregate_version = ${letter}`;
 }
 
