@@ -1,20 +1,20 @@
 -- Reads the events of one aggregate in the order of their versions; none if the aggregate is unknown.
 --
 -- Forwards: above after_version. Backwards: strictly below after_version, or from the end if it is null.
--- up_to_version and up_to_time are inclusive. max_count: null for all.
+-- up_to_version and up_to_time are inclusive. event_types: only these; null for all. max_count, null for all, counts
+-- what is returned.
 -- Stable. The primary key of event_store.domain_event serves it and reads only the entries that are returned (with
--- up_to_time also those that it filters out). A single expression, so that it is inlined into the caller's statement.
+-- up_to_time and event_types also those of the stream that these filter out). "is true" keeps the planner from reading
+-- the index on event types, which has the events of all streams. A single expression, so that it is inlined into the
+-- caller's statement; the key of the aggregate is looked up once, if it is selected.
 -- Callers: applications.
 
--- The function without aggregate_key. Dropped here, not in a migration, so that callers find the function at all times.
+-- The function without event_types. Dropped here, not in a migration, so that callers find the function at all times.
 do $$
 begin
-  if exists (
-    select
-    from pg_catalog.pg_proc
-    where oid = to_regprocedure('event_store.read_stream(varchar, uuid, integer, integer, boolean, integer, timestamptz)')
-      and not 'aggregate_key' = any (proargnames)
-  ) then
+  if to_regprocedure('event_store.read_stream(varchar, uuid, integer, integer, boolean, integer, timestamptz)')
+    is not null
+  then
     drop function event_store.read_stream(varchar, uuid, integer, integer, boolean, integer, timestamptz);
   end if;
 end
@@ -27,7 +27,8 @@ create or replace function event_store.read_stream(
   max_count integer default 1000,
   backwards boolean default false,
   up_to_version integer default null,
-  up_to_time timestamptz default null
+  up_to_time timestamptz default null,
+  event_types text[] default null
 )
 returns table (
   global_position bigint,
@@ -75,6 +76,7 @@ begin atomic
       and event.aggregate_version > coalesce(after_version, 0)
       and event.aggregate_version <= coalesce(up_to_version, 2147483647)
       and (up_to_time is null or event.occurred_at <= up_to_time)
+      and (event_types is null or (event.event_type = any (event_types)) is true)
     order by event.stream_id, event.aggregate_version
     limit max_count
   )
@@ -105,6 +107,7 @@ begin atomic
       and event.aggregate_version < coalesce(after_version, 2147483647)
       and event.aggregate_version <= coalesce(up_to_version, 2147483647)
       and (up_to_time is null or event.occurred_at <= up_to_time)
+      and (event_types is null or (event.event_type = any (event_types)) is true)
     order by event.stream_id desc, event.aggregate_version desc
     limit max_count
   );
