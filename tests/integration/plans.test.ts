@@ -104,7 +104,7 @@ const readers: readonly Reader[] = [
   { name: "a missing aggregate type", from: "read_all(0, 1000, null, '{None}')", returns: 0 },
   {
     name: "one stream of the log",
-    from: `read_all(0, 1000, of_stream_id => stream_id_of(${longStream}))`,
+    from: `read_all(0, 1000, of_stream => stream_id_of(${longStream}))`,
     returns: 1_000,
   },
   { name: "an event type within an aggregate type", from: "read_all(0, 1000, '{Rare}', '{Order}')", returns: 10 },

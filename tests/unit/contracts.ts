@@ -132,9 +132,10 @@ export const functionContract: readonly (readonly [name: string, parameters: str
   ],
   [
     "read_stream",
-    "aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone",
+    "aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone, event_types text[]",
     recordedEvent,
   ],
+  ["reopen_stream", "aggregate_type character varying, aggregate_id uuid", "integer"],
   [
     "resume_log",
     "checkpoint bigint, event_id uuid, epoch_id uuid, OUT safe_position bigint, OUT safe_event_id uuid, OUT current_epoch_id uuid",
@@ -147,6 +148,11 @@ export const functionContract: readonly (readonly [name: string, parameters: str
     "boolean",
   ],
   ["stream_id_of", "aggregate_type character varying, aggregate_id uuid", "uuid"],
+  [
+    "stream_info",
+    "aggregate_type character varying, aggregate_id uuid",
+    "TABLE(stream_id uuid, version integer, created_at timestamp with time zone, updated_at timestamp with time zone, archived_at timestamp with time zone, aggregate_key text)",
+  ],
 ];
 
 /** Functions of the schema event_store that only other functions call, or roles that the owner has granted them to. */

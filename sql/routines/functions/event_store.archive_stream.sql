@@ -2,7 +2,7 @@
 -- returns its first result.
 --
 -- expected_version: the version the stream must be at; null: any.
--- Returns the version of the last event. Idempotent. The owner reopens a stream by setting archived_at to null.
+-- Returns the version of the last event. Idempotent. event_store.reopen_stream opens the stream again.
 -- Locks: the stream's row, until the transaction ends; an earlier append is complete, a later one is refused.
 -- Errors: UE001 the stream is at another version; UE003 it does not exist.
 -- Volatile. Security definer, because the application may not write to the table.

@@ -1,6 +1,6 @@
 -- Finds the next events of a stream, or of aggregate types with few streams, through their streams.
 --
--- of_stream_id, aggregate_types: the stream, the types, or both. event_types: null for all. after_position,
+-- of_stream, aggregate_types: the stream, the types, or both. event_types: null for all. after_position,
 -- up_to_position: the range. max_count: null for all.
 -- Returns their positions in order; null if there are more than 1,000 streams, or if scanning the log would probably
 -- read fewer rows.
@@ -19,7 +19,7 @@
 -- caller.
 -- Callers: event_store.read_all.
 create or replace function event_store.find_positions(
-  of_stream_id uuid,
+  of_stream uuid,
   aggregate_types text[],
   event_types text[],
   after_position bigint,
@@ -56,11 +56,11 @@ begin
     return null;
   end if;
 
-  if of_stream_id is not null then
+  if of_stream is not null then
     select array_agg(stream_id), array_agg(version), count(*), sum(version)
     into v_streams, v_versions, v_stream_count, v_event_count
     from event_store.event_stream
-    where stream_id = of_stream_id and version > 0
+    where stream_id = of_stream and version > 0
       and (aggregate_types is null or aggregate_type = any (aggregate_types));
   else
     select array_agg(stream_id), array_agg(version), count(*), sum(version)
@@ -85,7 +85,7 @@ begin
     end
     + 5 * least(v_wanted, v_event_count);
   v_scan_cost := 2 * least(v_range, v_wanted::double precision * up_to_position / v_event_count);
-  if of_stream_id is null and v_stream_cost > v_scan_cost then
+  if of_stream is null and v_stream_cost > v_scan_cost then
     return null;
   end if;
 

@@ -1,6 +1,6 @@
 -- Reads the log of all streams in the order of positions, above after_position and as far as the log is complete.
 --
--- event_types, aggregate_types, of_stream_id: filters; null for all. max_count: null for all.
+-- event_types, aggregate_types, of_stream: filters; null for all. max_count: null for all.
 -- up_to_position: an answer of event_store.safe_position(). A reader that gets fewer than max_count rows has read
 -- everything up to there and continues from there, so that a filter that matches nothing does not scan the end of the
 -- log again and again.
@@ -19,7 +19,7 @@
 -- the same few pages, it would read a whole range through the index on positions to find a rare type.
 -- Callers: applications.
 
--- The function without of_stream_id. Dropped here, not in a migration, so that callers find the function at all times.
+-- The function without of_stream. Dropped here, not in a migration, so that callers find the function at all times.
 do $$
 begin
   if to_regprocedure('event_store.read_all(bigint, integer, text[], text[], bigint)') is not null then
@@ -34,7 +34,7 @@ create or replace function event_store.read_all(
   event_types text[] default null,
   aggregate_types text[] default null,
   up_to_position bigint default null,
-  of_stream_id uuid default null
+  of_stream uuid default null
 )
 returns table (
   global_position bigint,
@@ -94,9 +94,9 @@ begin
       hint = 'Pass 0 or more, or null for all events.';
   end if;
 
-  if of_stream_id is not null or (aggregate_types is not null and event_types is null) then
+  if of_stream is not null or (aggregate_types is not null and event_types is null) then
     v_positions := event_store.find_positions(
-      of_stream_id, aggregate_types, event_types, v_after, v_end, max_count
+      of_stream, aggregate_types, event_types, v_after, v_end, max_count
     );
   end if;
 
@@ -146,7 +146,7 @@ begin
       where event.global_position > v_after
         and event.global_position <= v_end
         and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
-        and (of_stream_id is null or event.stream_id = of_stream_id)
+        and (of_stream is null or event.stream_id = of_stream)
       order by event.global_position
       limit max_count;
     return;
@@ -179,7 +179,7 @@ begin
           and event.global_position > v_after
           and event.global_position <= v_until
           and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
-          and (of_stream_id is null or event.stream_id = of_stream_id)
+          and (of_stream is null or event.stream_id = of_stream)
         order by event.global_position
         limit v_missing
       ) as event
