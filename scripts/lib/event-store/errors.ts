@@ -4,7 +4,7 @@ import { makeCheckpoint } from "./log-place.ts";
 
 /** The details of an event-store error. */
 export interface EventStoreErrorDetail {
-  /** SQLSTATE of class UE, such as `UE001`, or of class 22. */
+  /** SQLSTATE of class UE, such as `UE001`, or of class 22; 42501 if the login lacks a privilege. */
   readonly code: string;
   readonly aggregate?: Aggregate | undefined;
   /** The expected version as SQL encodes it: -1 for a new stream, -4 for an existing one, null for any. */
