@@ -13,7 +13,7 @@ import {
 import { checkpointPlace, logStart } from "./checkpoint.ts";
 import type { Aggregate, CallerTransaction, Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
 import { completeRows, eventColumnCount, eventColumns, prefetched, recordedEvent, selectRows } from "./event-rows.ts";
-import { type LogFilter, readPages } from "./read-log.ts";
+import { type LogFilter, readPages, textArray } from "./read-log.ts";
 import type { EventStore } from "./store.ts";
 import { aggregateIdOf, streamIdOf } from "./stream-id.ts";
 
@@ -27,9 +27,11 @@ export interface ReadStreamOptions {
   readonly upToVersion?: number | bigint;
   /** Up to this time, inclusive; a `Date` includes the whole millisecond. */
   readonly upToTime?: Date;
+  /** @default all. No index serves this filter: all events of the stream are read, but only these are returned. */
+  readonly eventTypes?: readonly string[];
   /** Newest event first; @default false */
   readonly backwards?: boolean;
-  /** @default all */
+  /** How many events to return at most; @default all */
   readonly maxCount?: number;
   /** How many events to fetch at a time; @default 1000 */
   readonly pageSize?: number;
@@ -41,6 +43,7 @@ const readStreamOptions: OptionChecks<ReadStreamOptions> = {
   afterVersion: isVersion,
   upToVersion: isVersion,
   upToTime: isTime,
+  eventTypes: isTextList,
   backwards: isFlag,
   maxCount: isCount(1),
   pageSize: isCount(1),
@@ -125,12 +128,9 @@ export async function* readAll<Event extends DomainEvent = DomainEvent>(
 }
 
 // Omits the columns that are the same for the whole stream: reading three columns fewer saves a fifth of the time.
-const readStreamStatement = `
+const readStreamStatement = (filters: string) => `
   select ${eventColumns.join(", ")}, event.aggregate_key
-  from event_store.read_stream($1, $2::uuid, $3::integer, $4::integer, $5::boolean, $6::integer) as event`;
-
-// The driver would round a text to milliseconds before it sends it as a timestamptz.
-const readStreamUpToTimeStatement = readStreamStatement.replace("$6::integer", "$&, to_timestamp($7::float8)");
+  from event_store.read_stream($1, $2::uuid, $3::integer, $4::integer, $5::boolean, $6::integer${filters}) as event`;
 
 interface StreamPageOptions extends ReadStreamOptions {
   readonly after: number | bigint | null;
@@ -139,17 +139,26 @@ interface StreamPageOptions extends ReadStreamOptions {
 }
 
 async function readStreamPage(store: EventStore, aggregate: Aggregate, options: StreamPageOptions) {
-  const { after, maxCount, backwards, upToVersion = null, upToTime, transaction = store.sql } = options;
+  const { after, maxCount, backwards, upToVersion = null, transaction = store.sql } = options;
   const { type, id } = checkAggregate(aggregate);
-  const parameters = [type, aggregateIdOf(id), after, maxCount, backwards, upToVersion];
-  const rows = await (upToTime === undefined
-    ? selectRows(transaction, readStreamStatement, parameters)
-    : selectRows(transaction, readStreamUpToTimeStatement, [...parameters, endOfMillisecond(upToTime)]));
+  const { filters, values } = readFilters(options);
+  const parameters = [type, aggregateIdOf(id), after, maxCount, backwards, upToVersion, ...values];
+  const rows = await selectRows(transaction, readStreamStatement(filters), parameters);
   const key = rows[0]?.[eventColumnCount] as string | null | undefined;
   const stream = { streamId: streamIdOf(aggregate), aggregate: { type, id: key ?? id }, epochId: null };
   const complete = await completeRows(transaction, rows);
   const events = complete.map((row) => recordedEvent(row, stream, store.upcasters));
   return { events, isCut: complete.length < rows.length };
+}
+
+/** @returns more arguments of `read_stream`: only those in use, because each is compared with every event */
+function readFilters({ upToTime, eventTypes }: ReadStreamOptions) {
+  const [filters, values]: [string[], unknown[]] = [[], []];
+  const add = (argument: string, value: unknown) => filters.push(argument.replace("?", `$${6 + values.push(value)}`));
+  // The driver would round a text to milliseconds before it sends it as a timestamptz.
+  if (upToTime !== undefined) add(", up_to_time => to_timestamp(?::float8)", endOfMillisecond(upToTime));
+  if (eventTypes !== undefined) add(", event_types => ?::text::text[]", textArray(eventTypes));
+  return { filters: filters.join(""), values };
 }
 
 /** Times are stored with microseconds, but a `Date` that was read has none. @returns seconds since 1970 */
