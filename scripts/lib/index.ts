@@ -11,7 +11,7 @@ export {
   type SnapshotOptions,
 } from "./event-store/aggregate.ts";
 export { type AppendedEvent, type AppendOptions, type AppendResult, appendEvents } from "./event-store/append.ts";
-export { checkpointAfter, logStart } from "./event-store/checkpoint.ts";
+export { checkpointAfter, logEnd, logStart } from "./event-store/checkpoint.ts";
 export {
   DuplicateEvent,
   EventStoreError,
@@ -48,5 +48,15 @@ export { type ReadAllOptions, type ReadStreamOptions, readAll, readStream } from
 export type { LogFilter } from "./event-store/read-log.ts";
 export { type EventStore, type EventStoreOptions, openEventStore } from "./event-store/store.ts";
 export { aggregateIdOf, streamIdOf } from "./event-store/stream-id.ts";
+export {
+  type ArchiveOptions,
+  archiveStream,
+  type RedactOptions,
+  redactEvent,
+  reopenStream,
+  type StreamInfo,
+  type StreamOptions,
+  streamInfo,
+} from "./event-store/streams.ts";
 export { type EventBatch, type SubscribeOptions, subscribe } from "./event-store/subscribe.ts";
 export type { Upcaster, Upcasters } from "./event-store/upcast.ts";

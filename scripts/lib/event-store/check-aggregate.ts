@@ -1,4 +1,4 @@
-import { describeValue } from "./check-options.ts";
+import { describeValue, type ValueCheck } from "./check-options.ts";
 import { InvalidInput } from "./errors.ts";
 import type { Aggregate } from "./event.ts";
 import { toJson } from "./json.ts";
@@ -9,6 +9,13 @@ const uuidForm = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$
 export function isUuid(value: unknown): value is string {
   return typeof value === "string" && uuidForm.test(value);
 }
+
+/** An option that names an aggregate. */
+export const isAggregate: ValueCheck = (value) => {
+  if (typeof value !== "object" || value === null) return "an aggregate, such as { type, id }";
+  checkAggregate(value as Aggregate);
+  return undefined;
+};
 
 /**
  * Checks the type and the id of an aggregate.

@@ -1,4 +1,4 @@
-import type { CallerTransaction, RecordedEvent } from "./event.ts";
+import type { Aggregate, CallerTransaction, RecordedEvent } from "./event.ts";
 import {
   completeRows,
   eventColumnCount,
@@ -10,6 +10,7 @@ import {
   selectRows,
 } from "./event-rows.ts";
 import type { LogPlace } from "./log-place.ts";
+import { streamIdOf } from "./stream-id.ts";
 import type { Upcasters } from "./upcast.ts";
 
 /** Which events of the log to read. */
@@ -18,6 +19,8 @@ export interface LogFilter {
   readonly eventTypes?: readonly string[];
   /** @default all. No index supports this filter alone: filter by event types as well if you can. */
   readonly aggregateTypes?: readonly string[];
+  /** Only the events of this aggregate; @default all */
+  readonly aggregate?: Aggregate;
 }
 
 /** A page of the log. */
@@ -59,7 +62,8 @@ export interface ReadLogOptions extends LogFilter {
  */
 export async function* readPages(sql: CallerTransaction, options: ReadLogOptions): AsyncGenerator<LogPage, void, void> {
   const width = BigInt(options.maxCount);
-  const isFiltered = options.eventTypes !== undefined || options.aggregateTypes !== undefined;
+  const { eventTypes, aggregateTypes, aggregate } = options;
+  const isFiltered = [eventTypes, aggregateTypes, aggregate].some((filter) => filter !== undefined);
   const fetch = (after: LogPlace, range?: PositionRange) =>
     prefetched(readLog(sql, { ...options, after, ...(range === undefined ? {} : { range }) }));
   let place = options.after;
@@ -95,7 +99,7 @@ export async function* readPages(sql: CallerTransaction, options: ReadLogOptions
  * @param sql a pool, or a transaction in READ COMMITTED
  */
 export async function readLog(sql: CallerTransaction, options: ReadLogOptions): Promise<LogPage> {
-  const { after, isKeptOutside, maxCount, range, eventTypes, aggregateTypes, upcasters } = options;
+  const { after, isKeptOutside, maxCount, range, eventTypes, aggregateTypes, aggregate, upcasters } = options;
   const parameters = [
     `${range?.above ?? after.position}`,
     maxCount,
@@ -105,6 +109,7 @@ export async function readLog(sql: CallerTransaction, options: ReadLogOptions): 
     isKeptOutside ? `${after.position}` : null,
     after.eventId,
     after.epochId,
+    aggregate === undefined ? null : streamIdOf(aggregate),
   ];
   const [first, ...rows] = await selectRows(sql, readLogStatement, parameters, options.signal);
   const end = endOfLog(first as Row);
@@ -145,7 +150,7 @@ const readLogStatement = `
     event.aggregate_key
   from event_store.read_all(
     least($1::bigint, case when $5::bigint is not null then (select safe_position from log) end),
-    $2::integer, $3::text::text[], $4::text::text[], least((select safe_position from log), $5::bigint)
+    $2::integer, $3::text::text[], $4::text::text[], least((select safe_position from log), $5::bigint), $9::uuid
   ) as event`;
 
 /** @returns a PostgreSQL array literal; null for undefined, which differs from an empty array */

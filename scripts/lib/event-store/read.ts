@@ -1,4 +1,4 @@
-import { checkAggregate } from "./check-aggregate.ts";
+import { checkAggregate, isAggregate } from "./check-aggregate.ts";
 import {
   checkOptions,
   isCount,
@@ -67,6 +67,7 @@ const readAllOptions: OptionChecks<ReadAllOptions> = {
   after: isText,
   eventTypes: isTextList,
   aggregateTypes: isTextList,
+  aggregate: isAggregate,
   pageSize: isCount(1),
   transaction: isTransaction,
 };

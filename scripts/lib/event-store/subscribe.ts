@@ -1,4 +1,5 @@
 import { isServerUnavailable } from "../postgres/failure.ts";
+import { isAggregate } from "./check-aggregate.ts";
 import { checkOptions, isCount, isSignal, isText, isTextList, type OptionChecks } from "./check-options.ts";
 import { checkpointPlace, logStart } from "./checkpoint.ts";
 import type { Checkpoint, DomainEvent, RecordedEvent } from "./event.ts";
@@ -21,13 +22,17 @@ const subscribeOptions: OptionChecks<SubscribeOptions> = {
   after: isText,
   eventTypes: isTextList,
   aggregateTypes: isTextList,
+  aggregate: isAggregate,
   batchSize: isCount(1),
   signal: isSignal,
 };
 
 /** Some events, and where to resume once they are handled. */
 export interface EventBatch<Event extends DomainEvent = DomainEvent> {
+  /** None if the batch only says that the subscription is live. */
   readonly events: readonly RecordedEvent<Event>[];
+  /** Whether there was nothing more to read when the batch was read. */
+  readonly isLive: boolean;
   /** Store it in the same transaction as the effect of the events. */
   readonly checkpoint: Checkpoint;
 }
@@ -35,6 +40,9 @@ export interface EventBatch<Event extends DomainEvent = DomainEvent> {
 /**
  * Follows the log from a checkpoint until the signal is aborted, without losing or repeating an event. While the caller
  * handles one batch, up to two more are fetched.
+ *
+ * Once it has caught up with the end of the log, it is live. If the last batch did not say so, another one does, without
+ * events. That happens once at the start, even if there is nothing to read, and again whenever it has fallen behind.
  *
  * If the connection is lost, it retries until the server is back. Appends through this package notify the
  * subscription; other events are found within 250 ms. The signal ends it at once, even if the server does not answer.
@@ -52,6 +60,7 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
   const { signal } = options;
   const isEnded = () => signal?.aborted === true;
   let after = checkpointPlace(options.after ?? logStart);
+  let isLive = false;
   const retries = store.availability.retries();
   let pauseMs = firstPauseMs;
   while (!isEnded()) {
@@ -62,9 +71,10 @@ export async function* subscribe<Event extends DomainEvent = DomainEvent>(
       for await (const page of readPages(store.sql, pageOptions(store, after, options))) {
         retries.succeeded();
         after = page.place;
-        if (page.events.length === 0) continue;
-        pauseMs = firstPauseMs;
-        yield { events: page.events as readonly RecordedEvent<Event>[], checkpoint: makeCheckpoint(after) };
+        if (page.events.length === 0 && (isLive || !page.isAtEnd)) continue;
+        if (page.events.length > 0) pauseMs = firstPauseMs;
+        isLive = page.isAtEnd;
+        yield { events: page.events as readonly RecordedEvent<Event>[], isLive, checkpoint: makeCheckpoint(after) };
         if (isEnded()) return;
       }
     } catch (error) {
