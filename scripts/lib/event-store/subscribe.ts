@@ -10,7 +10,7 @@ import { firstPauseMs, longerPauseMs } from "./wake-ups.ts";
 
 /** What to subscribe to. */
 export interface SubscribeOptions extends LogFilter {
-  /** @default the beginning */
+  /** To start from now, pass `await logEnd(store)`; @default the beginning */
   readonly after?: Checkpoint;
   /** Maximum number of events per batch; @default 500 */
   readonly batchSize?: number;
