@@ -85,7 +85,7 @@ test("a stream is read from a version, up to one, or a number of events, with th
     cart,
     [1, 2, 3, 4, 5].map((quantity) => ({ ...added(quantity), metadata: { user: "ada" } })),
   );
-  const quantities = async (options?: Parameters<Store["readStream"]>[1]) => {
+  const quantities = async (options: { from?: bigint; to?: bigint; maxCount?: bigint } = {}) => {
     const { events, currentStreamVersion, streamExists } = await emmett.readStream<ProductItemAdded>(cart, options);
     assert.deepEqual([currentStreamVersion, streamExists], [5n, true]);
     return events.map(({ data }) => data.quantity);
@@ -103,7 +103,10 @@ test("a stream is read from a version, up to one, or a number of events, with th
   );
   assert.equal(new Set(metadata.map(({ messageId }) => messageId)).size, 5);
   const positions = metadata.map(({ globalPosition }) => globalPosition as bigint);
-  assert.deepEqual(positions, positions.toSorted((one, other) => Number(one - other)));
+  assert.deepEqual(
+    positions,
+    positions.toSorted((one, other) => Number(one - other)),
+  );
 });
 
 test("the state of a stream is folded from its events, whatever text names it", async () => {
@@ -160,7 +163,9 @@ test("concurrent command handlers that retry version conflicts lose and repeat n
   const retry = { onVersionConflict: 50 };
   await Promise.all(
     Array.from({ length: 20 }, () =>
-      handle(emmett, cart, ({ quantity }) => ({ ...added(1), data: { productId: `${quantity}`, quantity: 1 } }), { retry }),
+      handle(emmett, cart, ({ quantity }) => ({ ...added(1), data: { productId: `${quantity}`, quantity: 1 } }), {
+        retry,
+      }),
     ),
   );
   const { events } = await emmett.readStream<ProductItemAdded>(cart);

@@ -4,14 +4,15 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { type AggregateDefinition, decide, loadAggregate } from "../../scripts/lib/event-store/aggregate.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
-import { InvalidInput, StreamArchived, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
+import { InvalidInput, StreamArchived, StreamNotFound, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
 import type { NewEvent, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
 import { replayDeadLetters } from "../../scripts/lib/event-store/projection/dead-letters.ts";
 import type { ProjectionDefinition } from "../../scripts/lib/event-store/projection/definition.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { readAll, readStream } from "../../scripts/lib/event-store/read.ts";
-import type { EventStore } from "../../scripts/lib/event-store/store.ts";
+import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
 import { aggregateIdOf, streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
+import { archiveStream, redactEvent, reopenStream, streamInfo } from "../../scripts/lib/event-store/streams.ts";
 import { readViolations } from "../../scripts/lib/schema/invariants.ts";
 import { refusal } from "../support/append-input.ts";
 import { withArchives } from "../support/archive.ts";
@@ -381,6 +382,35 @@ test("concurrent first appends by text and by UUID give one stream, with the tex
   assert.deepEqual(
     events.map(({ aggregate, aggregateVersion }) => [aggregate.id, aggregateVersion]),
     calls.map((_, index) => [cart.id, index + 1]),
+  );
+});
+
+test("a stream that is named by text can be asked about, archived, reopened and redacted", async () => {
+  const cart = newCart();
+  assert.equal(await streamInfo(store, cart), undefined);
+  const missing = (error: StreamNotFound) =>
+    error instanceof StreamNotFound && error.message.includes(`Cart ${cart.id}`) && error.aggregate?.id === cart.id;
+  await assert.rejects(archiveStream(store, cart), missing);
+  await assert.rejects(reopenStream(store, cart), missing);
+  await appendEvents(store, cart, [added]);
+  await archiveStream(store, cart);
+  for (const aggregate of [cart, { type: "Cart", id: aggregateIdOf(cart.id) }]) {
+    const info = await streamInfo(store, aggregate);
+    assert.deepEqual([info?.aggregate, info?.version, info?.archivedAt !== null], [cart, 1, true]);
+  }
+  assert.equal(await reopenStream(store, cart), 1);
+  await appendEvents(store, cart, [added], { expectedVersion: 1 });
+  const { password = "", ...administrator } = database.administrator;
+  await using administrators = openEventStore({ ...administrator, password });
+  await redactEvent(administrators, cart, { aggregateVersion: 1, reason: "erasure" });
+  await assert.rejects(redactEvent(administrators, cart, { aggregateVersion: 7, reason: "erasure" }), missing);
+  const events = await collect(readAll(store, { aggregate: cart }));
+  assert.deepEqual(
+    events.map(({ data, aggregate }) => [data, aggregate]),
+    [
+      [{}, cart],
+      [added.data, cart],
+    ],
   );
 });
 

@@ -1,11 +1,12 @@
 import { errorCode } from "../postgres/failure.ts";
-import { checkAggregate } from "./check-aggregate.ts";
+import { checkAggregate, isUuid } from "./check-aggregate.ts";
 import { checkOptions, isAnything, isText, isTransaction, isVersion, type OptionChecks } from "./check-options.ts";
-import { EventStoreError, InvalidInput } from "./errors.ts";
+import { EventStoreError, type EventStoreErrorDetail, InvalidInput } from "./errors.ts";
 import type { Aggregate, CallerTransaction, EventMetadata } from "./event.ts";
 import { type Row, selectRows } from "./event-rows.ts";
 import { toJson } from "./json.ts";
 import type { EventStore } from "./store.ts";
+import { aggregateIdOf } from "./stream-id.ts";
 
 /** What is known about the stream of an aggregate. */
 export interface StreamInfo {
@@ -66,18 +67,41 @@ export async function streamInfo(
   options: StreamOptions = {},
 ): Promise<StreamInfo | undefined> {
   checkOptions(options, streamOptions, "streamInfo()");
-  const { type, id } = checkAggregate(aggregate);
-  const [row] = await selectRows(options.transaction ?? store.sql, streamInfoStatement, [type, id]);
-  return row === undefined ? undefined : readInfo(row, { type, id: id.toLowerCase() });
+  const named = checkAggregate(aggregate);
+  const [row] = await selectForAggregate(options.transaction ?? store.sql, streamInfoStatement, named);
+  return row === undefined ? undefined : readInfo(row, named);
 }
 
 const streamInfoStatement = `
-  select stream_id, version, created_at, updated_at, archived_at
+  select stream_id, version, created_at, updated_at, archived_at, aggregate_key
   from event_store.stream_info($1, $2::uuid)`;
 
-function readInfo(row: Row, aggregate: Aggregate): StreamInfo {
-  const [streamId, version, createdAt, updatedAt, archivedAt] = row as [string, number, Date, Date, Date | null];
-  return { streamId, aggregate, version, createdAt, updatedAt, archivedAt };
+function readInfo(row: Row, { type, id }: Aggregate): StreamInfo {
+  const [streamId, version, createdAt, updatedAt, archivedAt, key] = row as StreamRow;
+  return { streamId, aggregate: { type, id: key ?? id }, version, createdAt, updatedAt, archivedAt };
+}
+
+type StreamRow = [string, number, Date, Date, Date | null, string | null];
+
+/** Executes a statement whose first parameters are the type and the UUID of an aggregate; errors name it by its text. */
+async function selectForAggregate(
+  sql: CallerTransaction,
+  statement: string,
+  aggregate: Aggregate,
+  parameters: readonly unknown[] = [],
+): Promise<readonly Row[]> {
+  const uuid = aggregateIdOf(aggregate.id);
+  try {
+    return await selectRows(sql, statement, [aggregate.type, uuid, ...parameters]);
+  } catch (error) {
+    if (!(error instanceof EventStoreError) || isUuid(aggregate.id)) throw error;
+    const { constructor, code, expected, actual } = error;
+    const Class = constructor as new (message: string, detail: EventStoreErrorDetail) => EventStoreError;
+    throw new Class(
+      error.message.replace(uuid, () => aggregate.id),
+      { code, expected, actual, aggregate },
+    );
+  }
 }
 
 /**
@@ -93,10 +117,9 @@ export async function archiveStream(
   options: ArchiveOptions = {},
 ): Promise<number> {
   checkOptions(options, archiveOptions, "archiveStream()");
-  const { type, id } = checkAggregate(aggregate);
   const { transaction = store.sql, expectedVersion = null } = options;
   const statement = "select event_store.archive_stream($1, $2::uuid, $3::integer)";
-  return readVersion(await selectRows(transaction, statement, [type, id, expectedVersion]));
+  return readVersion(await selectForAggregate(transaction, statement, checkAggregate(aggregate), [expectedVersion]));
 }
 
 /**
@@ -111,9 +134,8 @@ export async function reopenStream(
   options: StreamOptions = {},
 ): Promise<number> {
   checkOptions(options, streamOptions, "reopenStream()");
-  const { type, id } = checkAggregate(aggregate);
   const statement = "select event_store.reopen_stream($1, $2::uuid)";
-  return readVersion(await selectRows(options.transaction ?? store.sql, statement, [type, id]));
+  return readVersion(await selectForAggregate(options.transaction ?? store.sql, statement, checkAggregate(aggregate)));
 }
 
 function readVersion([row]: readonly Row[]): number {
@@ -130,13 +152,12 @@ function readVersion([row]: readonly Row[]): number {
  */
 export async function redactEvent(store: EventStore, aggregate: Aggregate, options: RedactOptions): Promise<void> {
   checkOptions(options, redactOptions, "redactEvent()");
-  const { type, id } = checkAggregate(aggregate);
   const { transaction = store.sql, aggregateVersion, reason, data = {}, metadata = null } = options;
   if (aggregateVersion === undefined) throw new InvalidInput("redactEvent() needs the aggregateVersion of the event");
   if (reason === undefined) throw new InvalidInput("redactEvent() needs a reason");
-  const parameters = [type, id, aggregateVersion, reason, toJson(data, "data"), toJson(metadata, "metadata")];
+  const parameters = [aggregateVersion, reason, toJson(data, "data"), toJson(metadata, "metadata")];
   try {
-    await selectRows(transaction, redactStatement, parameters);
+    await selectForAggregate(transaction, redactStatement, checkAggregate(aggregate), parameters);
   } catch (error) {
     throw errorCode(error) === "42501" ? notAllowed(error as Error, aggregate) : error;
   }

@@ -2,7 +2,7 @@
 -- key if it has one.
 --
 -- Immutable; reads nothing. Granted to nobody.
--- Callers: event_store.append_refusal, archive_stream, redact_event, save_snapshot.
+-- Callers: event_store.append_refusal, archive_stream, redact_event, reopen_stream, save_snapshot.
 
 -- The function without a key. Dropped here, not in a migration, so that callers find the function at all times.
 do $$

@@ -134,7 +134,7 @@ begin
   elsif v_archived_at is not null then
     v_code := 'UE005';
     v_message := format('%s is archived', v_name);
-    v_hint := 'Nothing was appended. Use another stream: an archived one can be read but not appended to.';
+    v_hint := 'Nothing was appended. An archived stream can be read; event_store.reopen_stream opens it to new events.';
   elsif v_expected > 0 and v_expected <> v_actual then
     v_code := 'UE001';
     v_message := format('%s is at version %s, not at version %s', v_name, v_actual, v_expected);

@@ -29,7 +29,7 @@ begin
       message = format(
         'the stream of %s %s does not exist', reopen_stream.aggregate_type, reopen_stream.aggregate_id
       ),
-      detail = event_store.append_detail(null, 0, reopen_stream.aggregate_type, reopen_stream.aggregate_id),
+      detail = event_store.append_detail(null, 0, reopen_stream.aggregate_type, reopen_stream.aggregate_id, null),
       hint = 'Nothing was changed. Check the type and the id of the aggregate.';
   end if;
   return v_version;
