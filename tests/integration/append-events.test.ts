@@ -242,13 +242,21 @@ const cases: readonly (readonly [string, string, string])[] = [
     `'Order', ${id}, 0, ${event({ event_data: null })}`,
     "event 1 has no event_data; write {} for an event without data",
   ],
-  ...["event_id", "causation_id", "correlation_id"].flatMap((key) =>
-    ["nonsense", "", 5, {}].map(
+  ...["nonsense", "", 5, {}].map(
+    (value) =>
+      [
+        `the event_id ${JSON.stringify(value)}`,
+        `'Order', ${id}, 0, ${event({ event_id: value })}`,
+        `the event_id of event 1 is not a UUID: ${JSON.stringify(value)}`,
+      ] as const,
+  ),
+  ...["causation_id", "correlation_id"].flatMap((key) =>
+    ["", 5, {}].map(
       (value) =>
         [
           `the ${key} ${JSON.stringify(value)}`,
           `'Order', ${id}, 0, ${event({ [key]: value })}`,
-          `the ${key} of event 1 is not a UUID: ${JSON.stringify(value)}`,
+          `the ${key} of event 1 is neither a UUID nor text of 1 to 1024 bytes: ${JSON.stringify(value)}`,
         ] as const,
     ),
   ),

@@ -207,7 +207,7 @@ async function prepare(): Promise<void> {
 }
 
 /** Called by our own client only, or introduced together with their present arguments. */
-const others = ["aggregate_id_of", "find_positions", "resume_log", "epoch_mismatch", "server_identity"];
+const others = ["aggregate_id_of", "find_positions", "resume_log", "epoch_mismatch", "stream_info", "reopen_stream"];
 
 test("each function that an application may call is among them", async () => {
   const rows = await database.sql<{ name: string }[]>`

@@ -104,7 +104,7 @@ const foreign: Readonly<Record<string, () => Promise<unknown>>> = {
   "an unreachable host": () => fetch("http://127.0.0.1:1/"),
   "another session's missing table": () => store.sql`select from no_such_table`,
   "another session that ends": () => store.sql.begin(endSession),
-  "an invalid append": () => appendEvents(store, { type: "Order", id: "no" }, [{ type: "x", data: {} }]),
+  "an invalid append": () => appendEvents(store, { type: "Order", id: "" }, [{ type: "x", data: {} }]),
 };
 
 async function endSession(tx: Pick<Sql, "unsafe">): Promise<void> {

@@ -70,7 +70,7 @@ test("sql/README.md names every column of an event that is read, in order", asyn
     select array_to_string(proargnames[array_position(proargmodes, 't'):], ',') as columns from pg_proc
     where oid = 'event_store.read_all'::regproc`;
   const text = readmes.get("sql/README.md")?.text ?? "";
-  const [sentence = ""] = /`global_position`[^.;|]*`occurred_at`/.exec(text) ?? [];
+  const [sentence = ""] = /`global_position`[^.;|]*`aggregate_key`/.exec(text) ?? [];
   const names = [...sentence.matchAll(/`(\w+)`/g)].map(([, name]) => name);
   assert.equal(names.join(","), row?.columns);
 });

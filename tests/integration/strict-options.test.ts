@@ -141,9 +141,9 @@ const badEvents: readonly (readonly [string, unknown, RegExp])[] = [
     /metadata of .* an instance of Error at/,
   ],
   [
-    "a causation id that is no UUID",
-    { ...placed, causationId: "17" },
-    /the causationId of event 1 .* is not a UUID: "17"/,
+    "a causation id that is not text",
+    { ...placed, causationId: 17 },
+    /the causationId of event 1 .* is 17; it must be a UUID, or text of 1 to 1024 bytes/,
   ],
 ];
 for (const [what, event, message] of badEvents) {

@@ -96,13 +96,14 @@ export const sqlStateContract = {
 
 /** What the readers return, one row per event. */
 const recordedEvent =
-  "TABLE(global_position bigint, stream_id uuid, aggregate_type character varying, aggregate_id uuid, aggregate_version integer, event_id uuid, event_type character varying, event_version integer, event_data jsonb, metadata jsonb, causation_id uuid, correlation_id uuid, occurred_at timestamp with time zone)";
+  "TABLE(global_position bigint, stream_id uuid, aggregate_type character varying, aggregate_id uuid, aggregate_version integer, event_id uuid, event_type character varying, event_version integer, event_data jsonb, metadata jsonb, causation_id uuid, correlation_id uuid, occurred_at timestamp with time zone, aggregate_key text)";
 
 /** Functions that an application may call: name, arguments and result as PostgreSQL prints them. */
 export const functionContract: readonly (readonly [name: string, parameters: string, result: string])[] = [
+  ["aggregate_id_of", "aggregate_key text", "uuid"],
   [
     "append",
-    "INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean",
+    "INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean",
     "record",
   ],
   ["append_batch", "appends jsonb", "SETOF append_result"],
@@ -114,6 +115,11 @@ export const functionContract: readonly (readonly [name: string, parameters: str
   ["archive_stream", "aggregate_type character varying, aggregate_id uuid, expected_version integer", "integer"],
   ["check_checkpoint", "checkpoint bigint, event_id uuid, epoch_id uuid", "uuid"],
   ["epoch_mismatch", "", "TABLE(fact text, recorded text, actual text)"],
+  [
+    "find_positions",
+    "of_stream uuid, aggregate_types text[], event_types text[], after_position bigint, up_to_position bigint, max_count integer",
+    "bigint[]",
+  ],
   [
     "horizon_holder",
     "",
@@ -127,7 +133,7 @@ export const functionContract: readonly (readonly [name: string, parameters: str
   ],
   [
     "read_all",
-    "after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint",
+    "after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint, of_stream uuid",
     recordedEvent,
   ],
   [
@@ -159,24 +165,31 @@ export const functionContract: readonly (readonly [name: string, parameters: str
 export const internalFunctionContract: typeof functionContract = [
   [
     "advance_stream",
-    "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer",
+    "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text",
     "integer",
   ],
-  ["append_detail", "expected integer, actual integer, aggregate_type character varying, aggregate_id uuid", "text"],
+  [
+    "append_detail",
+    "expected integer, actual integer, aggregate_type character varying, aggregate_id uuid, aggregate_key text",
+    "text",
+  ],
   ["append_element", "append jsonb", "append_result"],
   [
     "append_problem",
-    "aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb",
+    "aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text",
     "text",
   ],
   [
     "append_refusal",
-    "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint",
+    "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_aggregate_key text, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint",
     "record",
   ],
+  ["batch_aggregate_id", "append jsonb", "uuid"],
   ["begin_epoch", "reason text, began_after bigint, skip_positions boolean", "uuid"],
   ["begin_redaction", "", "trigger"],
   ["check_redaction", "", "trigger"],
+  ["event_id_problem", "event jsonb, key text, metadata_key text, place integer", "text"],
+  ["has_uuid_form", "id text", "boolean"],
   ["hold_off_redaction", "p_stream_id uuid", "boolean"],
   ["is_event", "event jsonb", "boolean"],
   ["publish_floor", "", "trigger"],
@@ -194,6 +207,7 @@ export const internalFunctionContract: typeof functionContract = [
     "record",
   ],
   ["skip_positions", "drawn_elsewhere bigint", "bigint"],
+  ["stored_metadata", "event jsonb", "jsonb"],
 ];
 
 /** Columns of each table by name: the type, with `?` if it is nullable. */
@@ -205,6 +219,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     version: "integer",
     aggregate_type: "character varying(255)",
     archived_at: "timestamp with time zone?",
+    aggregate_key: "text?",
   },
   "event_store.domain_event": {
     global_position: "bigint",
@@ -279,6 +294,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     attempts: "integer",
     error: "text?",
     updated_at: "timestamp with time zone",
+    aggregate_key: "text?",
   },
   "public.schema_migration": {
     name: "text",
@@ -292,6 +308,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
 /** Constraints and indexes by table. */
 export const keyContract: Readonly<Record<string, readonly string[]>> = {
   "event_store.event_stream": [
+    "event_stream_aggregate_type_idx",
     "event_stream_aggregate_type_is_not_empty",
     "event_stream_pkey",
     "event_stream_version_is_not_negative",

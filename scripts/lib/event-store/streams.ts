@@ -95,8 +95,8 @@ async function selectForAggregate(
     return await selectRows(sql, statement, [aggregate.type, uuid, ...parameters]);
   } catch (error) {
     if (!(error instanceof EventStoreError) || isUuid(aggregate.id)) throw error;
-    const { constructor, code, expected, actual } = error;
-    const Class = constructor as new (message: string, detail: EventStoreErrorDetail) => EventStoreError;
+    const { code, expected, actual } = error;
+    const Class = error.constructor as new (message: string, detail: EventStoreErrorDetail) => EventStoreError;
     throw new Class(
       error.message.replace(uuid, () => aggregate.id),
       { code, expected, actual, aggregate },

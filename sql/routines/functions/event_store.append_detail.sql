@@ -25,15 +25,16 @@ language sql
 immutable
 parallel safe
 begin atomic
-  select (
-    jsonb_build_object(
-      'expected', expected,
-      'actual', actual,
-      'aggregate_type', aggregate_type,
-      'aggregate_id', aggregate_id
-    )
-    || case when aggregate_key is null then '{}' else jsonb_build_object('aggregate_key', aggregate_key) end
-  )::text;
+  select json_object_agg(key, value order by place)::text
+  from (
+    values
+      (1, 'expected', to_json(expected)),
+      (2, 'actual', to_json(actual)),
+      (3, 'aggregate_type', to_json(aggregate_type)),
+      (4, 'aggregate_id', to_json(aggregate_id)),
+      (5, 'aggregate_key', to_json(aggregate_key))
+  ) as pair (place, key, value)
+  where key <> 'aggregate_key' or value is not null;
 end;
 
 comment on function event_store.append_detail is 'Builds the JSON detail of errors about a stream';
