@@ -59,4 +59,4 @@ export {
   streamInfo,
 } from "./event-store/streams.ts";
 export { type EventBatch, type SubscribeOptions, subscribe } from "./event-store/subscribe.ts";
-export type { Upcaster, Upcasters } from "./event-store/upcast.ts";
+export type { Rewrite, RewrittenEvent, Upcaster, Upcasters } from "./event-store/upcast.ts";

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { checkpointPlace, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { readLog } from "../../scripts/lib/event-store/read-log.ts";
+import { keepStored } from "../../scripts/lib/event-store/upcast.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
@@ -112,7 +113,13 @@ export function completeReader(types?: readonly string[]): LogReader {
   const filter = types === undefined ? {} : { eventTypes: types };
   return {
     async read(sql) {
-      const page = await readLog(sql, { ...filter, after, isKeptOutside: true, maxCount: pageSize, upcasters: {} });
+      const page = await readLog(sql, {
+        ...filter,
+        after,
+        isKeptOutside: true,
+        maxCount: pageSize,
+        upcasters: keepStored,
+      });
       after = page.place;
       return page.events.map((event) => ({ ...event, version: event.aggregateVersion }));
     },

@@ -3,11 +3,10 @@ import { test } from "node:test";
 import { runInNewContext } from "node:vm";
 import { checkpointAfter, checkpointPlace, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
 import { InvalidInput, refusalError, StreamNotFound, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
-import type { Checkpoint, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
+import type { Checkpoint } from "../../scripts/lib/event-store/event.ts";
 import { toJson } from "../../scripts/lib/event-store/json.ts";
 import { textArray } from "../../scripts/lib/event-store/read-log.ts";
 import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
-import { upcast } from "../../scripts/lib/event-store/upcast.ts";
 
 test("streamIdOf() derives a UUIDv5, whatever the case of the id", () => {
   const id = "0190a5b2-1111-7000-8000-00000000abcd";
@@ -111,21 +110,6 @@ test("refusalError() creates an error of the class of the SQLSTATE, with the fac
   assert.ok(
     refusalError({ sqlstate: "22P05", message: "no", detail: "\\u0000 cannot be converted" }) instanceof InvalidInput,
   );
-});
-
-test("upcast() converts version by version, and leaves other events as they are", () => {
-  const upcasters = {
-    OrderPlaced: {
-      1: (data: { sum: number }) => ({ total: data.sum }),
-      2: (data: { total: number }) => ({ ...data, currency: "EUR" }),
-    },
-  };
-  const event = { type: "OrderPlaced", version: 1, data: { sum: 3 } } as unknown as RecordedEvent;
-  assert.deepEqual(upcast(event, upcasters), { type: "OrderPlaced", version: 3, data: { total: 3, currency: "EUR" } });
-  const newest = { ...event, version: 3 };
-  assert.equal(upcast(newest, upcasters), newest);
-  const other = { ...event, type: "constructor" };
-  assert.equal(upcast(other, upcasters), other);
 });
 
 test("a checkpoint survives a round trip, and a malformed one is refused", () => {

@@ -4,11 +4,11 @@ import { checkOptions, isCount, isSignal, isText, isTransaction, type OptionChec
 import { explainError, InvalidInput, VersionConflict } from "./errors.ts";
 import type { CallerTransaction, DomainEvent, NewEvent, RecordedEvent } from "./event.ts";
 import { toJson } from "./json.ts";
-import { readStream } from "./read.ts";
+import { readStreamPages } from "./read.ts";
 import { recordEvents } from "./record-events.ts";
 import type { EventStore } from "./store.ts";
 import { aggregateIdOf, streamIdOf } from "./stream-id.ts";
-import { upcast } from "./upcast.ts";
+import { upcastEvents } from "./upcast.ts";
 import { untilAborted } from "./waiting.ts";
 
 /** How to derive the state of an aggregate from its events. */
@@ -102,15 +102,24 @@ export async function loadAggregate<State, Event extends DomainEvent>(
   let state = snapshot.version === 0 ? definition.initialState() : snapshot.state;
   let version = snapshot.version;
   const aggregate = { type: definition.type, id };
-  for await (const event of readStream<Event>(store, aggregate, { ...options, afterVersion: version })) {
-    state = definition.evolve(state, event);
-    version = event.aggregateVersion;
+  for await (const { events, stored } of readStreamPages(store, aggregate, { ...options, afterVersion: version })) {
+    state = fold(definition, state, events as readonly RecordedEvent<Event>[]);
+    // The version of the stream, even if upcasters drop its last event.
+    version = stored.at(-1)?.aggregateVersion ?? version;
   }
   const isDue = version - snapshot.version >= (snapshots?.everyEvents ?? Number.POSITIVE_INFINITY);
   if (isDue && options.transaction === undefined) {
     await saveSnapshot(store, definition, id, { state, version, redactions: snapshot.redactions });
   }
   return { state, version };
+}
+
+function fold<State, Event extends DomainEvent>(
+  definition: AggregateDefinition<State, Event>,
+  state: State,
+  events: readonly RecordedEvent<Event>[],
+): State {
+  return events.reduce((before, event) => definition.evolve(before, event), state);
 }
 
 const backoff = { firstMs: 5, maxMs: 500 };
@@ -170,9 +179,9 @@ async function decideOnce<State, Event extends DomainEvent>(
   const result = readResult(row, append.ids);
   // An earlier call has appended them, perhaps before other events.
   if (result.isDuplicate) return { ...(await load()), appended: result };
-  const state = recordEvents(events, { aggregate, result, occurredAt: row.now as Date })
-    .map((event) => upcast(event, store.upcasters) as RecordedEvent<Event>)
-    .reduce((before, event) => definition.evolve(before, event), loaded.state);
+  const stored = recordEvents(events, { aggregate, result, occurredAt: row.now as Date });
+  const appended = upcastEvents(stored, store.upcasters) as readonly RecordedEvent<Event>[];
+  const state = fold(definition, loaded.state, appended);
   return { state, version: result.lastVersion, appended: result };
 }
 

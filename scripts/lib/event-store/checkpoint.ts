@@ -19,15 +19,16 @@ export async function logEnd({ sql }: Pick<EventStore, "sql">): Promise<Checkpoi
 }
 
 /**
- * Returns the checkpoint of a reader that has handled everything up to this event.
+ * Returns the checkpoint of a reader that has handled everything up to this event. If upcasters have split the event,
+ * that is the place before it until its last part, so that no part is lost.
  *
  * @param event an event that was read from the log; or only its position, which counts as one of the log's first epoch
  */
 export function checkpointAfter(
-  event: Pick<RecordedEvent, "position"> & Partial<Pick<RecordedEvent, "id" | "epochId">>,
+  event: Pick<RecordedEvent, "position"> & Partial<Pick<RecordedEvent, "id" | "epochId" | "resumeFrom">>,
 ): Checkpoint {
   const { position, id: eventId = null, epochId = null } = event;
-  return makeCheckpoint({ position, eventId, epochId });
+  return event.resumeFrom ?? makeCheckpoint({ position, eventId, epochId });
 }
 
 const uuid = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}";

@@ -1,7 +1,6 @@
 import { explainError } from "./errors.ts";
 import type { CallerTransaction, EventMetadata, RecordedEvent } from "./event.ts";
 import { dataColumn, fillLargeEvents, largeDataStatement, largeSizeColumn } from "./large-events.ts";
-import { type Upcasters, upcast } from "./upcast.ts";
 import { answerUntilAborted } from "./waiting.ts";
 
 /** What to select for an event, in the order of `recordedEvent`. */
@@ -76,14 +75,10 @@ export function rowStream(row: Row): Omit<EventContext, "epochId"> {
   return { streamId, aggregate: { type, id: key ?? uuid } };
 }
 
-/** @returns the event of a row, in the latest version */
-export function recordedEvent(
-  row: Row,
-  { streamId, aggregate, epochId }: EventContext,
-  upcasters: Upcasters,
-): RecordedEvent {
+/** @returns the event of a row, as it is stored */
+export function recordedEvent(row: Row, { streamId, aggregate, epochId }: EventContext): RecordedEvent {
   const metadata = row[6] as EventMetadata | null;
-  const event: RecordedEvent = {
+  return {
     position: row[0] as bigint,
     epochId,
     streamId,
@@ -98,7 +93,6 @@ export function recordedEvent(
     correlationId: (row[8] as string | null) ?? keptId(metadata, "$correlationId"),
     occurredAt: row[9] as Date,
   };
-  return upcast(event, upcasters);
 }
 
 /** @returns an id that is no UUID, which is kept in the metadata */

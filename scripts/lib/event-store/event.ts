@@ -52,6 +52,11 @@ export type RecordedEvent<Event extends DomainEvent = DomainEvent> = Event & {
   /** Epoch of the log in which the event was read; null if it was read from its stream. */
   readonly epochId: string | null;
   readonly occurredAt: Date;
+  /**
+   * Only if upcasters have split an event that was read from the log, and this is not its last part: the place before
+   * the event, so that a reader that resumes there gets all of its parts.
+   */
+  readonly resumeFrom?: Checkpoint;
 };
 
 /** The version that an append expects its stream to have: an exact number (0 for a new stream), or a condition. */

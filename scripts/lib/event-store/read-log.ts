@@ -9,9 +9,9 @@ import {
   rowStream,
   selectRows,
 } from "./event-rows.ts";
-import type { LogPlace } from "./log-place.ts";
+import { type LogPlace, makeCheckpoint } from "./log-place.ts";
 import { streamIdOf } from "./stream-id.ts";
-import type { Upcasters } from "./upcast.ts";
+import { storedTypes, type UpcastPlan, upcastEvents } from "./upcast.ts";
 
 /** Which events of the log to read. */
 export interface LogFilter {
@@ -26,6 +26,8 @@ export interface LogFilter {
 /** A page of the log. */
 export interface LogPage {
   readonly events: readonly RecordedEvent[];
+  /** The events that they were before upcasting. */
+  readonly stored: readonly RecordedEvent[];
   /** Where to resume once the events are handled. */
   readonly place: LogPlace;
   /** Whether the log was complete only up to that place when the page was read. */
@@ -48,7 +50,7 @@ export interface ReadLogOptions extends LogFilter {
   readonly maxCount: number;
   /** Read these positions, which are at most `maxCount`, and not those after the checkpoint. */
   readonly range?: PositionRange;
-  readonly upcasters: Upcasters;
+  readonly upcasters: UpcastPlan;
   /** Abandons the statement. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -71,7 +73,7 @@ export async function* readPages(sql: CallerTransaction, options: ReadLogOptions
   let nextEnd: bigint | undefined;
   for (;;) {
     const ahead = nextEnd === undefined ? undefined : fetch(place, { above: nextEnd, upTo: nextEnd + width });
-    const page = await next;
+    const [page, before] = [await next, place];
     // A page fetched ahead does not check the place right before it; the fetch after it does. Without that check, a
     // reader whose last page was lost in a crash would go on with events that were appended since.
     if (page.isAtEnd) await ahead;
@@ -79,15 +81,25 @@ export async function* readPages(sql: CallerTransaction, options: ReadLogOptions
     if (page.place.position >= place.position) place = page.place;
     if (!page.isAtEnd) {
       // After a page that was cut, the one ahead would leave a gap.
-      const isDense = !isFiltered && !page.isCut && page.events.length * 2 > options.maxCount;
+      const isDense = !isFiltered && !page.isCut && page.stored.length * 2 > options.maxCount;
       const start = nextEnd ?? place.position;
       nextEnd = isDense ? start + width : undefined;
       const range = nextEnd === undefined ? undefined : { above: start, upTo: nextEnd };
       next = (isDense ? ahead : undefined) ?? fetch(place, range);
     }
-    yield { ...page, place };
+    yield { ...page, place, events: options.upcasters.hasRewrites ? resumable(page, before) : page.events };
     if (page.isAtEnd) return;
   }
+}
+
+/** Sets `resumeFrom` of the parts of split events. @param before the place before the page */
+function resumable({ events, stored }: LogPage, before: LogPlace): readonly RecordedEvent[] {
+  let [place, next] = [before, 0];
+  return events.map((event, index) => {
+    if (event.position !== events[index + 1]?.position) return event;
+    while ((stored[next]?.position ?? event.position) < event.position) place = placeAfter(stored[next++], place);
+    return { ...event, resumeFrom: makeCheckpoint(place) };
+  });
 }
 
 /**
@@ -103,7 +115,7 @@ export async function readLog(sql: CallerTransaction, options: ReadLogOptions): 
   const parameters = [
     `${range?.above ?? after.position}`,
     maxCount,
-    textArray(eventTypes),
+    textArray(storedTypes(upcasters, eventTypes)),
     textArray(aggregateTypes),
     range === undefined ? null : `${range.upTo}`,
     isKeptOutside ? `${after.position}` : null,
@@ -115,10 +127,12 @@ export async function readLog(sql: CallerTransaction, options: ReadLogOptions): 
   const end = endOfLog(first as Row);
   const { epochId } = end;
   const complete = await completeRows(sql, rows, options.signal);
-  const events = complete.map((row) => recordedEvent(row, { ...rowStream(row), epochId }, upcasters));
+  const stored = complete.map((row) => recordedEvent(row, { ...rowStream(row), epochId }));
+  const events = upcastEvents(stored, upcasters, eventTypes);
   const isCut = complete.length < rows.length;
-  const isAtEnd = !isCut && (range === undefined ? events.length < maxCount : end.position <= range.upTo);
-  return { events, place: isAtEnd ? furthest(after, end) : placeAfter(events.at(-1), after), isAtEnd, isCut };
+  const isAtEnd = !isCut && (range === undefined ? stored.length < maxCount : end.position <= range.upTo);
+  const place = isAtEnd ? furthest(after, end) : placeAfter(stored.at(-1), after);
+  return { events, stored, place, isAtEnd, isCut };
 }
 
 /** The first row has them in the columns of an event, so that the other rows need no columns more. */

@@ -16,6 +16,7 @@ import { completeRows, eventColumnCount, eventColumns, prefetched, recordedEvent
 import { type LogFilter, readPages, textArray } from "./read-log.ts";
 import type { EventStore } from "./store.ts";
 import { aggregateIdOf, streamIdOf } from "./stream-id.ts";
+import { storedTypes, upcastEvents } from "./upcast.ts";
 
 const defaultPageSize = 1_000;
 
@@ -85,20 +86,41 @@ export async function* readStream<Event extends DomainEvent = DomainEvent>(
   options: ReadStreamOptions = {},
 ): AsyncGenerator<RecordedEvent<Event>, void, void> {
   checkOptions(options, readStreamOptions, "readStream()");
+  for await (const { events } of readStreamPages(store, aggregate, options)) yield* events as RecordedEvent<Event>[];
+}
+
+/** A page of a stream. */
+export interface StreamPage {
+  readonly events: readonly RecordedEvent[];
+  /** The events that they were before upcasting. */
+  readonly stored: readonly RecordedEvent[];
+  /** Whether it ends before its last event, because its events are large. */
+  readonly isCut: boolean;
+}
+
+/** Does what `readStream()` does, page by page: a page may have stored events that upcasters drop. */
+export async function* readStreamPages(
+  store: EventStore,
+  aggregate: Aggregate,
+  options: ReadStreamOptions,
+): AsyncGenerator<StreamPage, void, void> {
   const pageSize = options.pageSize ?? defaultPageSize;
   const backwards = options.backwards ?? false;
   let remaining = options.maxCount ?? Number.POSITIVE_INFINITY;
+  let maxCount = Math.min(remaining, pageSize);
   const fetch = (after: number | bigint | null) =>
-    prefetched(
-      readStreamPage(store, aggregate, { ...options, backwards, after, maxCount: Math.min(remaining, pageSize) }),
-    );
-  let page = fetch(options.afterVersion ?? (backwards ? null : 0));
+    prefetched(readStreamPage(store, aggregate, { ...options, backwards, after, maxCount }));
+  let next = fetch(options.afterVersion ?? (backwards ? null : 0));
   while (remaining > 0) {
-    const { events, isCut } = await page;
-    const isLast = !isCut && events.length < pageSize;
-    remaining -= events.length;
-    if (!isLast && remaining > 0) page = fetch(events.at(-1)?.aggregateVersion ?? 0);
-    yield* events as RecordedEvent<Event>[];
+    const page = await next;
+    const { events, stored } = page;
+    const isLast = !page.isCut && stored.length < maxCount;
+    const found = remaining < events.length ? events.slice(0, remaining) : events;
+    remaining -= found.length;
+    // Where most events are dropped, small pages would find few.
+    maxCount = Math.min(Math.max(remaining, events.length < stored.length ? maxCount * 2 : 0), pageSize);
+    if (!isLast && remaining > 0) next = fetch(stored.at(-1)?.aggregateVersion ?? 0);
+    yield { ...page, events: found };
     if (isLast) return;
   }
 }
@@ -139,21 +161,31 @@ interface StreamPageOptions extends ReadStreamOptions {
   readonly maxCount: number;
 }
 
-async function readStreamPage(store: EventStore, aggregate: Aggregate, options: StreamPageOptions) {
-  const { after, maxCount, backwards, upToVersion = null, transaction = store.sql } = options;
+async function readStreamPage(
+  store: EventStore,
+  aggregate: Aggregate,
+  options: StreamPageOptions,
+): Promise<StreamPage> {
+  const { after, maxCount, backwards, upToVersion = null, eventTypes, transaction = store.sql } = options;
+  const { upcasters } = store;
   const { type, id } = checkAggregate(aggregate);
-  const { filters, values } = readFilters(options);
+  const { filters, values } = readFilters(options, storedTypes(upcasters, eventTypes));
   const parameters = [type, aggregateIdOf(id), after, maxCount, backwards, upToVersion, ...values];
   const rows = await selectRows(transaction, readStreamStatement(filters), parameters);
   const key = rows[0]?.[eventColumnCount] as string | null | undefined;
   const stream = { streamId: streamIdOf(aggregate), aggregate: { type, id: key ?? id }, epochId: null };
   const complete = await completeRows(transaction, rows);
-  const events = complete.map((row) => recordedEvent(row, stream, store.upcasters));
-  return { events, isCut: complete.length < rows.length };
+  const stored = complete.map((row) => recordedEvent(row, stream));
+  // In reverse, and so are the parts of an event that is split.
+  const events =
+    backwards && upcasters.hasRewrites
+      ? upcastEvents(stored.toReversed(), upcasters, eventTypes).toReversed()
+      : upcastEvents(stored, upcasters, eventTypes);
+  return { events, stored, isCut: complete.length < rows.length };
 }
 
 /** @returns more arguments of `read_stream`: only those in use, because each is compared with every event */
-function readFilters({ upToTime, eventTypes }: ReadStreamOptions) {
+function readFilters({ upToTime }: ReadStreamOptions, eventTypes: readonly string[] | undefined) {
   const [filters, values]: [string[], unknown[]] = [[], []];
   const add = (argument: string, value: unknown) => filters.push(argument.replace("?", `$${6 + values.push(value)}`));
   // The driver would round a text to milliseconds before it sends it as a timestamptz.

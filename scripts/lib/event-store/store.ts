@@ -6,8 +6,9 @@ import { type AppendRow, type AppendTarget, deliverBatch, type PreparedAppend } 
 import { Availability } from "./availability.ts";
 import { checkOptions, isAnything, isCount, isFlag, isText, type OptionChecks } from "./check-options.ts";
 import { chooseLogger, type Logger } from "./logger.ts";
+import { planUpcasts } from "./plan-upcasts.ts";
 import { Turns } from "./turns.ts";
-import { noUpcasters, type Upcasters } from "./upcast.ts";
+import type { Upcasters, UpcastPlan } from "./upcast.ts";
 import { waitAtMost } from "./waiting.ts";
 import { WakeUps } from "./wake-ups.ts";
 import { WorkQueue } from "./work-queue.ts";
@@ -25,7 +26,7 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
    * as many again for their transactions. @default 10
    */
   readonly maxConnections?: number;
-  /** Functions that convert events of earlier versions when they are read; @default none */
+  /** Convert events of earlier versions when they are read; @default none */
   readonly upcasters?: Upcasters;
   /** Receives reports of lost connections, retries and waits; false for none; @default warnings to stderr */
   readonly logger?: Logger | false;
@@ -66,7 +67,7 @@ export interface EventStore extends AppendTarget, AsyncDisposable {
   /** @internal Turns of `decide()`, per stream. */
   readonly decisions: Turns;
   /** @internal */
-  readonly upcasters: Upcasters;
+  readonly upcasters: UpcastPlan;
   /** @internal Wakes readers when there may be new events. */
   readonly wakeUps: WakeUps;
   /** @internal Never throws. */
@@ -95,10 +96,11 @@ const drainMs = 5_000;
  * Dispose of it to finish the appends in flight and close the connections. If the server does not answer, that gives up
  * after 10 seconds.
  *
- * @throws {InvalidInput} if an option is unknown or invalid
+ * @throws {InvalidInput} if an option is unknown or invalid, or upcasters are malformed or form a cycle
  */
 export function openEventStore(options: EventStoreOptions): EventStore {
   checkOptions(options, storeOptions, "openEventStore()");
+  const upcasters = planUpcasts(options.upcasters ?? {});
   const logger = chooseLogger(options.logger);
   const availability = new Availability(logger);
   const pool = openPool(options, availability);
@@ -120,7 +122,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
     projections: projections.sql,
     appends,
     decisions: new Turns(),
-    upcasters: options.upcasters ?? noUpcasters,
+    upcasters,
     wakeUps,
     logger,
     availability,

@@ -5,8 +5,10 @@ import { pathToFileURL } from "node:url";
 import { stripVTControlCharacters } from "node:util";
 import { exitCodes, ScriptError, type ScriptErrorDetails } from "../cli/script-error.ts";
 import { orderSummary } from "../demo/order-summary.ts";
+import { InvalidInput } from "../event-store/errors.ts";
+import { planUpcasts } from "../event-store/plan-upcasts.ts";
 import type { ProjectionDefinition } from "../event-store/projection/definition.ts";
-import { noUpcasters, type Upcasters } from "../event-store/upcast.ts";
+import type { Upcasters } from "../event-store/upcast.ts";
 
 /** What a module exports for the commands. */
 export interface ProjectionModule {
@@ -37,17 +39,20 @@ export async function loadProjections(path: string | undefined, name: string | u
 }
 
 function readUpcasters(exported: Readonly<Record<string, unknown>>): Upcasters {
-  const { upcasters = noUpcasters } = exported;
-  const isRecord = (value: unknown): value is object => typeof value === "object" && value !== null;
-  const isStep = (step: unknown) => typeof step === "function";
-  const areSteps = (steps: unknown) => isRecord(steps) && Object.values(steps).every(isStep);
-  if (isRecord(upcasters) && Object.values(upcasters).every(areSteps)) return upcasters as Upcasters;
-  throw new ScriptError({
-    code: "PROJECTION_REFUSED",
-    exitCode: exitCodes.usage,
-    message: "The export upcasters of the module is no set of upcasters",
-    fix: "Export functions by event type and version: export const upcasters = { OrderPlaced: { 1: (data) => … } }",
-  });
+  const upcasters = (exported["upcasters"] ?? {}) as Upcasters;
+  try {
+    planUpcasts(upcasters);
+    return upcasters;
+  } catch (error) {
+    if (!(error instanceof InvalidInput)) throw error;
+    throw new ScriptError({
+      code: "PROJECTION_REFUSED",
+      exitCode: exitCodes.usage,
+      message: "The export upcasters of the module is no set of upcasters",
+      why: `${error.message}.`,
+      fix: "Export upcasters by event type and version: export const upcasters = { OrderPlaced: { 1: (data) => … } }",
+    });
+  }
 }
 
 const passModule = "Pass a module that exports objects with name, version and handle: --module ./projections.ts";

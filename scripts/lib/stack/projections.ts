@@ -8,7 +8,7 @@ import { readProjectionLag } from "../event-store/projection/progress.ts";
 import { runProjection } from "../event-store/projection/project.ts";
 import { ProjectionRunning } from "../event-store/projection/remove.ts";
 import type { EventStore } from "../event-store/store.ts";
-import { noUpcasters, type Upcasters } from "../event-store/upcast.ts";
+import type { Upcasters } from "../event-store/upcast.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { errorCode, isMisfit, isServerUnavailable } from "../postgres/failure.ts";
 import { openStackStore } from "./connect.ts";
@@ -23,7 +23,7 @@ import { applicationTarget, openStack } from "./stack.ts";
 export async function withStackStore<Result>(
   config: Config,
   work: (store: EventStore) => Promise<Result>,
-  upcasters: Upcasters = noUpcasters,
+  upcasters: Upcasters = {},
 ): Promise<Result> {
   const stack = await openStack(config);
   const target = await applicationTarget(stack);

@@ -171,7 +171,9 @@ function handleEvents(
 ): Promise<void> {
   return runCode(run, tx, async () => {
     // An array of its own, because another attempt needs the events again, whatever the handler does with the array.
-    await run.handle(upcastCopies(events, run.store.upcasters), tx);
+    const converted = upcastCopies(events, run.store.upcasters, run.events);
+    if (converted.length === 0) return;
+    await run.handle(converted, tx);
     await refuseQualifiedNames(tx, run, status);
   });
 }

@@ -5,7 +5,7 @@ import type { Aggregate, DomainEvent, RecordedEvent } from "../event.ts";
 import { readStream } from "../read.ts";
 import type { EventStore } from "../store.ts";
 import { aggregateIdOf, streamIdOf } from "../stream-id.ts";
-import { noUpcasters } from "../upcast.ts";
+import { keepStored } from "../upcast.ts";
 import { attempt, isMarked, runCode, transactionEnded } from "./attempt.ts";
 import { enterVersionSchema, type ProjectionDefinition, type ProjectionStatus, withReason } from "./definition.ts";
 import { refuseQualifiedNames } from "./qualified-names.ts";
@@ -106,7 +106,9 @@ async function replayNext(store: EventStore, definition: ProjectionDefinition, a
     // An event may have been set aside because its handler is slow.
     await enterVersionSchema(tx, { ...definition, leaseMs: 0 }, status);
     await runCode(run, tx, async () => {
-      await definition.handle(upcastCopies([event], store.upcasters), tx);
+      const converted = upcastCopies([event], store.upcasters, definition.events);
+      if (converted.length === 0) return;
+      await definition.handle(converted, tx);
       await refuseQualifiedNames(tx, definition, status);
     });
     if (!(await isMarked(tx))) throw transactionEnded(definition);
@@ -167,7 +169,7 @@ async function lockStatus(tx: Sql, { name, version }: VersionKey): Promise<Proje
 }
 
 async function findEvent(tx: Sql, aggregate: Aggregate, version: number): Promise<RecordedEvent> {
-  const reader = { sql: tx, upcasters: noUpcasters } as EventStore;
+  const reader = { sql: tx, upcasters: keepStored } as EventStore;
   for await (const event of readStream(reader, aggregate, { afterVersion: version - 1, maxCount: 1 })) return event;
   throw new Error(`${aggregate.type} ${aggregate.id} has no event ${version}`);
 }

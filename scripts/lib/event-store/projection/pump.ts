@@ -1,6 +1,6 @@
 import type { RecordedEvent } from "../event.ts";
 import { type LogPage, type ReadLogOptions, readPages } from "../read-log.ts";
-import { noUpcasters } from "../upcast.ts";
+import { keepStored, storedTypes } from "../upcast.ts";
 import { firstPauseMs, longerPauseMs } from "../wake-ups.ts";
 import { type BatchControl, handlePartitionBatch, type PartitionBatch, refreshProjection } from "./batch.ts";
 import { LeaseLost, type ProjectionOutcome, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
@@ -119,10 +119,12 @@ function readyPositions({ positions, delayed }: PumpProgress): bigint[] {
   return positions.filter((_, partition) => !delayed.has(partition));
 }
 
-function pageOptions({ batchSize, events, signal }: ProjectionRun, after: bigint): ReadLogOptions {
-  const filter = events === undefined ? {} : { eventTypes: events };
+/** Reads events as they are stored: what they become is the batch's concern, and so is a failure of an upcaster. */
+function pageOptions({ store, batchSize, events, signal }: ProjectionRun, after: bigint): ReadLogOptions {
+  const eventTypes = storedTypes(store.upcasters, events);
+  const filter = eventTypes === undefined ? {} : { eventTypes };
   const place = { position: after, eventId: null, epochId: null };
-  return { ...filter, after: place, isKeptOutside: false, maxCount: batchSize, upcasters: noUpcasters, signal };
+  return { ...filter, after: place, isKeptOutside: false, maxCount: batchSize, upcasters: keepStored, signal };
 }
 
 /** @param start the position after which the page begins */

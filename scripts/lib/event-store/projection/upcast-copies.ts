@@ -1,15 +1,20 @@
 import type { RecordedEvent } from "../event.ts";
-import { type Upcasters, upcast } from "../upcast.ts";
+import { findStep, type UpcastPlan, upcastEvents } from "../upcast.ts";
 
 /**
- * Upcasts events for one attempt. An upcaster gets a copy of the data: one that changes what it is given would convert
- * it again in the next attempt.
+ * Upcasts events for one attempt, into an array of its own. An upcaster gets a copy of the data: one that changes what
+ * it is given would convert it again in the next attempt.
  *
+ * @param eventTypes leaves out what has become an event of another type; @default all
  * @throws the error of an upcaster
  */
-export function upcastCopies(events: readonly RecordedEvent[], upcasters: Upcasters): RecordedEvent[] {
-  return events.map((event) => {
-    const hasUpcaster = Object.hasOwn(upcasters, event.type) && upcasters[event.type]?.[event.version] !== undefined;
-    return hasUpcaster ? upcast({ ...event, data: structuredClone(event.data) }, upcasters) : event;
-  });
+export function upcastCopies(
+  events: readonly RecordedEvent[],
+  upcasters: UpcastPlan,
+  eventTypes?: readonly string[],
+): readonly RecordedEvent[] {
+  const copies = events.map((event) =>
+    findStep(event, upcasters) === undefined ? event : { ...event, data: structuredClone(event.data) },
+  );
+  return upcastEvents(copies, upcasters, eventTypes);
 }
