@@ -141,10 +141,10 @@ async function writeModule(stackDir: string, name: string, code: string): Promis
 test("run --once reports dead letters on stderr and in its exit code; the module's upcasters apply, and replay", async () => {
   await using stack = await withCluster();
   await runForData(["seed"], stack);
-  const code = (upcaster: string) => `
-    export const upcasters = { OrderPlaced: { 1: ${upcaster} } };
+  const code = (upcaster: string, version = 1) => `
+    export const upcasters = { OrderPlaced: { 1: { into: { OrderBegun: 1 }, rewrite: ${upcaster} } } };
     export const totals = {
-      name: "totals", version: 1, events: ["OrderPlaced"], maxAttempts: 1,
+      name: "totals", version: ${version}, events: ["OrderBegun"], maxAttempts: 1,
       relations: { names: ["totals"], create: (tx) => tx\`create table totals (id uuid, data text)\` },
       async handle(events, tx) {
         for (const { id, data } of events) await tx\`insert into totals values (\${id}, \${JSON.stringify(data)})\`;
@@ -158,7 +158,7 @@ test("run --once reports dead letters on stderr and in its exit code; the module
     /^cqrs-postgres: projection totals: .* became a dead letter after 1 attempt: .*$/gm,
   );
   assert.equal(`${lines?.length}`, /\d+\n$/.exec(failed.stdout)?.[0].trim());
-  const fixed = await writeModule(stack.stackDir, "fixed", code("() => 42"));
+  const fixed = await writeModule(stack.stackDir, "fixed", code('() => [{ type: "OrderBegun", data: 42 }]'));
   const replayed = await runScript(["projections", "replay", "--module", fixed], stack);
   assert.match(replayed.stdout, /^totals: \d+ replayed, 0 dead letters left\n$/, replayed.stderr);
   const again = await runScript(["projections", "run", "--once", "--module", fixed], stack);
@@ -166,6 +166,11 @@ test("run --once reports dead letters on stderr and in its exit code; the module
   await using session = openConnection(await stack.application());
   const data = await session.sql`select distinct data from read_model.totals`;
   assert.deepEqual([...data], [{ data: "42" }]);
+  const next = await writeModule(stack.stackDir, "next", code('() => [{ type: "OrderBegun", data: 43 }]', 2));
+  const rebuilt = await runScript(["projections", "rebuild", "--module", next], stack);
+  assert.equal(rebuilt.exitCode, 0, rebuilt.stderr);
+  const dataAfter = await session.sql`select distinct data from read_model.totals`;
+  assert.deepEqual([...dataAfter], [{ data: "43" }]);
 
   // Upcasters that are none, and failures of other code, are reported without blaming the server.
   const projection = 'name: "odd", version: 1, async handle() {}';
@@ -177,6 +182,7 @@ test("run --once reports dead letters on stderr and in its exit code; the module
   const refused = await runScript(["projections", "run", "--once", "--module", wrong], stack);
   assert.equal(refused.exitCode, 2, refused.stderr);
   assert.match(refused.stderr, /^error: The export upcasters of the module is no set of upcasters$/m);
+  assert.match(refused.stderr, /^ {2}why: upcasters of A is a function; it must be a plain object of upcasters /m);
   const refresh = 'refresh: () => Promise.reject(Object.assign(new Error("away"), { code: "ECONNREFUSED" }))';
   const failing = await writeModule(stack.stackDir, "away", `export const odd = { ${projection}, ${refresh} };`);
   const away = await runScript(["projections", "run", "--once", "--module", failing], stack);
