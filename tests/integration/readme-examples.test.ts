@@ -94,6 +94,7 @@ test("the TypeScript of the event store's README prints what it says, and projec
   const lines = (await runExample(stack, events)).trimEnd().split("\n");
   assert.equal(lines[0], "UE002 -1 1");
   assert.match(lines[1] ?? "", /^1 OrderPlaced \{ ?\n?/);
+  assert.ok(lines.includes("InvoiceRequested 42"));
   assert.ok(lines.includes("0 since now"));
   assert.equal(lines.at(-4), "2", "the reader of a rewound log starts over");
   assert.deepEqual(lines.slice(-3), ["1 null", "42501", "0 2 1"]);
