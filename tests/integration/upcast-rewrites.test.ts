@@ -88,6 +88,13 @@ test("readStream() returns what the events became, in both directions, at any pa
       const backwards = await read(readStream(store, order, { ...options, backwards: true }));
       assert.deepEqual(backwards, all.toReversed().slice(0, maxCount));
     }
+    for (const eventTypes of [["Placed"], ["Shipped", "Placed"], ["Created", "Closed"]]) {
+      const wanted = all.filter(([type]) => eventTypes.includes(type));
+      const options = { pageSize, eventTypes, maxCount: 3 };
+      assert.deepEqual(await read(readStream(store, order, options)), wanted.slice(0, 3));
+      const backwards = await read(readStream(store, order, { ...options, backwards: true }));
+      assert.deepEqual(backwards, wanted.toReversed().slice(0, 3));
+    }
     const some = await read(readStream(store, order, { pageSize, afterVersion: 2, upToVersion: 8 }));
     assert.deepEqual(
       some,
