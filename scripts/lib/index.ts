@@ -59,4 +59,5 @@ export {
   streamInfo,
 } from "./event-store/streams.ts";
 export { type EventBatch, type SubscribeOptions, subscribe } from "./event-store/subscribe.ts";
+export type { Sql, Transaction } from "./event-store/transaction.ts";
 export type { Rewrite, RewrittenEvent, Upcaster, Upcasters } from "./event-store/upcast.ts";

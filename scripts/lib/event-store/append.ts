@@ -1,13 +1,14 @@
-import type { Sql } from "../postgres/driver.ts";
 import { isConflict, isServerUnavailable } from "../postgres/failure.ts";
 import { backoffMs, retry } from "../retry.ts";
 import { appendElement, eventIds } from "./append-element.ts";
 import { type Availability, reasonDetails, reasonText } from "./availability.ts";
 import { checkOptions, isAnything, isSignal, isTransaction, type OptionChecks } from "./check-options.ts";
+import { describeError } from "./describe-error.ts";
 import { explainError, refusalError } from "./errors.ts";
 import type { Aggregate, CallerTransaction, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
 import type { Logger } from "./logger.ts";
 import { streamIdOf } from "./stream-id.ts";
+import { noteAppend } from "./transaction.ts";
 import { untilAborted } from "./waiting.ts";
 import { type ItemOutcome, outcomeGraceMs, type WorkQueue } from "./work-queue.ts";
 
@@ -57,7 +58,32 @@ export interface AppendResult {
 /** The part of an event store that an append needs. */
 export interface AppendTarget {
   /** @internal Appends that wait for their batch. */
-  readonly appends: WorkQueue<PreparedAppend, AppendRow>;
+  readonly appends: Pick<WorkQueue<PreparedAppend, AppendRow>, "add">;
+  /** @internal Projections that handle events in the transaction of their append; undefined if there are none. */
+  readonly inline: InlineAppends | undefined;
+}
+
+/** @internal Appends with projections that handle their events in the same transaction. */
+export interface InlineAppends {
+  /** Whether a projection handles an event of the append. */
+  handles(append: PreparedAppend): boolean;
+  /** Whether it is one of these projections. */
+  includes(name: string, version: number): boolean;
+  /** Appends in the caller's transaction. If that fails, nothing of it is left. */
+  appendWithin(transaction: CallerTransaction, append: PreparedAppend): Promise<readonly ItemOutcome<AppendRow>[]>;
+}
+
+/** @internal The code of an inline projection failed: carries what it threw, whatever that is. */
+export class InlineFailure extends Error {
+  readonly reason: unknown;
+  /** Whether the server ended the transaction because of a race, so that a retry may succeed. */
+  readonly isConflict: boolean;
+
+  constructor(reason: unknown, isConflict = false) {
+    super(describeError(reason));
+    this.reason = reason;
+    this.isConflict = isConflict;
+  }
 }
 
 /** @internal A row of `event_store.append_batch`. */
@@ -106,6 +132,8 @@ export async function appendEvents<Event extends DomainEvent>(
 /** @internal An append that can be sent. */
 export interface PreparedAppend {
   readonly streamId: string;
+  readonly aggregate: Aggregate;
+  readonly events: readonly NewEvent[];
   readonly ids: readonly string[];
   /** The element of `event_store.append_batch`. */
   readonly element: string;
@@ -121,27 +149,35 @@ export function prepareAppend(
 ): PreparedAppend {
   const streamId = streamIdOf(aggregate);
   const ids = eventIds(events);
-  return { streamId, ids, element: appendElement({ streamId, aggregate, events, ids, expectedVersion }) };
+  const element = appendElement({ streamId, aggregate, events, ids, expectedVersion });
+  return { streamId, aggregate, events, ids, element };
 }
 
 /** @internal Sends an append with the next batch, or in the caller's transaction. */
 export function sendAppend(
-  { appends }: AppendTarget,
+  { appends, inline }: AppendTarget,
   append: PreparedAppend,
   { signal, transaction }: Pick<AppendOptions, "signal" | "transaction">,
 ): Promise<AppendRow> {
-  return transaction === undefined
-    ? appends.add(append.streamId, append, append.element.length, signal)
-    : appendWithin(transaction, append, signal);
+  const isHandled = inline?.handles(append) === true;
+  const sent = isHandled ? copyAppend(append) : append;
+  if (transaction === undefined) return appends.add(sent.streamId, sent, sent.element.length, signal);
+  noteAppend(transaction);
+  const send = () => (isHandled ? inline.appendWithin(transaction, sent) : sendBatch(transaction, [sent]));
+  return appendWithin(send, signal);
+}
+
+/** The caller may change what it has passed before a projection gets it. */
+function copyAppend({ events, aggregate, ...append }: PreparedAppend): PreparedAppend {
+  return { ...append, aggregate: { ...aggregate }, events: JSON.parse(JSON.stringify(events)) };
 }
 
 async function appendWithin(
-  transaction: CallerTransaction,
-  append: PreparedAppend,
+  send: () => Promise<readonly ItemOutcome<AppendRow>[]>,
   signal: AbortSignal | undefined,
 ): Promise<AppendRow> {
   signal?.throwIfAborted();
-  const sent = sendBatch(transaction, [append]);
+  const sent = send();
   const [outcome] = await (signal === undefined ? sent : untilAborted(sent, signal, outcomeGraceMs));
   if (outcome === undefined) throw new Error("the server returned no result for the append");
   if (outcome.ok) return outcome.value;
@@ -152,9 +188,9 @@ async function appendWithin(
 const maxAttempts = 16;
 const backoff = { firstMs: 5, maxMs: 500 };
 
-/** What a batch is sent with, and where its retries are reported. */
+/** What sends a batch, and where its retries are reported. */
 interface BatchTarget {
-  readonly sql: Sql;
+  readonly send: (appends: readonly PreparedAppend[]) => Promise<readonly ItemOutcome<AppendRow>[]>;
   readonly logger: Logger;
   readonly availability: Availability;
 }
@@ -162,8 +198,8 @@ interface BatchTarget {
 /**
  * Sends appends as one batch and retries transient failures.
  *
- * If the server rejects the batch as a whole, for example because of text that jsonb cannot store, each append is sent
- * separately, so that only the bad one fails.
+ * If the batch fails as a whole, for example because of text that jsonb cannot store, or in a projection, it is halved
+ * until the append that fails is alone.
  */
 export async function deliverBatch(
   store: BatchTarget,
@@ -178,33 +214,36 @@ export async function deliverBatch(
     return backoffMs(attempt, backoff);
   };
   try {
-    const outcomes = await retry(() => sendBatch(store.sql, appends), { pauseMs });
+    const outcomes = await retry(() => store.send(appends), { pauseMs });
     retries.succeeded();
     return outcomes;
   } catch (error) {
-    if (appends.length > 1 && !isTransient(error)) return await deliverEach(store, appends);
-    return appends.map(() => ({ ok: false, error: explainError(error) }));
+    if (appends.length > 1 && !isTransient(error)) return await deliverHalves(store, appends);
+    const reason = error instanceof InlineFailure ? error.reason : explainError(error);
+    return appends.map(() => ({ ok: false, error: reason }));
   }
 }
 
-async function deliverEach(
+async function deliverHalves(
   store: BatchTarget,
   appends: readonly PreparedAppend[],
 ): Promise<readonly ItemOutcome<AppendRow>[]> {
-  const outcomes: ItemOutcome<AppendRow>[] = [];
-  for (const append of appends) outcomes.push(...(await deliverBatch(store, [append])));
-  return outcomes;
+  const middle = Math.ceil(appends.length / 2);
+  const first = await deliverBatch(store, appends.slice(0, middle));
+  return [...first, ...(await deliverBatch(store, appends.slice(middle)))];
 }
 
 // Cast via text: the driver would JSON-encode a jsonb parameter a second time.
 const appendStatement = "select * from event_store.append_batch($1::text::jsonb)";
 const timedAppendStatement = appendStatement.replace("*", "*, now()");
 
-async function sendBatch(
+/** @internal Sends appends as one batch, without retries. */
+export async function sendBatch(
   sql: CallerTransaction,
   appends: readonly PreparedAppend[],
+  isTimed = appends.some((append) => append.isTimed),
 ): Promise<readonly ItemOutcome<AppendRow>[]> {
-  const statement = appends.some(({ isTimed }) => isTimed) ? timedAppendStatement : appendStatement;
+  const statement = isTimed ? timedAppendStatement : appendStatement;
   const elements = appends.map(({ element }) => element).join(",");
   const rows = await sql.unsafe<AppendRow[]>(statement, [`[${elements}]`], { prepare: true });
   return rows.map((row) => {
@@ -239,5 +278,6 @@ function readEvents({ first_version, last_position, positions }: AppendRow, ids:
 
 /** A conflict, or a server that is restarting or out of connections. */
 function isTransient(error: unknown): boolean {
+  if (error instanceof InlineFailure) return error.isConflict;
   return isConflict(error) || isServerUnavailable(error);
 }

@@ -1,17 +1,31 @@
 import { type Connection, openConnection } from "../postgres/connect.ts";
-import type { Sql } from "../postgres/driver.ts";
 import type { ConnectionTarget, Credentials } from "../postgres/target.ts";
 import { Announcer } from "./announcer.ts";
-import { type AppendRow, type AppendTarget, deliverBatch, type PreparedAppend } from "./append.ts";
+import { type AppendRow, deliverBatch, type PreparedAppend, sendBatch } from "./append.ts";
+import { AppendLanes, type SendAppends } from "./append-lanes.ts";
 import { Availability } from "./availability.ts";
-import { checkOptions, isAnything, isCount, isFlag, isText, type OptionChecks } from "./check-options.ts";
+import {
+  checkOptions,
+  isAnything,
+  isCount,
+  isFlag,
+  isText,
+  type OptionChecks,
+  type ValueCheck,
+} from "./check-options.ts";
 import { chooseLogger, type Logger } from "./logger.ts";
+import type { EventStore, StoreParts } from "./opened-store.ts";
 import { planUpcasts } from "./plan-upcasts.ts";
+import type { ProjectionDefinition } from "./projection/definition.ts";
+import { InlineProjections } from "./projection/inline.ts";
+import { runTransaction } from "./transaction.ts";
 import { Turns } from "./turns.ts";
-import type { Upcasters, UpcastPlan } from "./upcast.ts";
+import type { Upcasters } from "./upcast.ts";
 import { waitAtMost } from "./waiting.ts";
 import { WakeUps } from "./wake-ups.ts";
 import { WorkQueue } from "./work-queue.ts";
+
+export type { EventStore } from "./opened-store.ts";
 
 /** How to open an event store. */
 export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
@@ -28,17 +42,29 @@ export interface EventStoreOptions extends Omit<ConnectionTarget, "password"> {
   readonly maxConnections?: number;
   /** Convert events of earlier versions when they are read; @default none */
   readonly upcasters?: Upcasters;
+  /**
+   * Projections that handle events in the transaction of their append, so that both commit together or not at all. Such
+   * an append rejects with what `handle` throws, and nothing is stored. Appends of stores that do not list them, and of
+   * SQL clients, bypass them. @default none
+   */
+  readonly inlineProjections?: readonly ProjectionDefinition[];
   /** Receives reports of lost connections, retries and waits; false for none; @default warnings to stderr */
   readonly logger?: Logger | false;
   /** Whether to prepare statements; `false` behind a pooler that cannot track them; @default true */
   readonly prepare?: boolean;
 }
 
+const isObjectList: ValueCheck = (value) =>
+  Array.isArray(value) && value.every((element) => typeof element === "object" && element !== null)
+    ? undefined
+    : "an array of projections";
+
 /** @internal Those that `connect()` takes too. */
 export const commonOptions = {
   applicationName: isText,
   maxConnections: isCount(1),
   upcasters: isAnything,
+  inlineProjections: isObjectList,
   logger: isAnything,
   prepare: isFlag,
 };
@@ -54,27 +80,6 @@ const storeOptions: OptionChecks<EventStoreOptions> = {
   tls: isText,
   tlsRootCert: isText,
 };
-
-/** A pool of connections to an event store, and what its calls share. */
-export interface EventStore extends AppendTarget, AsyncDisposable {
-  /** The pool, for your own statements and transactions. */
-  readonly sql: Sql;
-  /**
-   * @internal The connections in which projections run their own code. They are apart from those of callers, because
-   * that code may use the store while its transaction is open.
-   */
-  readonly projections: Sql;
-  /** @internal Turns of `decide()`, per stream. */
-  readonly decisions: Turns;
-  /** @internal */
-  readonly upcasters: UpcastPlan;
-  /** @internal Wakes readers when there may be new events. */
-  readonly wakeUps: WakeUps;
-  /** @internal Never throws. */
-  readonly logger: Logger;
-  /** @internal What is known about the server. */
-  readonly availability: Availability;
-}
 
 /**
  * A batch takes the server a few milliseconds at most. Items whose work exceeds a round trip are sent concurrently with
@@ -106,31 +111,63 @@ export function openEventStore(options: EventStoreOptions): EventStore {
   const pool = openPool(options, availability);
   const projections = openPool(options, availability);
   const announcer = new Announcer(pool.sql);
-  const wakeUps = new WakeUps(pool.sql);
-  const appends = new WorkQueue<PreparedAppend, AppendRow>(async (batch) => {
-    const outcomes = await deliverBatch({ sql: pool.sql, logger, availability }, batch);
-    if (outcomes.some(({ ok }) => ok)) announcer.announce();
-    return outcomes;
-  }, queueBounds);
+  const parts: StoreParts = {
+    sql: pool.sql,
+    projections: projections.sql,
+    decisions: new Turns(),
+    upcasters,
+    wakeUps: new WakeUps(pool.sql),
+    logger,
+    availability,
+  };
+  const inline = openInline(parts, options.inlineProjections);
+  const appends = openQueue(parts, announcer, inline);
   const drain = async () => {
     await appends.close();
     await announcer.close();
-    wakeUps.close();
+    parts.wakeUps.close();
   };
   return {
-    sql: pool.sql,
-    projections: projections.sql,
+    ...parts,
     appends,
-    decisions: new Turns(),
-    upcasters,
-    wakeUps,
-    logger,
-    availability,
+    inline,
+    async transaction(work) {
+      await inline?.prepare();
+      return await runTransaction(pool.sql, work, () => announcer.announce());
+    },
     async [Symbol.asyncDispose]() {
+      inline?.close();
       await waitAtMost(drainMs, drain());
       await Promise.all([pool[Symbol.asyncDispose](), projections[Symbol.asyncDispose]()]);
     },
   };
+}
+
+function openInline(parts: StoreParts, definitions: readonly ProjectionDefinition[] = []) {
+  return definitions.length === 0 ? undefined : new InlineProjections(parts, definitions);
+}
+
+/** @param inline undefined if no projection runs inline */
+function openQueue(
+  { sql, logger, availability }: StoreParts,
+  announcer: Announcer,
+  inline: InlineProjections | undefined,
+): AppendLanes | WorkQueue<PreparedAppend, AppendRow> {
+  const deliver =
+    (send: SendAppends): SendAppends =>
+    async (batch) => {
+      const outcomes = await deliverBatch({ send, logger, availability }, batch);
+      if (outcomes.some(({ ok }) => ok)) announcer.announce();
+      return outcomes;
+    };
+  const sendFast = deliver((batch) => sendBatch(sql, batch));
+  if (inline === undefined) return new WorkQueue(sendFast, queueBounds);
+  return new AppendLanes({
+    isSlow: (append) => inline.handles(append),
+    sendFast,
+    sendSlow: deliver((batch) => inline.send(batch)),
+    bounds: queueBounds,
+  });
 }
 
 function openPool(options: EventStoreOptions, availability: Availability): Connection {

@@ -6,7 +6,10 @@ import { applicationTarget, openStack, readApplicationSecret, type Stack } from 
 
 /** How an application connects to its event store. */
 export interface ConnectOptions
-  extends Pick<EventStoreOptions, "applicationName" | "maxConnections" | "upcasters" | "logger" | "prepare"> {
+  extends Pick<
+    EventStoreOptions,
+    "applicationName" | "maxConnections" | "upcasters" | "inlineProjections" | "logger" | "prepare"
+  > {
   /** `postgres://user:password@host:port/database`; by default, the server and login in the stack's secret. */
   readonly url?: string;
 }

@@ -1,5 +1,7 @@
 -- Shows how far each projection is behind the log, who holds its lease, and who holds back the end of the log.
 --
+-- A version whose owner is "inline" is handled in the transactions that append, so its checkpoint is the last position
+-- drawn.
 -- lag_events counts the events stored after the checkpoint, including those that the projection does not handle. The
 -- index on global_position serves it, in time proportional to the count. lag_seconds is the age of the first of them.
 -- If the checkpoint is beyond the last position drawn, the log was rewound, and lag_events is the negative distance:
@@ -58,12 +60,20 @@ select
     ''
   ) as log_problem
 from read_model.projection_version as version
-cross join lateral (
-  select coalesce(min(part.checkpoint), 0) as checkpoint
-  from read_model.projection as part
-  where part.name = version.name and part.version = version.version
-) as progress
 cross join (select event_store.last_drawn_position() as position) as drawn
+cross join lateral (
+  select case
+    when version.owner = 'inline' then drawn.position
+    else coalesce(
+      (
+        select min(part.checkpoint)
+        from read_model.projection as part
+        where part.name = version.name and part.version = version.version
+      ),
+      0
+    )
+  end as checkpoint
+) as progress
 cross join (
   select string_agg(format('the %s is %s, the epoch began on %s', fact, actual, recorded), '; ') as description
   from event_store.epoch_mismatch()
@@ -84,7 +94,8 @@ comment on column read_model.projection_lag.partition_count is 'Number of partit
 comment on column read_model.projection_lag.checkpoint is 'Position up to which all partitions are projected';
 comment on column read_model.projection_lag.lag_events is 'Number of events stored after the checkpoint';
 comment on column read_model.projection_lag.lag_seconds is 'Age of the first event after the checkpoint, in seconds';
-comment on column read_model.projection_lag.owner is 'Holder of the lease';
+comment on column read_model.projection_lag.owner is
+  'Holder of the lease; inline if the transactions that append handle its events';
 comment on column read_model.projection_lag.heartbeat_at is 'Last heartbeat of the owner';
 comment on column read_model.projection_lag.expires_at is
   'When the lease expires and another process may take over';

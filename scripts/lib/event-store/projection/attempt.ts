@@ -76,7 +76,8 @@ function endsRun(error: unknown): boolean {
   return isInstance(error, LeaseLost) || isInstance(error, RunFailed);
 }
 
-function isInstance(error: unknown, type: typeof LeaseLost | typeof RunFailed | typeof StatementFailed): boolean {
+/** Whether a value that was thrown, whatever it is, is an instance of a class. */
+export function isInstance(error: unknown, type: abstract new (...given: never[]) => unknown): boolean {
   try {
     return error instanceof type;
   } catch {

@@ -1,7 +1,7 @@
 import type { Sql, Transaction } from "../../postgres/driver.ts";
 import { InvalidInput } from "../errors.ts";
 import type { DomainEvent, RecordedEvent } from "../event.ts";
-import type { EventStore } from "../store.ts";
+import type { StoreParts } from "../opened-store.ts";
 
 /** A transaction that a projection's code runs in. */
 export type ProjectionTransaction = Sql & Pick<Transaction, "savepoint">;
@@ -63,7 +63,7 @@ export interface ProjectOptions<Event extends DomainEvent = DomainEvent> extends
 
 /** A run with its defaults filled in. */
 export interface ProjectionRun extends Required<Omit<ProjectOptions, "events" | "relations" | "refresh">> {
-  readonly store: EventStore;
+  readonly store: StoreParts;
   /** How often the session was lost while a batch was handled, by batch; removed once the batch is committed. */
   readonly losses: Map<string, number>;
   /** Aborted if the run has ended without waiting for its batch, which must no longer commit. */
@@ -149,5 +149,10 @@ export async function enterVersionSchema(
   return row?.hasDeadLetters === true;
 }
 
-const serving = "read_model, command_model, event_store, public";
-const searchPaths = { building: `read_model_next, ${serving}`, serving, retired: serving } as const;
+/** Where names without a schema lead in the code of a version that serves. */
+export const servingPath = "read_model, command_model, event_store, public";
+const searchPaths = {
+  building: `read_model_next, ${servingPath}`,
+  serving: servingPath,
+  retired: servingPath,
+} as const;

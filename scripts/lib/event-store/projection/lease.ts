@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/driver.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
 import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
+import { inlineOwner, lockInline } from "./inline-lock.ts";
 
 /** The right to write the checkpoints of a version, until it is disposed of or lost. */
 export interface Lease extends AsyncDisposable {
@@ -29,16 +30,18 @@ export async function acquireLease(run: ProjectionRun): Promise<Lease | undefine
   while (!run.signal.aborted) {
     const taken = await takeLease(run.store.sql, run);
     if (taken !== undefined) return holdLease(run, taken);
-    if (!(await isRegistered(run))) return undefined;
-    if (!isWaiting) reportWait(run);
+    const holder = await findHolder(run);
+    if (holder === undefined) return undefined;
+    if (!isWaiting) reportWait(run, holder.owner);
     isWaiting = true;
     await sleep(Math.min(run.leaseMs / 4, 1_000), undefined, { signal: run.signal }).catch(() => undefined);
   }
   return undefined;
 }
 
-function reportWait({ store, name, version }: ProjectionRun): void {
-  const message = `waiting for the lease of version ${version} of the projection ${name}: another process holds it`;
+function reportWait({ store, name, version }: ProjectionRun, owner: string | null): void {
+  const why = owner === inlineOwner ? "open event stores run it inline" : "another process holds it";
+  const message = `waiting for the lease of version ${version} of the projection ${name}: ${why}`;
   store.logger.info(message, { projection: name });
 }
 
@@ -60,6 +63,13 @@ export function takeLease(
 ): Promise<TakenLease | undefined> {
   const { name, version, owner, leaseMs } = run;
   return inTransaction(sql, async (tx) => {
+    const isFree = () => tx`
+      status <> 'retired'
+        and (${force} or owner is null or owner = ${owner} or expires_at < clock_timestamp())`;
+    const [known] = await tx`
+      select from read_model.projection_version where name = ${name} and version = ${version} and ${isFree()}`;
+    if (known === undefined) return undefined;
+    const end = await endInline(tx, run);
     const [lease] = await tx<LeaseRow[]>`
       update read_model.projection_version
       set
@@ -67,19 +77,35 @@ export function takeLease(
         token = token + 1,
         heartbeat_at = clock_timestamp(),
         expires_at = clock_timestamp() + make_interval(secs => ${leaseMs / 1_000}::float8)
-      where name = ${name}
-        and version = ${version}
-        and status <> 'retired'
-        and (${force} or owner is null or owner = ${owner} or expires_at < clock_timestamp())
+      where name = ${name} and version = ${version} and ${isFree()}
       returning token, status`;
     if (lease === undefined) return undefined;
     const rows = await tx<{ partition: number; checkpoint: bigint }[]>`
-      update read_model.projection set token = ${lease.token}
+      update read_model.projection set token = ${lease.token}, checkpoint = greatest(checkpoint, ${end})
       where name = ${name} and version = ${version}
       returning partition, checkpoint`;
     const positions = rows.toSorted((one, other) => one.partition - other.partition).map((row) => row.checkpoint);
     return { ...lease, positions };
   });
+}
+
+/**
+ * If the version runs inline, waits for the appends in flight that it handles; later ones find another owner. So all
+ * events that are visible then are handled, and no others. Only they count: readers never reach a position that was
+ * rolled back.
+ *
+ * @returns the position of the last event; 0 if the version does not run inline
+ */
+async function endInline(tx: Sql, { name, version }: Pick<ProjectionRun, "name" | "version">): Promise<bigint> {
+  await lockInline(tx, name);
+  const [row] = await tx<{ reached: bigint }[]>`
+    select coalesce(max(global_position), 0) as reached
+    from event_store.domain_event
+    where exists (
+      select from read_model.projection_version
+      where name = ${name} and version = ${version} and owner = ${inlineOwner}
+    )`;
+  return row?.reached ?? 0n;
 }
 
 function holdLease(run: ProjectionRun, taken: TakenLease): Lease {
@@ -122,10 +148,10 @@ async function releaseLease({ store, name, version }: ProjectionRun, token: bigi
     where name = ${name} and version = ${version} and token = ${token}`;
 }
 
-/** Whether the version exists and is not retired. */
-async function isRegistered({ store, name, version }: ProjectionRun): Promise<boolean> {
-  const [row] = await store.sql`
-    select from read_model.projection_version
+/** @returns undefined if the version does not exist or is retired */
+async function findHolder({ store, name, version }: ProjectionRun): Promise<{ owner: string | null } | undefined> {
+  const [row] = await store.sql<{ owner: string | null }[]>`
+    select owner from read_model.projection_version
     where name = ${name} and version = ${version} and status <> 'retired'`;
-  return row !== undefined;
+  return row;
 }

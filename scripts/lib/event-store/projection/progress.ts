@@ -4,9 +4,10 @@ import { checkpointPlace } from "../checkpoint.ts";
 import { explainError } from "../errors.ts";
 import type { Checkpoint } from "../event.ts";
 import type { LogPlace } from "../log-place.ts";
-import type { EventStore } from "../store.ts";
+import type { EventStore } from "../opened-store.ts";
 import { answerUntilAborted } from "../waiting.ts";
 import type { ProjectionStatus } from "./definition.ts";
+import { inlineOwner } from "./inline-lock.ts";
 
 /** How long to wait for a projection. */
 export interface WaitUntilOptions {
@@ -92,10 +93,14 @@ function describePosition(position: bigint | null, wanted: bigint): string {
     : `it is at position ${position}, ${wanted - position} behind`;
 }
 
-/** @returns the lowest checkpoint of the version that serves; null if none serves */
+/**
+ * @returns the lowest checkpoint of the version that serves; the end of the log if it runs inline; null if none serves
+ */
 async function readServingPosition({ sql }: EventStore, name: string, signal: AbortSignal): Promise<bigint | null> {
   const statement = sql<{ reached: bigint | null }[]>`
-    select min(projection.checkpoint) as reached
+    select min(
+      case when owner = ${inlineOwner} then event_store.last_drawn_position() else projection.checkpoint end
+    ) as reached
     from read_model.projection
     join read_model.projection_version using (name, version)
     where name = ${name} and status = 'serving'`;
@@ -113,7 +118,7 @@ export interface ProjectionLag {
   readonly lagEvents: number;
   /** Age of the oldest of them. */
   readonly lagSeconds: number;
-  /** The run that holds the lease; null if none does. */
+  /** The run that holds the lease; "inline" if open event stores handle its events inline; null if none does. */
   readonly owner: string | null;
   readonly heartbeatAt: Date | null;
   readonly expiresAt: Date | null;

@@ -1,24 +1,22 @@
-import { randomUUID } from "node:crypto";
-import { hostname } from "node:os";
-import process from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errorCode, isServerUnavailable } from "../../postgres/failure.ts";
 import type { Retries } from "../availability.ts";
-import { checkOptions, isAnything, isFlag, isSignal, isText, isTextList, type OptionChecks } from "../check-options.ts";
 import type { DomainEvent } from "../event.ts";
-import type { EventStore } from "../store.ts";
+import type { EventStore } from "../opened-store.ts";
 import { untilAborted } from "../waiting.ts";
 import {
   LeaseLost,
   type ProjectionOutcome,
   type ProjectionRun,
   type ProjectOptions,
+  type RunFailed,
   refused,
   withReason,
 } from "./definition.ts";
 import { acquireLease } from "./lease.ts";
 import { pumpEvents } from "./pump.ts";
 import { reportRetired } from "./report.ts";
+import { makeRun } from "./run.ts";
 import { registerVersion } from "./version.ts";
 
 /**
@@ -56,7 +54,8 @@ export function project<Event extends DomainEvent>(
  */
 export async function runProjection(store: EventStore, options: ProjectOptions): Promise<ProjectionOutcome> {
   const abandoned = new AbortController();
-  const run = fillDefaults(store, options, abandoned.signal);
+  const run = makeRun(store, options, { call: "project()", abandoned: abandoned.signal });
+  if (store.inline?.includes(run.name, run.version)) throw runsInline(run);
   try {
     return await untilAborted(runUntilStopped(run), run.signal, batchGraceMs);
   } catch (error) {
@@ -64,6 +63,13 @@ export async function runProjection(store: EventStore, options: ProjectOptions):
     abandoned.abort(error);
     return "stopped";
   }
+}
+
+function runsInline({ name, version }: ProjectionRun): RunFailed {
+  return refused(
+    `this store runs version ${version} of the projection ${name} inline: its tables are up to date; ` +
+      "to run it with project() instead, take it out of inlineProjections",
+  );
 }
 
 /** How long the batch in flight may take once the signal is aborted. */
@@ -107,67 +113,4 @@ async function runOnce(run: ProjectionRun, retries: Retries): Promise<Projection
   // Retired, removed or stopped in the meantime: the next round finds out which.
   if (lease === undefined) return undefined;
   return await pumpEvents(run, lease);
-}
-
-const atLeastOne = [
-  "version",
-  "partitions",
-  "batchSize",
-  "maxAttempts",
-  "retryPauseMs",
-  "maxRetryPauseMs",
-  "leaseMs",
-] as const;
-
-const projectOptions: OptionChecks<ProjectOptions> = {
-  name: isText,
-  version: isAnything,
-  events: isTextList,
-  relations: isAnything,
-  handle: isAnything,
-  refresh: isAnything,
-  partitions: isAnything,
-  batchSize: isAnything,
-  maxAttempts: isAnything,
-  retryPauseMs: isAnything,
-  maxRetryPauseMs: isAnything,
-  leaseMs: isAnything,
-  stopWhenCaughtUp: isFlag,
-  signal: isSignal,
-};
-
-const neverAborted = new AbortController().signal;
-
-function fillDefaults(store: EventStore, options: ProjectOptions, abandoned: AbortSignal): ProjectionRun {
-  try {
-    checkOptions(options, projectOptions, "project()");
-  } catch (error) {
-    throw refused((error as Error).message);
-  }
-  const run = {
-    store,
-    owner: `${hostname()}:${process.pid}:${randomUUID().slice(0, 8)}`,
-    name: options.name,
-    version: options.version,
-    events: options.events,
-    relations: options.relations,
-    handle: options.handle.bind(options),
-    refresh: options.refresh?.bind(options),
-    partitions: options.partitions ?? 1,
-    batchSize: options.batchSize ?? 1_000,
-    maxAttempts: options.maxAttempts ?? 5,
-    retryPauseMs: options.retryPauseMs ?? 2_000,
-    maxRetryPauseMs: options.maxRetryPauseMs ?? 5 * 60_000,
-    leaseMs: options.leaseMs ?? 15_000,
-    stopWhenCaughtUp: options.stopWhenCaughtUp ?? false,
-    signal: options.signal ?? neverAborted,
-    losses: new Map<string, number>(),
-    abandoned,
-  };
-  for (const name of atLeastOne) {
-    if (Number.isSafeInteger(run[name]) && run[name] >= 1) continue;
-    throw refused(`${name} of the projection ${run.name} must be an integer of at least 1, not ${run[name]}`);
-  }
-  if (run.events?.length === 0) throw refused(`events of the projection ${run.name} must name at least one type`);
-  return run;
 }

@@ -1,7 +1,8 @@
 import type { Sql } from "../../postgres/driver.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
-import type { EventStore } from "../store.ts";
+import type { EventStore } from "../opened-store.ts";
 import type { ProjectionStatus } from "./definition.ts";
+import { lockInline } from "./inline-lock.ts";
 import { dropRelations, findRelations } from "./version.ts";
 
 /** A version of a projection, and what it consists of. */
@@ -79,6 +80,7 @@ function describe(versions: readonly LockedVersion[]): Removal {
 
 /** Locks versions that nobody runs, so that no run takes a lease until the transaction ends. */
 async function lockVersions(tx: Sql, name: string, version: number | undefined): Promise<readonly LockedVersion[]> {
+  await lockInline(tx, name);
   const rows = await tx<VersionRow[]>`
     select
       version, status, to_jsonb(relations)::text as relations,

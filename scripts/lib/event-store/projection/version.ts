@@ -10,7 +10,8 @@ import {
   refused,
 } from "./definition.ts";
 
-interface VersionRow {
+/** A registered version. */
+export interface VersionRow {
   readonly version: number;
   readonly status: ProjectionStatus;
   /** A JSON array; null if an earlier release registered the version. */
@@ -46,14 +47,17 @@ export async function registerVersion(run: ProjectionRun): Promise<ProjectionSta
 }
 
 /** How often a race with the batches of a version that is being abandoned is retried. */
-const maxConflicts = 5;
+export const maxConflicts = 5;
 
-function registrationFailed({ kind, error }: FailedAttempt): RunFailed {
+export function registrationFailed({ kind, error }: FailedAttempt): RunFailed {
   return new RunFailed(kind === "misfit" ? kind : "failed", error);
 }
 
 /** @returns undefined if a version that is being built began to serve concurrently */
-async function tryRegister(tx: ProjectionTransaction, run: ProjectionRun): Promise<ProjectionStatus | undefined> {
+export async function tryRegister(
+  tx: ProjectionTransaction,
+  run: ProjectionRun,
+): Promise<ProjectionStatus | undefined> {
   const isOurs = ({ version }: VersionRow) => version === run.version;
   let known = (await readVersions(tx, run)).find(isOurs);
   if (known === undefined) {
@@ -71,7 +75,7 @@ async function tryRegister(tx: ProjectionTransaction, run: ProjectionRun): Promi
 /** The first half of an advisory lock, as it is shown in pg_locks: "prjv" in ASCII. */
 const registrationLock = 0x70_72_6a_76;
 
-async function readVersions(tx: Sql, { name }: ProjectionRun): Promise<readonly VersionRow[]> {
+export async function readVersions(tx: Sql, { name }: ProjectionRun): Promise<readonly VersionRow[]> {
   return await tx<VersionRow[]>`
     select version, status, to_jsonb(events)::text as events
     from read_model.projection_version where name = ${name}`;
@@ -109,7 +113,7 @@ async function registerNew(
  *
  * @throws {RunFailed} if the list has changed
  */
-async function checkEvents(tx: Sql, run: ProjectionRun, known: VersionRow): Promise<void> {
+export async function checkEvents(tx: Sql, run: ProjectionRun, known: VersionRow): Promise<void> {
   const { name, version } = run;
   if (known.status === "retired") return;
   const events = new Set(run.events ?? []);
