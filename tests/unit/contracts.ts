@@ -261,6 +261,12 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     database_oid: "oid",
     data_directory: "text?",
   },
+  "read_model.inline_position": {
+    name: "character varying(255)",
+    version: "integer",
+    backend_pid: "integer",
+    position: "bigint",
+  },
   "read_model.projection": {
     name: "character varying(255)",
     version: "integer",
@@ -337,6 +343,7 @@ export const keyContract: Readonly<Record<string, readonly string[]>> = {
     "log_epoch_pkey",
     "log_epoch_reason_is_not_empty",
   ],
+  "read_model.inline_position": ["inline_position_pkey"],
   "read_model.projection": [
     "projection_checkpoint_is_not_negative",
     "projection_name_is_not_empty",

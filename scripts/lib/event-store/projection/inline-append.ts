@@ -126,6 +126,15 @@ async function handleStored(tx: ProjectionTransaction, run: ProjectionRun, store
     await run.handle(upcastCopies(events, run.store.upcasters), tx);
     await run.refresh?.(tx);
   });
+  await writePosition(tx, run, events.at(-1)?.position ?? 0n);
+}
+
+/** Of the backend's own row, so that it waits for nobody. */
+async function writePosition(tx: Sql, { name, version }: ProjectionRun, position: bigint): Promise<void> {
+  await tx`
+    insert into read_model.inline_position as known (name, version, backend_pid, position)
+    values (${name}, ${version}, pg_catalog.pg_backend_pid(), ${position})
+    on conflict (name, version, backend_pid) do update set position = greatest(known.position, excluded.position)`;
 }
 
 /** @throws {RunFailed} if the code of a projection has ended the transaction */

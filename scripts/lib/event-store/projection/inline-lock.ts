@@ -8,7 +8,7 @@ const lockClass = 0x69_6e_6c_6e;
 
 /**
  * Waits for the inline appends of a projection in flight, and keeps others from starting, until the transaction ends.
- * Whoever makes a version inline, or ends that, holds this lock.
+ * It is held to make a version inline, and to end that.
  */
 export async function lockInline(tx: Sql, name: string): Promise<void> {
   await tx`select pg_catalog.pg_advisory_xact_lock(${lockClass}, pg_catalog.hashtext(${name}))`;
@@ -19,4 +19,19 @@ export async function shareInline(tx: Sql, names: readonly string[]): Promise<vo
   await tx`
     select pg_catalog.pg_advisory_xact_lock_shared(${lockClass}, pg_catalog.hashtext(name))
     from pg_catalog.jsonb_array_elements_text(${JSON.stringify(names)}::text::jsonb) as given (name)`;
+}
+
+/**
+ * @returns the checkpoint of a row of `read_model.projection`, as an expression: up to there, the version has handled its
+ * events, inline or not
+ */
+export function inlineCheckpoint(tx: Sql) {
+  return tx`
+    greatest(
+      checkpoint,
+      (
+        select max(position) from read_model.inline_position as inline
+        where inline.name = projection.name and inline.version = projection.version
+      )
+    )`;
 }

@@ -2,7 +2,7 @@ import type { Sql } from "../../postgres/driver.ts";
 import { pollUntil } from "../../retry.ts";
 import { attempt, isInstance } from "./attempt.ts";
 import { type ProjectionRun, type ProjectionTransaction, type RunFailed, refused } from "./definition.ts";
-import { inlineOwner, lockInline } from "./inline-lock.ts";
+import { inlineCheckpoint, inlineOwner, lockInline } from "./inline-lock.ts";
 import { checkEvents, maxConflicts, readVersions, registrationFailed, tryRegister } from "./version.ts";
 
 /** How long to wait for transactions in flight that may have appended events that the projection has not handled. */
@@ -43,10 +43,15 @@ function refusal({ name, version }: ProjectionRun, why: string, fix: string): Ru
 
 /** @param drawn the position up to which no transaction may be in flight */
 async function tryMakeInline(tx: ProjectionTransaction, run: ProjectionRun, drawn: bigint): Promise<void> {
+  // Stores that join others need no lock.
+  if (await isInline(tx, run)) {
+    await ensureServing(tx, run);
+    return await checkUnseen(tx, run);
+  }
   await tx`select set_config('lock_timeout', '5s', true)`;
   await lockInline(tx, run.name);
   await ensureServing(tx, run);
-  if (await isInline(tx, run)) return;
+  await checkFree(tx, run);
   const isSettled = await areSettled(tx, drawn);
   await checkUnseen(tx, run);
   if (!isSettled) throw new Unsettled();
@@ -79,25 +84,28 @@ async function ensureServing(tx: ProjectionTransaction, run: ProjectionRun): Pro
 
 const upgradeFix = "Deploy its current definition";
 
-/**
- * @returns whether it already is inline
- * @throws {RunFailed} if a run of `project()` holds the lease, or if there are dead letters
- */
-async function isInline(tx: Sql, run: ProjectionRun): Promise<boolean> {
+/** Whether it is inline in another store that is open. */
+async function isInline(tx: Sql, { name, version }: ProjectionRun): Promise<boolean> {
+  const rows = await tx`
+    select from read_model.projection_version
+    where name = ${name} and version = ${version} and owner = ${inlineOwner} and expires_at >= clock_timestamp()`;
+  return rows.length > 0;
+}
+
+/** @throws {RunFailed} if a run of `project()` holds the lease, or if there are dead letters */
+async function checkFree(tx: Sql, run: ProjectionRun): Promise<void> {
   const { name, version } = run;
   const [row] = await tx<{ owner: string | null; isHeld: boolean; hasDeadLetters: boolean }[]>`
     select
       owner,
-      owner is not null and expires_at >= clock_timestamp() as "isHeld",
+      owner <> ${inlineOwner} and expires_at >= clock_timestamp() as "isHeld",
       exists (
         select from read_model.dead_letter as letter where letter.name = known.name and letter.version = known.version
       ) as "hasDeadLetters"
     from read_model.projection_version as known
     where name = ${name} and version = ${version}`;
-  if (row?.owner === inlineOwner) return true;
   if (row?.isHeld) throw refusal(run, `project() runs it (${row.owner})`, "Stop that run once it has caught up");
   if (row?.hasDeadLetters) throw refusal(run, "it has dead letters", "Replay them first");
-  return false;
 }
 
 /**
@@ -115,7 +123,12 @@ async function areSettled(tx: Sql, drawn: bigint): Promise<boolean> {
   return rows.length === 0;
 }
 
-/** @throws {RunFailed} if the log has events for the version after its checkpoint */
+/**
+ * This is one statement: if the version is inline, an event and the position up to which it is handled become visible
+ * together.
+ *
+ * @throws {RunFailed} if the log has events for the version that it has not handled
+ */
 async function checkUnseen(tx: Sql, run: ProjectionRun): Promise<void> {
   const { name, version, events } = run;
   const [row] = await tx<{ count: number }[]>`
@@ -123,7 +136,7 @@ async function checkUnseen(tx: Sql, run: ProjectionRun): Promise<void> {
     from (
       select from event_store.domain_event
       where global_position > (
-        select min(checkpoint) from read_model.projection where name = ${name} and version = ${version}
+        select min(${inlineCheckpoint(tx)}) from read_model.projection where name = ${name} and version = ${version}
       )
         and (
           ${events === undefined}

@@ -120,7 +120,9 @@ export class InlineProjections implements InlineAppends {
   #registerOnce(run: ProjectionRun): Promise<void> {
     const known = this.#registered.get(run);
     if (known !== undefined) return known;
-    const registration = makeInline(run).then(() => this.#startHeartbeats());
+    const registration = makeInline(run)
+      .then(() => sendHeartbeat(run))
+      .then(() => this.#startHeartbeats());
     this.#registered.set(run, registration);
     registration.catch(() => this.#registered.delete(run));
     return registration;

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/driver.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
 import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
-import { inlineOwner, lockInline } from "./inline-lock.ts";
+import { inlineCheckpoint, inlineOwner, lockInline } from "./inline-lock.ts";
 
 /** The right to write the checkpoints of a version, until it is disposed of or lost. */
 export interface Lease extends AsyncDisposable {
@@ -52,7 +52,8 @@ export type TakenLease = Pick<Lease, "token" | "status" | "positions">;
  * Takes a lease if it is free or expired.
  *
  * It writes the new token to the rows of the checkpoints. This waits for batches that are committing, and reads the
- * checkpoints they wrote; a later batch of the previous owner finds its token outdated.
+ * checkpoints they wrote; a later batch of the previous owner finds its token outdated. If the version ran inline, it
+ * waits for the appends in flight, and begins after the last event that they have handled.
  *
  * @param force take it even from an owner whose lease is valid
  */
@@ -69,7 +70,7 @@ export function takeLease(
     const [known] = await tx`
       select from read_model.projection_version where name = ${name} and version = ${version} and ${isFree()}`;
     if (known === undefined) return undefined;
-    const end = await endInline(tx, run);
+    await lockInline(tx, name);
     const [lease] = await tx<LeaseRow[]>`
       update read_model.projection_version
       set
@@ -81,31 +82,13 @@ export function takeLease(
       returning token, status`;
     if (lease === undefined) return undefined;
     const rows = await tx<{ partition: number; checkpoint: bigint }[]>`
-      update read_model.projection set token = ${lease.token}, checkpoint = greatest(checkpoint, ${end})
+      update read_model.projection set token = ${lease.token}, checkpoint = ${inlineCheckpoint(tx)}
       where name = ${name} and version = ${version}
       returning partition, checkpoint`;
+    await tx`delete from read_model.inline_position where name = ${name} and version = ${version}`;
     const positions = rows.toSorted((one, other) => one.partition - other.partition).map((row) => row.checkpoint);
     return { ...lease, positions };
   });
-}
-
-/**
- * If the version runs inline, waits for the appends in flight that it handles; later ones find another owner. So all
- * events that are visible then are handled, and no others. Only they count: readers never reach a position that was
- * rolled back.
- *
- * @returns the position of the last event; 0 if the version does not run inline
- */
-async function endInline(tx: Sql, { name, version }: Pick<ProjectionRun, "name" | "version">): Promise<bigint> {
-  await lockInline(tx, name);
-  const [row] = await tx<{ reached: bigint }[]>`
-    select coalesce(max(global_position), 0) as reached
-    from event_store.domain_event
-    where exists (
-      select from read_model.projection_version
-      where name = ${name} and version = ${version} and owner = ${inlineOwner}
-    )`;
-  return row?.reached ?? 0n;
 }
 
 function holdLease(run: ProjectionRun, taken: TakenLease): Lease {

@@ -52,6 +52,7 @@ export function removeProjection(store: EventStore, name: string, version?: numb
     for (const { version, schema, names } of found) {
       await dropRelations(tx, schema, names);
       await tx`delete from read_model.dead_letter where name = ${name} and version = ${version}`;
+      await tx`delete from read_model.inline_position where name = ${name} and version = ${version}`;
       await tx`delete from read_model.projection where name = ${name} and version = ${version}`;
       await tx`delete from read_model.projection_version where name = ${name} and version = ${version}`;
     }
