@@ -98,10 +98,11 @@ test("a statement that fails rejects the append, even if the handler goes on", a
 });
 
 test("a handler that ends its transaction is refused", async () => {
-  const definition = journalOf("ended");
-  for (const command of ["commit", "rollback"]) {
-    await using store = inline({ ...definition, handle: (_events, tx) => tx.unsafe(command) });
-    await assert.rejects(appendEvents(store, newOrder(), eventsOf("ended", 1)), /ended its transaction with COMMIT/);
+  for (const command of ["commit", "rollback", "commit; begin"]) {
+    const name = `ended by ${command}`;
+    const handle: Definition["handle"] = (_events, tx) => tx.unsafe(command);
+    await using store = inline({ name, version: 1, events: [name as "OrderPlaced"], handle });
+    await assert.rejects(appendEvents(store, newOrder(), eventsOf(name, 1)), /ended its transaction with COMMIT/);
   }
 });
 
