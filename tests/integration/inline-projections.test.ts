@@ -61,6 +61,56 @@ test("an append and its inline projection commit together, with the events as th
   assert.equal(seen.at(-1)?.position, events[0]?.position);
 });
 
+test("upcasters rename, split and drop the events of an append before an inline projection handles them", async () => {
+  const seen: (readonly [string, number, number])[] = [];
+  const definition: Definition = {
+    name: "upcasted",
+    version: 1,
+    events: ["upcasted_new" as "OrderPlaced"],
+    async handle(events) {
+      seen.push(
+        ...events.map(
+          ({ type, aggregateVersion, data }) => [type, aggregateVersion, (data as { total: number }).total] as const,
+        ),
+      );
+    },
+  };
+  const upcasters = {
+    upcasted_old: {
+      1: {
+        into: { upcasted_new: 1, upcasted_other: 1 },
+        rewrite: ({ total }: { total: number }) => [
+          { type: "upcasted_new", data: { total } },
+          { type: "upcasted_other", data: {} },
+          { type: "upcasted_new", data: { total: -total } },
+        ],
+      },
+    },
+    upcasted_new: { 7: { into: {} } },
+  };
+  await using store = inline(definition, { upcasters });
+  const order = newOrder();
+  await appendEvents(store, order, [
+    ...eventsOf("upcasted_other", 1),
+    ...eventsOf("upcasted_old", 2),
+    ...eventsOf("upcasted_new", 1),
+    { type: "upcasted_new", data: { total: 5 }, version: 7 },
+  ]);
+  await appendEvents(store, order, [{ type: "upcasted_new", data: { total: 5 }, version: 7 }]);
+  assert.deepEqual(seen, [
+    ["upcasted_new", 2, 0],
+    ["upcasted_new", 2, -0],
+    ["upcasted_new", 3, 1],
+    ["upcasted_new", 3, -1],
+    ["upcasted_new", 4, 0],
+  ]);
+  // An event under its old name counts as one that the projection has not handled.
+  await using plain = openTestStore(database);
+  await appendEvents(plain, order, eventsOf("upcasted_old", 1));
+  await using next = inline({ ...definition, name: "upcasted_next" }, { upcasters });
+  await assert.rejects(appendEvents(next, order, eventsOf("upcasted_new", 1)), InvalidInput);
+});
+
 test("whatever the handler throws rejects the append, and nothing is stored", async () => {
   const definition = journalOf("thrown");
   for (const thrown of [new Error("no"), undefined, null, 7, { code: "40001" }, { code: "ECONNREFUSED" }]) {

@@ -3,6 +3,7 @@ import { type AppendRow, type PreparedAppend, readResult, sendBatch } from "../a
 import { explainError, InvalidInput } from "../errors.ts";
 import type { RecordedEvent } from "../event.ts";
 import { recordEvents } from "../record-events.ts";
+import { storedTypes } from "../upcast.ts";
 import type { ItemOutcome } from "../work-queue.ts";
 import { runCode, transactionEnded } from "./attempt.ts";
 import { type ProjectionRun, type ProjectionTransaction, servingPath } from "./definition.ts";
@@ -21,13 +22,13 @@ export interface InlineBatch {
   readonly idleMs: number | undefined;
 }
 
-/** Whether a projection handles an event of an append. */
+/** Whether a projection handles an event of an append, or what upcasters make of it. */
 export function handlesAny(run: ProjectionRun, { events }: PreparedAppend): boolean {
   return events.some((event) => handles(run, event));
 }
 
-function handles({ events }: ProjectionRun, { type }: { readonly type: string }): boolean {
-  return events === undefined || events.includes(type);
+function handles({ events, store }: ProjectionRun, { type }: { readonly type: string }): boolean {
+  return storedTypes(store.upcasters, events)?.includes(type) ?? true;
 }
 
 /**
@@ -123,7 +124,9 @@ async function handleStored(tx: ProjectionTransaction, run: ProjectionRun, store
   const events = stored.filter((event) => handles(run, event));
   if (events.length === 0) return;
   await runCode(run, tx, async () => {
-    await run.handle(upcastCopies(events, run.store.upcasters), tx);
+    const converted = upcastCopies(events, run.store.upcasters, run.events);
+    if (converted.length === 0) return;
+    await run.handle(converted, tx);
     await run.refresh?.(tx);
   });
   await writePosition(tx, run, events.at(-1)?.position ?? 0n);

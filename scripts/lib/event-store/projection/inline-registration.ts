@@ -1,5 +1,6 @@
 import type { Sql } from "../../postgres/driver.ts";
 import { pollUntil } from "../../retry.ts";
+import { storedTypes } from "../upcast.ts";
 import { attempt, isInstance } from "./attempt.ts";
 import { type ProjectionRun, type ProjectionTransaction, type RunFailed, refused } from "./definition.ts";
 import { inlineCheckpoint, inlineOwner, lockInline } from "./inline-lock.ts";
@@ -130,7 +131,8 @@ async function areSettled(tx: Sql, drawn: bigint): Promise<boolean> {
  * @throws {RunFailed} if the log has events for the version that it has not handled
  */
 async function checkUnseen(tx: Sql, run: ProjectionRun): Promise<void> {
-  const { name, version, events } = run;
+  const { name, version } = run;
+  const events = storedTypes(run.store.upcasters, run.events);
   const [row] = await tx<{ count: number }[]>`
     select count(*)::integer as count
     from (
