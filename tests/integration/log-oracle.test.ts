@@ -7,6 +7,7 @@ import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { isAlive } from "../../scripts/lib/process.ts";
+import { pollUntil } from "../../scripts/lib/retry.ts";
 import { append, placed } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import {
@@ -83,6 +84,7 @@ test("safe_position() in the statement that reads loses an event", async () => {
   const begun = Promise.withResolvers<void>();
   const finish = Promise.withResolvers<void>();
   const writing = inTransaction(writer.sql, async (tx) => {
+    await tx`select pg_advisory_xact_lock(7)`;
     await append(tx, {});
     begun.resolve();
     await finish.promise;
@@ -90,12 +92,18 @@ test("safe_position() in the statement that reads loses an event", async () => {
   await begun.promise;
   // The statement takes its snapshot, waits until the writer has committed, and only then asks.
   const reading = database.sql`
-    with pause as materialized (select pg_sleep(0.5)),
+    with pause as materialized (select pg_advisory_xact_lock(7)),
     horizon as materialized (select event_store.safe_position() as position from pause)
     select global_position, horizon.position from horizon
     left join event_store.domain_event on global_position <= horizon.position`;
   const rows = reading.execute();
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  const waiting = async () => {
+    const [lock] = await database.admin`
+      select from pg_locks join pg_database on pg_database.oid = database
+      where datname = current_database() and locktype = 'advisory' and objid = 7 and not granted`;
+    return lock;
+  };
+  assert.ok(await pollUntil(waiting, { timeoutMs: 10_000, intervalMs: 10 }));
   finish.resolve();
   await writing;
   assert.deepEqual(
