@@ -118,6 +118,29 @@ test("from asynchronous to inline and back, every event is handled once", async 
   assert.deepEqual([...(await readJournal(plain, "switched")).values()], [Array.from({ length: 19 }, (_, i) => i + 1)]);
 });
 
+test("once the last store is closed, project() soon takes over", async () => {
+  const definition = journalOf("closed");
+  const leaseMs = async () => {
+    const [row] = await plain.sql<{ ms: number }[]>`
+      select extract(epoch from expires_at - clock_timestamp())::float8 * 1000 as ms
+      from read_model.projection_version where name = 'closed'`;
+    return row?.ms ?? 0;
+  };
+  await using last = inline(definition);
+  await append(last, "closed");
+  {
+    await using first = inline(definition);
+    await append(first, "closed");
+    assert.ok((await leaseMs()) > 10_000);
+  }
+  assert.ok((await leaseMs()) < 5_000);
+  // The other store still runs it.
+  await eventually(async () => (await leaseMs()) > 10_000);
+  await last[Symbol.asyncDispose]();
+  await catchUp(definition);
+  assert.equal((await versionsIn("closed")).length, 2);
+});
+
 test("events that bypassed an inline projection keep it from running inline again, until project() handles them", async () => {
   const definition = journalOf("unnoticed");
   {

@@ -125,6 +125,7 @@ export function openEventStore(options: EventStoreOptions): EventStore {
   const drain = async () => {
     await appends.close();
     await announcer.close();
+    await inline?.close();
     parts.wakeUps.close();
   };
   return {
@@ -136,7 +137,6 @@ export function openEventStore(options: EventStoreOptions): EventStore {
       return await runTransaction(pool.sql, work, () => announcer.announce());
     },
     async [Symbol.asyncDispose]() {
-      inline?.close();
       await waitAtMost(drainMs, drain());
       await Promise.all([pool[Symbol.asyncDispose](), projections[Symbol.asyncDispose]()]);
     },

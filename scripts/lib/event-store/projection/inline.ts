@@ -20,6 +20,9 @@ type Outcomes = readonly ItemOutcome<AppendRow>[];
 type Refusals = ReadonlyMap<ProjectionRun, { readonly error: unknown }>;
 
 const leaseMs = 15_000;
+const heartbeatMs = 2_000;
+/** How long the lease is valid after a store was closed, unless another one sends a heartbeat. */
+const closedLeaseMs = 2 * heartbeatMs;
 const neverAborted = new AbortController().signal;
 
 /** The projections of a store that handle events in the transactions of their appends. */
@@ -93,10 +96,11 @@ export class InlineProjections implements InlineAppends {
     return await this.appendWithin(transaction, append);
   }
 
-  /** Ends the heartbeats. The versions stay inline; once the heartbeats of all stores have ended, they can be taken. */
-  close(): void {
+  /** Ends the heartbeats. The versions stay inline; once the lease has expired, `project()` can take it. */
+  async close(): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#timer);
+    await Promise.allSettled([...this.#registered.keys()].map(shortenLease));
   }
 
   #runsOf(appends: readonly PreparedAppend[]): readonly ProjectionRun[] {
@@ -141,7 +145,7 @@ export class InlineProjections implements InlineAppends {
       for (const run of this.#registered.keys()) await sendHeartbeat(run).catch(() => undefined);
       isBeating = false;
     };
-    this.#timer = setInterval(() => void beat(), leaseMs / 3);
+    this.#timer = setInterval(() => void beat(), heartbeatMs);
     this.#timer.unref();
   }
 }
@@ -152,6 +156,13 @@ async function sendHeartbeat({ store, name, version }: ProjectionRun): Promise<v
     set
       heartbeat_at = clock_timestamp(),
       expires_at = clock_timestamp() + make_interval(secs => ${leaseMs / 1_000}::float8)
+    where name = ${name} and version = ${version} and owner = ${inlineOwner}`;
+}
+
+async function shortenLease({ store, name, version }: ProjectionRun): Promise<void> {
+  await store.projections`
+    update read_model.projection_version
+    set expires_at = least(expires_at, clock_timestamp() + make_interval(secs => ${closedLeaseMs / 1_000}::float8))
     where name = ${name} and version = ${version} and owner = ${inlineOwner}`;
 }
 
