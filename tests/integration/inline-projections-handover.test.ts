@@ -147,7 +147,12 @@ test("events that bypassed an inline projection keep it from running inline agai
     await using store = inline(definition);
     await append(store, "unnoticed");
   }
+  const lagEvents = async () => (await readProjectionLag(plain)).find(({ name }) => name === "unnoticed")?.lagEvents;
+  assert.equal(await lagEvents(), 0);
+  await append(plain, "unrelated");
+  assert.equal(await lagEvents(), 0);
   await append(plain, "unnoticed");
+  assert.equal(await lagEvents(), 1);
   // Both while the last heartbeat is valid, and after it.
   for (let round = 0; round < 2; round++) {
     await using store = inline(definition);

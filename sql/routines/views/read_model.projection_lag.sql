@@ -1,7 +1,8 @@
 -- Shows how far each projection is behind the log, who holds its lease, and who holds back the end of the log.
 --
--- A version whose owner is "inline" is handled in the transactions that append, so its checkpoint is the last position
--- drawn.
+-- If the owner of a version is "inline", the transactions that append handle its events. Then only events of its types
+-- count that are stored after the last one that was handled: their writers bypassed the projection. The index on
+-- (event_type, global_position) serves that.
 -- lag_events counts the events stored after the checkpoint, including those that the projection does not handle. The
 -- index on global_position serves it, in time proportional to the count. lag_seconds is the age of the first of them.
 -- If the checkpoint is beyond the last position drawn, the log was rewound, and lag_events is the negative distance:
@@ -21,16 +22,30 @@ select
   progress.checkpoint,
   case
     when progress.checkpoint > drawn.position then drawn.position - progress.checkpoint
+    when progress.inline_types is not null then (
+      select count(*)
+      from unnest(progress.inline_types) as wanted (event_type)
+      join event_store.domain_event as event
+        on event.event_type = wanted.event_type and event.global_position > progress.checkpoint
+    )
     else (select count(*) from event_store.domain_event as event where event.global_position > progress.checkpoint)
   end as lag_events,
   coalesce(
-    (
-      select greatest(extract(epoch from clock_timestamp() - event.occurred_at), 0)
-      from event_store.domain_event as event
-      where event.global_position > progress.checkpoint
-      order by event.global_position
-      limit 1
-    ),
+    case
+      when progress.inline_types is not null then (
+        select greatest(extract(epoch from clock_timestamp() - min(event.occurred_at)), 0)
+        from unnest(progress.inline_types) as wanted (event_type)
+        join event_store.domain_event as event
+          on event.event_type = wanted.event_type and event.global_position > progress.checkpoint
+      )
+      else (
+        select greatest(extract(epoch from clock_timestamp() - event.occurred_at), 0)
+        from event_store.domain_event as event
+        where event.global_position > progress.checkpoint
+        order by event.global_position
+        limit 1
+      )
+    end,
     0
   )::double precision as lag_seconds,
   version.owner,
@@ -62,17 +77,21 @@ select
 from read_model.projection_version as version
 cross join (select event_store.last_drawn_position() as position) as drawn
 cross join lateral (
-  select case
-    when version.owner = 'inline' then drawn.position
-    else coalesce(
-      (
-        select min(part.checkpoint)
-        from read_model.projection as part
-        where part.name = version.name and part.version = version.version
+  select
+    coalesce(
+      greatest(
+        min(part.checkpoint),
+        (
+          select max(inline.position)
+          from read_model.inline_position as inline
+          where inline.name = version.name and inline.version = version.version
+        )
       ),
       0
-    )
-  end as checkpoint
+    ) as checkpoint,
+    case when version.owner = 'inline' then nullif(version.events, '{}') end as inline_types
+  from read_model.projection as part
+  where part.name = version.name and part.version = version.version
 ) as progress
 cross join (
   select string_agg(format('the %s is %s, the epoch began on %s', fact, actual, recorded), '; ') as description
