@@ -349,14 +349,17 @@ test("a text id that the metadata cannot keep is refused, and only that append",
   const bad: [Partial<NewEvent>, RegExp][] = [
     [
       { causationId: "a", metadata: { $causationId: "b" } },
-      /the metadata of event 1 has another \$causationId than its/,
+      /the metadata of event 1 \(ItemAdded\) has another \$causationId than its causationId/,
     ],
     [
       { correlationId: "" },
       /the correlationId of event 1 \(ItemAdded\) is ""; it must be a UUID, or text of 1 to 1024/,
     ],
     [{ causationId: "x".repeat(1025) }, /the causationId of event 1 \(ItemAdded\) is text of 1025 bytes/],
-    [{ causationId: "a", metadata: [] as never }, /kept in the metadata, but that is a JSON array, not a JSON object/],
+    [
+      { causationId: "a", metadata: [] as never },
+      /the metadata of event 1 \(ItemAdded\) is an array; only an object can keep text ids/,
+    ],
     [{ correlationId: "a\u0000" }, /NUL/],
   ];
   for (const [change, message] of bad) {

@@ -164,8 +164,13 @@ export const functionContract: readonly (readonly [name: string, parameters: str
 /** Functions of the schema event_store that only other functions call, or roles that the owner has granted them to. */
 export const internalFunctionContract: typeof functionContract = [
   [
-    "advance_stream",
+    "advance_named_stream",
     "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text",
+    "integer",
+  ],
+  [
+    "advance_stream",
+    "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer",
     "integer",
   ],
   [
@@ -184,14 +189,15 @@ export const internalFunctionContract: typeof functionContract = [
     "p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_aggregate_key text, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint",
     "record",
   ],
-  ["batch_aggregate_id", "append jsonb", "uuid"],
   ["begin_epoch", "reason text, began_after bigint, skip_positions boolean", "uuid"],
   ["begin_redaction", "", "trigger"],
   ["check_redaction", "", "trigger"],
+  ["element_aggregate_id", "append jsonb", "uuid"],
   ["event_id_problem", "event jsonb, key text, metadata_key text, place integer", "text"],
-  ["has_uuid_form", "id text", "boolean"],
   ["hold_off_redaction", "p_stream_id uuid", "boolean"],
   ["is_event", "event jsonb", "boolean"],
+  ["is_text_id", "event jsonb, key text", "boolean"],
+  ["keep_text_ids", "events jsonb", "jsonb"],
   ["publish_floor", "", "trigger"],
   [
     "redact_event",
@@ -207,7 +213,6 @@ export const internalFunctionContract: typeof functionContract = [
     "record",
   ],
   ["skip_positions", "drawn_elsewhere bigint", "bigint"],
-  ["stored_metadata", "event jsonb", "jsonb"],
 ];
 
 /** Columns of each table by name: the type, with `?` if it is nullable. */

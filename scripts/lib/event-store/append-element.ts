@@ -4,11 +4,11 @@ import { describeValue, isVersion, unknownKey } from "./check-options.ts";
 import { InvalidInput } from "./errors.ts";
 import type { Aggregate, ExpectedVersion, NewEvent } from "./event.ts";
 import { toJson } from "./json.ts";
-import { aggregateIdOf } from "./stream-id.ts";
+import type { AggregateIdentity } from "./stream-id.ts";
 
 /** What to append, and where. */
 export interface Append {
-  readonly streamId: string;
+  readonly identity: AggregateIdentity;
   readonly aggregate: Aggregate;
   readonly events: readonly NewEvent[];
   /** The ids of the events. */
@@ -47,12 +47,12 @@ function uuidOf(event: NewEvent, index: number): string {
  *
  * @throws {InvalidInput} if the expected version is none, or an event cannot be stored
  */
-export function appendElement({ streamId, aggregate, events, ids, expectedVersion }: Append): string {
-  const { type, id } = aggregate;
+export function appendElement({ identity, aggregate, events, ids, expectedVersion }: Append): string {
+  const { type, uuid, key, streamId } = identity;
   const code = versionCode(expectedVersion, aggregate);
   const list = events.map((event, index) => eventElement(event, ids[index] as string, index)).join(",");
-  const key = isUuid(id) ? "" : `"aggregate_key":${JSON.stringify(id)},`;
-  return `{"stream_id":"${streamId}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${aggregateIdOf(id)}",${key}"expected_version":${code},"events":[${list}]}`;
+  const name = key === undefined ? "" : `"aggregate_key":${JSON.stringify(key)},`;
+  return `{"stream_id":"${streamId}","aggregate_type":${JSON.stringify(type)},"aggregate_id":"${uuid}",${name}"expected_version":${code},"events":[${list}]}`;
 }
 
 const versionCodes: Readonly<Record<string, number>> = { any: -2, "no-stream": -1, exists: -4 };
@@ -76,23 +76,43 @@ function eventElement(event: NewEvent, id: string, index: number): string {
   const parts = [`"event_id":"${id}","event_type":${json("type", "type")},"event_data":${json("data", "data")}`];
   if (keys.length > 2) {
     if (event.version !== undefined) parts.push(`"event_version":${json("version", "version")}`);
-    if (event.metadata !== undefined) parts.push(`"metadata":${json("metadata", "metadata")}`);
-    if (isGiven(event.causationId)) parts.push(`"causation_id":${textId(event, "causationId", index)}`);
-    if (isGiven(event.correlationId)) parts.push(`"correlation_id":${textId(event, "correlationId", index)}`);
+    const textIds = textIdsOf(event, index);
+    if (textIds !== undefined) parts.push(`"metadata":${keepTextIds(event, textIds, index)}`);
+    else if (event.metadata !== undefined) parts.push(`"metadata":${json("metadata", "metadata")}`);
+    if (isUuid(event.causationId)) parts.push(`"causation_id":"${event.causationId}"`);
+    if (isUuid(event.correlationId)) parts.push(`"correlation_id":"${event.correlationId}"`);
   }
   return `{${parts.join(",")}}`;
 }
 
-/** @returns the id as JSON */
-function textId(event: NewEvent, key: "causationId" | "correlationId", index: number): string {
-  const id = event[key];
-  if (!isUuid(id)) checkTextId(id, `the ${key} of ${nameOf(event, index)}`);
-  return JSON.stringify(id);
+type TextIds = Readonly<Record<string, string>>;
+
+/** @returns the ids that are no UUIDs, by their key in the metadata; undefined if there are none */
+function textIdsOf(event: NewEvent, index: number): TextIds | undefined {
+  let found: Record<string, string> | undefined;
+  for (const key of ["causationId", "correlationId"] as const) {
+    // The ids of a recorded event are null if it has none.
+    const id: string | null | undefined = event[key];
+    if (id === undefined || id === null || isUuid(id)) continue;
+    checkTextId(id, `the ${key} of ${nameOf(event, index)}`);
+    found = { ...found, [`$${key}`]: id };
+  }
+  return found;
 }
 
-/** The ids of a recorded event are null if it has none. */
-function isGiven(id: string | null | undefined): boolean {
-  return id !== undefined && id !== null;
+/** @returns the metadata with the ids, as JSON */
+function keepTextIds(event: NewEvent, ids: TextIds, index: number): string {
+  const name = nameOf(event, index);
+  const metadata: unknown = JSON.parse(toJson(event.metadata ?? {}, `metadata of ${name}`));
+  if (typeof metadata !== "object" || Array.isArray(metadata)) {
+    throw new InvalidInput(`the metadata of ${name} is ${describeValue(metadata)}; only an object can keep text ids`);
+  }
+  for (const [key, id] of Object.entries(ids)) {
+    const known = (metadata as Readonly<Record<string, unknown>>)[key];
+    if (known === undefined || known === id) continue;
+    throw new InvalidInput(`the metadata of ${name} has another ${key} than its ${key.slice(1)}`);
+  }
+  return toJson({ ...metadata, ...ids }, `metadata of ${name}`);
 }
 
 const eventKeys = {

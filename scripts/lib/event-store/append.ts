@@ -7,7 +7,7 @@ import { describeError } from "./describe-error.ts";
 import { explainError, refusalError } from "./errors.ts";
 import type { Aggregate, CallerTransaction, DomainEvent, ExpectedVersion, NewEvent } from "./event.ts";
 import type { Logger } from "./logger.ts";
-import { streamIdOf } from "./stream-id.ts";
+import { identify } from "./stream-id.ts";
 import { noteAppend } from "./transaction.ts";
 import { untilAborted } from "./waiting.ts";
 import { type ItemOutcome, outcomeGraceMs, type WorkQueue } from "./work-queue.ts";
@@ -147,10 +147,10 @@ export function prepareAppend(
   events: readonly NewEvent[],
   expectedVersion: ExpectedVersion,
 ): PreparedAppend {
-  const streamId = streamIdOf(aggregate);
+  const identity = identify(aggregate);
   const ids = eventIds(events);
-  const element = appendElement({ streamId, aggregate, events, ids, expectedVersion });
-  return { streamId, aggregate, events, ids, element };
+  const element = appendElement({ identity, aggregate, events, ids, expectedVersion });
+  return { streamId: identity.streamId, aggregate, events, ids, element };
 }
 
 /** @internal Sends an append with the next batch, or in the caller's transaction. */

@@ -71,8 +71,12 @@ export type EventContext = Pick<RecordedEvent, "streamId" | "aggregate" | "epoch
 
 /** @returns the stream of an event, from the columns after its own */
 export function rowStream(row: Row): Omit<EventContext, "epochId"> {
-  const [streamId, type, uuid, key] = row.slice(eventColumnCount) as [string, string, string, string | null];
-  return { streamId, aggregate: { type, id: key ?? uuid } };
+  const [streamId, type, id] = [
+    row[eventColumnCount],
+    row[eventColumnCount + 1],
+    row[eventColumnCount + 2],
+  ] as string[];
+  return { streamId: streamId as string, aggregate: { type: type as string, id: id as string } };
 }
 
 /** @returns the event of a row, as it is stored */

@@ -157,11 +157,11 @@ function placeAfter(event: RecordedEvent | undefined, after: LogPlace): LogPlace
 const readLogStatement = `
   with log as materialized (select * from event_store.resume_log($6::bigint, $7::uuid, $8::uuid))
   select
-    safe_position, null, safe_event_id, null, null, null, null, null, null, null, null, current_epoch_id, null, null, null
+    safe_position, null, safe_event_id, null, null, null, null, null, null, null, null, current_epoch_id, null, null
   from log
   union all
-  select ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type, event.aggregate_id,
-    event.aggregate_key
+  select ${eventColumns.join(", ")}, event.stream_id, event.aggregate_type,
+    coalesce(event.aggregate_key, event.aggregate_id::text)
   from event_store.read_all(
     least($1::bigint, case when $5::bigint is not null then (select safe_position from log) end),
     $2::integer, $3::text::text[], $4::text::text[], least((select safe_position from log), $5::bigint), $9::uuid

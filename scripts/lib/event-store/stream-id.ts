@@ -14,8 +14,24 @@ const keyNamespace = Buffer.from("2f8ea4cf5b0a4d0c9c2b7d1f3e6a9b58", "hex");
  * @throws {InvalidInput} if the aggregate's type is empty, or its id cannot be stored
  */
 export function streamIdOf(aggregate: Aggregate): string {
+  return identify(aggregate).streamId;
+}
+
+/** How the tables identify an aggregate. */
+export interface AggregateIdentity {
+  readonly type: string;
+  readonly uuid: string;
+  /** The text that names it; undefined if a UUID does. */
+  readonly key: string | undefined;
+  readonly streamId: string;
+}
+
+/** @throws {InvalidInput} if the aggregate's type is empty, or its id cannot be stored */
+export function identify(aggregate: Aggregate): AggregateIdentity {
   const { type, id } = checkAggregate(aggregate);
-  return uuidv5(streamNamespace, `${type}:${aggregateIdOf(id)}`);
+  const key = isUuid(id) ? undefined : id;
+  const uuid = key === undefined ? id : uuidv5(keyNamespace, key);
+  return { type, uuid, key, streamId: uuidv5(streamNamespace, `${type}:${uuid}`) };
 }
 
 /**

@@ -56,13 +56,22 @@ declare
   v_type constant varchar := aggregate_type;
   v_id constant uuid := aggregate_id;
   v_expected constant integer := coalesce(expected_version, -2);
-  v_key constant text := 
-    case when lower(aggregate_key) is distinct from aggregate_id::text then aggregate_key end;
   v_count constant integer := case jsonb_typeof(events) when 'array' then jsonb_array_length(events) else 0 end;
+  v_events jsonb := events;
   v_stored integer;
 begin
-  if v_count > 0 and coalesce(octet_length(v_key) between 1 and 1024, true) then
-    last_version := event_store.advance_stream(v_stream_id, v_type, v_id, v_expected, v_count, v_key);
+  if v_count > 0 and aggregate_key is null then
+    last_version := event_store.advance_stream(v_stream_id, v_type, v_id, v_expected, v_count);
+  elsif v_count > 0 then
+    last_version := event_store.advance_named_stream(v_stream_id, v_type, v_id, v_expected, v_count, aggregate_key);
+  end if;
+
+  -- Usually, ids are UUIDs: this costs less than to convert them event by event.
+  if v_count > 0 and events @? '$[*] ? (
+    @.causation_id.type() == "string" && !(@.causation_id like_regex "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$" flag "i")
+    || @.correlation_id.type() == "string" && !(@.correlation_id like_regex "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$" flag "i")
+  )' then
+    v_events := event_store.keep_text_ids(events);
   end if;
 
   if last_version is not null then
@@ -85,10 +94,10 @@ begin
         coalesce((event ->> 'event_version')::integer, 1),
         event ->> 'event_type',
         event -> 'event_data',
-        event_store.stored_metadata(event),
-        case when event_store.has_uuid_form(event ->> 'causation_id') then (event ->> 'causation_id')::uuid end,
-        case when event_store.has_uuid_form(event ->> 'correlation_id') then (event ->> 'correlation_id')::uuid end
-      from jsonb_array_elements(events) with ordinality as given (event, ordinality)
+        nullif(event -> 'metadata', 'null'),
+        (event ->> 'causation_id')::uuid,
+        (event ->> 'correlation_id')::uuid
+      from jsonb_array_elements(v_events) with ordinality as given (event, ordinality)
       where event_store.is_event(event)
       order by ordinality
       on conflict do nothing
@@ -107,11 +116,11 @@ begin
   -- gone and we try once more.
   select refusal.* into first_version, last_version, last_position
   from event_store.append_refusal(
-    v_stream_id, v_type, v_id, expected_version, events, v_key, last_version - v_count
+    v_stream_id, v_type, v_id, expected_version, v_events, aggregate_key, last_version - v_count
   ) as refusal;
   if first_version is null then
     select again.* into stream_id, first_version, last_version, last_position, deduplicated
-    from event_store.append(v_stream_id, v_type, v_id, expected_version, events, v_key) as again;
+    from event_store.append(v_stream_id, v_type, v_id, expected_version, v_events, aggregate_key) as again;
     return;
   end if;
   deduplicated := true;

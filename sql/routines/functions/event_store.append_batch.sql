@@ -59,22 +59,16 @@ begin
         place::integer,
         coalesce(
           (append ->> 'stream_id')::uuid,
-          event_store.stream_id_of(append ->> 'aggregate_type', aggregate_id)
+          event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid),
+          event_store.stream_id_of(append ->> 'aggregate_type', event_store.element_aggregate_id(append))
         ) as stream_id,
         append ->> 'aggregate_type' as aggregate_type,
-        aggregate_id,
-        case when lower(append ->> 'aggregate_key') is distinct from aggregate_id::text then append ->> 'aggregate_key' end
-          as aggregate_key,
+        (append ->> 'aggregate_id')::uuid as aggregate_id,
+        append ->> 'aggregate_key' as aggregate_key,
         coalesce((append ->> 'expected_version')::integer, -2) as expected_version,
         jsonb_array_length(append -> 'events') as event_count,
-        append - '{stream_id,aggregate_type,aggregate_id,aggregate_key,expected_version,events}'::text[] = '{}'
-          and coalesce(octet_length(append ->> 'aggregate_key') between 1 and 1024, true) as is_usable
+        append - '{stream_id,aggregate_type,aggregate_id,aggregate_key,expected_version,events}'::text[] = '{}' as is_usable
       from jsonb_array_elements(appends) with ordinality as given (append, place)
-      cross join lateral (
-        -- With offset, it is computed once per element.
-        select event_store.batch_aggregate_id(append)
-        offset 0
-      ) as named (aggregate_id)
       order by stream_id, place
     loop
       if v_row.stream_id = v_refused_stream_id then
@@ -83,14 +77,22 @@ begin
       end if;
       v_place := v_row.place;
       v_version := null;
-      if v_row.is_usable and v_row.event_count > 0 then
+      if v_row.is_usable and v_row.event_count > 0 and v_row.aggregate_key is not null then
+        v_version := event_store.advance_named_stream(
+          v_row.stream_id,
+          v_row.aggregate_type,
+          coalesce(v_row.aggregate_id, event_store.element_aggregate_id(appends -> v_place - 1)),
+          v_row.expected_version,
+          v_row.event_count,
+          v_row.aggregate_key
+        );
+      elsif v_row.is_usable and v_row.event_count > 0 then
         v_version := event_store.advance_stream(
           v_row.stream_id,
           v_row.aggregate_type,
           v_row.aggregate_id,
           v_row.expected_version,
-          v_row.event_count,
-          v_row.aggregate_key
+          v_row.event_count
         );
       end if;
       if v_version is null then
@@ -121,9 +123,9 @@ begin
         coalesce((event ->> 'event_version')::integer, 1),
         event ->> 'event_type',
         event -> 'event_data',
-        event_store.stored_metadata(event),
-        case when event_store.has_uuid_form(event ->> 'causation_id') then (event ->> 'causation_id')::uuid end,
-        case when event_store.has_uuid_form(event ->> 'correlation_id') then (event ->> 'correlation_id')::uuid end
+        nullif(event -> 'metadata', 'null'),
+        (event ->> 'causation_id')::uuid,
+        (event ->> 'correlation_id')::uuid
       from jsonb_array_elements(appends) with ordinality as given (append, place)
       cross join jsonb_array_elements(append -> 'events') with ordinality as element (event, ordinality)
       where v_versions[place] is not null and event_store.is_event(event)
@@ -148,7 +150,7 @@ begin
       from jsonb_array_elements(appends) with ordinality as given (append, place)
       where v_versions[place] is null
       order by
-        event_store.stream_id_of(append ->> 'aggregate_type', event_store.batch_aggregate_id(append)),
+        event_store.stream_id_of(append ->> 'aggregate_type', event_store.element_aggregate_id(append)),
         place
     loop
       v_refusals[v_place] := event_store.append_element(appends -> v_place - 1);

@@ -46,10 +46,10 @@ begin
   from event_store.append(
     coalesce(
       (append ->> 'stream_id')::uuid,
-      event_store.stream_id_of(append ->> 'aggregate_type', event_store.batch_aggregate_id(append))
+      event_store.stream_id_of(append ->> 'aggregate_type', event_store.element_aggregate_id(append))
     ),
     append ->> 'aggregate_type',
-    event_store.batch_aggregate_id(append),
+    event_store.element_aggregate_id(append),
     (append ->> 'expected_version')::integer,
     append -> 'events',
     append ->> 'aggregate_key'

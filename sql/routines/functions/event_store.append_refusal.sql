@@ -42,7 +42,8 @@ set enable_seqscan = off
 as $$
 declare
   v_expected constant integer := coalesce(p_expected_version, -2);
-  v_key text := p_aggregate_key;
+  v_given_key constant text := case when lower(p_aggregate_key) <> p_aggregate_id::text then p_aggregate_key end;
+  v_key text := v_given_key;
   v_name text := format('the stream of %s %s', p_aggregate_type, coalesce(v_key, p_aggregate_id::text));
   v_archived_at timestamptz;
   v_actual integer;
@@ -54,7 +55,7 @@ declare
   v_message text;
   v_hint text := 'Nothing was appended. Load the aggregate again, decide again, and append with its new version.';
 begin
-  v_problem := event_store.append_problem(p_aggregate_type, p_aggregate_id, v_expected, p_events, v_key);
+  v_problem := event_store.append_problem(p_aggregate_type, p_aggregate_id, v_expected, p_events, p_aggregate_key);
   if v_problem is null and p_stream_id is distinct from event_store.stream_id_of(p_aggregate_type, p_aggregate_id) then
     v_problem := format('%s is not the id of %s', coalesce(p_stream_id::text, 'null'), v_name);
   end if;
@@ -70,14 +71,14 @@ begin
   into v_archived_at, v_actual, v_key
   from event_store.event_stream
   where stream_id = p_stream_id;
-  if v_key <> p_aggregate_key then
+  if v_key <> v_given_key then
     raise exception using
       errcode = 'UE007',
-      message = format('%s has the key %s, not %s', v_name, to_jsonb(v_key), to_jsonb(p_aggregate_key)),
+      message = format('%s has the key %s, not %s', v_name, to_jsonb(v_key), to_jsonb(v_given_key)),
       detail = event_store.append_detail(p_expected_version, null, p_aggregate_type, p_aggregate_id, v_key),
       hint = 'Nothing was appended. Two texts have the same hash: name one of the aggregates differently.';
   end if;
-  v_key := coalesce(v_key, p_aggregate_key);
+  v_key := coalesce(v_key, v_given_key);
   v_name := format('the stream of %s %s', p_aggregate_type, coalesce(v_key, p_aggregate_id::text));
   v_actual := coalesce(p_advanced_from, v_actual, 0);
 

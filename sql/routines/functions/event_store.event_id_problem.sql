@@ -3,7 +3,7 @@
 --
 -- place: the number of the event, for the sentence.
 -- Stable, because pg_input_is_valid is. Granted to nobody.
--- Callers: event_store.is_event and event_store.append_problem.
+-- Callers: event_store.append_problem and event_store.keep_text_ids.
 create or replace function event_store.event_id_problem(event jsonb, key text, metadata_key text, place integer)
 returns text
 language plpgsql
@@ -15,7 +15,7 @@ declare
   id constant text := event ->> key;
   metadata constant jsonb := coalesce(nullif(event -> 'metadata', 'null'), '{}');
 begin
-  if coalesce(event_store.has_uuid_form(id), true) then
+  if event_store.is_text_id(event, key) is not true then
     return null;
   elsif jsonb_typeof(event -> key) <> 'string' or octet_length(id) not between 1 and 1024 then
     return format(

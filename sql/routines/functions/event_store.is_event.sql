@@ -17,14 +17,8 @@ begin atomic
     and coalesce(event -> 'event_data', 'null') <> 'null'
     and (not event ? 'event_version' or coalesce(event ->> 'event_version', '') ~ '^[1-9][0-9]{0,8}$')
     and (event ->> 'event_id' is null or pg_input_is_valid(event ->> 'event_id', 'uuid'))
-    and (
-      coalesce(event_store.has_uuid_form(event ->> 'causation_id'), true)
-      or event_store.event_id_problem(event, 'causation_id', '$causationId', 0) is null
-    )
-    and (
-      coalesce(event_store.has_uuid_form(event ->> 'correlation_id'), true)
-      or event_store.event_id_problem(event, 'correlation_id', '$correlationId', 0) is null
-    )
+    and (event ->> 'causation_id' is null or pg_input_is_valid(event ->> 'causation_id', 'uuid'))
+    and (event ->> 'correlation_id' is null or pg_input_is_valid(event ->> 'correlation_id', 'uuid'))
   else false end;
 end;
 
