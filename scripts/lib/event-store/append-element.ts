@@ -76,11 +76,12 @@ function eventElement(event: NewEvent, id: string, index: number): string {
   const parts = [`"event_id":"${id}","event_type":${json("type", "type")},"event_data":${json("data", "data")}`];
   if (keys.length > 2) {
     if (event.version !== undefined) parts.push(`"event_version":${json("version", "version")}`);
-    const textIds = textIdsOf(event, index);
+    const hasIds = event.causationId !== undefined || event.correlationId !== undefined;
+    const textIds = hasIds ? textIdsOf(event, index) : undefined;
     if (textIds !== undefined) parts.push(`"metadata":${keepTextIds(event, textIds, index)}`);
     else if (event.metadata !== undefined) parts.push(`"metadata":${json("metadata", "metadata")}`);
-    if (isUuid(event.causationId)) parts.push(`"causation_id":"${event.causationId}"`);
-    if (isUuid(event.correlationId)) parts.push(`"correlation_id":"${event.correlationId}"`);
+    if (hasIds && isUuid(event.causationId)) parts.push(`"causation_id":"${event.causationId}"`);
+    if (hasIds && isUuid(event.correlationId)) parts.push(`"correlation_id":"${event.correlationId}"`);
   }
   return `{${parts.join(",")}}`;
 }
