@@ -8,7 +8,9 @@ import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
 import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
+import type { ProjectionRelations } from "../../scripts/lib/event-store/projection/definition.ts";
 import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
+import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
@@ -56,6 +58,20 @@ test("the order summary equals a fold of the log after a random load", async () 
   assert.deepEqual(new Map([...rows].map(({ id, ...row }) => [id, row])), expected);
 });
 
+test("the order summary replaces that of version 1, whose ids were UUIDs", async () => {
+  await using database = await withDatabase();
+  await using store = openTestStore(database);
+  const create: ProjectionRelations["create"] = (tx) => tx`create table order_summary (order_id uuid primary key)`;
+  const relations = { names: ["order_summary"], create };
+  const first = { ...orderSummary, version: 1, relations, handle: async () => {}, refresh: async () => {} };
+  await project(store, { ...first, stopWhenCaughtUp: true });
+  const placed: OrderEvent = { type: "OrderPlaced", data: { customerId: randomUUID(), totalCents: 4_200 } };
+  await appendEvents(store, { type: "Order", id: "order-1" }, [placed]);
+  assert.equal(await project(store, { ...orderSummary, stopWhenCaughtUp: true }), "caught-up");
+  const rows = await store.sql`select order_id, status from read_model.order_summary`;
+  assert.deepEqual([...rows], [{ order_id: "order-1", status: "placed" }]);
+});
+
 test("seed fills a database once; list, run, rebuild and replay work with it and with a module", async () => {
   await using stack = await withCluster();
   assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 142 });
@@ -68,44 +84,44 @@ test("seed fills a database once; list, run, rebuild and replay work with it and
   const [listed] = (await runForData<{ projections: Record<string, unknown>[] }>(["projections", "list"], stack))
     .projections;
   const { name, version, status, lagEvents, lagSeconds, owner } = listed ?? {};
-  assert.deepEqual([name, version, status, lagEvents, lagSeconds, owner], ["order_summary", 1, "serving", 0, 0, null]);
+  assert.deepEqual([name, version, status, lagEvents, lagSeconds, owner], ["order_summary", 2, "serving", 0, 0, null]);
   const text = await runScript(["projections", "list"], stack);
-  assert.match(text.stdout, /^projection +order_summary version 1, serving/);
+  assert.match(text.stdout, /^projection +order_summary version 2, serving/);
 
   const refused = await runScript(["projections", "rebuild"], stack);
   assert.equal(refused.exitCode, 8);
   assert.match(
     refused.stderr,
-    /Version 1 of the projection order_summary is already serving[\s\S]*Set its version to 2/,
+    /Version 2 of the projection order_summary is already serving[\s\S]*Set its version to 3/,
   );
 
   const module = join(stack.stackDir, "mine.ts");
   const example = pathToFileURL(join(assetsDir, "scripts/lib/demo/order-summary.ts")).href;
   await writeFile(
     module,
-    `import { orderSummary } from "${example}";\nexport const mine = { ...orderSummary, version: 2 };\n`,
+    `import { orderSummary } from "${example}";\nexport const mine = { ...orderSummary, version: 3 };\n`,
   );
   const own = ["order_summary", "--module", module];
   const rebuilt = await runForData<{ projections: unknown[] }>(["projections", "rebuild", ...own], stack);
   assert.deepEqual(rebuilt.projections, [
-    { name: "order_summary", version: 2, outcome: "caught-up", deadLetters: 0, replacedVersion: 1 },
+    { name: "order_summary", version: 3, outcome: "caught-up", deadLetters: 0, replacedVersion: 2 },
   ]);
   assert.equal(await count(session.sql, "read_model.order_summary"), 60);
   const replayed = await runForData<{ projections: unknown[] }>(["projections", "replay", ...own], stack);
   assert.deepEqual(replayed.projections, [{ name: "order_summary", replayed: 0, remaining: 0 }]);
   const once = await runScript(["projections", "run", "--once", "--json"], stack);
   assert.deepEqual(JSON.parse(once.stdout).data.projections, [
-    { name: "order_summary", version: 1, outcome: "retired", deadLetters: 0 },
+    { name: "order_summary", version: 2, outcome: "retired", deadLetters: 0 },
   ]);
   const replaced = await runScript(["projections", "run", "--once"], stack);
   assert.deepEqual(
     [replaced.exitCode, replaced.stdout],
-    [13, "order_summary version 1: projects nothing; a later version has replaced it\n"],
+    [13, "order_summary version 2: projects nothing; a later version has replaced it\n"],
   );
   const late = await runScript(["projections", "rebuild"], stack);
   assert.deepEqual(
     [late.exitCode, late.stdout],
-    [13, "order_summary: version 1 is not serving; a later version has replaced it\n"],
+    [13, "order_summary: version 2 is not serving; a later version has replaced it\n"],
   );
   const unknown = await runScript(["projections", "run", "other", "--module", module], stack);
   assert.equal(unknown.exitCode, 2);
@@ -113,7 +129,7 @@ test("seed fills a database once; list, run, rebuild and replay work with it and
   assert.match(unknown.stderr, /^ {2}fix: Choose one of: order_summary\.$/m);
 
   const running = startScript(["projections", "run", ...own, "--partitions", "2"], stack);
-  const isRunning = async () => (await count(session.sql, "read_model.projection", "version = 2")) === 2;
+  const isRunning = async () => (await count(session.sql, "read_model.projection", "version = 3")) === 2;
   while (!(await isRunning())) await new Promise((resolve) => setTimeout(resolve, 20));
   running.kill("SIGTERM");
   assert.equal((await running.ended).exitCode, 143);

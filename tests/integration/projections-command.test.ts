@@ -15,10 +15,10 @@ test("a second run reports whom it waits for; Ctrl-C ends both without an error"
   const first = startScript(["projections", "run"], stack);
   const second = startScript(["projections", "run"], stack);
   // Either of them may be the one that runs the projection.
-  await Promise.any([first, second].map(({ saw }) => saw("order_summary version 1: waiting for ")));
+  await Promise.any([first, second].map(({ saw }) => saw("order_summary version 2: waiting for ")));
   for (const { kill } of [first, second]) kill("SIGINT");
   for (const { exitCode, stdout, stderr } of await Promise.all([first.ended, second.ended])) {
-    assert.deepEqual([exitCode, stdout], [130, "order_summary version 1: stopped\n"]);
+    assert.deepEqual([exitCode, stdout], [130, "order_summary version 2: stopped\n"]);
     assert.doesNotMatch(stderr, /error/);
   }
 });
@@ -33,7 +33,7 @@ test("an interrupted rebuild does not claim to serve, and prints one object with
     `import { orderSummary } from "${example}";
     export const slow = {
       ...orderSummary,
-      version: 2,
+      version: 3,
       batchSize: 10,
       async handle() {
         console.error("handling");
@@ -49,14 +49,14 @@ test("an interrupted rebuild does not claim to serve, and prints one object with
   const { ok, error, data } = JSON.parse(stdout);
   assert.deepEqual([exitCode, ok, error.code], [130, false, "INTERRUPTED"]);
   assert.deepEqual(data.projections, [
-    { name: "order_summary", version: 2, outcome: "stopped", deadLetters: 0, replacedVersion: 1 },
+    { name: "order_summary", version: 3, outcome: "stopped", deadLetters: 0, replacedVersion: 2 },
   ]);
 
   const again = startScript(rebuild, stack);
   await again.saw("handling");
   again.kill("SIGINT");
   const text = await again.ended;
-  assert.equal(text.stdout, "order_summary: version 2 is not serving yet: stopped\n");
+  assert.equal(text.stdout, "order_summary: version 3 is not serving yet: stopped\n");
   assert.match(text.stderr, /^error: Stopped by SIGINT$/m);
 });
 
@@ -198,12 +198,12 @@ test("remove asks, refuses while a run holds the lease, and removes one version 
   assert.equal(asked.exitCode, 8, asked.stderr);
   assert.match(
     asked.stderr,
-    /removes: order_summary version 1, serving \(read_model\.order_summary, .*; dead letters: 0\)/,
+    /removes: order_summary version 2, serving \(read_model\.order_summary, .*; dead letters: 0\)/,
   );
   assert.match(asked.stderr, /^ {2}fix: Run bun run projections remove order_summary --yes$/m);
-  const other = await runScript([...remove, "--version", "2", "--yes"], stack);
+  const other = await runScript([...remove, "--version", "3", "--yes"], stack);
   assert.equal(other.exitCode, 2, other.stderr);
-  assert.match(other.stderr, /^error: There is no version 2 of the projection order_summary$/m);
+  assert.match(other.stderr, /^error: There is no version 3 of the projection order_summary$/m);
   assert.equal((await runScript(["projections", "remove"], stack)).exitCode, 2);
 
   await using session = openConnection(await stack.application());
@@ -217,11 +217,11 @@ test("remove asks, refuses while a run holds the lease, and removes one version 
   );
   const locked = await runScript([...remove, "--yes"], stack);
   assert.equal(locked.exitCode, 5, locked.stderr);
-  assert.match(locked.stderr, /^error: version 1 of the projection order_summary is running$/m);
+  assert.match(locked.stderr, /^error: version 2 of the projection order_summary is running$/m);
   running.kill("SIGTERM");
   await running.ended;
 
-  const removed = await runForData<{ versions: unknown[] }>([...remove, "--version", "1", "--yes"], stack);
+  const removed = await runForData<{ versions: unknown[] }>([...remove, "--version", "2", "--yes"], stack);
   assert.equal(removed.versions.length, 1);
   assert.deepEqual(await runForData(["projections", "list"], stack), { projections: [] });
   const [left] = await session.sql`select to_regclass('read_model.order_summary') as name`;

@@ -9,7 +9,7 @@ import type { OrderEvent } from "./orders.ts";
 /** The example projection: one row per order, and a materialised view with one row per day. Copy it for your own. */
 export const orderSummary: ProjectionDefinition<OrderEvent> = {
   name: "order_summary",
-  version: 1,
+  version: 2,
   events: ["OrderPlaced", "OrderPaid", "OrderShipped", "OrderCancelled"],
   relations: {
     names: ["order_summary", "order_day"],
