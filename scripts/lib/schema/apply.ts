@@ -33,13 +33,14 @@ export interface ApplyResult {
 }
 
 /**
- * Applies the pending schema files to a database, each in the same transaction as its row in the ledger.
+ * Applies the pending schema files to a database, each in the same transaction as its row in the ledger. Routines share
+ * one transaction, because they call each other: callers see all of them change, or none.
  *
  * Of several concurrent runs, one applies the files and the others find nothing to do.
  *
  * @param target the database, with a login that can act as its owner
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5), or `MIGRATION_FAILED` (exit 1) with
- * `file:line:column`; the failed file is rolled back, and those before it stay applied
+ * `file:line:column`; the failed file is rolled back, a routine with all other routines, and those before stay applied
  */
 export async function applySchema(target: ConnectionTarget, options: ApplyOptions): Promise<ApplyResult> {
   const files = options.files ?? (await readSchema());
@@ -59,9 +60,9 @@ export async function applySchema(target: ConnectionTarget, options: ApplyOption
     pending.forEach(checkStatements);
     if (pending.length > 0) await createLedger(work.sql);
     const placeholders = placeholdersFor(target.database);
-    for (const file of pending) {
-      await applyFile(work.sql, file, placeholders);
-      options.onApplied?.(file.name);
+    for (const together of groupFiles(pending)) {
+      await applyTogether(work.sql, together, placeholders);
+      for (const { name } of together) options.onApplied?.(name);
     }
     const names = pending.map(({ name }) => name);
     return { applied: names, total: new Set([...applied.map(({ name }) => name), ...names]).size };
@@ -105,48 +106,71 @@ export async function readPlan(
   return planSchema(files ?? (await readSchema()), await readLedger(sql), optional);
 }
 
-async function applyFile(sql: Sql, file: SchemaFile, placeholders: Placeholders): Promise<void> {
-  const expanded = expandPlaceholders(file, placeholders);
-  const startedAt = performance.now();
+/** @returns the files of each transaction, in order */
+function groupFiles(pending: readonly SchemaFile[]): (readonly SchemaFile[])[] {
+  const of = (wanted: SchemaFile["kind"]) => pending.filter(({ kind }) => kind === wanted);
+  const alone = (files: readonly SchemaFile[]) => files.map((file) => [file]);
+  const routines = of("routine");
+  return [...alone(of("migration")), ...(routines.length === 0 ? [] : [routines]), ...alone(of("optional"))];
+}
+
+async function applyTogether(sql: Sql, files: readonly SchemaFile[], placeholders: Placeholders): Promise<void> {
+  let explain = (error: unknown) => error;
   const work = inTransaction(sql, async (tx) => {
-    await tx.unsafe(expanded.text).simple();
-    // A file may have changed the session's settings, which must not affect its row in the ledger or the next file.
-    await tx.unsafe(`reset session authorization; reset all; set role ${groupRoles.owner}`).simple();
-    const durationMs = Math.round(performance.now() - startedAt);
-    await tx`
-      insert into public.schema_migration (name, checksum, duration_ms)
-      values (${file.name}, ${file.checksum}, ${durationMs})
-      on conflict (name) do update
-      set checksum = excluded.checksum, applied_at = clock_timestamp(), applied_by = session_user,
-          duration_ms = excluded.duration_ms`;
+    for (const file of files) {
+      const expanded = expandPlaceholders(file, placeholders);
+      explain = (error) => fileFailed(file, expanded, error);
+      await applyFile(tx, file, expanded);
+    }
   });
   await work.catch((error: unknown) => {
-    throw fileFailed(file, expanded, error);
+    throw explain(error);
   });
+}
+
+async function applyFile(tx: Sql, file: SchemaFile, { text }: ExpandedSql): Promise<void> {
+  const startedAt = performance.now();
+  await tx.unsafe(text).simple();
+  // A file may have changed the session's settings, which must not affect its row in the ledger or the next file.
+  await tx.unsafe(`reset session authorization; reset all; set role ${groupRoles.owner}`).simple();
+  const durationMs = Math.round(performance.now() - startedAt);
+  await tx`
+    insert into public.schema_migration (name, checksum, duration_ms)
+    values (${file.name}, ${file.checksum}, ${durationMs})
+    on conflict (name) do update
+    set checksum = excluded.checksum, applied_at = clock_timestamp(), applied_by = session_user,
+        duration_ms = excluded.duration_ms`;
 }
 
 function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): unknown {
   if (!isFromServer(error)) return error;
   const { code, message, detail, hint, position, where } = error as Record<string, string | undefined>;
   const place = position === undefined ? file.path : `${file.path}:${expanded.locate(Number(position))}`;
-  if (isConflict(error) || isServerTrouble(error)) return migrationStopped(place, `${message} (${code})`);
+  const kept = whatIsKept(file);
+  if (isConflict(error) || isServerTrouble(error)) return migrationStopped(place, `${message} (${code})`, kept);
   const reasons = [`${message} (${code})`, detail, hint, position === undefined ? where : undefined];
   return new ScriptError({
     code: "MIGRATION_FAILED",
     exitCode: exitCodes.bug,
     message: `${place}: ${message}`,
     why: reasons.filter((reason) => reason !== undefined).join("\n"),
-    fix: "Fix the file, then run bun run schema apply again. This file was rolled back; those before it stay applied.",
+    fix: `Fix the file, then run bun run schema apply again. ${kept}`,
   });
 }
 
+function whatIsKept({ kind }: SchemaFile): string {
+  return kind === "routine"
+    ? "All routines of this run were rolled back; the migrations before them stay applied."
+    : "This file was rolled back; those before it stay applied.";
+}
+
 /** The cause is the server's state, not the file: disk space, memory, a lock, a cancelled or lost session. */
-function migrationStopped(place: string, why: string): ScriptError {
+function migrationStopped(place: string, why: string, kept: string): ScriptError {
   return new ScriptError({
     code: "MIGRATION_STOPPED",
     exitCode: exitCodes.notReady,
     message: `${place}: the server could not finish this file`,
     why,
-    fix: "Fix the cause, then run bun run schema apply again. This file was rolled back; those before it stay applied.",
+    fix: `Fix the cause, then run bun run schema apply again. ${kept}`,
   });
 }
