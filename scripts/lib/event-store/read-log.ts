@@ -17,7 +17,10 @@ import { storedTypes, type UpcastPlan, upcastEvents } from "./upcast.ts";
 export interface LogFilter {
   /** @default all */
   readonly eventTypes?: readonly string[];
-  /** @default all. No index supports this filter alone: filter by event types as well if you can. */
+  /**
+   * @default all. Types with more than 1,000 streams in all cost a scan of the log. With `eventTypes`, the cost is that
+   * of `eventTypes` alone.
+   */
   readonly aggregateTypes?: readonly string[];
   /** Only the events of this aggregate; @default all */
   readonly aggregate?: Aggregate;
