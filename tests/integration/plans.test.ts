@@ -32,6 +32,7 @@ const categories: readonly Category[] = [
   { type: "Thousand", streams: 1_000, everyParts: 1, events: 1 },
   { type: "Long", streams: 3, everyParts: 1, events: 100 },
   { type: "Ended", streams: 900, everyParts: 5, events: 1 },
+  { type: "Late", streams: 900, everyParts: 10, events: 10 },
 ];
 
 let database: TestDatabase;
@@ -70,7 +71,7 @@ interface Reader {
   /** The statement, with the number of events as $1. */
   readonly from: string;
   readonly returns: number;
-  /** How many events of a stream its filter must look at; @default those that it returns */
+  /** How many events of a stream, or streams, its filter must look at; @default those that it returns */
   readonly filters?: number;
 }
 
@@ -132,6 +133,12 @@ const readers: readonly Reader[] = [
   },
   { name: "a type of 3 long streams", from: "read_all(0, 1000, null, '{Long}')", returns: 1_000 },
   { name: "a type of 3 long streams, in the middle", from: "read_all($1 / 2, 300, null, '{Long}')", returns: 300 },
+  {
+    name: "a type of 900 streams that are all at the end of the log, a few",
+    from: "read_all(0, 10, null, '{Late}')",
+    returns: 10,
+    filters: 900,
+  },
   { name: "two types", from: "read_all(0, 1000, null, '{Few,Long}')", returns: 1_000 },
   { name: "a missing aggregate type", from: "read_all(0, 1000, null, '{None}')", returns: 0 },
   {

@@ -8,9 +8,9 @@
 --
 -- Volatile and in plpgsql, because it asks how far the log is complete before the statement that reads takes its
 -- snapshot (event_store.safe_position says why). The index on (event_type, global_position) serves event types, in
--- growing windows, so that it reads at most a few times as many entries as it returns. The events of a stream, and of
--- aggregate types with at most 1,000 streams, are found through their streams if that reads fewer rows
--- (event_store.find_positions). Those of other aggregate types are compared row by row.
+-- growing windows, so that it reads at most a few times as many entries as it returns. event_store.find_positions finds
+-- the events of a stream, and of aggregate types with at most 1,000 streams. Those of other aggregate types are compared
+-- row by row.
 -- Errors: those of event_store.safe_position; UE008 if after_position is beyond the last position drawn, so that the
 -- log must have been rewound since it was read; UE007 if the log is not known to be complete up to up_to_position, or
 -- if max_count is negative.
