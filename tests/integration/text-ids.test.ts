@@ -209,6 +209,22 @@ test("a key that is not that of the aggregate is refused with UE007, for new and
   );
 });
 
+test("a key in a batch that is no string is refused, and only that append", async () => {
+  const keys = [123, true, ["a"], { a: 1 }, newCart().id];
+  const batch = keys.map((key) => ({
+    aggregate_type: "Cart",
+    aggregate_key: key,
+    events: [{ event_type: "A", event_data: {} }],
+  }));
+  const answers = await database.sql`
+    select sqlstate, message from event_store.append_batch(${JSON.stringify(batch)}::text::jsonb)`;
+  const refused = (found: string) => ({ sqlstate: "UE007", message: `the aggregate key is not a string: ${found}` });
+  assert.deepEqual(
+    [...answers],
+    [...["123", "true", '["a"]', '{"a": 1}'].map(refused), { sqlstate: null, message: null }],
+  );
+});
+
 test("two texts with the same hash are refused, not mixed", async () => {
   const cart = newCart();
   await appendEvents(store, cart, [added]);

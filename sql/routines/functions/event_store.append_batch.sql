@@ -78,14 +78,16 @@ begin
       v_place := v_row.place;
       v_version := null;
       if v_row.is_usable and v_row.event_count > 0 and v_row.aggregate_key is not null then
-        v_version := event_store.advance_named_stream(
-          v_row.stream_id,
-          v_row.aggregate_type,
-          coalesce(v_row.aggregate_id, event_store.element_aggregate_id(appends -> v_place - 1)),
-          v_row.expected_version,
-          v_row.event_count,
-          v_row.aggregate_key
-        );
+        if jsonb_typeof(appends -> v_place - 1 -> 'aggregate_key') = 'string' then
+          v_version := event_store.advance_named_stream(
+            v_row.stream_id,
+            v_row.aggregate_type,
+            coalesce(v_row.aggregate_id, event_store.element_aggregate_id(appends -> v_place - 1)),
+            v_row.expected_version,
+            v_row.event_count,
+            v_row.aggregate_key
+          );
+        end if;
       elsif v_row.is_usable and v_row.event_count > 0 then
         v_version := event_store.advance_stream(
           v_row.stream_id,

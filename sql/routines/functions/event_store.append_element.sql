@@ -25,6 +25,8 @@ begin
       then format('the stream id is not a UUID: %s', left((append -> 'stream_id')::text, 100))
     when not pg_input_is_valid(append ->> 'aggregate_id', 'uuid')
       then format('the aggregate id is not a UUID: %s', left((append -> 'aggregate_id')::text, 100))
+    when jsonb_typeof(append -> 'aggregate_key') not in ('string', 'null')
+      then format('the aggregate key is not a string: %s', left((append -> 'aggregate_key')::text, 100))
     when not pg_input_is_valid(append ->> 'expected_version', 'integer')
       then format('the expected version is not an integer: %s', left((append -> 'expected_version')::text, 100))
   end;
