@@ -101,6 +101,8 @@ test("archiving and reopening refuse a missing stream, and archiving another ver
 test("the calls about streams refuse what is no aggregate, and unknown options", async () => {
   for (const call of [streamInfo, archiveStream, reopenStream]) {
     await assert.rejects(call(store, { type: "Order", id: "" }), InvalidInput);
+    await assert.rejects(call(store, undefined as never), /^InvalidInput: the aggregate is undefined, not an object/);
+    await assert.rejects(call(store, "order-1" as never), /^InvalidInput: the aggregate is "order-1", not an object/);
     await assert.rejects(
       call(store, newOrder(), { limit: 5 } as object),
       /^InvalidInput: \w+\(\) has no option "limit"/,

@@ -12,7 +12,7 @@ export function isUuid(value: unknown): value is string {
 
 /** An option that names an aggregate. */
 export const isAggregate: ValueCheck = (value) => {
-  if (typeof value !== "object" || value === null) return "an aggregate, such as { type, id }";
+  if (typeof value !== "object" || value === null) return "an object such as { type, id }";
   checkAggregate(value as Aggregate);
   return undefined;
 };
@@ -23,7 +23,11 @@ export const isAggregate: ValueCheck = (value) => {
  * @returns the aggregate; a UUID is in lower case, as the server writes it
  * @throws {InvalidInput} if its type is empty, or its id is neither a UUID nor a text that can be stored
  */
-export function checkAggregate({ type, id }: Aggregate): Aggregate {
+export function checkAggregate(aggregate: Aggregate): Aggregate {
+  if (typeof aggregate !== "object" || aggregate === null) {
+    throw new InvalidInput(`the aggregate is ${describeValue(aggregate)}, not an object such as { type, id }`);
+  }
+  const { type, id } = aggregate;
   if (typeof type !== "string" || type === "") throw new InvalidInput("the aggregate has no type");
   toJson(type, "the aggregate's type");
   if (isUuid(id)) return { type, id: id.toLowerCase() };
