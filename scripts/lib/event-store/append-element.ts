@@ -74,7 +74,8 @@ function eventElement(event: NewEvent, id: string, index: number): string {
   checkEvent(event, keys, index);
   const json = (key: keyof NewEvent, what: string) => toJson(event[key], `${what} of ${nameOf(event, index)}`);
   const parts = [`"event_id":"${id}","event_type":${json("type", "type")},"event_data":${json("data", "data")}`];
-  if (keys.length > 2) {
+  // Those of a class may be getters, which are no keys.
+  if (keys.length > 2 || Object.getPrototypeOf(event) !== Object.prototype) {
     if (event.version !== undefined) parts.push(`"event_version":${json("version", "version")}`);
     const hasIds = event.causationId !== undefined || event.correlationId !== undefined;
     const textIds = hasIds ? textIdsOf(event, index) : undefined;

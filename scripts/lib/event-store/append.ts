@@ -169,7 +169,12 @@ export function sendAppend(
 
 /** The caller may change what it has passed before a projection gets it. */
 function copyAppend({ events, aggregate, ...append }: PreparedAppend): PreparedAppend {
-  return { ...append, aggregate: { ...aggregate }, events: JSON.parse(JSON.stringify(events)) };
+  return { ...append, aggregate: { type: aggregate.type, id: aggregate.id }, events: events.map(copyEvent) };
+}
+
+/** Names the properties: those of a class may be getters, which are no own properties. */
+function copyEvent({ type, data, version, metadata, causationId, correlationId }: NewEvent): NewEvent {
+  return JSON.parse(JSON.stringify({ type, data, version, metadata, causationId, correlationId }));
 }
 
 async function appendWithin(

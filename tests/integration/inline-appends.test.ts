@@ -1,0 +1,51 @@
+// Appends with inline projections whose input is unusual, or that fail together.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { appendEvents } from "../../scripts/lib/event-store/append.ts";
+import type { ProjectionDefinition } from "../../scripts/lib/event-store/projection/definition.ts";
+import { readStream } from "../../scripts/lib/event-store/read.ts";
+import type { EventStore } from "../../scripts/lib/event-store/store.ts";
+import { type TestDatabase, withDatabase } from "../support/database.ts";
+import { newOrder, type OrderEvent, openTestStore } from "../support/event-store.ts";
+import { journal, readJournal } from "../support/projection.ts";
+
+let database: TestDatabase;
+before(async () => {
+  database = await withDatabase();
+});
+after(() => database[Symbol.asyncDispose]());
+
+type Definition = ProjectionDefinition<OrderEvent>;
+type Handle = Definition["handle"];
+
+/** Opens a store with an inline journal of one type of events. @param check runs after the journal was written */
+function inline(type: string, check: Handle = async () => undefined): EventStore {
+  const definition = { ...journal(type), events: [type as "OrderPlaced"] };
+  const handle: Handle = async (events, tx) => {
+    await definition.handle(events, tx);
+    await check(events, tx);
+  };
+  return openTestStore(database, { inlineProjections: [{ ...definition, handle }], logger: false });
+}
+
+test("events may be instances of a class whose properties are getters", async () => {
+  class Placed {
+    readonly data = { total: 1 };
+    get type() {
+      return "classy";
+    }
+    get version() {
+      return 2;
+    }
+    toJSON() {
+      return { type: "another" };
+    }
+  }
+  const seen: number[] = [];
+  await using store = inline("classy", async (events) => void seen.push(...events.map(({ version }) => version)));
+  const order = newOrder();
+  await appendEvents(store, order, [new Placed()]);
+  assert.deepEqual([...(await readJournal(store, "classy")).values()], [[1]]);
+  const [stored] = await Array.fromAsync(readStream(store, order));
+  assert.deepEqual([seen, stored?.version], [[2], 2]);
+});
