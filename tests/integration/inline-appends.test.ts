@@ -5,6 +5,7 @@ import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import type { ProjectionDefinition } from "../../scripts/lib/event-store/projection/definition.ts";
 import { readStream } from "../../scripts/lib/event-store/read.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
+import { aggregateIdOf } from "../../scripts/lib/event-store/stream-id.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore } from "../support/event-store.ts";
 import { journal, readJournal } from "../support/projection.ts";
@@ -28,6 +29,10 @@ function inline(type: string, check: Handle = async () => undefined): EventStore
   return openTestStore(database, { inlineProjections: [{ ...definition, handle }], logger: false });
 }
 
+function numbered(type: string, total: number) {
+  return [{ type, data: { total } }];
+}
+
 test("events may be instances of a class whose properties are getters", async () => {
   class Placed {
     readonly data = { total: 1 };
@@ -48,4 +53,13 @@ test("events may be instances of a class whose properties are getters", async ()
   assert.deepEqual([...(await readJournal(store, "classy")).values()], [[1]]);
   const [stored] = await Array.fromAsync(readStream(store, order));
   assert.deepEqual([seen, stored?.version], [[2], 2]);
+});
+
+test("an aggregate that a text names has it in the handler, even if the append names its UUID", async () => {
+  const seen: string[] = [];
+  await using store = inline("named", async (events) => void seen.push(...events.map(({ aggregate }) => aggregate.id)));
+  for (const id of ["cart-1", aggregateIdOf("cart-1"), aggregateIdOf("cart-1").toUpperCase()]) {
+    await appendEvents(store, { type: "Cart", id }, numbered("named", 1));
+  }
+  assert.deepEqual(seen, ["cart-1", "cart-1", "cart-1"]);
 });

@@ -1,5 +1,6 @@
 import type { Sql } from "../../postgres/driver.ts";
 import { type AppendRow, type PreparedAppend, readResult, sendBatch } from "../append.ts";
+import { isUuid } from "../check-aggregate.ts";
 import { explainError, InvalidInput } from "../errors.ts";
 import type { RecordedEvent } from "../event.ts";
 import { recordEvents } from "../record-events.ts";
@@ -47,11 +48,12 @@ export async function appendAndHandle(tx: ProjectionTransaction, batch: InlineBa
       runs.map(({ name }) => name),
     ),
     sendBatch(tx, appends, true).catch(explain),
-    readSettings(tx, runs),
+    readSettings(tx, runs, appends),
     enterReadModel(tx, idleMs),
   ]);
   checkInline(batch, settings);
-  for (const run of runs) await handleStored(tx, run, recordStored(appends, outcomes));
+  const keys = JSON.parse(settings.keys) as Keys;
+  for (const run of runs) await handleStored(tx, run, recordStored(appends, outcomes, keys));
   await leaveReadModel(tx, runs, settings);
   return outcomes;
 }
@@ -66,10 +68,20 @@ interface Settings {
   readonly isolation: string;
   /** Names and versions of projections that are inline, as JSON. */
   readonly inline: string;
+  /** {@link Keys}, as JSON. */
+  readonly keys: string;
 }
 
-async function readSettings(tx: Sql, runs: readonly ProjectionRun[]): Promise<Settings> {
+/** The texts that name aggregates, by stream: an append may name them by their UUIDs. */
+type Keys = Readonly<Record<string, string>>;
+
+async function readSettings(
+  tx: Sql,
+  runs: readonly ProjectionRun[],
+  appends: readonly PreparedAppend[],
+): Promise<Settings> {
   const names = JSON.stringify(runs.map(({ name }) => name));
+  const streamIds = appends.filter(({ aggregate }) => isUuid(aggregate.id)).map(({ streamId }) => streamId);
   const [row] = await tx<Settings[]>`
     select
       current_setting('search_path') as "searchPath",
@@ -83,7 +95,15 @@ async function readSettings(tx: Sql, runs: readonly ProjectionRun[]): Promise<Se
             and name in (select jsonb_array_elements_text(${names}::text::jsonb))
         ),
         '[]'
-      ) as inline`;
+      ) as inline,
+      coalesce(
+        (
+          select jsonb_object_agg(stream_id, aggregate_key)::text
+          from event_store.event_stream
+          where stream_id = any (${`{${streamIds}}`}::text::uuid[]) and aggregate_key is not null
+        ),
+        '{}'
+      ) as keys`;
   return row as Settings;
 }
 
@@ -110,10 +130,11 @@ function checkInline({ runs, left }: InlineBatch, { isolation, inline }: Setting
 }
 
 /** @returns the events that were stored, in the order of the log */
-function recordStored(appends: readonly PreparedAppend[], outcomes: Outcomes): RecordedEvent[] {
-  const events = appends.flatMap(({ aggregate, events, ids }, index) => {
+function recordStored(appends: readonly PreparedAppend[], outcomes: Outcomes, keys: Keys): RecordedEvent[] {
+  const events = appends.flatMap(({ streamId, aggregate: { type, id }, events, ids }, index) => {
     const outcome = outcomes[index];
     if (outcome?.ok !== true || outcome.value.deduplicated) return [];
+    const aggregate = { type, id: keys[streamId] ?? id };
     const occurredAt = outcome.value.now as Date;
     return recordEvents(events, { aggregate, result: readResult(outcome.value, ids), occurredAt });
   });
