@@ -29,8 +29,19 @@ function inline(type: string, check: Handle = async () => undefined): EventStore
   return openTestStore(database, { inlineProjections: [{ ...definition, handle }], logger: false });
 }
 
+/** @returns the numbers that `numbered()` gave the events */
+function numbersOf(events: Parameters<Handle>[0]): number[] {
+  return events.map(({ data }) => (data as { readonly total: number }).total);
+}
+
 function numbered(type: string, total: number) {
   return [{ type, data: { total } }];
+}
+
+async function versionOf(store: EventStore, streamId: string): Promise<number> {
+  const [row] = await store.sql<{ version: number }[]>`
+    select version from event_store.event_stream where stream_id = ${streamId}::text::uuid`;
+  return row?.version ?? 0;
 }
 
 test("events may be instances of a class whose properties are getters", async () => {
@@ -62,4 +73,20 @@ test("an aggregate that a text names has it in the handler, even if the append n
     await appendEvents(store, { type: "Cart", id }, numbered("named", 1));
   }
   assert.deepEqual(seen, ["cart-1", "cart-1", "cart-1"]);
+});
+
+test("appends that one transaction makes at once do not take back each other", async () => {
+  await using store = inline("at_once", async (events) => {
+    if (numbersOf(events).includes(0)) throw new Error("zero");
+  });
+  const outcomes = await store.transaction((transaction) => {
+    const append = (type: string, total: number) =>
+      appendEvents(store, newOrder(), numbered(type, total), { transaction });
+    return Promise.allSettled([append("at_once", 1), append("at_once", 0), append("at_once", 2), append("other", 3)]);
+  });
+  const versions = await Promise.all(
+    outcomes.map((one) => (one.status === "rejected" ? String(one.reason) : versionOf(store, one.value.streamId))),
+  );
+  assert.deepEqual(versions, [1, "Error: zero", 1, 1]);
+  assert.equal((await readJournal(store, "at_once")).size, 2);
 });

@@ -164,7 +164,23 @@ export function sendAppend(
   if (transaction === undefined) return appends.add(sent.streamId, sent, sent.element.length, signal);
   noteAppend(transaction);
   const send = () => (isHandled ? inline.appendWithin(transaction, sent) : sendBatch(transaction, [sent]));
-  return appendWithin(send, signal);
+  return appendWithin(inline === undefined ? send : () => inTurn(transaction, send), signal);
+}
+
+/** When the last append of each transaction has ended. */
+const lastAppends = new WeakMap<CallerTransaction, Promise<unknown>>();
+
+/**
+ * Sends the appends of one transaction one after the other: if a projection fails, the savepoint is rolled back, and with
+ * it all that was sent since it began.
+ */
+function inTurn<Result>(transaction: CallerTransaction, send: () => Promise<Result>): Promise<Result> {
+  const sent = (lastAppends.get(transaction) ?? Promise.resolve()).then(send);
+  lastAppends.set(
+    transaction,
+    sent.catch(() => undefined),
+  );
+  return sent;
 }
 
 /** The caller may change what it has passed before a projection gets it. */
