@@ -90,3 +90,14 @@ test("appends that one transaction makes at once do not take back each other", a
   assert.deepEqual(versions, [1, "Error: zero", 1, 1]);
   assert.equal((await readJournal(store, "at_once")).size, 2);
 });
+
+test("a batch that conflicts with others again and again is halved", async () => {
+  await using store = inline("conflict", async (events, tx) => {
+    if (events.length === 1 || !numbersOf(events).includes(3)) return;
+    await tx.unsafe("do $$ begin raise exception using errcode = '55P03'; end $$");
+  });
+  await Promise.all(
+    Array.from({ length: 10 }, (_, index) => appendEvents(store, newOrder(), numbered("conflict", index))),
+  );
+  assert.equal((await readJournal(store, "conflict")).size, 10);
+});

@@ -207,6 +207,8 @@ async function appendWithin(
 
 /** With the backoff, about 3.5 seconds of retries: enough for a server to restart. */
 const maxAttempts = 16;
+/** Of a batch in which a projection conflicts with other transactions: the halves may conflict less. */
+const maxInlineAttempts = 4;
 const backoff = { firstMs: 5, maxMs: 500 };
 
 /** What sends a batch, and where its retries are reported. */
@@ -228,7 +230,8 @@ export async function deliverBatch(
 ): Promise<readonly ItemOutcome<AppendRow>[]> {
   const retries = store.availability.retries();
   const pauseMs = (error: unknown, attempt: number) => {
-    if (!isTransient(error) || attempt >= maxAttempts) return undefined;
+    if (!isTransient(error) || attempt >= (canHalve(appends, error) ? maxInlineAttempts : maxAttempts))
+      return undefined;
     if (isServerUnavailable(error)) retries.failed(error);
     const details = { appends: appends.length, ...reasonDetails(error) };
     store.logger.info(`retrying a batch of appends: ${reasonText(error)}`, details);
@@ -239,10 +242,15 @@ export async function deliverBatch(
     retries.succeeded();
     return outcomes;
   } catch (error) {
-    if (appends.length > 1 && !isTransient(error)) return await deliverHalves(store, appends);
+    if (canHalve(appends, error)) return await deliverHalves(store, appends);
     const reason = error instanceof InlineFailure ? error.reason : explainError(error);
     return appends.map(() => ({ ok: false, error: reason }));
   }
+}
+
+/** Whether a part of the batch may succeed. */
+function canHalve(appends: readonly PreparedAppend[], error: unknown): boolean {
+  return appends.length > 1 && (error instanceof InlineFailure || !isTransient(error));
 }
 
 async function deliverHalves(
