@@ -59,6 +59,27 @@ test("the handle of a savepoint is refused once the savepoint is over", async ()
   assert.deepEqual(await ground.notes(), [2]);
 });
 
+test("a transaction that nobody awaited a savepoint in is rolled back, and so is the rest of the savepoint", async () => {
+  await using pool = ground.open({ max: 1 });
+  const [entered, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  let left: Promise<string | undefined> | undefined;
+  const transaction = inTransaction(pool.sql, async (tx) => {
+    left = codeOf(
+      inSavepoint(tx, async (savepoint) => {
+        await savepoint`insert into notes values (1, 'early')`;
+        entered.resolve();
+        await gate.promise;
+        await savepoint`insert into notes values (2, 'late')`;
+      }),
+    );
+    await entered.promise;
+  });
+  assert.equal(await codeOf(transaction), "UNSAFE_TRANSACTION");
+  gate.resolve();
+  assert.equal(await left, "TRANSACTION_OVER");
+  assert.deepEqual(await ground.notes(), []);
+});
+
 test("a statement that is created in a transaction but sent after its end is refused", async () => {
   await using pool = ground.open();
   const gate = Promise.withResolvers<void>();

@@ -48,6 +48,14 @@ async function sendFile(statement: Statement, path: string, send: (statement: St
   }
 }
 
+/** What a scope has in common with others. */
+interface ScopeOptions {
+  /** Collects the errors of its statements. */
+  readonly errors?: unknown[];
+  /** Ends this scope with it. */
+  readonly outer?: Scope;
+}
+
 /**
  * A part of a session's time that belongs to one caller. Statements are refused when they are sent, rather than when
  * they are made: once the scope is over, or once the session has ended.
@@ -56,18 +64,23 @@ export class Scope {
   readonly #session: Session;
   readonly #name: string;
   readonly #errors: unknown[];
+  readonly #outer: Scope | undefined;
   #isOver = false;
   #firstFailure: { readonly error: unknown } | undefined;
 
-  /** @param errors collects the errors of its statements */
-  constructor(session: Session, name: "transaction" | "savepoint" | "reservation", errors: unknown[] = []) {
+  constructor(
+    session: Session,
+    name: "transaction" | "savepoint" | "reservation",
+    { errors = [], outer }: ScopeOptions = {},
+  ) {
     this.#session = session;
     this.#name = name;
     this.#errors = errors;
+    this.#outer = outer;
   }
 
   get isOver(): boolean {
-    return this.#isOver;
+    return this.#isOver || this.#outer?.isOver === true;
   }
 
   end(): void {
@@ -80,7 +93,7 @@ export class Scope {
   }
 
   readonly send = (statement: Statement): void => {
-    if (this.#isOver) {
+    if (this.isOver) {
       statement.reject(scopeOver(this.#name));
       return;
     }
@@ -118,11 +131,12 @@ export async function transact<Result>(
 ): Promise<Settled<Result>> {
   await session.run(`begin ${mode.replace(/[^a-z ]/gi, "")}`);
   const transaction = new SessionTransaction(session, factory);
-  const scope = new Scope(session, "transaction", transaction.errors);
+  const scope = new Scope(session, "transaction", { errors: transaction.errors });
   let result: Settled<Result>;
   try {
     result = await scope.perform(() => work(transaction.begin(scope)));
     if (session.isStalled) throw copyAbandoned();
+    if (transaction.hasOpenSavepoint) throw savepointLeft();
   } catch (error) {
     if (session.isStalled) session.discard(copyAbandoned());
     // If the rollback fails, the session has ended, and with it the transaction.
@@ -152,6 +166,7 @@ class SessionTransaction implements TransactionState {
   readonly errors: unknown[] = [];
   #scope: Scope | undefined;
   #savepoints = 0;
+  #openSavepoints = 0;
 
   constructor(session: Session, factory: StatementFactory) {
     this.#session = session;
@@ -168,6 +183,10 @@ class SessionTransaction implements TransactionState {
 
   get failure(): { readonly error: unknown } | undefined {
     return this.#scope?.failure;
+  }
+
+  get hasOpenSavepoint(): boolean {
+    return this.#openSavepoints > 0;
   }
 
   isOwnError(error: unknown): boolean {
@@ -198,14 +217,19 @@ class SessionTransaction implements TransactionState {
       statement.handler = outer.send;
       return statement;
     };
-    await run("savepoint");
-    const scope = new Scope(this.#session, "savepoint", this.errors);
+    this.#openSavepoints++;
     try {
-      return await scope.perform(() => work(this.open(scope)));
-    } catch (error) {
-      // If the rollback fails, the session has ended, or so has the transaction around it.
-      await run("rollback to").catch(() => {});
-      throw error;
+      await run("savepoint");
+      const scope = new Scope(this.#session, "savepoint", { errors: this.errors, outer });
+      return await scope
+        .perform(() => work(this.open(scope)))
+        .catch(async (error: unknown) => {
+          // If the rollback fails, the session has ended, or so has the transaction around it.
+          await run("rollback to").catch(() => {});
+          throw error;
+        });
+    } finally {
+      this.#openSavepoints--;
     }
   }
 }
@@ -213,6 +237,12 @@ class SessionTransaction implements TransactionState {
 function scopeOver(name: string): Error {
   const message = `a statement was sent after its ${name} had ended; it was not run`;
   return Object.assign(new Error(message), { code: "TRANSACTION_OVER" });
+}
+
+function savepointLeft(): Error {
+  const message =
+    "the work ended before one of its savepoints, so the transaction was rolled back; await the savepoint";
+  return Object.assign(new Error(message), { code: "UNSAFE_TRANSACTION" });
 }
 
 function rolledBack(): Error {
