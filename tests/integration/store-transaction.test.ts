@@ -166,7 +166,8 @@ test("a subscription gets the events of a transaction once it has committed", as
   const order = newOrder();
   const reader = (async () => {
     for await (const { events } of subscribe(own, { eventTypes: ["Awaited"], signal: stop.signal })) {
-      return events.map(({ aggregate }) => aggregate.id);
+      // The first batch at the end of the log may have none.
+      if (events.length > 0) return events.map(({ aggregate }) => aggregate.id);
     }
     return [];
   })();
