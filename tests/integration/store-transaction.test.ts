@@ -122,6 +122,15 @@ test("a session that ends in the middle rejects with the server's reason, and no
   assert.equal(await countNotes(store.sql, "lost"), 0);
 });
 
+test("transactions are READ COMMITTED, whatever the default of the server", async () => {
+  await using own = await withDatabase();
+  await own.admin.unsafe(`alter database ${own.name} set default_transaction_isolation = 'repeatable read'`);
+  const inline: ProjectionDefinition<OrderEvent> = { name: "inline", version: 1, handle: async () => undefined };
+  await using other = openTestStore(own, { inlineProjections: [inline] });
+  await appendEvents<OrderEvent>(other, newOrder(), [orderPlaced]);
+  await other.transaction((tx) => appendEvents<OrderEvent>(other, newOrder(), [orderPlaced], { transaction: tx }));
+});
+
 test("a transaction that is over takes no more appends", async () => {
   let left: Transaction | undefined;
   await store.transaction(async (tx) => {

@@ -18,7 +18,7 @@ export function isTransaction(transaction: CallerTransaction): transaction is Sq
 }
 
 /**
- * Runs a caller's work in a transaction.
+ * Runs a caller's work in a READ COMMITTED transaction, whatever the default of the server.
  *
  * @param onAppended called after the commit if the work has appended
  */
@@ -28,11 +28,12 @@ export async function runTransaction<Result>(
   onAppended: () => void,
 ): Promise<Result> {
   let hasAppended = false;
-  const result = await inTransaction(sql, async (tx) => {
+  const run = async (tx: Sql) => {
     const made = await work(tx as Sql & Transaction);
     hasAppended = appended.has(transactionState(tx));
     return made;
-  });
+  };
+  const result = await inTransaction(sql, run, "isolation level read committed");
   if (hasAppended) onAppended();
   return result;
 }

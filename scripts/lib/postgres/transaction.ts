@@ -2,7 +2,10 @@ import type { Sql, Transaction, TransactionState } from "./driver.ts";
 import { stateOf } from "./pool/scope.ts";
 
 /** Options of `BEGIN`. */
-export type TransactionMode = "read only" | "isolation level repeatable read read only";
+export type TransactionMode =
+  | "read only"
+  | "isolation level read committed"
+  | "isolation level repeatable read read only";
 
 /** Runs work in a transaction: commits if the work resolves, rolls back if it rejects. */
 export async function inTransaction<Result>(

@@ -28,7 +28,7 @@ export type FailedAttempt = Extract<Attempt, { readonly ok: false }>;
 export type AttemptRun = Pick<ProjectionRun, "store" | "name" | "leaseMs" | "abandoned">;
 
 /**
- * Runs code of a projection in a transaction on a connection of the projections.
+ * Runs code of a projection in a READ COMMITTED transaction on a connection of the projections.
  *
  * @param isPatient whether the end of the session counts as an outage of the store, rather than as a failure; it is
  * passed the age of the transaction in milliseconds
@@ -42,12 +42,13 @@ export async function attempt(
 ): Promise<Attempt> {
   const progress: AttemptProgress = { state: undefined, isCommitting: false, startedAt: 0 };
   try {
-    await inTransaction(run.store.projections, async (tx) => {
+    const perform = async (tx: Sql) => {
       progress.state = transactionState(tx);
       progress.startedAt = performance.now();
       await work(tx as ProjectionTransaction);
       progress.isCommitting = true;
-    });
+    };
+    await inTransaction(run.store.projections, perform, "isolation level read committed");
     return { ok: true };
   } catch (error) {
     if (run.abandoned.aborted || endsRun(error)) throw error;
