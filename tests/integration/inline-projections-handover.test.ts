@@ -208,6 +208,19 @@ async function untilLocked(): Promise<void> {
   });
 }
 
+test("a transaction that appends inside and outside of it does not wait for a cut-over that waits for it", async () => {
+  await using store = inline(journalOf("crossed"));
+  let run: Promise<unknown> | undefined;
+  await store.transaction(async (tx) => {
+    await appendEvents(store, newOrder(), [{ type: "crossed", data: {} }], { transaction: tx });
+    run = catchUp(journalOf("crossed", 2));
+    await untilLocked();
+    await append(store, "crossed");
+  });
+  await run;
+  assert.equal((await versionsIn("crossed")).length, 2);
+});
+
 test("once project() has taken over, an inline append is refused instead of being left out or repeated", async () => {
   const definition = journalOf("taken");
   await using store = inline(definition);

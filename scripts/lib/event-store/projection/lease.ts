@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../postgres/driver.ts";
+import { errorCode } from "../../postgres/failure.ts";
 import { inTransaction } from "../../postgres/transaction.ts";
 import { LeaseLost, type ProjectionRun, type ProjectionStatus } from "./definition.ts";
 import { inlineCheckpoint, inlineOwner, lockInline } from "./inline-lock.ts";
@@ -55,14 +56,29 @@ export type TakenLease = Pick<Lease, "token" | "status" | "positions">;
  * checkpoints they wrote; a later batch of the previous owner finds its token outdated. If the version ran inline, it
  * waits for the appends in flight, and begins after the last event that they have handled.
  *
+ * Each wait ends after two seconds, so that the caller tries again: new appends queue behind it, and one that an open
+ * transaction waits for would never get its turn.
+ *
  * @param force take it even from an owner whose lease is valid
  */
-export function takeLease(
+export async function takeLease(
   sql: Sql,
   run: Pick<ProjectionRun, "name" | "version" | "owner" | "leaseMs">,
   force = false,
 ): Promise<TakenLease | undefined> {
-  const { name, version, owner, leaseMs } = run;
+  try {
+    return await tryTakeLease(sql, run, force);
+  } catch (error) {
+    if (errorCode(error) === "55P03") return undefined;
+    throw error;
+  }
+}
+
+function tryTakeLease(
+  sql: Sql,
+  { name, version, owner, leaseMs }: Pick<ProjectionRun, "name" | "version" | "owner" | "leaseMs">,
+  force: boolean,
+): Promise<TakenLease | undefined> {
   return inTransaction(sql, async (tx) => {
     const isFree = () => tx`
       status <> 'retired'
@@ -70,6 +86,7 @@ export function takeLease(
     const [known] = await tx`
       select from read_model.projection_version where name = ${name} and version = ${version} and ${isFree()}`;
     if (known === undefined) return undefined;
+    await tx`select set_config('lock_timeout', '2s', true)`;
     await lockInline(tx, name);
     const [lease] = await tx<LeaseRow[]>`
       update read_model.projection_version
