@@ -39,6 +39,15 @@ test("functions convert version by version, and leave other events as they are",
   assert.equal(upcastEvents(others, planUpcasts({})), others);
 });
 
+test("a function that returns no data fails", () => {
+  for (const [upcaster, why] of [
+    [() => undefined, /version 1 failed .*: it returned undefined, not the data of an event$/],
+    [async () => ({}), /it returned a promise; upcasters must not be async$/],
+  ] as const) {
+    assert.throws(() => becomes([stored("OrderPlaced")], { OrderPlaced: { 1: upcaster } }), why);
+  }
+});
+
 test("an event is renamed, split or dropped; each part is converted by the upcasters of its own type and version", () => {
   const upcasters = {
     ...inVersions,
@@ -93,7 +102,7 @@ test("storedTypes() adds the types whose events may become those wanted, in any 
 const results: readonly (readonly [what: string, rewrite: () => unknown, message: RegExp])[] = [
   ["throws", () => assert.fail("no"), /: AssertionError: no$/],
   ["returns no array", () => ({ type: "B", data: {} }), /it returned an object, not an array of events$/],
-  ["is async", async () => [], /it returned an object, not an array of events$/],
+  ["is async", async () => [], /it returned a promise; upcasters must not be async$/],
   ["returns a hole", () => [undefined], /it returned undefined as an event$/],
   ["returns another type", () => [{ type: "C", data: {} }], /an event of type "C", but its into is A, B$/],
   [

@@ -79,7 +79,7 @@ function upcast(event: RecordedEvent, plan: UpcastPlan): RecordedEvent {
   let current = event;
   for (let step = findStep(current, plan); typeof step === "function"; step = findStep(current, plan)) {
     const [convert, before] = [step, current];
-    const data = explained(before, () => convert(before.data as never, before));
+    const data = explained(before, () => checkData(convert(before.data as never, before)));
     current = { ...before, data, version: before.version + 1 };
   }
   return current;
@@ -90,8 +90,16 @@ export function findStep({ type, version }: RecordedEvent, { steps }: UpcastPlan
   return steps.get(type)?.get(version);
 }
 
+/** @throws {InvalidInput} for what cannot be the data of an event */
+function checkData(data: unknown): unknown {
+  if (data === undefined) throw new InvalidInput("it returned undefined, not the data of an event");
+  if (data instanceof Promise) throw new InvalidInput("it returned a promise; upcasters must not be async");
+  return data;
+}
+
 function rewriteEvent({ into, rewrite }: Required<Rewrite>, event: RecordedEvent): RecordedEvent[] {
   const parts: unknown = rewrite(event.data as never, event);
+  if (parts instanceof Promise) throw new InvalidInput("it returned a promise; upcasters must not be async");
   if (!Array.isArray(parts)) throw new InvalidInput(`it returned ${describeValue(parts)}, not an array of events`);
   return parts.map((part: unknown) => {
     const { type, data } = checkPart(part);
@@ -110,7 +118,7 @@ function checkPart(part: unknown): RewrittenEvent {
   }
   if (typeof type !== "string") throw new InvalidInput("it returned an event without a type that is a string");
   if (data === undefined) throw new InvalidInput(`it returned an event of type ${JSON.stringify(type)} without data`);
-  return { type, data };
+  return { type, data: checkData(data) };
 }
 
 function explained<Result>(event: RecordedEvent, convert: () => Result): Result {
