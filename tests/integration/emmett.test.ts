@@ -91,6 +91,7 @@ test("a stream is read from a version, up to one, or a number of events, with th
     return events.map(({ data }) => data.quantity);
   };
   assert.deepEqual(await quantities(), [1, 2, 3, 4, 5]);
+  assert.deepEqual(await quantities({ from: 0n, maxCount: 0n }), [1, 2, 3, 4, 5]);
   assert.deepEqual(await quantities({ from: 3n }), [3, 4, 5]);
   assert.deepEqual(await quantities({ to: 2n }), [1, 2]);
   assert.deepEqual(await quantities({ from: 2n, to: 4n }), [2, 3, 4]);

@@ -59,9 +59,9 @@ export function emmettStore(store: EventStore, transaction?: Transaction): Store
       const events = await Array.fromAsync(
         readStream(store, aggregateOf(streamName), {
           ...within,
-          ...(from === undefined ? {} : { afterVersion: from - 1n }),
+          ...(from ? { afterVersion: from - 1n } : {}),
           ...(to === undefined ? {} : { upToVersion: to }),
-          ...(maxCount === undefined ? {} : { maxCount: Number(maxCount) }),
+          ...(maxCount ? { maxCount: Number(maxCount) } : {}),
         }),
       );
       const isPart = from !== undefined || to !== undefined || maxCount !== undefined;
