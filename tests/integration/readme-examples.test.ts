@@ -83,6 +83,21 @@ test("the TypeScript of every README passes the type check", async () => {
   await run(program, [...args, "-p", dir]);
 });
 
+test("the event store's README has an example with every function and class of the package", async () => {
+  const readme = readmes.get(events);
+  assert.ok(readme);
+  const examples = blocksOf(readme, "ts")
+    .join("\n")
+    .replaceAll(/^import \{[^}]*\}.*$/gm, "");
+  const modules = await Promise.all(Object.values(packageFiles).map((file) => import(join(assetsDir, file))));
+  const names = modules.flatMap((module) => Object.keys(module));
+  assert.ok(names.includes("appendEvents"));
+  assert.deepEqual(
+    names.filter((name) => !new RegExp(`\\b${name}\\b`).test(examples)),
+    [],
+  );
+});
+
 test("the README's TypeScript appends, reads and projects", async () => {
   await using stack = await withCluster();
   const output = await runExample(stack, "README.md");
@@ -97,8 +112,17 @@ test("the TypeScript of the event store's README prints what it says, and projec
   assert.ok(lines.includes("InvoiceRequested 42"));
   assert.ok(lines.includes("0 since now"));
   assert.ok(lines.includes("cart-123"));
-  assert.equal(lines.at(-4), "3", "the reader of a rewound log starts over");
-  assert.deepEqual(lines.slice(-3), ["1 null", "42501", "0 2 1"]);
+  assert.equal(lines.at(-9), "3", "the reader of a rewound log starts over");
+  assert.deepEqual(lines.slice(-8), [
+    "1 null",
+    "42501",
+    "0 2 1",
+    "another writer was faster: version 3",
+    "45",
+    "serving 0 0",
+    "0",
+    "stopped",
+  ]);
   const projected = await runForData(["projections", "run", "--once", "--module", moduleFile(events)], stack);
   assert.deepEqual(projected, {
     projections: [{ name: "order_total", version: 1, outcome: "caught-up", deadLetters: 0 }],
