@@ -70,7 +70,7 @@ export const isSignal: ValueCheck = (value) => (hasMethod(value, "addEventListen
 export const isTransaction: ValueCheck = (value) =>
   hasMethod(value, "unsafe") && !hasMethod(value, "begin")
     ? undefined
-    : "the transaction that sql.begin() passes to its callback";
+    : "the transaction that store.transaction() or sql.begin() passes to its callback";
 
 /** For values that are checked where they are used. */
 export const isAnything: ValueCheck = () => undefined;

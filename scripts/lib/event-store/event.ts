@@ -62,7 +62,7 @@ export type RecordedEvent<Event extends DomainEvent = DomainEvent> = Event & {
 /** The version that an append expects its stream to have: an exact number (0 for a new stream), or a condition. */
 export type ExpectedVersion = "any" | "no-stream" | "exists" | number | bigint;
 
-/** What `sql.begin()` passes to its callback: calls that take it run in the caller's transaction. */
+/** What `store.transaction()` and `sql.begin()` pass to their callbacks: calls that take it run in that transaction. */
 export type CallerTransaction = Pick<Statements, "unsafe">;
 
 declare const checkpointBrand: unique symbol;
