@@ -133,6 +133,9 @@ async function areSettled(tx: Sql, drawn: bigint): Promise<boolean> {
 async function checkUnseen(tx: Sql, run: ProjectionRun): Promise<void> {
   const { name, version } = run;
   const events = storedTypes(run.store.upcasters, run.events);
+  // Without an "or", the index on types and positions serves it, however long the log is.
+  const ofTypes = tx`
+    and event_type = any (array(select jsonb_array_elements_text(${JSON.stringify(events ?? [])}::text::jsonb)))`;
   const [row] = await tx<{ count: number }[]>`
     select count(*)::integer as count
     from (
@@ -140,10 +143,7 @@ async function checkUnseen(tx: Sql, run: ProjectionRun): Promise<void> {
       where global_position > (
         select min(${inlineCheckpoint(tx)}) from read_model.projection where name = ${name} and version = ${version}
       )
-        and (
-          ${events === undefined}
-          or event_type in (select jsonb_array_elements_text(${JSON.stringify(events ?? [])}::text::jsonb))
-        )
+        ${events === undefined ? tx`` : ofTypes}
       limit 1000
     ) as unseen`;
   const count = row?.count ?? 0;
