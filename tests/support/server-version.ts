@@ -18,6 +18,8 @@ import { silentRun } from "./stack.ts";
 /** A server of a later PostgreSQL, bootstrapped as an external one; removed when it is disposed of. */
 export interface LaterServer extends AsyncDisposable {
   readonly application: ConnectionTarget;
+  /** The superuser, for the application's database. */
+  readonly administrator: ConnectionTarget;
 }
 
 const wait = { timeoutMs: 60_000, signal: silentRun.signal };
@@ -37,8 +39,10 @@ export async function withLaterServer(major: number): Promise<LaterServer> {
   };
   try {
     const administrator = await startServer(dataDir, await laterBinaries(major));
+    const application = await bootstrapExternal(join(folder, "stack"), administrator);
     return {
-      application: await bootstrapExternal(join(folder, "stack"), administrator),
+      application,
+      administrator: { ...administrator, database: application.database },
       [Symbol.asyncDispose]: dispose,
     };
   } catch (error) {
