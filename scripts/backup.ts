@@ -1,7 +1,7 @@
 // Writes, lists, verifies and prunes archives of the database.
 // Reads: configuration, sql/, the database, the archives. Writes: postgres/backups below the stack directory, or where
-// --to or --output says. Exits: 0 · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
-// 8 no matching full archive, or a newer archive · 9 unusable folder · 11 damaged archive
+// --to or --output says. Exits: 0 · 2 configuration · 3 not running · 5 locked · 6 login refused ·
+// 8 no matching full archive, or one of another format · 9 unusable folder · 11 damaged archive
 import { describeSource, formatArchives, formatPruned } from "./lib/backup/format-archives.ts";
 import { checkOutputFlags } from "./lib/backup/output-flags.ts";
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
@@ -29,6 +29,7 @@ const create = defineStackScript({
     to: { ...from, description: "Write the archive into this folder" },
     output: { type: "string", valueHint: "file", description: "Write one tar file instead; - for stdout" },
     incremental: { type: "boolean", description: "Write only what is new since the last full archive" },
+    only: { type: "choice", options: ["event_store"], description: "Leave out the rows of all other schemas" },
     encrypt: { type: "boolean", description: "Encrypt rows with the key of the secret store or of --key-file" },
     "key-file": keyFile,
   },
@@ -36,10 +37,10 @@ const create = defineStackScript({
   check: checkOutputFlags,
   async run({ args, stack, reporter, signal }) {
     const { createBackup } = await import("./lib/backup/create.ts");
-    const { to, output, incremental, encrypt, "key-file": keyFile } = args;
+    const { to, output, incremental, only, encrypt, "key-file": keyFile } = args;
     using progress = reporter.transfer("backup");
-    const options = { to, output, incremental, encryption: { encrypt, keyFile }, onProgress: progress.show };
-    return await createBackup(stack, options, { reporter, signal });
+    const contents = { incremental, onlyEventStore: only !== undefined, encryption: { encrypt, keyFile } };
+    return await createBackup(stack, { to, output, ...contents, onProgress: progress.show }, { reporter, signal });
   },
   print({ archive, rows, tables, sizeBytes }, output) {
     const text = `${rows} rows of ${tables} tables, ${formatBytes(sizeBytes)}`;

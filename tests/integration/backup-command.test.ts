@@ -93,7 +93,7 @@ test("a newest archive of a newer format is reported as such", async () => {
   const { exitCode, stderr } = await run(archives, ["verify"]);
   assert.equal(exitCode, 8);
   assert.ok(stderr.includes(`error: The archive ${newest.archive} was written by a newer version\n`), stderr);
-  assert.match((await run(archives, ["list"])).stdout, /unreadable: This version reads archives up to format 1\.\n$/);
+  assert.match((await run(archives, ["list"])).stdout, /unreadable: This version reads archives of format 2\.\n$/);
 });
 
 test("a folder of archives that does not exist or is empty is named, and so is the way to fill it", async () => {

@@ -123,7 +123,10 @@ test("an external administrator without the required privileges is told which ar
   const url = connectionUrl({ ...server.superuser, user: "somebody else", password: "abc" });
   const withoutRoles = await runScript(words, { ...server.options, env: { DATABASE_URL: url } });
   assert.equal(withoutRoles.exitCode, 9, withoutRoles.stderr);
-  assert.match(withoutRoles.stderr, /^ {2}fix: .*grant cqrs_owner, cqrs_app to "somebody else" with admin option;$/m);
+  assert.match(
+    withoutRoles.stderr,
+    /^ {2}fix: .*grant cqrs_owner, cqrs_app, cqrs_app_owner to "somebody else" with admin option;$/m,
+  );
 });
 
 test("the external administrator's own login is refused as the application's login", async () => {

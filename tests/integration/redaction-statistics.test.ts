@@ -9,10 +9,10 @@ import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { groupRoles } from "../../scripts/lib/postgres/logins/roles.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { applySchema } from "../../scripts/lib/schema/apply.ts";
-import { readFingerprint } from "../../scripts/lib/schema/fingerprint.ts";
 import { readSchema, type SchemaFile, schemaDir } from "../../scripts/lib/schema/source.ts";
 import { withArchives } from "../support/archive.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
+import { readFingerprint } from "../support/fingerprint.ts";
 
 const columns = [
   "event_store.domain_event.event_data",

@@ -1,16 +1,12 @@
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { BackupResult } from "../../scripts/lib/backup/create.ts";
 import type { RestoreResult } from "../../scripts/lib/backup/restore.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
-import { append } from "../support/append.ts";
-import { withArchives } from "../support/archive.ts";
 import { copyProject } from "../support/project-copy.ts";
 import { startProgram } from "../support/run-script.ts";
-import { failure } from "../support/schema-folder.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
 
 const migration = "sql/migrations/9000-add-invoices.sql";
@@ -44,20 +40,6 @@ test("an archive with an unknown or a different migration is refused", async () 
   const edited = await project.run("restore", archive, "--yes", "--json");
   assert.deepEqual([edited.exitCode, JSON.parse(edited.stdout).error.code], [4, "SCHEMA_DRIFT"]);
   assert.equal(await project.hasInvoices(), true, "the database is unchanged");
-});
-
-test("an archive of a newer server is refused", async () => {
-  await using archives = await withArchives();
-  await append(archives.database.sql, {});
-  const { archive } = await archives.backUp();
-  const file = join(archive, "manifest.json");
-  const { manifest } = JSON.parse(await readFile(file, "utf8"));
-  const newer = { ...manifest, server: 990_000 };
-  const sha256 = createHash("sha256").update(JSON.stringify(newer)).digest("hex");
-  await writeFile(file, `${JSON.stringify({ manifest: newer, sha256 })}\n`);
-  const error = await failure(archives.restore({ archive }));
-  assert.deepEqual([error.code, error.exitCode], ["ARCHIVE_NEWER", 8]);
-  assert.match(error.why ?? "", /server_version_num is 990000; that of this server is 1\d{5}/);
 });
 
 /** Creates a copy of the project, whose migrations a test may change, with a bootstrapped stack. */

@@ -85,15 +85,6 @@ test("restore --into creates another database, and refuses one that is not empty
   }
 });
 
-test("backup refuses a schema with an object that no migration created, and names it", async () => {
-  await using archives = await withArchives();
-  await archives.database.admin`create table read_model.made_by_hand (id integer)`;
-  const error = await failure(archives.backUp());
-  assert.equal(error.code, "CATALOG_DRIFT");
-  assert.equal(error.exitCode, 4);
-  assert.match(error.why ?? "", /table read_model\.made_by_hand was not created by a migration/);
-});
-
 test("restore ends the sessions of applications, which reconnect to the restored database", async () => {
   await using archives = await withArchives();
   const { database } = archives;

@@ -106,6 +106,7 @@ test("bootstrap() revokes cqrs_owner from the login, whichever role granted it",
   assert.deepEqual((await readFacts(admin.sql)).memberships, [
     "cqrs_app to cqrs_owner",
     "cqrs_app to cqrs_user",
+    "cqrs_app_owner to cqrs_owner",
     "cqrs_owner to another",
   ]);
   await admin.sql.unsafe("drop role another");

@@ -1,6 +1,6 @@
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
-import { readFingerprint } from "../../scripts/lib/schema/fingerprint.ts";
+import { readFingerprint } from "./fingerprint.ts";
 
 /** The contents of a database in a comparable form, read without the code that writes archives. */
 export interface DatabaseContent {

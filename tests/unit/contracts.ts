@@ -4,6 +4,7 @@
 export const roleContract = {
   owner: "cqrs_owner",
   app: "cqrs_app",
+  appOwner: "cqrs_app_owner",
 } as const;
 
 /** What an application gets if nothing is configured. */
@@ -74,8 +75,20 @@ export const jsonContract = {
   ],
   secretsStatus: ["place", "location", "isReady", "versions"],
   secretsInit: ["place", "location", "isChanged", "details"],
-  backup: ["archive", "id", "database", "tables", "rows", "lastPosition", "sizeBytes"],
-  restore: ["archive", "endedAt", "rows", "database", "eventsNow", "kept", "isRestored", "migrated", "redacted"],
+  backup: ["archive", "id", "database", "tables", "rows", "lastPosition", "sizeBytes", "omitted"],
+  restore: [
+    "archive",
+    "endedAt",
+    "rows",
+    "database",
+    "eventsNow",
+    "kept",
+    "slots",
+    "isRestored",
+    "notRefreshed",
+    "migrated",
+    "redacted",
+  ],
   /** The variables of `status --env`, also printed as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
   /** More of them, in external mode. */

@@ -24,7 +24,7 @@ export interface UnreadableArchive {
   readonly problem: ScriptError;
 }
 
-/** The archives in a folder, each list oldest first. */
+/** The archives in a folder, each list in the order in which they were written. */
 export interface ArchiveListing {
   readonly archives: readonly ListedArchive[];
   readonly unreadable: readonly UnreadableArchive[];
@@ -32,6 +32,16 @@ export interface ArchiveListing {
 
 /** A file next to the manifest that is not part of the archive. */
 const verifiedName = "verified-at";
+
+/**
+ * @returns a number that is greater than that of every archive in the folder: the time, unless the clock of an earlier
+ * one was ahead
+ */
+export async function nextOrder(folder: string, now: Date): Promise<number> {
+  // Whoever writes into the folder reports what is wrong with it.
+  const { archives } = await listArchives(folder).catch(() => ({ archives: [] }));
+  return Math.max(now.getTime(), (archives.at(-1)?.manifest.order ?? 0) + 1);
+}
 
 /** @returns a name that sorts by time: `cqrs_db-20261125T031500123Z` */
 export function archiveId(database: string, now: Date): string {
@@ -96,7 +106,7 @@ export async function listArchives(folder: string): Promise<ArchiveListing> {
     }
   }
   return {
-    archives: archives.toSorted((a, b) => (a.manifest.startedAt < b.manifest.startedAt ? -1 : 1)),
+    archives: archives.toSorted((a, b) => a.manifest.order - b.manifest.order),
     unreadable: unreadable.toSorted((a, b) => (timeOf(a.id) < timeOf(b.id) ? -1 : 1)),
   };
 }
@@ -138,10 +148,16 @@ export async function findArchive(folder: string, requested: string): Promise<st
 async function findLatest(folder: string): Promise<string> {
   const { archives, unreadable } = await listArchives(folder);
   const latest = archives.at(-1);
-  const broken = unreadable.at(-1);
-  if (broken !== undefined && timeOf(broken.id) > timeOf(latest?.manifest.id ?? "")) throw latestUnreadable(broken);
+  const broken = unreadable.findLast(({ id }) => latest === undefined || isNewer({ id }, latest));
+  if (broken !== undefined) throw latestUnreadable(broken);
   if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, `Run bun run backup --to ${folder}.`);
   return latest.dir;
+}
+
+/** The time in its name is all that is known of an archive that cannot be read. A time in the future is wrong. */
+function isNewer({ id }: Pick<UnreadableArchive, "id">, { manifest }: ListedArchive): boolean {
+  const time = timeOf(id);
+  return time > timeOf(manifest.id) && time <= timeOf(archiveId("", new Date()));
 }
 
 function latestUnreadable({ dir, problem }: UnreadableArchive): ScriptError {

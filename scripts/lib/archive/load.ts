@@ -1,12 +1,16 @@
 import type { Sql } from "../postgres/driver.ts";
 import { inTransaction } from "../postgres/transaction.ts";
-import { type CatalogTable, columnList, copySettings, type QualifiedName, qualified, readTables } from "./catalog.ts";
+import { columnList, copySettings, type QualifiedName, qualified } from "./catalog.ts";
 import { copyIn } from "./copy.ts";
-import { type ArchivedTable, corrupt, type Manifest } from "./manifest.ts";
+import { cutLog, type LogEnd, renumberRedactions } from "./cut.ts";
+import { createObjects, loadedObjects, loadedPages, prepareObjects } from "./large-objects.ts";
+import { type ArchivedTable, corrupt, type Manifest, storedTables } from "./manifest.ts";
 import { type OnPiece, type OnProgress, trackProgress } from "./progress.ts";
+import { isRefusal, namingObject } from "./restore-error.ts";
+import { readSchemaScript, type SchemaScript } from "./schema-script.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
-import { suspendConstraints } from "./suspend-constraints.ts";
+import { isOfLog } from "./write.ts";
 
 /** An archive, and how to read it. */
 export interface ArchiveSource {
@@ -19,90 +23,124 @@ export interface ArchiveSource {
 export interface LoadOptions {
   /** The full archive that the source is based on; undefined if the source is itself full. */
   readonly base: ArchiveSource | undefined;
-  /** Leaves the tables of all other schemas empty, except the migration ledger. */
+  /** Leaves the tables of all other schemas empty, except the ledger, and leaves out what applications created. */
   readonly onlyEventStore: boolean;
   /** The last event to keep; all events if undefined. */
-  readonly until: { readonly position: bigint } | { readonly time: string } | undefined;
+  readonly until: LogEnd | undefined;
   readonly onProgress: OnProgress;
+  /** Receives what could not be restored although everything else was. */
+  readonly onWarning: (text: string) => void;
+}
+
+/** What was loaded. */
+export interface LoadedArchive {
+  /** The position up to which the loaded log lacks none of the events of the log that was archived. */
+  readonly end: bigint;
+  /** The number of rows in the database, apart from large objects. */
+  readonly rows: number;
+  /** Materialized views that could not be refreshed. */
+  readonly notRefreshed: readonly string[];
 }
 
 const log = { schema: "event_store", name: "domain_event" } as const;
 const pieceBytes = 256 * 1024;
 
 /**
- * Loads the rows of an archive, in one transaction, into a database that was just created from the archive's schema.
+ * Restores an archive into a new, empty database: objects and rows in one transaction, then the materialized views.
  *
- * @param sql a single connection, with the role that owns all tables
- * @returns the position up to which the loaded log lacks none of the events of the log that was archived
- * @throws {ScriptError} `ARCHIVE_CORRUPT` (exit 11)
+ * @param sql a single connection of the administrator
+ * @throws {ScriptError} `ARCHIVE_CORRUPT`, or `RESTORE_FAILED` (exit 11) with the object that PostgreSQL refuses
  */
-export async function loadArchive(sql: Sql, source: ArchiveSource, options: LoadOptions): Promise<bigint> {
-  const complete = BigInt(source.manifest.safePosition);
-  const { tables: loaded, end } = await inTransaction(sql, async (tx) => {
-    await tx.unsafe(`${copySettings}; set local maintenance_work_mem = '256MB'`).simple();
-    const all = await readTables(tx);
-    const tables = all.filter((table) => isSelected(table, options));
-    const restoreConstraints = await suspendConstraints(tx, all);
-    if (tables.length > 0) await tx.unsafe(`truncate only ${tables.map(qualified).join(", only ")}`);
-    await loadTables(tx, tables, source, options);
-    const cut = options.until === undefined ? complete : await cutLog(tx, options.until);
-    await renumberRedactions(tx);
-    await setSequences(tx, source.manifest);
-    await restoreConstraints();
-    await refreshViews(tx);
-    return { tables, end: cut < complete ? cut : complete };
-  });
+export async function loadArchive(sql: Sql, source: ArchiveSource, options: LoadOptions): Promise<LoadedArchive> {
+  const script = await readSchemaScript(sql, { ...options, dir: source.dir, schema: source.manifest.schema });
+  const tables = source.manifest.tables.filter((table) => !options.onlyEventStore || isOfLog(table));
+  const { end, rows } = await inTransaction(sql, (tx) => loadContents(tx, script, tables, source, options));
+  const notRefreshed = options.onlyEventStore ? [] : await refreshViews(sql, source.manifest.views, options);
+  await script.runLast(sql);
   // Without statistics, the planner would assume that the tables are nearly empty.
-  if (loaded.length > 0) await sql.unsafe(`analyze ${loaded.map(qualified).join(", ")}`);
-  return end;
+  if (tables.length > 0) await sql.unsafe(`analyze ${tables.map(qualified).join(", ")}`);
+  return { end, rows, notRefreshed };
 }
 
-function isSelected({ schema, name }: CatalogTable, { onlyEventStore }: LoadOptions): boolean {
-  const isLedger = schema === "public" && name === "schema_migration";
-  return !onlyEventStore || schema === "event_store" || isLedger;
-}
-
-async function loadTables(
+async function loadContents(
   tx: Sql,
-  tables: readonly CatalogTable[],
+  script: SchemaScript,
+  tables: readonly ArchivedTable[],
   source: ArchiveSource,
   options: LoadOptions,
-): Promise<void> {
-  const all = [...(options.base?.manifest.tables ?? []), ...source.manifest.tables];
-  const bytesTotal = all.flatMap(({ segments }) => segments).reduce((sum, { rawBytes }) => sum + rawBytes, 0);
-  const onPiece = trackProgress(bytesTotal, options.onProgress);
-  // The log comes last, because loading the base needs the redaction records.
-  for (const table of tables.toSorted((a, b) => Number(isLog(a)) - Number(isLog(b)))) {
-    if (isLog(table) && options.base !== undefined) await loadBase(tx, options.base, onPiece);
-    await loadTable(tx, table, source, onPiece);
-  }
+): Promise<Pick<LoadedArchive, "end" | "rows">> {
+  const complete = BigInt(source.manifest.safePosition);
+  await script.runPreData(tx);
+  await tx.unsafe(`${copySettings}; set local maintenance_work_mem = '256MB'`).simple();
+  // COPY FREEZE refuses a table that is older than the last savepoint that was rolled back.
+  if (options.onlyEventStore) await tx.unsafe(`truncate only ${tables.map(qualified).join(", only ")}`);
+  const loaded = await loadTables(tx, tables, source, options);
+  const cut = options.until === undefined ? { position: complete, deleted: 0 } : await cutLog(tx, options.until);
+  await renumberRedactions(tx);
+  await setSequences(tx, source.manifest);
+  await script.runPostData(tx);
+  return { end: cut.position < complete ? cut.position : complete, rows: loaded - cut.deleted };
 }
 
-/** Loads the events that only the base contains: deletes those that the incremental archive contains as well. */
-async function loadBase(tx: Sql, base: ArchiveSource, onPiece: OnPiece): Promise<void> {
-  await loadTable(tx, log, base, onPiece);
-  await tx`
+/** @returns the number of rows that are in the tables now */
+async function loadTables(
+  tx: Sql,
+  tables: readonly ArchivedTable[],
+  source: ArchiveSource,
+  options: LoadOptions,
+): Promise<number> {
+  const all = [...(options.base?.manifest.tables ?? []), ...storedTables(source.manifest)];
+  const bytesTotal = all.flatMap(({ segments }) => segments).reduce((sum, { rawBytes }) => sum + rawBytes, 0);
+  const onPiece = trackProgress(bytesTotal, options.onProgress);
+  let rows = 0;
+  // The log comes last, because loading the base needs the redaction records.
+  for (const table of tables.toSorted((a, b) => Number(isLog(a)) - Number(isLog(b)))) {
+    if (isLog(table) && options.base !== undefined) rows += await loadBase(tx, options.base, onPiece);
+    rows += await loadTable(tx, table, source, onPiece);
+  }
+  if (!options.onlyEventStore) await loadLargeObjects(tx, source, onPiece);
+  return rows;
+}
+
+/**
+ * Loads the events that only the base contains: deletes those that the incremental archive contains as well.
+ *
+ * @returns the number of rows that remain
+ */
+async function loadBase(tx: Sql, base: ArchiveSource, onPiece: OnPiece): Promise<number> {
+  const table = base.manifest.tables.find(isLog);
+  if (table === undefined) throw corrupt(base.dir, "It does not contain the table event_store.domain_event.");
+  const rows = await loadTable(tx, table, base, onPiece);
+  const deleted = await tx`
     delete from event_store.domain_event as event
     where global_position > ${base.manifest.safePosition}::bigint or exists (
       select from event_store.redaction
       where stream_id = event.stream_id and aggregate_version = event.aggregate_version)`;
+  return rows - deleted.count;
 }
 
+async function loadLargeObjects(tx: Sql, source: ArchiveSource, onPiece: OnPiece): Promise<void> {
+  const { largeObjects } = source.manifest;
+  if (largeObjects === null) return;
+  await prepareObjects(tx);
+  await loadTable(tx, largeObjects.objects, source, onPiece, loadedObjects);
+  await loadTable(tx, largeObjects.pages, source, onPiece, loadedPages);
+  await namingObject("large objects", () => createObjects(tx));
+}
+
+/** @returns the number of its rows */
 async function loadTable(
   tx: Sql,
-  { schema, name }: QualifiedName,
+  table: ArchivedTable,
   source: ArchiveSource,
   onPiece: OnPiece,
-): Promise<void> {
-  const table = source.manifest.tables.find((candidate) => candidate.schema === schema && candidate.name === name);
-  if (table === undefined) throw corrupt(source.dir, `It does not contain the table ${schema}.${name}.`);
-  const pieces = readPieces(source, table, onPiece);
-  const rows = await copyIn(
-    tx,
-    `copy ${qualified(table)} ${columnList(table.columns)} from stdin with (freeze)`,
-    pieces,
-  );
-  if (rows !== table.rows) throw corrupt(source.dir, `${schema}.${name} has ${rows} rows, not ${table.rows}.`);
+  into: string = qualified(table),
+): Promise<number> {
+  const name = `${table.schema}.${table.name}`;
+  const statement = `copy ${into} ${columnList(table.columns)} from stdin with (freeze)`;
+  const rows = await namingObject(`rows of ${name}`, () => copyIn(tx, statement, readPieces(source, table, onPiece)));
+  if (rows !== table.rows) throw corrupt(source.dir, `${name} has ${rows} rows, not ${table.rows}.`);
+  return rows;
 }
 
 /** Reads and checks each segment while the server stores the previous one. */
@@ -126,67 +164,28 @@ async function* readPieces(
   }
 }
 
-/**
- * Deletes later events, and makes streams, snapshots and redactions agree with the remaining log.
- *
- * @returns the position after which it was cut
- */
-async function cutLog(tx: Sql, until: NonNullable<LoadOptions["until"]>): Promise<bigint> {
-  const position = "position" in until ? until.position : await lastPositionAt(tx, until.time);
-  await tx`delete from event_store.domain_event where global_position > ${position}`;
-  await tx
-    .unsafe(`
-    create temporary table kept on commit drop as
-      select stream_id, max(aggregate_version) as version from event_store.domain_event group by stream_id;
-    delete from event_store.event_stream as s where not exists (
-      select from pg_temp.kept as k where k.stream_id = s.stream_id);
-    update event_store.event_stream as s set version = k.version, archived_at = null
-      from pg_temp.kept as k where k.stream_id = s.stream_id and k.version <> s.version;
-    delete from event_store.snapshot as s where not exists (
-      select from pg_temp.kept as k where k.stream_id = s.stream_id and k.version >= s.aggregate_version);
-    delete from event_store.redaction as r where not exists (
-      select from pg_temp.kept as k where k.stream_id = r.stream_id and k.version >= r.aggregate_version)`)
-    .simple();
-  return position;
-}
-
-/** @returns the greatest position up to which no event is later than the given time */
-async function lastPositionAt(tx: Sql, time: string): Promise<bigint> {
-  const [row] = await tx<{ position: bigint }[]>`
-    select coalesce(min(global_position) - 1, ${2n ** 63n - 1n}::bigint) as position
-    from event_store.domain_event where occurred_at > ${time}::text::timestamptz`;
-  return row?.position ?? 0n;
-}
-
-/**
- * Replaces the transaction ids of redaction records if this server has not assigned one of them yet. A record permits
- * the transaction with its id to change the event; a later transaction of this server must not get that permission.
- */
-async function renumberRedactions(tx: Sql): Promise<void> {
-  await tx`
-    with renumbered as (
-      select ctid, row_number() over (partition by stream_id, aggregate_version order by transaction_id) as number
-      from event_store.redaction
-      where exists (select from event_store.redaction where transaction_id >= pg_catalog.pg_current_xact_id())
-    )
-    update event_store.redaction as r set transaction_id = renumbered.number::text::xid8
-    from renumbered where renumbered.ctid = r.ctid`;
-}
-
-/** Sets sequences, whose state does not follow from the rows. Skips the application's if they were not restored. */
+/** Sets sequences, whose state does not follow from the rows. Skips those that were not restored. */
 async function setSequences(tx: Sql, { sequences }: Manifest): Promise<void> {
   for (const { schema, name, lastValue, isCalled } of sequences) {
     await tx`select pg_catalog.setval(to_regclass(${qualified({ schema, name })}), ${lastValue}::bigint, ${isCalled})`;
   }
 }
 
-/** Refreshes the views in the order of their creation, because one may read another. */
-async function refreshViews(tx: Sql): Promise<void> {
-  const views = await tx<QualifiedName[]>`
-    select n.nspname::text as schema, c.relname::text as name
-    from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-    where c.relkind = 'm' and c.relispopulated order by c.oid`;
-  for (const view of views) await tx.unsafe(`refresh materialized view ${qualified(view)}`);
+/** @returns the names of the views that could not be refreshed; they stay without rows */
+async function refreshViews(sql: Sql, views: readonly QualifiedName[], { onWarning }: LoadOptions): Promise<string[]> {
+  const failed: string[] = [];
+  // As in the database that was archived, whose search path their functions may need.
+  await sql.unsafe("reset search_path");
+  for (const view of views) {
+    try {
+      await sql.unsafe(`refresh materialized view ${qualified(view)}`);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      failed.push(`${view.schema}.${view.name}`);
+      onWarning(`${view.schema}.${view.name} could not be refreshed and is empty: ${(error as Error).message}`);
+    }
+  }
+  return failed;
 }
 
 function isLog({ schema, name }: QualifiedName): boolean {

@@ -2,7 +2,15 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type ArchivedTable, corrupt, type Manifest, readManifest, type StoredFile } from "./manifest.ts";
+import {
+  type ArchivedTable,
+  corrupt,
+  type Manifest,
+  readManifest,
+  type StoredFile,
+  storedFiles,
+  storedTables,
+} from "./manifest.ts";
 import { countColumnEnds, countRowEnds } from "./rows.ts";
 import type { Seal } from "./seal.ts";
 import { readSegment } from "./segment.ts";
@@ -14,8 +22,7 @@ import { readSegment } from "./segment.ts";
  */
 export async function verifyArchive(dir: string): Promise<Manifest> {
   const manifest = await readManifest(dir);
-  const files = [...manifest.schema, ...manifest.tables.flatMap(({ segments }) => segments)];
-  for (const file of files) await verifyFile(dir, file);
+  for (const file of storedFiles(manifest)) await verifyFile(dir, file);
   return manifest;
 }
 
@@ -26,7 +33,7 @@ export async function verifyArchive(dir: string): Promise<Manifest> {
  */
 export async function verifyDeeply(dir: string, seal: Seal): Promise<Manifest> {
   const manifest = await verifyArchive(dir);
-  for (const table of manifest.tables) await verifyRows(dir, table, seal);
+  for (const table of storedTables(manifest)) await verifyRows(dir, table, seal);
   return manifest;
 }
 

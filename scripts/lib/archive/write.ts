@@ -3,31 +3,42 @@ import type { Sql } from "../postgres/driver.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readSequences, readTables } from "./catalog.ts";
 import { copyOut } from "./copy.ts";
-import { type ArchivedTable, formatVersion, type Manifest, manifestName, serializeManifest } from "./manifest.ts";
+import { hasLargeObjects, selectObjects, selectPages } from "./large-objects.ts";
+import {
+  type ArchivedTable,
+  formatVersion,
+  type Manifest,
+  manifestName,
+  type StoredFile,
+  serializeManifest,
+} from "./manifest.ts";
 import { type OnPiece, type OnProgress, trackProgress } from "./progress.ts";
 import type { Seal } from "./seal.ts";
-import { compressionLevel, type SegmentTarget, SegmentWriter } from "./segment.ts";
+import { compressionLevel, type SegmentTarget, SegmentWriter, sha256 } from "./segment.ts";
 import type { ArchiveSink } from "./sink.ts";
 
 /** How to write an archive. */
-export interface WriteOptions {
+export interface WriteOptions extends Pick<Manifest, "id" | "order" | "only"> {
   readonly sink: ArchiveSink;
-  readonly id: string;
   readonly seal: Seal;
-  /** Puts the files that created the schema into the sink, and checks that they create exactly this schema. */
-  readonly putSchema: (tx: Sql) => Promise<SchemaFacts>;
+  /** Describes the schema as of a snapshot. Nothing has been put into the sink before. */
+  readonly describeSchema: (tx: Sql) => Promise<SchemaDescription>;
   /** Taken before the snapshot: see `event_store.safe_position`. */
   readonly safePosition: string;
   readonly onProgress: OnProgress;
 }
 
-/** What the manifest records about the schema. */
-export type SchemaFacts = Pick<Manifest, "schema" | "fingerprint" | "base">;
-
-interface ServerFacts {
-  readonly server: number;
-  readonly database: string;
+/** The schema of an archive. */
+export interface SchemaDescription extends SchemaFacts {
+  readonly preData: string;
+  readonly postData: string;
 }
+
+/** What the manifest records about the schema and the database. */
+export type SchemaFacts = Pick<
+  Manifest,
+  "server" | "database" | "databaseFacts" | "base" | "logSchema" | "applied" | "needs" | "views" | "omitted"
+>;
 
 /**
  * Writes an archive of everything a database contains, from one snapshot. Concurrent writes continue, and are not in
@@ -37,36 +48,49 @@ interface ServerFacts {
  * @returns the manifest, which is the last file of the archive
  */
 export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Manifest> {
+  const { sink, id, order, only, safePosition, seal } = options;
   const startedAt = new Date().toISOString();
+  const locked = (await readTables(sql)).map(qualified);
   const snapshot = async (tx: Sql) => {
     await tx.unsafe(copySettings).simple();
-    const facts = await readFacts(tx);
+    // Before the first query, which takes the snapshot: afterwards, catalog and snapshot agree about these tables.
+    await lockTables(tx, locked);
+    const { preData, postData, ...facts } = await options.describeSchema(tx);
+    const schema = {
+      preData: await putText(sink, "schema/pre-data.sql", preData),
+      postData: await putText(sink, "schema/post-data.sql", postData),
+    };
     const all = await readTables(tx);
-    await lockTables(tx, all);
-    const schema = await options.putSchema(tx);
-    const tables = await writeTables(tx, all, schema.base, options);
+    const tables = await writeTables(tx, only === null ? all : all.filter(isOfLog), facts.base, options);
+    const largeObjects = only === null ? await writeLargeObjects(tx, options) : null;
     const sequences = await readSequences(tx);
-    return { ...facts, ...schema, tables, sequences, ...(await readLogEnd(tx, options.safePosition)) };
+    return { ...facts, schema, tables, sequences, largeObjects, ...(await readLogEnd(tx, safePosition)) };
   };
   const content = await inTransaction(sql, snapshot, "isolation level repeatable read read only");
-  const { server, database, schema, fingerprint, base, tables, sequences, safeEvent, lastPosition } = content;
-  const { sink, id, safePosition, seal } = options;
   const manifest: Manifest = {
     format: formatVersion,
     id,
-    base,
+    order,
+    base: content.base,
+    only,
     tool: manifestOfPackage.version,
-    server,
-    database,
+    server: content.server,
+    database: content.database,
+    databaseFacts: content.databaseFacts,
     startedAt,
     endedAt: new Date().toISOString(),
-    fingerprint,
     safePosition,
-    safeEvent,
-    lastPosition,
-    schema,
-    tables,
-    sequences,
+    safeEvent: content.safeEvent,
+    lastPosition: content.lastPosition,
+    logSchema: content.logSchema,
+    applied: content.applied,
+    needs: content.needs,
+    schema: content.schema,
+    tables: content.tables,
+    sequences: content.sequences,
+    largeObjects: content.largeObjects,
+    views: content.views,
+    omitted: content.omitted,
     compression: { codec: "zstd", level: compressionLevel },
     encryption: seal.encryption,
   };
@@ -76,22 +100,20 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
   return manifest;
 }
 
-/**
- * Prevents tables from being dropped, altered or rewritten before they are read. Skips tables that this role cannot
- * read, because the check of the schema reports those.
- */
-async function lockTables(tx: Sql, tables: readonly CatalogTable[]): Promise<void> {
-  const readable = await tx<{ name: string }[]>`
-    select name from jsonb_array_elements_text(${JSON.stringify(tables.map(qualified))}::text::jsonb) as name
-    where has_table_privilege(name, 'select')`;
-  for (const { name } of readable) await tx.unsafe(`lock table only ${name} in access share mode`);
+/** Whether a table belongs to the log, or is the ledger of the schema. */
+export function isOfLog({ schema, name }: Pick<CatalogTable, "schema" | "name">): boolean {
+  return schema === "event_store" || (schema === "public" && name === "schema_migration");
 }
 
-async function readFacts(tx: Sql): Promise<ServerFacts> {
-  const [facts] = await tx<ServerFacts[]>`
-    select current_setting('server_version_num')::int as server, current_database()::text as database`;
-  if (facts === undefined) throw new Error("unreachable: a query without FROM returns one row");
-  return facts;
+/** Prevents tables from being dropped, altered or rewritten before they are read. */
+async function lockTables(tx: Sql, tables: readonly string[]): Promise<void> {
+  if (tables.length > 0) await tx.unsafe(`lock table only ${tables.join(", only ")} in access share mode`).simple();
+}
+
+async function putText(sink: ArchiveSink, path: string, text: string): Promise<StoredFile> {
+  const content = Buffer.from(text);
+  await sink.put(path, content);
+  return { path, bytes: content.length, sha256: sha256(content) };
 }
 
 async function readLogEnd(tx: Sql, safePosition: string): Promise<Pick<Manifest, "safeEvent" | "lastPosition">> {
@@ -120,23 +142,38 @@ async function writeTables(
   const written: ArchivedTable[] = [];
   for (const [index, table] of tables.entries()) {
     const prefix = `data/${String(index + 1).padStart(4, "0")}`;
-    written.push(await writeTable(tx, table, { sink, seal, prefix, base, onPiece }));
+    written.push(await writeTable(tx, table, copyStatement(table, base), { sink, seal, prefix, onPiece }));
   }
   return written;
 }
 
+async function writeLargeObjects(tx: Sql, { sink, seal }: WriteOptions): Promise<Manifest["largeObjects"]> {
+  if (!(await hasLargeObjects(tx))) return null;
+  const write = (name: string, columns: readonly string[], query: string) => {
+    const target = { sink, seal, prefix: `data/${name}`, onPiece: () => {} };
+    return writeTable(tx, { schema: "pg_catalog", name, columns }, `copy (${query}) to stdout`, target);
+  };
+  return {
+    objects: await write("large-objects", ["oid", "owner", "acl", "comment"], selectObjects),
+    pages: await write("large-object-pages", ["oid", "page", "data"], selectPages),
+  };
+}
+
 interface TableTarget extends SegmentTarget {
-  readonly base: Manifest["base"];
   readonly onPiece: OnPiece;
 }
 
-async function writeTable(tx: Sql, table: CatalogTable, target: TableTarget): Promise<ArchivedTable> {
+async function writeTable(
+  tx: Sql,
+  { schema, name, columns }: Pick<CatalogTable, "schema" | "name" | "columns">,
+  statement: string,
+  target: TableTarget,
+): Promise<ArchivedTable> {
   await using writer = new SegmentWriter(target);
-  const rows = await copyOut(tx, copyStatement(table, target.base), async (piece) => {
+  const rows = await copyOut(tx, statement, async (piece) => {
     await writer.write(piece);
-    target.onPiece(table, piece);
+    target.onPiece({ schema, name }, piece);
   });
-  const { schema, name, columns } = table;
   return { schema, name, columns: [...columns], rows, segments: await writer.end() };
 }
 
@@ -144,11 +181,14 @@ async function writeTable(tx: Sql, table: CatalogTable, target: TableTarget): Pr
 function copyStatement(table: CatalogTable, base: Manifest["base"]): string {
   const columns = columnList(table.columns);
   const isLog = table.schema === "event_store" && table.name === "domain_event";
-  if (base === null || !isLog) return `copy ${qualified(table)} ${columns} to stdout`;
-  return `copy (
-    select ${columns.slice(1, -1)} from event_store.domain_event as event
-    where global_position > ${BigInt(base.safePosition)} or exists (
-      select from event_store.redaction
-      where stream_id = event.stream_id and aggregate_version = event.aggregate_version)
-  ) to stdout`;
+  if (base !== null && isLog) {
+    return `copy (
+      select ${columns.slice(1, -1)} from event_store.domain_event as event
+      where global_position > ${BigInt(base.safePosition)} or exists (
+        select from event_store.redaction
+        where stream_id = event.stream_id and aggregate_version = event.aggregate_version)
+    ) to stdout`;
+  }
+  if (table.condition === "") return `copy ${qualified(table)} ${columns} to stdout`;
+  return `copy (select ${columns.slice(1, -1)} from ${qualified(table)} ${table.condition}) to stdout`;
 }

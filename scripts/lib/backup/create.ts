@@ -1,5 +1,4 @@
-import { dumpApplicationObjects } from "../archive/application-objects.ts";
-import { archiveId, listArchives, publishArchive } from "../archive/folder.ts";
+import { archiveId, listArchives, nextOrder, publishArchive } from "../archive/folder.ts";
 import { countBytes, countRows, type Manifest } from "../archive/manifest.ts";
 import type { OnProgress } from "../archive/progress.ts";
 import type { Seal } from "../archive/seal.ts";
@@ -9,16 +8,13 @@ import { readEventAt, writeArchive } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
-import { groupRoles } from "../postgres/logins/roles.ts";
-import { type CatalogFingerprint, compareFingerprints, readFingerprint } from "../schema/fingerprint.ts";
-import { planSchema, readLedger } from "../schema/ledger.ts";
-import { readSchema, type SchemaFile } from "../schema/source.ts";
+import { errorCode } from "../postgres/failure.ts";
+import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
-import { type ArchivedSchema, putSchema } from "./archived-schema.ts";
 import { backupsDir } from "./backups-dir.ts";
+import { describeSchema } from "./describe-schema.ts";
 import { type EncryptionOptions, sealForWriting } from "./key.ts";
 import { type ArchiveContext, lockHolderName, withArchivesLocked } from "./lock.ts";
-import { checkNoDrift, createScratchDatabase } from "./scratch-database.ts";
 
 /** What to back up, and where to. */
 export interface BackupOptions {
@@ -28,6 +24,8 @@ export interface BackupOptions {
   readonly output?: string | undefined;
   /** Writes only what is new since the last full archive in the folder. */
   readonly incremental?: boolean;
+  /** Leaves out the rows of all other schemas, except the ledger. */
+  readonly onlyEventStore?: boolean;
   readonly encryption?: EncryptionOptions;
   readonly onProgress: OnProgress;
 }
@@ -43,6 +41,8 @@ export interface BackupResult {
   /** Position of the last event in the archive. */
   readonly lastPosition: string;
   readonly sizeBytes: number;
+  /** What the archive does not contain, one phrase each. */
+  readonly omitted: readonly string[];
 }
 
 /**
@@ -52,18 +52,19 @@ export interface BackupResult {
  * later one. Guaranteed: each stream is a prefix without gaps, no checkpoint is ahead of the log, and the next append
  * gets a higher position.
  *
- * An archive contains its schema as migrations, so the schema must be exactly what the migrations create.
+ * It contains every object of the database, whoever created it. What it cannot contain is reported.
  *
- * @throws {ScriptError} `LOCKED` (exit 5) with the holder; `CATALOG_DRIFT`, `SCHEMA_DRIFT` or `SCHEMA_PENDING` (exit 4)
- * if the migrations do not create this schema; `NO_BASE` (exit 8); `ARCHIVE_KEY` or `ARCHIVE_EXISTS` (exit 2)
+ * @throws {ScriptError} `LOCKED` (exit 5) with the holder; `NO_BASE` (exit 8); `ARCHIVE_KEY` or `ARCHIVE_EXISTS`
+ * (exit 2); `PRIVILEGES` or `DUMP_FAILED` (exit 9)
  */
 export async function createBackup(stack: Stack, options: BackupOptions, run: RunContext): Promise<BackupResult> {
   const target = await administratorTarget(stack);
   return withArchivesLocked({ stack, target, run, command: "backup" }, async (context) => {
     const { path, manifest } = await writeBackup(context, options);
-    const { id, database, tables, lastPosition } = manifest;
+    const { id, database, tables, lastPosition, omitted } = manifest;
+    if (omitted.length > 0) run.reporter.warn(`not in the archive: ${omitted.join(", ")}`);
     const totals = { tables: tables.length, rows: countRows(manifest), lastPosition, sizeBytes: countBytes(manifest) };
-    return { archive: path, id, database, ...totals };
+    return { archive: path, id, database, ...totals, omitted };
   });
 }
 
@@ -71,10 +72,13 @@ async function writeBackup(context: ArchiveContext, options: BackupOptions): Pro
   const { database } = context.target;
   const { output, onProgress, encryption = { encrypt: false, keyFile: undefined } } = options;
   const folder = options.to ?? backupsDir(context.stack);
-  const id = archiveId(database, new Date());
+  const now = new Date();
+  const id = archiveId(database, now);
+  const order = output === undefined ? await nextOrder(folder, now) : now.getTime();
+  const only = options.onlyEventStore === true ? ("event_store" as const) : null;
   const seal = await sealForWriting(context.stack, encryption, id);
   const bases = options.incremental === true ? await listBases(folder, database) : undefined;
-  const write = (sink: ArchiveSink) => writeSnapshot(context, { sink, id, seal, bases, onProgress });
+  const write = (sink: ArchiveSink) => writeSnapshot(context, { sink, id, order, only, seal, bases, onProgress });
   if (output === undefined) return publishArchive(folder, id, write);
   return output === standardStream ? sendTar(write) : publishTar(output, id, write);
 }
@@ -86,48 +90,71 @@ async function listBases(folder: string, database: string): Promise<Manifest[]> 
   return manifests.filter((manifest) => manifest.base === null && manifest.database === database).toReversed();
 }
 
-interface SnapshotOptions {
+interface SnapshotOptions extends Pick<Manifest, "id" | "order" | "only"> {
   readonly sink: ArchiveSink;
-  readonly id: string;
   readonly seal: Seal;
   /** Full archives that an incremental one may be based on, newest first; undefined to write a full one. */
   readonly bases: readonly Manifest[] | undefined;
   readonly onProgress: OnProgress;
 }
 
-async function writeSnapshot(
-  context: ArchiveContext,
-  { sink, id, seal, bases, onProgress }: SnapshotOptions,
-): Promise<Manifest> {
+async function writeSnapshot(context: ArchiveContext, { bases, ...options }: SnapshotOptions): Promise<Manifest> {
+  const { isSuperuser } = await readAdministrator(context.maintenance);
+  const role = isSuperuser ? undefined : groupRoles.owner;
   await using connection = openConnection(context.target, {
     applicationName: lockHolderName("backup"),
-    role: groupRoles.owner,
     signal: context.run.signal,
+    ...(role === undefined ? {} : { role }),
   });
   const { sql } = connection;
-  const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
-  return await writeArchive(sql, {
-    sink,
-    id,
-    seal,
-    safePosition: position?.safe ?? "0",
-    putSchema: async (tx) => {
-      const schema = { files: await readAppliedFiles(tx), applicationSql: await dumpApplicationObjects(tx) };
-      const fingerprint = await readFingerprint(tx);
-      checkNoDrift(await fingerprintOfSchema(context, schema), fingerprint, incompleteMigrations);
-      const base = bases === undefined ? null : await chooseBase(tx, bases, fingerprint);
-      return { schema: await putSchema(sink, schema), fingerprint, base };
-    },
-    onProgress,
+  return await whileTablesChange(async (onDescribed) => {
+    const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
+    return await writeArchive(sql, {
+      ...options,
+      safePosition: position?.safe ?? "0",
+      async describeSchema(tx) {
+        const described = await describeSchema(tx, { target: context.target, role, signal: context.run.signal });
+        const base = bases === undefined ? null : await chooseBase(tx, bases, described.logSchema);
+        onDescribed();
+        return { ...described, base };
+      },
+    });
   });
 }
 
-const incompleteMigrations = "The migrations do not create this schema, so an archive would be incomplete";
+const undefinedTable = "42P01";
+const insufficientPrivilege = "42501";
+const attempts = 5;
 
-/** Creates a temporary database from the files and reads its fingerprint. */
-async function fingerprintOfSchema(context: ArchiveContext, schema: ArchivedSchema): Promise<CatalogFingerprint> {
-  await using scratch = await createScratchDatabase(context, "scratch", schema);
-  return scratch.fingerprint;
+/**
+ * Starts again if a table was dropped before it was locked, or if a session that is about to change a table stands
+ * between the locks of this run and those of pg_dump.
+ *
+ * @param work calls back once it has begun to write the archive
+ */
+async function whileTablesChange(work: (onDescribed: () => void) => Promise<Manifest>): Promise<Manifest> {
+  for (let attempt = 1; ; attempt++) {
+    let isDescribed = false;
+    try {
+      return await work(() => {
+        isDescribed = true;
+      });
+    } catch (error) {
+      const mayPass = errorCode(error) === undefinedTable || errorCode(error) === "LOCKED";
+      if (!isDescribed && mayPass && attempt < attempts) continue;
+      throw errorCode(error) === insufficientPrivilege ? notReadable(error as Error) : error;
+    }
+  }
+}
+
+function notReadable({ message }: Error): ScriptError {
+  return new ScriptError({
+    code: "PRIVILEGES",
+    exitCode: exitCodes.prerequisite,
+    message: "The administrator cannot read everything in the database",
+    why: message,
+    fix: `Back up as a superuser, or make ${groupRoles.owner} a member of the role that owns this.`,
+  });
 }
 
 /**
@@ -135,14 +162,10 @@ async function fingerprintOfSchema(context: ArchiveContext, schema: ArchivedSche
  *
  * @throws {ScriptError} `NO_BASE` (exit 8)
  */
-async function chooseBase(
-  sql: Sql,
-  bases: readonly Manifest[],
-  fingerprint: CatalogFingerprint,
-): Promise<Manifest["base"]> {
+async function chooseBase(sql: Sql, bases: readonly Manifest[], logSchema: string): Promise<Manifest["base"]> {
   for (const base of bases) {
     const { id, safePosition } = base;
-    if (isSameSchema(base.fingerprint, fingerprint) && (await isContinued(sql, base))) return { id, safePosition };
+    if (base.logSchema === logSchema && (await isContinued(sql, base))) return { id, safePosition };
   }
   throw new ScriptError({
     code: "NO_BASE",
@@ -164,29 +187,4 @@ async function isContinued(sql: Sql, { safePosition, safeEvent, tables }: Manife
     select from event_store.log_epoch
     where epoch_number > ${archivedEpochs} and began_after < ${safePosition}::bigint limit 1`;
   return rewound === undefined;
-}
-
-/** A restore reads only the log from a base, so objects outside the event store may differ. */
-function isSameSchema(archived: CatalogFingerprint, current: CatalogFingerprint): boolean {
-  return !compareFingerprints(archived, current).some((difference) => / event_store\./.test(difference));
-}
-
-/**
- * Finds the files that created the schema.
- *
- * @throws {ScriptError} `SCHEMA_DRIFT` or `SCHEMA_PENDING` (exit 4) if they have changed since they were applied
- */
-async function readAppliedFiles(sql: Sql): Promise<SchemaFile[]> {
-  const files = await readSchema();
-  const { applied, pending } = planSchema(files, await readLedger(sql));
-  const names = new Set(applied.map(({ name }) => name));
-  const changed = pending.filter(({ name }) => names.has(name)).map(({ name }) => name);
-  if (changed.length === 0) return files.filter(({ name }) => names.has(name));
-  throw new ScriptError({
-    code: "SCHEMA_PENDING",
-    exitCode: exitCodes.drift,
-    message: "Schema files that the archive would contain have changed since they were applied",
-    why: changed.join(", "),
-    fix: "Run bun run schema apply, which applies them.",
-  });
 }

@@ -72,7 +72,8 @@ function chooseKept(
     const since = keepDays === undefined ? Number.POSITIVE_INFINITY : now.getTime() - keepDays * dayMs;
     add(ofDatabase.slice(-keep), "newest");
     add(
-      ofDatabase.filter(({ manifest }) => Date.parse(manifest.startedAt) >= since),
+      // A time in the future is wrong, and would keep its archive for as long.
+      ofDatabase.filter(({ manifest }) => isBetween(Date.parse(manifest.startedAt), since, now.getTime())),
       "recent",
     );
     add(ofDatabase.filter(({ verifiedAt }) => verifiedAt !== null).slice(-1), "verified");
@@ -83,6 +84,10 @@ function chooseKept(
     );
   }
   return kept;
+}
+
+function isBetween(time: number, first: number, last: number): boolean {
+  return time >= first && time <= last;
 }
 
 function isFull({ manifest }: ListedArchive): boolean {

@@ -1,14 +1,14 @@
 import { readTables } from "../archive/catalog.ts";
-import type { Manifest } from "../archive/manifest.ts";
+import type { Manifest, Needs } from "../archive/manifest.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
+import { quoteIdentifier } from "../postgres/quote.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { planSchema } from "../schema/ledger.ts";
 import { readSchema } from "../schema/source.ts";
-import { appliedFiles } from "./archived-schema.ts";
 
 /** The database that a restore would replace. */
 export interface TargetState {
@@ -20,27 +20,38 @@ export interface TargetState {
 }
 
 /**
- * Checks that this version of the project and this server can restore an archive.
+ * Checks that this version of the project and this server can restore an archive. Whether an older server can is left to
+ * it: that depends on what the schema uses.
  *
- * @throws {ScriptError} `ARCHIVE_NEWER` (exit 8), `SCHEMA_DRIFT` (exit 4)
+ * @throws {ScriptError} `ARCHIVE_NEWER`, `ARCHIVE_NEEDS` (exit 8), `SCHEMA_DRIFT` (exit 4)
  */
-export async function checkRestorable(sql: Sql, manifest: Manifest): Promise<void> {
-  const [row] = await sql<{ server: number }[]>`select current_setting('server_version_num')::int as server`;
-  const server = row?.server ?? 0;
-  if (Math.floor(manifest.server / 10_000) > Math.floor(server / 10_000)) {
-    throw newer(`Its server_version_num is ${manifest.server}; that of this server is ${server}.`);
-  }
+export async function checkRestorable(sql: Sql, { applied, endedAt, needs }: Manifest): Promise<void> {
   const files = await readSchema();
   const known = new Set(files.map(({ name }) => name));
-  const archived = appliedFiles(manifest.schema);
-  const unknown = archived.filter(({ name }) => !name.startsWith("routines/") && !known.has(name));
-  if (unknown.length > 0)
-    throw newer(`These files are missing in this project: ${unknown.map(({ name }) => name).join(", ")}.`);
+  const unknown = applied.filter(({ name }) => !name.startsWith("routines/") && !known.has(name));
+  if (unknown.length > 0) throw newer(unknown.map(({ name }) => name));
   // Throws if a migration was edited after it was archived.
   planSchema(
     files,
-    archived.map((entry) => ({ ...entry, appliedAt: new Date(manifest.endedAt) })),
+    applied.map((entry) => ({ ...entry, appliedAt: new Date(endedAt) })),
   );
+  await checkNeeds(sql, needs);
+}
+
+async function checkNeeds(sql: Sql, { roles, extensions }: Needs): Promise<void> {
+  const names = JSON.stringify({ roles, extensions: extensions.map(({ name }) => name) });
+  const [missing] = await sql<Record<"roles" | "extensions", string[]>[]>`
+    select
+      (
+        select coalesce(jsonb_agg(name), '[]') from jsonb_array_elements_text(${names}::text::jsonb -> 'roles') as name
+        where name not in (select rolname from pg_catalog.pg_roles)
+      ) as roles,
+      (
+        select coalesce(jsonb_agg(name), '[]') from jsonb_array_elements_text(${names}::text::jsonb -> 'extensions') as name
+        where name not in (select name from pg_catalog.pg_available_extensions)
+      ) as extensions`;
+  if (missing === undefined || missing.roles.length + missing.extensions.length === 0) return;
+  throw needed(missing.roles, missing.extensions);
 }
 
 /**
@@ -68,13 +79,28 @@ async function countEvents(sql: Sql): Promise<number | null> {
   });
 }
 
-function newer(why: string): ScriptError {
+function newer(files: readonly string[]): ScriptError {
   return new ScriptError({
     code: "ARCHIVE_NEWER",
     exitCode: exitCodes.refused,
-    message: "The archive is newer than this project or this server",
-    why,
-    fix: "Use the versions that wrote it, or newer ones.",
+    message: "The archive is newer than this project",
+    why: `These files are missing in this project: ${files.join(", ")}.`,
+    fix: "Use the version that wrote it, or a newer one.",
+  });
+}
+
+function needed(roles: readonly string[], extensions: readonly string[]): ScriptError {
+  const create = roles.map((role) => `create role ${quoteIdentifier(role)};`);
+  const install = extensions.length > 0 ? [`Install the extensions ${extensions.join(", ")} on the server.`] : [];
+  return new ScriptError({
+    code: "ARCHIVE_NEEDS",
+    exitCode: exitCodes.refused,
+    message: "The server lacks what the archive needs; nothing was changed",
+    why: [
+      ...(roles.length > 0 ? [`Missing roles, which own objects or have privileges: ${roles.join(", ")}.`] : []),
+      ...(extensions.length > 0 ? [`Extensions that the server does not offer: ${extensions.join(", ")}.`] : []),
+    ].join("\n"),
+    fix: [...(create.length > 0 ? [`As a superuser, run: ${create.join(" ")}`] : []), ...install].join("\n"),
   });
 }
 

@@ -1,28 +1,22 @@
-import { dropApplicationObjects } from "../archive/application-objects.ts";
-import { type ArchiveSource, type LoadOptions, loadArchive } from "../archive/load.ts";
+import { mergeFacts, readDatabaseFacts } from "../archive/database-facts.ts";
+import { type ArchiveSource, type LoadedArchive, type LoadOptions, loadArchive } from "../archive/load.ts";
 import { countRows, type Manifest } from "../archive/manifest.ts";
 import { type OpenArchive, withArchive } from "../archive/open.ts";
 import type { OnProgress } from "../archive/progress.ts";
 import { usageError } from "../cli/errors.ts";
 import { findNameProblem } from "../config.ts";
+import { openConnection } from "../postgres/connect.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
-import { inTransaction } from "../postgres/transaction.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
-import { readArchivedSchema } from "./archived-schema.ts";
 import { findBackupsDir } from "./backups-dir.ts";
-import { type ArchiveContext, connectToRestore, withArchivesLocked } from "./lock.ts";
+import { type ArchiveContext, connectToRestore, lockHolderName, withArchivesLocked } from "./lock.ts";
 import { redactRestored } from "./redactions.ts";
 import { checkRestorable, checkTarget } from "./restore-checks.ts";
 import { beginRestoredEpoch, skipDrawnPositions } from "./restored-epoch.ts";
-import {
-  applyFiles,
-  checkNoDrift,
-  createScratchDatabase,
-  readFingerprintOf,
-  type ScratchDatabase,
-} from "./scratch-database.ts";
+import { applyNewFiles, createScratchDatabase } from "./scratch-database.ts";
+import { checkSlots, readSlots } from "./slots.ts";
 import { openSources, type Sources } from "./sources.ts";
 import { dropDatabase, keptDatabase, readKeptDatabases, swapDatabases } from "./swap.ts";
 
@@ -59,11 +53,15 @@ export interface RestorePlan {
   readonly eventsNow: number | null;
   /** The name under which the replaced database is kept; null if there is none or it is dropped. */
   readonly kept: string | null;
+  /** Logical replication slots of the replaced database, which do not follow the restored one. */
+  readonly slots: readonly string[];
 }
 
 /** What a restore did. */
 export interface RestoreResult extends RestorePlan {
   readonly isRestored: boolean;
+  /** Materialized views that could not be refreshed, and are empty. */
+  readonly notRefreshed: readonly string[];
   /** Names of the files that were applied in addition to those in the archive. */
   readonly migrated: readonly string[];
   /** Number of events whose redaction was repeated: they were redacted after the archive was written. */
@@ -75,8 +73,8 @@ export interface RestoreResult extends RestorePlan {
  * target is unchanged, even if the run is killed.
  *
  * @throws {ScriptError} before anything is written: `USAGE` (exit 2) if `into` cannot be a name, `ARCHIVE_CORRUPT`,
- * `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`, `NOT_EMPTY` (exit 8), `CATALOG_DRIFT`, `SCHEMA_DRIFT` (exit 4),
- * `LOCKED` (exit 5); before the target is replaced: `INVARIANT` (exit 11)
+ * `ARCHIVE_INCOMPLETE` (exit 11), `ARCHIVE_NEWER`, `ARCHIVE_NEEDS`, `NOT_EMPTY`, `SLOT_IN_USE` (exit 8), `SCHEMA_DRIFT`
+ * (exit 4), `LOCKED` (exit 5); before the target is replaced: `RESTORE_FAILED`, `INVARIANT` (exit 11)
  */
 export async function restoreArchive(stack: Stack, options: RestoreOptions, run: RunContext): Promise<RestoreResult> {
   if (options.into !== undefined) checkNewName(options.into);
@@ -95,9 +93,13 @@ async function restoreOpened(
   const { manifest } = sources.archive;
   const live = await administratorTarget(stack);
   const target = { ...live, database: options.into ?? live.database };
+  // A part of the log is an archive's only content, or was asked for.
+  const onlyEventStore = options.onlyEventStore || manifest.only !== null;
   return await withArchivesLocked({ stack, target, run, command: "restore" }, async (context) => {
     await checkRestorable(context.maintenance, manifest);
     const state = await checkTarget(context.maintenance, target, options.into !== undefined);
+    const slots = await readSlots(context.maintenance, target.database);
+    if (options.dropOld) checkSlots(slots);
     const plan: RestorePlan = {
       archive: opened.name,
       endedAt: manifest.endedAt,
@@ -105,10 +107,12 @@ async function restoreOpened(
       database: target.database,
       eventsNow: state.events,
       kept: state.isEmpty || options.dropOld ? null : keptDatabase(target.database, new Date()),
+      slots: slots.map(({ name }) => name),
     };
-    if (options.dryRun) return { ...plan, isRestored: false, migrated: [], redacted: 0 };
+    if (options.dryRun) return { ...plan, isRestored: false, notRefreshed: [], migrated: [], redacted: 0 };
     if (!state.isEmpty) await options.confirm(plan);
-    return await replaceTarget(context, { sources, live, exists: state.exists, plan }, options);
+    const replacement = { sources, live, exists: state.exists, plan };
+    return await replaceTarget(context, replacement, { ...options, onlyEventStore });
   });
 }
 
@@ -126,11 +130,12 @@ export async function rehearseRestore(
   const { archive, base } = await openSources(stack, opened, keyFile);
   const target = await administratorTarget(stack);
   return withArchivesLocked({ stack, target, run, command: "backup verify" }, async (context) => {
-    await using scratch = await createScratchDatabase(context, "scratch", await readArchivedSchema(archive.dir));
-    checkNoDrift(archive.manifest.fingerprint, scratch.fingerprint, schemaMismatch);
-    const everything = { base, onlyEventStore: false, until: undefined, onProgress: undefined };
-    const end = await load(scratch, archive, everything, run);
-    await beginRestoredEpoch(scratch.target, { archive: archive.manifest.id, end }, run);
+    const { databaseFacts, only, id } = archive.manifest;
+    await checkRestorable(context.maintenance, archive.manifest);
+    await using scratch = await createScratchDatabase(context, "scratch", databaseFacts);
+    const everything = { base, onlyEventStore: only !== null, until: undefined, onProgress: undefined };
+    const { end } = await load(scratch.target, archive, everything, run);
+    await beginRestoredEpoch(scratch.target, { archive: id, end }, run);
     await checkInvariants(scratch.target, run);
     return archive.manifest;
   });
@@ -150,6 +155,7 @@ export async function dropKeptDatabases(
   const target = await administratorTarget(stack);
   await using maintenance = await connectForMaintenance(target, { signal: run.signal });
   const names = await readKeptDatabases(maintenance.sql, target.database);
+  for (const name of names) checkSlots(await readSlots(maintenance.sql, name));
   if (names.length > 0) await confirm(names);
   for (const name of names) await dropDatabase(maintenance.sql, name);
   return names;
@@ -159,8 +165,6 @@ function checkNewName(into: string): void {
   const problem = findNameProblem(into);
   if (problem !== undefined) throw usageError(`--into ${problem}`, "Pass another name: --into <name>.");
 }
-
-const schemaMismatch = "The archive's migrations do not create the schema that its rows need";
 
 interface Replacement {
   readonly sources: Sources;
@@ -180,63 +184,52 @@ async function replaceTarget(
   const { live, plan } = replacement;
   const { archive, base } = replacement.sources;
   const { onlyEventStore, until, onProgress } = options;
-  await using prepared = await createScratchDatabase(context, "restoring", await readArchivedSchema(archive.dir));
-  checkNoDrift(archive.manifest.fingerprint, prepared.fingerprint, schemaMismatch);
-  // Projections start over, and their existing tables would be in the way.
-  const empty = onlyEventStore ? await dropApplication(prepared.target, run) : prepared;
-  const end = await load(empty, archive, { base, onlyEventStore, until, onProgress }, run);
-  const migrated = options.migrate ? await applyFiles(context, prepared.target) : [];
+  await using prepared = await createScratchDatabase(context, "restoring", archive.manifest.databaseFacts);
+  const parts = { base, onlyEventStore, until, onProgress };
+  const { end, rows, notRefreshed } = await load(prepared.target, archive, parts, run);
+  const migrated = options.migrate ? await applyNewFiles(context, prepared.target) : [];
   await beginRestoredEpoch(prepared.target, { archive: archive.manifest.id, end }, run);
   const redacted = await redactRestored(context, live, prepared.target);
   await checkInvariants(prepared.target, run);
   const redactedSince = await cutOver(context, prepared.target, replacement);
-  return { ...plan, isRestored: true, migrated, redacted: redacted + redactedSince };
+  return { ...plan, rows, isRestored: true, notRefreshed, migrated, redacted: redacted + redactedSince };
 }
 
 /** @returns the number of events that were redacted in the old database just before it was replaced */
 async function cutOver(
   context: ArchiveContext,
   prepared: ConnectionTarget,
-  { exists, plan }: Replacement,
+  { exists, plan, sources }: Replacement,
 ): Promise<number> {
   const { maintenance, target, run } = context;
   const old = exists ? (plan.kept ?? keptDatabase(target.database, new Date())) : undefined;
   await skipDrawnPositions(prepared, exists ? target : undefined, run);
+  const replaced = await readDatabaseFacts(maintenance, target.database);
   await using other = await connectForMaintenance(target, {
     applicationName: "cqrs-postgres restore",
     signal: run.signal,
   });
-  const swap = { prepared: prepared.database, database: target.database, kept: old };
-  await swapDatabases(maintenance, other.sql, swap);
+  await swapDatabases(maintenance, other.sql, {
+    prepared: prepared.database,
+    database: target.database,
+    kept: old,
+    facts: mergeFacts(sources.archive.manifest.databaseFacts, replaced),
+    onWarning: (text) => run.reporter.warn(text),
+  });
   if (old === undefined) return 0;
   const redacted = await redactRestored(context, { ...target, database: old }, target);
   if (plan.kept === null) await dropDatabase(maintenance, old);
   return redacted;
 }
 
-type EmptyDatabase = Pick<ScratchDatabase, "target" | "fingerprint">;
-
-async function dropApplication(target: ConnectionTarget, run: RunContext): Promise<EmptyDatabase> {
-  await using connection = connectToRestore(target, run);
-  await inTransaction(connection.sql, dropApplicationObjects);
-  return { target, fingerprint: await readFingerprintOf(target, run) };
-}
-
-/**
- * Loads the rows, then checks that all triggers, keys and indexes were created again.
- *
- * @returns the result of `loadArchive`
- */
 async function load(
-  { target, fingerprint }: EmptyDatabase,
+  target: ConnectionTarget,
   source: ArchiveSource,
-  options: LoadOptions,
-  run: RunContext,
-): Promise<bigint> {
-  await using connection = connectToRestore(target, run);
-  const end = await loadArchive(connection.sql, source, options);
-  checkNoDrift(fingerprint, await readFingerprintOf(target, run), "Loading the rows changed the schema");
-  return end;
+  options: Omit<LoadOptions, "onWarning">,
+  { reporter, signal }: RunContext,
+): Promise<LoadedArchive> {
+  await using connection = openConnection(target, { applicationName: lockHolderName("restore"), signal });
+  return await loadArchive(connection.sql, source, { ...options, onWarning: (text) => reporter.warn(text) });
 }
 
 async function checkInvariants(target: ConnectionTarget, run: RunContext): Promise<void> {

@@ -1,9 +1,12 @@
 import { createHash } from "node:crypto";
+import { databaseStatements } from "../archive/database-facts.ts";
+import type { DatabaseFacts } from "../archive/manifest.ts";
+import { isRefusal } from "../archive/restore-error.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
-import { inTransaction } from "../postgres/transaction.ts";
+import { inSavepoint, inTransaction } from "../postgres/transaction.ts";
 import { pollUntil } from "../retry.ts";
 
 /** PostgreSQL's limit for a name. */
@@ -51,11 +54,15 @@ export interface SwapOptions {
   readonly database: string;
   /** The new name of the replaced database; undefined if no database is replaced. */
   readonly kept: string | undefined;
+  /** The settings and privileges that it gets. */
+  readonly facts: DatabaseFacts;
+  /** Receives what could not be set. */
+  readonly onWarning: (text: string) => void;
 }
 
 /**
- * Replaces a database with a prepared one. Both are renamed in one transaction, so there is nothing to undo if this
- * process is killed.
+ * Replaces a database with a prepared one. Both are renamed and the new one gets its settings and privileges in one
+ * transaction, so there is nothing to undo if this process is killed.
  *
  * The rename locks the database before it checks for sessions. New connections wait, and then get the new database;
  * existing sessions are ended in the meantime.
@@ -65,13 +72,14 @@ export interface SwapOptions {
  * @throws {ScriptError} `SESSIONS` (exit 3) if sessions cannot be ended
  */
 export async function swapDatabases(sql: Sql, other: Sql, options: SwapOptions): Promise<void> {
-  const { prepared, database, kept } = options;
+  const { prepared, database, kept, facts, onWarning } = options;
   const controller = new AbortController();
   const ending = kept === undefined ? Promise.resolve() : endSessions(other, database, controller.signal);
   try {
     await inTransaction(sql, async (tx) => {
       if (kept !== undefined) await rename(tx, database, kept);
       await rename(tx, prepared, database);
+      for (const statement of databaseStatements(database, facts)) await tryStatement(tx, statement, onWarning);
     });
   } catch (error) {
     throw errorCode(error) === objectInUse ? await sessionsRemain(other, database) : error;
@@ -83,6 +91,16 @@ export async function swapDatabases(sql: Sql, other: Sql, options: SwapOptions):
 
 async function rename(tx: Sql, from: string, to: string): Promise<void> {
   await tx.unsafe(`alter database ${quoteIdentifier(from)} rename to ${quoteIdentifier(to)}`);
+}
+
+/** A setting may be unknown to this server, or need a superuser. The data is more important. */
+async function tryStatement(tx: Sql, statement: string, onWarning: (text: string) => void): Promise<void> {
+  try {
+    await inSavepoint(tx, async (savepoint) => savepoint.unsafe(statement));
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    onWarning(`not restored: ${statement}: ${(error as Error).message}`);
+  }
 }
 
 const pollIntervalMs = 20;

@@ -12,6 +12,8 @@ export const groupRoles = {
   owner: "cqrs_owner",
   /** Holds every grant of the application and owns what applications create. */
   app: "cqrs_app",
+  /** Owns what the migrations of a project create. */
+  appOwner: "cqrs_app_owner",
 } as const;
 
 /** The login that sets up roles and databases. */
@@ -103,7 +105,7 @@ async function changeRoles(
   login: string,
   work: (tx: Sql) => Promise<string[]>,
 ): Promise<string[]> {
-  const isGroupRole = administrator.name === groupRoles.app || administrator.name === groupRoles.owner;
+  const isGroupRole = Object.values<string>(groupRoles).includes(administrator.name);
   if (administrator.login === login || isGroupRole) throw sameLogin(administrator.login);
   try {
     return await retryRace(() => inTransaction(sql, work));
@@ -120,7 +122,7 @@ async function changeRoles(
 export function explainPrivilegeError(error: unknown, { name }: Administrator): unknown {
   if (errorCode(error) !== insufficientPrivilege) return error;
   const { message, detail } = error as { readonly message: string; readonly detail?: string };
-  const groups = `${groupRoles.owner}, ${groupRoles.app}`;
+  const groups = Object.values(groupRoles).join(", ");
   return new ScriptError({
     code: "PRIVILEGES",
     exitCode: exitCodes.prerequisite,
@@ -137,13 +139,14 @@ async function reconcileRoles(
   validUntil: string,
 ): Promise<string[]> {
   const changes: string[] = [];
-  for (const role of [groupRoles.owner, groupRoles.app]) changes.push(...(await ensureRole(tx, role)));
+  for (const role of Object.values(groupRoles)) changes.push(...(await ensureRole(tx, role)));
   changes.push(...(await ensureRole(tx, login, validUntil)));
   if (!administrator.isSuperuser) changes.push(...(await ensureOwnerAccess(tx, administrator.name)));
   changes.push(...(await ensureReadAccess(tx)));
-  changes.push(...(await revokeOwner(tx, [login, groupRoles.app])));
-  // The owner backs up and restores what applications have created.
-  for (const member of [groupRoles.owner, login]) changes.push(...(await ensureMembership(tx, member)));
+  changes.push(...(await revokeOwner(tx, [login, groupRoles.app, groupRoles.appOwner])));
+  // The owner backs up and restores what applications and the migrations of projects have created.
+  changes.push(...(await ensureMembership(tx, groupRoles.appOwner, groupRoles.owner)));
+  for (const member of [groupRoles.owner, login]) changes.push(...(await ensureMembership(tx, groupRoles.app, member)));
   return changes;
 }
 
@@ -200,16 +203,16 @@ async function ensureOwnerAccess(tx: Sql, administrator: string): Promise<string
   return [`allowed ${administrator} to act as ${groupRoles.owner}`];
 }
 
-async function ensureMembership(tx: Sql, login: string): Promise<string[]> {
+async function ensureMembership(tx: Sql, group: string, member: string): Promise<string[]> {
   const [row] = await tx<{ isMember: boolean }[]>`
     select exists (
       select from pg_catalog.pg_auth_members
-      where roleid = ${groupRoles.app}::regrole and member = to_regrole(quote_ident(${login}))
+      where roleid = ${group}::regrole and member = to_regrole(quote_ident(${member}))
         and inherit_option and set_option
     ) as "isMember"`;
   if (row?.isMember === true) return [];
-  await tx.unsafe(`grant ${groupRoles.app} to ${quoteIdentifier(login)} with inherit true, set true`);
-  return [`made ${login} a member of ${groupRoles.app}`];
+  await tx.unsafe(`grant ${group} to ${quoteIdentifier(member)} with inherit true, set true`);
+  return [`made ${member} a member of ${group}`];
 }
 
 /**

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Sql } from "../postgres/driver.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { catalogQueries } from "./fingerprint-queries.ts";
 
 /** Identifies everything that was created in a database, apart from its data. */
@@ -32,23 +32,6 @@ export async function readFingerprint(tx: Sql): Promise<CatalogFingerprint> {
   }
   objects.sort(([a], [b]) => (a < b ? -1 : 1));
   return { hash: digest(JSON.stringify(objects)), objects: Object.fromEntries(objects) };
-}
-
-/**
- * Compares the fingerprint of a database with the expected one.
- *
- * @returns one phrase per object that differs: `table read_model.orders is missing`
- */
-export function compareFingerprints(expected: CatalogFingerprint, actual: CatalogFingerprint): string[] {
-  const names = new Set([...Object.keys(expected.objects), ...Object.keys(actual.objects)]);
-  const differences: string[] = [];
-  for (const name of [...names].toSorted()) {
-    const [wanted, found] = [expected.objects[name], actual.objects[name]];
-    if (wanted === found) continue;
-    if (wanted === undefined) differences.push(`${name} was not created by a migration`);
-    else differences.push(`${name} ${found === undefined ? "is missing" : "differs from what its migration created"}`);
-  }
-  return differences;
 }
 
 function digest(text: string): string {
