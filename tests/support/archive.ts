@@ -28,7 +28,7 @@ export async function withArchives(): Promise<ArchiveTest> {
     stack,
     folder,
     backUp: (options = {}) => createBackup(stack, { to: folder, onProgress: undefined, ...options }, silentRun),
-    restore: (options = {}) => restoreArchive(stack, { ...defaults, from: folder, ...options }, silentRun),
+    restore: (options = {}) => restoreArchive(stack, { ...restoreDefaults, from: folder, ...options }, silentRun),
     async [Symbol.asyncDispose]() {
       await rm(folder, { recursive: true, force: true });
       await database[Symbol.asyncDispose]();
@@ -36,7 +36,8 @@ export async function withArchives(): Promise<ArchiveTest> {
   };
 }
 
-const defaults: RestoreOptions = {
+/** A restore of the latest archive without questions. */
+export const restoreDefaults: RestoreOptions = {
   archive: "latest",
   // Otherwise the replaced databases of all tests would pile up.
   dropOld: true,

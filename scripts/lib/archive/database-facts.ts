@@ -88,12 +88,12 @@ export function databaseStatements(database: string, facts: DatabaseFacts): stri
   return statements;
 }
 
-/** Settings whose values are lists of names, which the server stores as it prints them. */
+/** Settings whose values are lists of quoted names; quoted as a whole, a list would be one name. */
 const listSettings = new Set([
-  "datestyle",
   "local_preload_libraries",
   "search_path",
   "session_preload_libraries",
+  "shared_preload_libraries",
   "temp_tablespaces",
   "unix_socket_directories",
 ]);
