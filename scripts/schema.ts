@@ -1,4 +1,4 @@
-// Applies the schema files, or shows which are applied.
+// Applies the schema files, or shows the schema.
 // Reads: configuration, sql/, the database. Writes: the database.
 // Exits: 0 · 1 a file failed · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
 // 10 files are pending (schema status --exit-code)
@@ -44,30 +44,60 @@ const status = defineStackScript({
   args: {
     mode: stackFlags.mode,
     database: stackFlags.database,
+    timeout: stackFlags.timeout,
+    drift: { type: "boolean", description: "Also show objects that are not as the files create them" },
     "exit-code": { type: "boolean", description: "Exit with code 10 if a file is pending" },
   },
-  examples: [["bun run schema status --exit-code", "Check in CI that everything is applied"]],
-  async run({ stack, signal }) {
+  examples: [
+    ["bun run schema status --exit-code", "Check in CI that everything is applied"],
+    ["bun run schema status --drift", "Compare the database with one that the files alone create"],
+  ],
+  async run({ args, stack, reporter, signal }) {
     const { administratorTarget } = await import("./lib/stack/stack.ts");
     const { readSchemaStatus } = await import("./lib/schema/apply.ts");
-    return readSchemaStatus(await administratorTarget(stack), signal);
+    const { applied, pending } = await readSchemaStatus(await administratorTarget(stack), signal);
+    if (!args.drift) return { applied, pending, drift: null };
+    const { readDrift } = await import("./lib/operations/schema-drift.ts");
+    const names = applied.map(({ name }) => name);
+    return { applied, pending, drift: await readDrift(stack, names, { reporter, signal }) };
   },
-  print({ applied, pending }, output) {
+  print({ applied, pending, drift }, output) {
     const rows = [...applied.map(({ name }) => [name, "applied"]), ...pending.map((name) => [name, "pending"])];
     output.result(formatTable(rows as [string, string][]));
+    for (const { object, difference } of drift ?? []) output.result(`${difference}: ${object}`);
+    if (drift?.length === 0) output.result("no drift: every object is as the files create it");
   },
   exitCode: ({ pending }, args) => {
     return args["exit-code"] && pending.length > 0 ? exitCodes.pending : exitCodes.ok;
   },
 });
 
+const dump = defineStackScript({
+  meta: { name: "dump", description: "Prints the schema as SQL, the same for the same schema." },
+  args: {
+    mode: stackFlags.mode,
+    database: stackFlags.database,
+    timeout: stackFlags.timeout,
+    reference: { type: "boolean", description: "Print the schema that the files alone create" },
+  },
+  examples: [["bun run --silent schema dump --reference >sql/schema.sql", "Update the file after a migration"]],
+  async run({ args, stack, reporter, signal }) {
+    const { administratorTarget } = await import("./lib/stack/stack.ts");
+    const { dumpSchema } = await import("./lib/schema/dump.ts");
+    const { readReference } = await import("./lib/operations/schema-drift.ts");
+    if (args.reference) return { sql: await readReference(stack, [], { reporter, signal }) };
+    return { sql: await dumpSchema(await administratorTarget(stack), signal) };
+  },
+  print: ({ sql }, output) => output.result(sql.trimEnd()),
+});
+
 export const command = defineScriptGroup({
-  meta: { name: "schema", description: "Applies the schema files, or shows which are applied." },
+  meta: { name: "schema", description: "Applies the schema files, or shows the schema." },
   examples: [
     ["bun run schema apply", "Apply pending files"],
     ["bun run schema status", "Show what is applied"],
   ],
-  subCommands: { apply, status },
+  subCommands: { apply, status, dump },
 });
 
 if (import.meta.main) await runAsProcess(command);

@@ -87,20 +87,25 @@ function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: st
     const cost = run([...script(runtime, "backup"), "--to", folder], stack, target);
     return { ...cost, archiveMegabytes: await megabytes(folder) };
   };
-  const dump = ["pg_dump", "-Fc", "--compress=zstd:3", "-f", dumpFile, target.database];
+  const dump = hasZstd()
+    ? ["pg_dump", "-Fc", "--compress=zstd:3", "-f", dumpFile, target.database]
+    : ["sh", "-c", 'pg_dump -Fc --compress=none "$1" | zstd -q -3 -f -o "$2"', "sh", target.database, dumpFile];
   const copy = ["psql", "-qXc", "copy event_store.domain_event to stdout", "-o", "/dev/null", target.database];
   return [
     ...Object.keys(runtimes).map((runtime) => ({ name: `backup on ${runtime}`, measure: () => backUp(runtime) })),
-    ...postgresVariant("pg_dump -Fc", dump[0], async () => {
+    ...postgresVariant("pg_dump -Fc", "pg_dump", async () => {
       const cost = run(dump, stack, target);
       return { ...cost, archiveMegabytes: await megabytes(dumpFile) };
     }),
-    ...postgresVariant("bare COPY to /dev/null", copy[0], async () => run(copy, stack, target)),
+    ...postgresVariant("bare COPY to /dev/null", "psql", async () => run(copy, stack, target)),
   ];
 }
 
 function restoreVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {
   const from = ["latest", "--from", join(stack.stackDir, "archives"), "--into", "restored"];
+  const restore = hasZstd()
+    ? ["pg_restore", "-d", "restored", dumpFile]
+    : ["sh", "-c", 'zstd -qdc "$1" | pg_restore -d restored', "sh", dumpFile];
   const measure = async (command: readonly string[]) => {
     await recreate(target, "restored");
     return run(command, stack, target);
@@ -110,17 +115,19 @@ function restoreVariants(stack: TestStack, target: ConnectionTarget, dumpFile: s
       name: `restore on ${runtime}`,
       measure: () => measure([...script(runtime, "restore"), ...from]),
     })),
-    ...postgresVariant("pg_restore", "pg_restore", () => measure(["pg_restore", "-d", "restored", dumpFile])),
+    ...postgresVariant("pg_restore", "pg_restore", () => measure(restore)),
   ];
 }
 
+/** Whether pg_dump was built with zstd. If not, the program `zstd` compresses its output. */
+function hasZstd(): boolean {
+  const { stderr } = spawnSync("pg_dump", ["--compress=zstd:3", "--host=/nowhere"], { encoding: "utf8" });
+  return !(stderr ?? "").includes("does not support");
+}
+
 /** A variant that needs one of PostgreSQL's programs; none if that is missing or older than the server. */
-function postgresVariant(
-  name: string,
-  program: string | undefined,
-  measure: () => Promise<ProcessCost>,
-): Variant<ProcessCost>[] {
-  const version = spawnSync(program ?? "", ["--version"], { encoding: "utf8" }).stdout ?? "";
+function postgresVariant(name: string, program: string, measure: () => Promise<ProcessCost>): Variant<ProcessCost>[] {
+  const version = spawnSync(program, ["--version"], { encoding: "utf8" }).stdout ?? "";
   if (Number(/ (\d+)/.exec(version)?.[1] ?? 0) >= 16) return [{ name, measure }];
   console.log(`skipped: ${name} (no ${program} of version 16 or newer on the PATH)`);
   return [];
