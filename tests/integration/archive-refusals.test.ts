@@ -10,6 +10,7 @@ import { verifyBackup } from "../../scripts/lib/backup/verify.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { pollUntil } from "../../scripts/lib/retry.ts";
+import { searchPath } from "../../scripts/lib/stack/database.ts";
 import { append } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import { readContent } from "../support/oracle.ts";
@@ -84,21 +85,29 @@ test("settings and privileges of the replaced database are kept, and --into gets
   await using archives = await withArchives();
   const { admin, name, administrator } = archives.database;
   await admin
-    .unsafe(`alter database ${name} set statement_timeout = '7s'; comment on database ${name} is 'old'`)
+    .unsafe(`
+    alter database ${name} set statement_timeout = '7s';
+    alter database ${name} set search_path = public;
+    comment on database ${name} is 'old'`)
     .simple();
   await archives.backUp();
+  // As bootstrap sets it: that is nobody's decision.
+  await admin.unsafe(`alter database ${name} set search_path = ${searchPath}`);
   await admin
     .unsafe(`alter database ${name} set statement_timeout = '9s'; alter database ${name} set lock_timeout = '3s'`)
     .simple();
   await archives.restore();
   assert.deepEqual(await settingsOf(archives, name), {
-    settings: ["lock_timeout=3s", "statement_timeout=9s"],
+    settings: ["lock_timeout=3s", "search_path=public", "statement_timeout=9s"],
     comment: "old",
   });
   const into = `${name}_copy`;
   try {
     await archives.restore({ into });
-    assert.deepEqual(await settingsOf(archives, into), { settings: ["statement_timeout=7s"], comment: "old" });
+    assert.deepEqual(await settingsOf(archives, into), {
+      settings: ["search_path=public", "statement_timeout=7s"],
+      comment: "old",
+    });
   } finally {
     await using maintenance = openConnection({ ...administrator, database: "postgres" });
     await maintenance.sql.unsafe(`drop database if exists ${into} with (force)`);
@@ -199,7 +208,7 @@ async function settingsOf({ database }: ArchiveTest, name: string) {
     select shobj_description(d.oid, 'pg_database') as comment,
       (
         select jsonb_agg(setting order by setting) from pg_db_role_setting, unnest(setconfig) as setting
-        where setdatabase = d.oid and setrole = 0 and setting !~ 'search_path'
+        where setdatabase = d.oid and setrole = 0
       ) as settings
     from pg_database as d where datname = ${name}`;
   return { ...row };

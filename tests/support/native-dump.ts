@@ -49,7 +49,7 @@ function run(version: number, target: ConnectionTarget, args: readonly string[])
     maxBuffer: 2 ** 30,
   });
   if (status !== 0) throw new Error(stderr);
-  return stdout;
+  return stdout.replace(/^-- Dumped (from|by) .*\n/gm, "");
 }
 
 /** @returns the objects that differ */

@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { loadConfig } from "../../scripts/lib/config.ts";
+import { type Config, loadConfig } from "../../scripts/lib/config.ts";
 import { chooseAccount } from "../../scripts/lib/postgres/server/account.ts";
 import type { Binaries } from "../../scripts/lib/postgres/server/binaries.ts";
 import { initialiseCluster, superuser } from "../../scripts/lib/postgres/server/cluster.ts";
@@ -11,15 +11,19 @@ import { ensureRunning, stopServer } from "../../scripts/lib/postgres/server/lif
 import { type ConnectionTarget, connectionUrl } from "../../scripts/lib/postgres/target.ts";
 import { generatePassword } from "../../scripts/lib/secrets/password.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
-import { openStack, readApplicationSecret } from "../../scripts/lib/stack/stack.ts";
+import { openStack, readApplicationSecret, type Stack } from "../../scripts/lib/stack/stack.ts";
 import { unusedPort } from "./port.ts";
 import { silentRun } from "./stack.ts";
 
 /** A server of a later PostgreSQL, bootstrapped as an external one; removed when it is disposed of. */
 export interface LaterServer extends AsyncDisposable {
-  readonly application: ConnectionTarget;
+  readonly application: ConnectionTarget & { readonly password: string };
   /** The superuser, for the application's database. */
   readonly administrator: ConnectionTarget;
+  /** Opens the stack that was bootstrapped there. */
+  stack(): Promise<Stack>;
+  /** @returns the steps that changed something */
+  bootstrap(): Promise<string[]>;
 }
 
 const wait = { timeoutMs: 60_000, signal: silentRun.signal };
@@ -39,10 +43,17 @@ export async function withLaterServer(major: number): Promise<LaterServer> {
   };
   try {
     const administrator = await startServer(dataDir, await laterBinaries(major));
-    const application = await bootstrapExternal(join(folder, "stack"), administrator);
+    const config = externalConfig(join(folder, "stack"), administrator);
+    await bootstrap(config, silentRun);
+    const { database, username, password } = await readApplicationSecret(await openStack(config));
     return {
-      application,
-      administrator: { ...administrator, database: application.database },
+      application: { ...administrator, database, user: username, password },
+      administrator: { ...administrator, database },
+      stack: () => openStack(config),
+      async bootstrap() {
+        const { steps } = await bootstrap(config, silentRun);
+        return steps.filter(({ isChanged }) => isChanged).map(({ name, detail }) => `${name}: ${detail}`);
+      },
       [Symbol.asyncDispose]: dispose,
     };
   } catch (error) {
@@ -60,15 +71,9 @@ async function startServer(dataDir: string, binaries: Binaries): Promise<Connect
   return { host: "127.0.0.1", port, database: "postgres", user: superuser, password, tls: "disable" };
 }
 
-async function bootstrapExternal(stackDir: string, administrator: ConnectionTarget): Promise<ConnectionTarget> {
+function externalConfig(stackDir: string, administrator: ConnectionTarget): Config {
   const environment = { CQRS_STACK_DIR: stackDir, DATABASE_URL: connectionUrl(administrator) };
-  const config = loadConfig(
-    { mode: "external", timeout: "60s" },
-    { environment, dotEnvFile: join(stackDir, "no.env") },
-  );
-  await bootstrap(config, silentRun);
-  const { database, username, password } = await readApplicationSecret(await openStack(config));
-  return { ...administrator, database, user: username, password };
+  return loadConfig({ mode: "external", timeout: "60s" }, { environment, dotEnvFile: join(stackDir, "no.env") });
 }
 
 async function laterBinaries(major: number): Promise<Binaries> {

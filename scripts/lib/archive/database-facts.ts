@@ -108,14 +108,25 @@ function assignment(setting: string): string {
   return `${quotedName} to ${isList ? value : quoteLiteral(value)}`;
 }
 
-/** What an archive sets, and on top of it what the replaced database has, which may be newer. */
-export function mergeFacts(archived: DatabaseFacts, replaced: DatabaseFacts | undefined): DatabaseFacts {
+/**
+ * What an archive sets, and on top of it what the replaced database has, which may be newer.
+ *
+ * @param defaults settings of a database that nobody has changed, which override nothing
+ */
+export function mergeFacts(
+  archived: DatabaseFacts,
+  replaced: DatabaseFacts | undefined,
+  defaults: readonly string[],
+): DatabaseFacts {
   if (replaced === undefined) return archived;
+  const changed = replaced.settings.map(({ role, settings }) => {
+    return { role, settings: settings.filter((setting) => role !== null || !defaults.includes(setting)) };
+  });
   return {
     ...archived,
     comment: replaced.comment ?? archived.comment,
     connectionLimit: replaced.connectionLimit >= 0 ? replaced.connectionLimit : archived.connectionLimit,
-    settings: [...archived.settings, ...replaced.settings],
+    settings: [...archived.settings, ...changed],
     grants: [...archived.grants, ...replaced.grants],
   };
 }

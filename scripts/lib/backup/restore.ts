@@ -9,6 +9,7 @@ import { openConnection } from "../postgres/connect.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
+import { defaultSettings } from "../stack/database.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { findBackupsDir } from "./backups-dir.ts";
 import { type ArchiveContext, connectToRestore, lockHolderName, withArchivesLocked } from "./lock.ts";
@@ -213,7 +214,7 @@ async function cutOver(
     prepared: prepared.database,
     database: target.database,
     kept: old,
-    facts: mergeFacts(sources.archive.manifest.databaseFacts, replaced),
+    facts: mergeFacts(sources.archive.manifest.databaseFacts, replaced, defaultSettings),
     onWarning: (text) => run.reporter.warn(text),
   });
   if (old === undefined) return 0;

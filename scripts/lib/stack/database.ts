@@ -8,6 +8,9 @@ import { inTransaction } from "../postgres/transaction.ts";
 /** The application's search path; objects that it creates without a schema go to the first one. */
 export const searchPath = "command_model, read_model, event_store, public";
 
+/** The settings of a new database, as the server stores them. */
+export const defaultSettings: readonly string[] = [`search_path=${searchPath}`];
+
 interface DatabaseRow {
   readonly owner: string;
   readonly isOpenToPublic: boolean;
@@ -76,7 +79,7 @@ function findRepairs(row: DatabaseRow, name: string): string[] {
   if (row.isOpenToPublic || !row.isOpenToApp) {
     repairs.push(`grant connect, temporary on database ${name} to ${groupRoles.app}`);
   }
-  if (!row.settings.includes(`search_path=${searchPath}`)) {
+  if (!defaultSettings.every((setting) => row.settings.includes(setting))) {
     repairs.push(`alter database ${name} set search_path = ${searchPath}`);
   }
   if (row.owner !== groupRoles.owner) repairs.push(`alter database ${name} owner to ${groupRoles.owner}`);
