@@ -18,6 +18,7 @@ import {
   detailOf,
   readFacts,
 } from "../support/bootstrap-assertions.ts";
+import { compareDumps, dumpNatively, whyNoNativeDump } from "../support/native-dump.ts";
 import { readContent } from "../support/oracle.ts";
 import { unusedPort } from "../support/port.ts";
 import { runForData, runScript } from "../support/run-script.ts";
@@ -79,9 +80,43 @@ test("an administrator who is not a superuser can repair damage, and sets the pa
   await assertAppends(await server.application());
 });
 
-async function makeTable(target: ConnectionTarget): Promise<void> {
-  await using application = openConnection(target);
-  await application.sql`create table read_model.made_by_application (id serial primary key)`;
+/** Objects of many kinds that the application, the owner and somebody else create, none of them a superuser. */
+const objects = `
+  set role cqrs_app;
+  create table read_model.made_by_application (id serial primary key);
+  create type command_model.mood as enum ('sad', 'ok');
+  create function command_model.touch() returns trigger language plpgsql as 'begin return new; end';
+  create table command_model.person (id bigint generated always as identity primary key, m command_model.mood, at date)
+    partition by range (id);
+  create table command_model.person1 partition of command_model.person for values from (0) to (1000);
+  create trigger touch before insert on command_model.person for each row execute function command_model.touch();
+  alter table command_model.person enable row level security;
+  create policy own on command_model.person using (m = 'ok');
+  insert into command_model.person (m) values ('ok'), ('sad');
+  create view read_model.people as select id, m from command_model.person;
+  create materialized view read_model.moods as select m, count(*) from read_model.people group by m;
+  create domain read_model.positive as integer check (value > 0);
+  select lo_from_bytea(70001, 'contract');
+  comment on large object 70001 is 'c';
+  alter default privileges in schema read_model grant select on tables to public;
+  grant select (id) on command_model.person to public;
+  reset role;
+  set role cqrs_owner;
+  create schema billing;
+  create table billing.invoice (id integer primary key, amount numeric check (amount > 0));
+  insert into billing.invoice values (1, 2.5);
+  grant usage on schema billing to cqrs_app;
+  grant usage, create on schema billing to cqrs_app_owner;
+  grant select on billing.invoice to cqrs_app;
+  create index by_hand on event_store.domain_event (event_type);
+  create table billing.of_project (id integer);
+  alter table billing.of_project owner to cqrs_app_owner;
+  reset role`;
+
+async function makeObjects(server: BareCluster, database: string): Promise<void> {
+  const boss = await server.administrator(database);
+  await using administrator = openConnection(boss);
+  await administrator.sql.unsafe(objects).simple();
 }
 
 test("an administrator who is not a superuser can back up and restore; sessions it may not end are reported", async () => {
@@ -94,12 +129,17 @@ test("an administrator who is not a superuser can back up and restore; sessions 
     await using admin = openConnection(database);
     return await readContent(admin.sql);
   };
-  await makeTable(application);
+  await makeObjects(server, application.database);
   const archived = await content();
+  const dumped = whyNoNativeDump() === undefined ? dumpNatively(18, database) : undefined;
   await runForData(["backup"], server.options);
   await assertAppends(application);
   await runForData(["restore", "latest", "--yes", "--drop-old"], server.options);
   assert.deepEqual(await content(), archived);
+  if (dumped !== undefined) {
+    const changed = ["SEQUENCE SET event_store.domain_event_global_position", "TABLE DATA event_store.log_epoch"];
+    assert.deepEqual(compareDumps(dumped, dumpNatively(18, database)), changed);
+  }
 
   await using session = openConnection(application, { applicationName: "at work" });
   await session.sql`select 1`;
@@ -214,6 +254,8 @@ interface BareCluster extends AsyncDisposable {
   /** For a stack directory without an embedded server. */
   readonly options: { readonly stackDir: string; readonly env: Readonly<Record<string, string>> };
   application(): Promise<ConnectionTarget & { readonly password: string }>;
+  /** The administrator, for a database. */
+  administrator(database: string): Promise<ConnectionTarget>;
 }
 
 /** A cluster run by somebody else: without our roles and database, its administrator not a superuser. */
@@ -227,6 +269,7 @@ async function withBareCluster(): Promise<BareCluster> {
   return {
     superuser,
     options: { stackDir: folder.dir, env: { DATABASE_URL: connectionUrl(boss) } },
+    administrator: async (database) => ({ ...boss, database }),
     async application() {
       await using store = new FileSecretStore(join(folder.dir, "secrets"));
       const { username = "", password = "", database = "" } = (await store.read(secretPaths.application))?.data ?? {};
