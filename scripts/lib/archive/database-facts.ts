@@ -33,15 +33,18 @@ export async function readDatabaseFacts(sql: Sql, database: string): Promise<Dat
 }
 
 /**
- * Reads which roles and extensions a restore needs. The catalog records roles that own something or have privileges,
- * except the role that initdb created.
+ * Reads which roles and extensions a restore needs. Roles that own or were granted something are recorded in the catalog,
+ * except the one that initdb created.
+ *
+ * @param owners owners that the dump names
  */
-export async function readNeeds(sql: Sql): Promise<Needs> {
+export async function readNeeds(sql: Sql, owners: readonly string[]): Promise<Needs> {
   const [row] = await sql<Needs[]>`
     select
       (
-        select coalesce(jsonb_agg(rolname), '[]') from pg_catalog.pg_roles
-        where oid in (
+        select jsonb_agg(rolname order by rolname) from pg_catalog.pg_roles
+        where rolname in (select jsonb_array_elements_text(${JSON.stringify(owners)}::text::jsonb)::name)
+          or oid in (
             select refobjid from pg_catalog.pg_shdepend
             where refclassid = 'pg_catalog.pg_authid'::regclass and (dbid = d.oid or dbid = 0 and objid = d.oid)
             union

@@ -23,24 +23,22 @@ export interface WriteOptions extends Pick<Manifest, "id" | "order" | "only"> {
   readonly seal: Seal;
   /** Describes the schema as of a snapshot. Nothing has been put into the sink before. */
   readonly describeSchema: (tx: Sql) => Promise<SchemaDescription>;
-  /** Waits for the dump of the schema before the first row is read. Otherwise both proceed at the same time. */
-  readonly dumpFirst: boolean;
   /** Taken before the snapshot: see `event_store.safe_position`. */
   readonly safePosition: string;
   readonly onProgress: OnProgress;
 }
 
-/** The schema of an archive and its database, as the manifest records it. */
-export interface SchemaDescription
-  extends Pick<Manifest, "server" | "database" | "databaseFacts" | "base" | "applied" | "views" | "omitted"> {
-  readDump(): Promise<SchemaDump>;
-}
-
-/** What pg_dump prints, and what follows from it. */
-export interface SchemaDump extends Pick<Manifest, "logSchema" | "needs"> {
+/** The schema of an archive. */
+export interface SchemaDescription extends SchemaFacts {
   readonly preData: string;
   readonly postData: string;
 }
+
+/** What the manifest records about the schema and the database. */
+export type SchemaFacts = Pick<
+  Manifest,
+  "server" | "database" | "databaseFacts" | "base" | "logSchema" | "applied" | "needs" | "views" | "omitted"
+>;
 
 /**
  * Writes an archive of everything a database contains, from one snapshot. Concurrent writes continue, and are not in
@@ -57,20 +55,16 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     await tx.unsafe(copySettings).simple();
     // Before the first query, which takes the snapshot: afterwards, catalog and snapshot agree about these tables.
     await lockTables(tx, locked);
-    const { readDump, ...facts } = await options.describeSchema(tx);
-    if (options.dumpFirst) await readDump();
-    const all = await readTables(tx);
-    const wanted = only === null ? all : all.filter(isOfLog);
-    const tables = await writeTables(tx, wanted, { ...options, base: facts.base, check: throwIfFailed(readDump()) });
-    const largeObjects = only === null ? await writeLargeObjects(tx, options) : null;
-    const sequences = await readSequences(tx);
-    const end = await readLogEnd(tx, safePosition);
-    const { preData, postData, ...rest } = await readDump();
+    const { preData, postData, ...facts } = await options.describeSchema(tx);
     const schema = {
       preData: await putText(sink, "schema/pre-data.sql", preData),
       postData: await putText(sink, "schema/post-data.sql", postData),
     };
-    return { ...facts, ...rest, schema, tables, sequences, largeObjects, ...end };
+    const all = await readTables(tx);
+    const tables = await writeTables(tx, only === null ? all : all.filter(isOfLog), facts.base, options);
+    const largeObjects = only === null ? await writeLargeObjects(tx, options) : null;
+    const sequences = await readSequences(tx);
+    return { ...facts, schema, tables, sequences, largeObjects, ...(await readLogEnd(tx, safePosition)) };
   };
   const content = await inTransaction(sql, snapshot, "isolation level repeatable read read only");
   const manifest: Manifest = {
@@ -136,34 +130,15 @@ export async function readEventAt(sql: Sql, position: string): Promise<string | 
   return row?.id ?? null;
 }
 
-/** @returns a function that throws what a promise was rejected with, so that nobody works on in vain */
-function throwIfFailed(work: Promise<unknown>): () => void {
-  let failed: { readonly error: unknown } | undefined;
-  work.catch((error: unknown) => {
-    failed = { error };
-  });
-  return () => {
-    if (failed !== undefined) throw failed.error;
-  };
-}
-
-interface TablesOptions extends WriteOptions {
-  readonly base: Manifest["base"];
-  /** Called again and again; throws if there is no point in going on. */
-  readonly check: () => void;
-}
-
 async function writeTables(
   tx: Sql,
   tables: readonly CatalogTable[],
-  { sink, seal, base, check, onProgress }: TablesOptions,
+  base: Manifest["base"],
+  options: WriteOptions,
 ): Promise<ArchivedTable[]> {
   const bytesTotal = tables.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const track = trackProgress(bytesTotal, onProgress);
-  const onPiece: OnPiece = (table, piece) => {
-    check();
-    track(table, piece);
-  };
+  const onPiece = trackProgress(bytesTotal, options.onProgress);
+  const { sink, seal } = options;
   const written: ArchivedTable[] = [];
   for (const [index, table] of tables.entries()) {
     const prefix = `data/${String(index + 1).padStart(4, "0")}`;

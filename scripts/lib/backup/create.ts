@@ -1,9 +1,10 @@
 import { archiveId, listArchives, nextOrder, publishArchive } from "../archive/folder.ts";
 import { countBytes, countRows, type Manifest } from "../archive/manifest.ts";
 import type { OnProgress } from "../archive/progress.ts";
+import type { Seal } from "../archive/seal.ts";
 import type { ArchiveSink, PublishedArchive } from "../archive/sink.ts";
 import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
-import { readEventAt, type WriteOptions, writeArchive } from "../archive/write.ts";
+import { readEventAt, writeArchive } from "../archive/write.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
@@ -77,14 +78,9 @@ async function writeBackup(context: ArchiveContext, options: BackupOptions): Pro
   const only = options.onlyEventStore === true ? ("event_store" as const) : null;
   const seal = await sealForWriting(context.stack, encryption, id);
   const bases = options.incremental === true ? await listBases(folder, database) : undefined;
-  // What was sent to a stream cannot be taken back, so what may have to be repeated comes first.
-  const dumpFirst = output === standardStream;
-  const write = (sink: ArchiveSink) =>
-    writeSnapshot(context, { sink, id, order, only, seal, bases, onProgress, dumpFirst });
-  return await whileTablesChange(() => {
-    if (output === undefined) return publishArchive(folder, id, write);
-    return output === standardStream ? sendTar(write) : publishTar(output, id, write);
-  });
+  const write = (sink: ArchiveSink) => writeSnapshot(context, { sink, id, order, only, seal, bases, onProgress });
+  if (output === undefined) return publishArchive(folder, id, write);
+  return output === standardStream ? sendTar(write) : publishTar(output, id, write);
 }
 
 /** Lists the full archives of a database, newest first. */
@@ -94,9 +90,12 @@ async function listBases(folder: string, database: string): Promise<Manifest[]> 
   return manifests.filter((manifest) => manifest.base === null && manifest.database === database).toReversed();
 }
 
-interface SnapshotOptions extends Omit<WriteOptions, "describeSchema" | "safePosition"> {
+interface SnapshotOptions extends Pick<Manifest, "id" | "order" | "only"> {
+  readonly sink: ArchiveSink;
+  readonly seal: Seal;
   /** Full archives that an incremental one may be based on, newest first; undefined to write a full one. */
   readonly bases: readonly Manifest[] | undefined;
+  readonly onProgress: OnProgress;
 }
 
 async function writeSnapshot(context: ArchiveContext, { bases, ...options }: SnapshotOptions): Promise<Manifest> {
@@ -108,23 +107,19 @@ async function writeSnapshot(context: ArchiveContext, { bases, ...options }: Sna
     ...(role === undefined ? {} : { role }),
   });
   const { sql } = connection;
-  const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
-  const stop = new AbortController();
-  const signal = AbortSignal.any([context.run.signal, stop.signal]);
-  try {
+  return await whileTablesChange(async (onDescribed) => {
+    const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
     return await writeArchive(sql, {
       ...options,
       safePosition: position?.safe ?? "0",
       async describeSchema(tx) {
-        const described = await describeSchema(tx, { target: context.target, role, signal });
-        const base = bases === undefined ? null : await chooseBase(tx, bases, (await described.readDump()).logSchema);
+        const described = await describeSchema(tx, { target: context.target, role, signal: context.run.signal });
+        const base = bases === undefined ? null : await chooseBase(tx, bases, described.logSchema);
+        onDescribed();
         return { ...described, base };
       },
     });
-  } finally {
-    // If reading the rows failed, pg_dump may still be running.
-    stop.abort();
-  }
+  });
 }
 
 const undefinedTable = "42P01";
@@ -134,14 +129,19 @@ const attempts = 5;
 /**
  * Starts again if a table was dropped before it was locked, or if a session that is about to change a table stands
  * between the locks of this run and those of pg_dump.
+ *
+ * @param work calls back once it has begun to write the archive
  */
-async function whileTablesChange<Result>(work: () => Promise<Result>): Promise<Result> {
+async function whileTablesChange(work: (onDescribed: () => void) => Promise<Manifest>): Promise<Manifest> {
   for (let attempt = 1; ; attempt++) {
+    let isDescribed = false;
     try {
-      return await work();
+      return await work(() => {
+        isDescribed = true;
+      });
     } catch (error) {
       const mayPass = errorCode(error) === undefinedTable || errorCode(error) === "LOCKED";
-      if (mayPass && attempt < attempts) continue;
+      if (!isDescribed && mayPass && attempt < attempts) continue;
       throw errorCode(error) === insufficientPrivilege ? notReadable(error as Error) : error;
     }
   }

@@ -24,7 +24,7 @@ export interface DescribeOptions {
 const lockTimeoutMs = 2_000;
 
 /**
- * Describes the schema of a database as of a transaction's snapshot. pg_dump is still running when this returns.
+ * Describes the schema of a database as of a transaction's snapshot.
  *
  * @param tx a transaction that has locked all tables
  */
@@ -34,27 +34,25 @@ export async function describeSchema(
 ): Promise<Omit<SchemaDescription, "base">> {
   const { server, snapshot } = await readServer(tx);
   const dump = (...args: string[]) => dumpDatabase(target, { ...options, server, args, snapshot, lockTimeoutMs });
-  const dumps = Promise.all([dump("--section=pre-data"), dump("--section=post-data", "--schema-only")]);
-  // Awaited later; until then, a failure must not become an unhandled rejection.
-  dumps.catch(() => {});
+  const [preData, postData] = await Promise.all([
+    dump("--section=pre-data"),
+    dump("--section=post-data", "--schema-only"),
+  ]);
+  const blocks = [...splitDump(preData), ...splitDump(postData)];
   const applied = (await readLedger(tx)).map(({ name, checksum }) => ({ name, checksum }));
   const databaseFacts = await readDatabaseFacts(tx, target.database);
   if (databaseFacts === undefined) throw new Error("unreachable: the current database exists");
-  const needs = await readNeeds(tx);
   return {
     server,
     database: target.database,
     databaseFacts,
+    preData,
+    postData,
+    logSchema: digestLog(blocks, applied),
     applied,
+    needs: await readNeeds(tx, [...new Set(blocks.map(({ owner }) => owner))]),
     views: await readFilledViews(tx),
     omitted: await readOmitted(tx),
-    async readDump() {
-      const [preData, postData] = await dumps;
-      const blocks = [...splitDump(preData), ...splitDump(postData)];
-      const owners = blocks.map(({ owner }) => owner).filter((owner) => owner !== "" && owner !== "-");
-      const roles = [...new Set([...needs.roles, ...owners])].toSorted();
-      return { preData, postData, logSchema: digestLog(blocks, applied), needs: { ...needs, roles } };
-    },
   };
 }
 
