@@ -114,6 +114,40 @@ test("settings and privileges of the replaced database are kept, and --into gets
   }
 });
 
+test("a restored database has the locale of the archived one, or that of the server if the server lacks it", async () => {
+  await using archives = await withArchives();
+  const { admin, name } = archives.database;
+  const { archive } = await archives.backUp();
+  const readLocale = async () => {
+    const [row] = await admin`select datlocprovider as provider, daticulocale as locale from pg_database
+      where datname = ${name}`;
+    return { ...row };
+  };
+  const usual = await readLocale();
+  const { manifest } = JSON.parse(await readFile(join(archive, "manifest.json"), "utf8"));
+  const { databaseFacts: facts } = manifest;
+  const withLocale = (locale: string) => ({ ...facts, locale: { ...facts.locale, provider: "i", locale } });
+  await rewriteManifest(archive, { databaseFacts: withLocale("de-u-co-phonebk") });
+  await archives.restore();
+  assert.deepEqual(await readLocale(), { provider: "i", locale: "de-u-co-phonebk" });
+  await rewriteManifest(archive, { databaseFacts: withLocale("no-such_locale@x=") });
+  await archives.restore();
+  assert.deepEqual(await readLocale(), usual);
+});
+
+test("an extension that the server does not offer is named before anything happens", async () => {
+  await using archives = await withArchives();
+  const { archive } = await archives.backUp();
+  const needs = { roles: ["cqrs_nobody"], extensions: [{ name: "timescaledb", version: "2" }] };
+  await rewriteManifest(archive, { needs });
+  const error = await failure(archives.restore({ dryRun: true }));
+  assert.match(
+    error.why ?? "",
+    /^Missing roles, .*: cqrs_nobody\.\nExtensions that the server does not offer: timescaledb\.$/,
+  );
+  assert.match(error.fix ?? "", /^Install the extensions timescaledb on the server\.$/m);
+});
+
 test("a subscription is named as not included", async () => {
   await using archives = await withArchives();
   const { admin } = archives.database;

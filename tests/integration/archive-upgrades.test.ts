@@ -1,6 +1,6 @@
 // An archive of one version of PostgreSQL, restored on others.
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -83,6 +83,50 @@ test("everything moves from 16 to 18 at once", { skip }, async () => {
   await projectSome(eighteen, 1);
   assert.equal(await countOrders(eighteen), 6);
 });
+
+test("what only 18 has, and a user's rows in a table of an extension, are restored on 18", { skip }, async () => {
+  await using administrator = openConnection(eighteen.administrator);
+  const { sql } = administrator;
+  await offerExtension(eighteen.administrator);
+  await sql.unsafe(onlyIn18).simple();
+  const earlier = dumpNatively(18, eighteen.administrator);
+  await move(eighteen, eighteen);
+  assert.deepEqual(compareDumps(earlier, dumpNatively(18, eighteen.administrator)), changedByRestore);
+  const rows = await sql`select name from public.cfg_setting order by name`;
+  assert.deepEqual(
+    rows.map((row) => row["name"]),
+    ["mine", "theirs"],
+  );
+  await sql.unsafe("drop schema late cascade; drop extension cfg").simple();
+});
+
+const onlyIn18 = `
+  create extension cfg schema public;
+  insert into public.cfg_setting values ('mine', false);
+  create extension btree_gist schema public;
+  create schema late;
+  create table late.t (a integer not null, b integer generated always as (a * 2) virtual,
+    constraint c check (a > 0) not enforced, n integer, m integer constraint named not null no inherit);
+  insert into late.t (a, n, m) values (-1, null, 1);
+  alter table late.t add constraint nn not null n not valid;
+  create table late.temporal (id integer, at daterange, primary key (id, at without overlaps));
+  create table late.refers (id integer, at daterange, foreign key (id, period at) references late.temporal (id, period at))`;
+
+/** Installs an extension with a table in which users store rows of their own. */
+async function offerExtension(target: ConnectionTarget): Promise<void> {
+  const path = join(folder, "offered");
+  await mkdir(join(path, "extension"), { recursive: true });
+  await chmod(folder, 0o755);
+  await writeFile(join(path, "extension/cfg.control"), "default_version = '1.0'\nrelocatable = true\n");
+  const script = `
+    create table cfg_setting (name text, is_theirs boolean);
+    insert into cfg_setting values ('theirs', true);
+    select pg_catalog.pg_extension_config_dump('cfg_setting', 'where not is_theirs')`;
+  await writeFile(join(path, "extension/cfg--1.0.sql"), script);
+  await using administrator = openConnection({ ...target, database: "postgres" });
+  await administrator.sql.unsafe(`alter system set extension_control_path = '$system:${path}'`);
+  await administrator.sql`select pg_reload_conf()`;
+}
 
 test("an archive of 18 is restored on 16, unless its schema needs 18: then the server's words are shown", {
   skip,

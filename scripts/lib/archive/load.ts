@@ -57,8 +57,7 @@ export async function loadArchive(sql: Sql, source: ArchiveSource, options: Load
   const { end, rows } = await inTransaction(sql, (tx) => loadContents(tx, script, tables, source, options));
   const notRefreshed = options.onlyEventStore ? [] : await refreshViews(sql, source.manifest.views, options);
   await script.runLast(sql);
-  // Without statistics, the planner would assume that the tables are nearly empty.
-  if (tables.length > 0) await sql.unsafe(`analyze ${tables.map(qualified).join(", ")}`);
+  await analyze(sql, tables, options);
   return { end, rows, notRefreshed };
 }
 
@@ -186,6 +185,19 @@ async function refreshViews(sql: Sql, views: readonly QualifiedName[], { onWarni
     }
   }
   return failed;
+}
+
+/** Without statistics, the planner would assume that the tables are nearly empty. */
+async function analyze(sql: Sql, tables: readonly QualifiedName[], { onWarning }: LoadOptions): Promise<void> {
+  for (const table of tables) {
+    try {
+      await sql.unsafe(`analyze ${qualified(table)}`);
+    } catch (error) {
+      // It calls the functions of indexes on expressions.
+      if (!isRefusal(error)) throw error;
+      onWarning(`${table.schema}.${table.name} has no statistics: ${(error as Error).message}`);
+    }
+  }
 }
 
 function isLog({ schema, name }: QualifiedName): boolean {

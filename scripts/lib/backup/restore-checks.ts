@@ -90,7 +90,9 @@ function newer(files: readonly string[]): ScriptError {
 }
 
 function needed(roles: readonly string[], extensions: readonly string[]): ScriptError {
-  const create = roles.map((role) => `create role ${quoteIdentifier(role)};`);
+  const ours = Object.values<string>(groupRoles);
+  const create = roles.filter((role) => !ours.includes(role)).map((role) => `create role ${quoteIdentifier(role)};`);
+  const setUp = roles.some((role) => ours.includes(role)) ? ["Run bun run bootstrap, which creates our roles."] : [];
   const install = extensions.length > 0 ? [`Install the extensions ${extensions.join(", ")} on the server.`] : [];
   return new ScriptError({
     code: "ARCHIVE_NEEDS",
@@ -100,7 +102,7 @@ function needed(roles: readonly string[], extensions: readonly string[]): Script
       ...(roles.length > 0 ? [`Missing roles, which own objects or have privileges: ${roles.join(", ")}.`] : []),
       ...(extensions.length > 0 ? [`Extensions that the server does not offer: ${extensions.join(", ")}.`] : []),
     ].join("\n"),
-    fix: [...(create.length > 0 ? [`As a superuser, run: ${create.join(" ")}`] : []), ...install].join("\n"),
+    fix: [...setUp, ...(create.length > 0 ? [`As a superuser, run: ${create.join(" ")}`] : []), ...install].join("\n"),
   });
 }
 
