@@ -125,6 +125,47 @@ ALTER TYPE event_store.append_result OWNER TO cqrs_owner;
 COMMENT ON TYPE event_store.append_result IS 'Result of one element of event_store.append_batch: where its events are stored, or the error';
 
 --
+-- Name: advance_named_stream(uuid, character varying, uuid, integer, integer, text); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.advance_named_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_version integer;
+begin
+  if lower(p_aggregate_key) = p_aggregate_id::text then
+    return event_store.advance_stream(p_stream_id, p_aggregate_type, p_aggregate_id, p_expected_version, p_count);
+  elsif octet_length(p_aggregate_key) not between 1 and 1024
+    or p_aggregate_id is distinct from event_store.aggregate_id_of(p_aggregate_key)
+    or exists (
+      select from event_store.event_stream where stream_id = p_stream_id and aggregate_key <> p_aggregate_key
+    )
+  then
+    return null;
+  end if;
+  v_version := event_store.advance_stream(
+    p_stream_id, p_aggregate_type, p_aggregate_id, p_expected_version, p_count
+  );
+  if v_version is not null then
+    update event_store.event_stream
+    set aggregate_key = p_aggregate_key
+    where stream_id = p_stream_id and aggregate_key is null;
+  end if;
+  return v_version;
+end
+$$;
+
+
+ALTER FUNCTION event_store.advance_named_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION advance_named_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.advance_named_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text) IS 'Locks the stream of an aggregate that is named by text, checks its version and advances it, or creates it';
+
+--
 -- Name: advance_stream(uuid, character varying, uuid, integer, integer); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
 --
 
@@ -175,14 +216,49 @@ ALTER FUNCTION event_store.advance_stream(p_stream_id uuid, p_aggregate_type cha
 COMMENT ON FUNCTION event_store.advance_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer) IS 'Locks a stream, checks its version and advances it, or creates it; null if the stream is not as expected';
 
 --
--- Name: append(uuid, character varying, uuid, integer, jsonb); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+-- Name: aggregate_id_of(text); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
 --
 
-CREATE FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) RETURNS record
+CREATE FUNCTION event_store.aggregate_id_of(aggregate_key text) RETURNS uuid
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $_$
+declare
+  namespace constant bytea := '\x2f8ea4cf5b0a4d0c9c2b7d1f3e6a9b58';
+  name constant bytea := convert_to(aggregate_key, 'UTF8');
+  hash bytea;
+begin
+  if aggregate_key ~ '^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$' then
+    return aggregate_key::uuid;
+  elsif length(name) not between 1 and 1024 then
+    raise exception using
+      errcode = 'UE007',
+      message = format('the aggregate key has %s bytes; it must have 1 to 1024', length(name));
+  end if;
+  hash := public.digest(namespace || name, 'sha1');
+  hash := set_byte(hash, 6, (get_byte(hash, 6) & 15) | 80);
+  hash := set_byte(hash, 8, (get_byte(hash, 8) & 63) | 128);
+  return encode(substr(hash, 1, 16), 'hex')::uuid;
+end
+$_$;
+
+
+ALTER FUNCTION event_store.aggregate_id_of(aggregate_key text) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION aggregate_id_of(aggregate_key text); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.aggregate_id_of(aggregate_key text) IS 'Derives the id of an aggregate that is named by text (UUIDv5)';
+
+--
+-- Name: append(uuid, character varying, uuid, integer, jsonb, text); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text DEFAULT NULL::text, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) RETURNS record
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
-    AS $$
+    AS $_$
 #variable_conflict use_column
 declare
   v_stream_id constant uuid := stream_id;
@@ -190,10 +266,21 @@ declare
   v_id constant uuid := aggregate_id;
   v_expected constant integer := coalesce(expected_version, -2);
   v_count constant integer := case jsonb_typeof(events) when 'array' then jsonb_array_length(events) else 0 end;
+  v_events jsonb := events;
   v_stored integer;
 begin
-  if v_count > 0 then
+  if v_count > 0 and aggregate_key is null then
     last_version := event_store.advance_stream(v_stream_id, v_type, v_id, v_expected, v_count);
+  elsif v_count > 0 then
+    last_version := event_store.advance_named_stream(v_stream_id, v_type, v_id, v_expected, v_count, aggregate_key);
+  end if;
+
+  -- Usually, ids are UUIDs: this costs less than to convert them event by event.
+  if v_count > 0 and events @? '$[*] ? (
+    @.causation_id.type() == "string" && !(@.causation_id like_regex "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$" flag "i")
+    || @.correlation_id.type() == "string" && !(@.correlation_id like_regex "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$" flag "i")
+  )' then
+    v_events := event_store.keep_text_ids(events);
   end if;
 
   if last_version is not null then
@@ -219,7 +306,7 @@ begin
         nullif(event -> 'metadata', 'null'),
         (event ->> 'causation_id')::uuid,
         (event ->> 'correlation_id')::uuid
-      from jsonb_array_elements(events) with ordinality as given (event, ordinality)
+      from jsonb_array_elements(v_events) with ordinality as given (event, ordinality)
       where event_store.is_event(event)
       order by ordinality
       on conflict do nothing
@@ -238,11 +325,11 @@ begin
   -- gone and we try once more.
   select refusal.* into first_version, last_version, last_position
   from event_store.append_refusal(
-    v_stream_id, v_type, v_id, expected_version, events, last_version - v_count
+    v_stream_id, v_type, v_id, expected_version, v_events, aggregate_key, last_version - v_count
   ) as refusal;
   if first_version is null then
     select again.* into stream_id, first_version, last_version, last_position, deduplicated
-    from event_store.append(v_stream_id, v_type, v_id, expected_version, events) as again;
+    from event_store.append(v_stream_id, v_type, v_id, expected_version, v_events, aggregate_key) as again;
     return;
   end if;
   deduplicated := true;
@@ -250,16 +337,16 @@ begin
     update event_store.event_stream set version = version - v_count where stream_id = v_stream_id;
   end if;
 end
-$$;
+$_$;
 
 
-ALTER FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) OWNER TO cqrs_owner;
+ALTER FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) OWNER TO cqrs_owner;
 
 --
--- Name: FUNCTION append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
 --
 
-COMMENT ON FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) IS 'Appends events to a stream atomically, with optimistic locking, and idempotently by event id';
+COMMENT ON FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) IS 'Appends events to a stream atomically, with optimistic locking, and idempotently by event id';
 
 --
 -- Name: append_batch(jsonb); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
@@ -304,13 +391,15 @@ begin
         place::integer,
         coalesce(
           (append ->> 'stream_id')::uuid,
-          event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid)
+          event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid),
+          event_store.stream_id_of(append ->> 'aggregate_type', event_store.element_aggregate_id(append))
         ) as stream_id,
         append ->> 'aggregate_type' as aggregate_type,
         (append ->> 'aggregate_id')::uuid as aggregate_id,
+        append ->> 'aggregate_key' as aggregate_key,
         coalesce((append ->> 'expected_version')::integer, -2) as expected_version,
         jsonb_array_length(append -> 'events') as event_count,
-        append - '{stream_id,aggregate_type,aggregate_id,expected_version,events}'::text[] = '{}' as is_usable
+        append - '{stream_id,aggregate_type,aggregate_id,aggregate_key,expected_version,events}'::text[] = '{}' as is_usable
       from jsonb_array_elements(appends) with ordinality as given (append, place)
       order by stream_id, place
     loop
@@ -320,7 +409,18 @@ begin
       end if;
       v_place := v_row.place;
       v_version := null;
-      if v_row.is_usable and v_row.event_count > 0 then
+      if v_row.is_usable and v_row.event_count > 0 and v_row.aggregate_key is not null then
+        if jsonb_typeof(appends -> v_place - 1 -> 'aggregate_key') = 'string' then
+          v_version := event_store.advance_named_stream(
+            v_row.stream_id,
+            v_row.aggregate_type,
+            coalesce(v_row.aggregate_id, event_store.element_aggregate_id(appends -> v_place - 1)),
+            v_row.expected_version,
+            v_row.event_count,
+            v_row.aggregate_key
+          );
+        end if;
+      elsif v_row.is_usable and v_row.event_count > 0 then
         v_version := event_store.advance_stream(
           v_row.stream_id,
           v_row.aggregate_type,
@@ -384,9 +484,7 @@ begin
       from jsonb_array_elements(appends) with ordinality as given (append, place)
       where v_versions[place] is null
       order by
-        case when pg_input_is_valid(append ->> 'aggregate_id', 'uuid') then
-          event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid)
-        end,
+        event_store.stream_id_of(append ->> 'aggregate_type', event_store.element_aggregate_id(append)),
         place
     loop
       v_refusals[v_place] := event_store.append_element(appends -> v_place - 1);
@@ -427,23 +525,25 @@ ALTER FUNCTION event_store.append_batch(appends jsonb) OWNER TO cqrs_owner;
 COMMENT ON FUNCTION event_store.append_batch(appends jsonb) IS 'Appends to many streams in one statement; a refused element does not fail the others';
 
 --
--- Name: append_detail(integer, integer, character varying, uuid); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+-- Name: append_detail(integer, integer, character varying, uuid, text); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
 --
 
-CREATE FUNCTION event_store.append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid) RETURNS text
+CREATE FUNCTION event_store.append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid, aggregate_key text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     BEGIN ATOMIC
- SELECT (json_build_object('expected', expected, 'actual', actual, 'aggregate_type', aggregate_type, 'aggregate_id', aggregate_id))::text AS json_build_object;
+ SELECT (json_object_agg(pair.key, pair.value ORDER BY pair.place))::text AS json_object_agg
+    FROM ( VALUES (1,'expected'::text,to_json(append_detail.expected)), (2,'actual'::text,to_json(append_detail.actual)), (3,'aggregate_type'::text,to_json(append_detail.aggregate_type)), (4,'aggregate_id'::text,to_json(append_detail.aggregate_id)), (5,'aggregate_key'::text,to_json(append_detail.aggregate_key))) pair(place, key, value)
+   WHERE ((pair.key <> 'aggregate_key'::text) OR (pair.value IS NOT NULL));
 END;
 
 
-ALTER FUNCTION event_store.append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid) OWNER TO cqrs_owner;
+ALTER FUNCTION event_store.append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid, aggregate_key text) OWNER TO cqrs_owner;
 
 --
--- Name: FUNCTION append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid, aggregate_key text); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
 --
 
-COMMENT ON FUNCTION event_store.append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid) IS 'Builds the JSON detail of errors about a stream';
+COMMENT ON FUNCTION event_store.append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid, aggregate_key text) IS 'Builds the JSON detail of errors about a stream';
 
 --
 -- Name: append_element(jsonb); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
@@ -460,25 +560,28 @@ begin
   v_problem := case
     when jsonb_typeof(append) <> 'object'
       then format('the element of the batch is a JSON %s, not a JSON object', jsonb_typeof(append))
-    when append - '{stream_id,aggregate_type,aggregate_id,expected_version,events}'::text[] <> '{}'
+    when append - '{stream_id,aggregate_type,aggregate_id,aggregate_key,expected_version,events}'::text[] <> '{}'
       then 'the element of the batch has an unknown key; '
-        'allowed are stream_id, aggregate_type, aggregate_id, expected_version and events'
+        'allowed are stream_id, aggregate_type, aggregate_id, aggregate_key, expected_version and events'
     when not pg_input_is_valid(append ->> 'stream_id', 'uuid')
       then format('the stream id is not a UUID: %s', left((append -> 'stream_id')::text, 100))
     when not pg_input_is_valid(append ->> 'aggregate_id', 'uuid')
       then format('the aggregate id is not a UUID: %s', left((append -> 'aggregate_id')::text, 100))
+    when jsonb_typeof(append -> 'aggregate_key') not in ('string', 'null')
+      then format('the aggregate key is not a string: %s', left((append -> 'aggregate_key')::text, 100))
     when not pg_input_is_valid(append ->> 'expected_version', 'integer')
       then format('the expected version is not an integer: %s', left((append -> 'expected_version')::text, 100))
   end;
   if v_problem is not null then
     v_result.sqlstate := 'UE007';
     v_result.message := v_problem;
-    v_result.detail := json_build_object(
+    v_result.detail := jsonb_build_object(
       'expected', append -> 'expected_version',
       'actual', null,
       'aggregate_type', append -> 'aggregate_type',
       'aggregate_id', append -> 'aggregate_id'
-    );
+    )
+    || jsonb_strip_nulls(jsonb_build_object('aggregate_key', append -> 'aggregate_key'));
     return v_result;
   end if;
 
@@ -487,12 +590,13 @@ begin
   from event_store.append(
     coalesce(
       (append ->> 'stream_id')::uuid,
-      event_store.stream_id_of(append ->> 'aggregate_type', (append ->> 'aggregate_id')::uuid)
+      event_store.stream_id_of(append ->> 'aggregate_type', event_store.element_aggregate_id(append))
     ),
     append ->> 'aggregate_type',
-    (append ->> 'aggregate_id')::uuid,
+    event_store.element_aggregate_id(append),
     (append ->> 'expected_version')::integer,
-    append -> 'events'
+    append -> 'events',
+    append ->> 'aggregate_key'
   ) as appended;
   v_result.positions := array(
     select global_position
@@ -551,28 +655,35 @@ ALTER FUNCTION event_store.append_events(p_aggregate_type character varying, p_a
 COMMENT ON FUNCTION event_store.append_events(p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb[]) IS 'Appends an array of events to a stream atomically, with optimistic locking';
 
 --
--- Name: append_problem(character varying, uuid, integer, jsonb); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+-- Name: append_problem(character varying, uuid, integer, jsonb, text); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
 --
 
-CREATE FUNCTION event_store.append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb) RETURNS text
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+CREATE FUNCTION event_store.append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
 declare
   known_keys constant text[] := array[
     'event_id', 'event_type', 'event_version', 'event_data', 'metadata', 'causation_id', 'correlation_id'
   ];
-  uuid_keys constant text[] := array['event_id', 'causation_id', 'correlation_id'];
   event jsonb;
   place integer := 0;
   key text;
+  problem text;
 begin
   if coalesce(aggregate_type, '') = '' then
     return 'the aggregate type is missing';
   elsif length(aggregate_type) > 255 then
     return format('the aggregate type has %s characters; at most 255 are allowed', length(aggregate_type));
+  elsif octet_length(aggregate_key) not between 1 and 1024 then
+    return format('the aggregate key has %s bytes; it must have 1 to 1024', octet_length(aggregate_key));
   elsif aggregate_id is null then
     return 'the aggregate id is missing';
+  elsif aggregate_id <> event_store.aggregate_id_of(aggregate_key) then
+    return format(
+      '%s is not the id of the aggregate key %s: pass event_store.aggregate_id_of(key)',
+      aggregate_id, to_jsonb(left(aggregate_key, 100))
+    );
   elsif expected_version < -2 and expected_version <> -4 then
     return format(
       '%s is not an expected version: pass a version, 0 for a new stream, -4 for an existing one, or null for any',
@@ -607,37 +718,44 @@ begin
         place, left((event -> 'event_version')::text, 100)
       );
     end if;
-    foreach key in array uuid_keys loop
-      if event ->> key is not null and not pg_input_is_valid(event ->> key, 'uuid') then
-        return format('the %s of event %s is not a UUID: %s', key, place, left((event -> key)::text, 100));
-      end if;
-    end loop;
+    if event ->> 'event_id' is not null and not pg_input_is_valid(event ->> 'event_id', 'uuid') then
+      return format('the event_id of event %s is not a UUID: %s', place, left((event -> 'event_id')::text, 100));
+    end if;
+    problem := coalesce(
+      event_store.event_id_problem(event, 'causation_id', '$causationId', place),
+      event_store.event_id_problem(event, 'correlation_id', '$correlationId', place)
+    );
+    if problem is not null then
+      return problem;
+    end if;
   end loop;
   return null;
 end
 $_$;
 
 
-ALTER FUNCTION event_store.append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb) OWNER TO cqrs_owner;
+ALTER FUNCTION event_store.append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text) OWNER TO cqrs_owner;
 
 --
--- Name: FUNCTION append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
 --
 
-COMMENT ON FUNCTION event_store.append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb) IS 'Says why the arguments of an append are invalid';
+COMMENT ON FUNCTION event_store.append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text) IS 'Says why the arguments of an append are invalid';
 
 --
--- Name: append_refusal(uuid, character varying, uuid, integer, jsonb, integer); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+-- Name: append_refusal(uuid, character varying, uuid, integer, jsonb, text, integer); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
 --
 
-CREATE FUNCTION event_store.append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint) RETURNS record
+CREATE FUNCTION event_store.append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_aggregate_key text, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
     AS $$
 declare
   v_expected constant integer := coalesce(p_expected_version, -2);
-  v_name constant text := format('the stream of %s %s', p_aggregate_type, p_aggregate_id);
+  v_given_key constant text := case when lower(p_aggregate_key) <> p_aggregate_id::text then p_aggregate_key end;
+  v_key text := v_given_key;
+  v_name text := format('the stream of %s %s', p_aggregate_type, coalesce(v_key, p_aggregate_id::text));
   v_archived_at timestamptz;
   v_actual integer;
   v_problem text;
@@ -648,7 +766,7 @@ declare
   v_message text;
   v_hint text := 'Nothing was appended. Load the aggregate again, decide again, and append with its new version.';
 begin
-  v_problem := event_store.append_problem(p_aggregate_type, p_aggregate_id, v_expected, p_events);
+  v_problem := event_store.append_problem(p_aggregate_type, p_aggregate_id, v_expected, p_events, p_aggregate_key);
   if v_problem is null and p_stream_id is distinct from event_store.stream_id_of(p_aggregate_type, p_aggregate_id) then
     v_problem := format('%s is not the id of %s', coalesce(p_stream_id::text, 'null'), v_name);
   end if;
@@ -656,11 +774,23 @@ begin
     raise exception using
       errcode = 'UE007',
       message = v_problem,
-      detail = event_store.append_detail(p_expected_version, null, p_aggregate_type, p_aggregate_id),
+      detail = event_store.append_detail(p_expected_version, null, p_aggregate_type, p_aggregate_id, v_key),
       hint = 'Nothing was appended. Fix the arguments; sql/README.md describes them.';
   end if;
 
-  select archived_at, version into v_archived_at, v_actual from event_store.event_stream where stream_id = p_stream_id;
+  select archived_at, version, aggregate_key
+  into v_archived_at, v_actual, v_key
+  from event_store.event_stream
+  where stream_id = p_stream_id;
+  if v_key <> v_given_key then
+    raise exception using
+      errcode = 'UE007',
+      message = format('%s has the key %s, not %s', v_name, to_jsonb(v_key), to_jsonb(v_given_key)),
+      detail = event_store.append_detail(p_expected_version, null, p_aggregate_type, p_aggregate_id, v_key),
+      hint = 'Nothing was appended. Two texts have the same hash: name one of the aggregates differently.';
+  end if;
+  v_key := coalesce(v_key, v_given_key);
+  v_name := format('the stream of %s %s', p_aggregate_type, coalesce(v_key, p_aggregate_id::text));
   v_actual := coalesce(p_advanced_from, v_actual, 0);
 
   select
@@ -716,7 +846,7 @@ begin
   elsif v_archived_at is not null then
     v_code := 'UE005';
     v_message := format('%s is archived', v_name);
-    v_hint := 'Nothing was appended. Use another stream: an archived one can be read but not appended to.';
+    v_hint := 'Nothing was appended. An archived stream can be read; event_store.reopen_stream opens it to new events.';
   elsif v_expected > 0 and v_expected <> v_actual then
     v_code := 'UE001';
     v_message := format('%s is at version %s, not at version %s', v_name, v_actual, v_expected);
@@ -736,19 +866,19 @@ begin
   raise exception using
     errcode = v_code,
     message = v_message,
-    detail = event_store.append_detail(p_expected_version, v_actual, p_aggregate_type, p_aggregate_id),
+    detail = event_store.append_detail(p_expected_version, v_actual, p_aggregate_type, p_aggregate_id, v_key),
     hint = v_hint;
 end
 $$;
 
 
-ALTER FUNCTION event_store.append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint) OWNER TO cqrs_owner;
+ALTER FUNCTION event_store.append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_aggregate_key text, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint) OWNER TO cqrs_owner;
 
 --
--- Name: FUNCTION append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_aggregate_key text, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
 --
 
-COMMENT ON FUNCTION event_store.append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint) IS 'Raises the reason why an append stored nothing, unless it is a retry';
+COMMENT ON FUNCTION event_store.append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_aggregate_key text, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint) IS 'Raises the reason why an append stored nothing, unless it is a retry';
 
 --
 -- Name: archive_stream(character varying, uuid, integer); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
@@ -761,12 +891,13 @@ CREATE FUNCTION event_store.archive_stream(aggregate_type character varying, agg
 #variable_conflict use_column
 declare
   v_version integer;
+  v_key text;
 begin
   update event_store.event_stream
   set archived_at = coalesce(archived_at, current_timestamp)
   where stream_id = event_store.stream_id_of(archive_stream.aggregate_type, archive_stream.aggregate_id)
     and version > 0
-  returning version into v_version;
+  returning version, aggregate_key into v_version, v_key;
 
   if v_version is null or v_version <> expected_version then
     raise exception using
@@ -776,10 +907,10 @@ begin
           when v_version is null then 'the stream of %s %s does not exist'
           else 'the stream of %s %s is at version %s, not at version %s'
         end,
-        archive_stream.aggregate_type, archive_stream.aggregate_id, v_version, expected_version
+        archive_stream.aggregate_type, coalesce(v_key, archive_stream.aggregate_id::text), v_version, expected_version
       ),
       detail = event_store.append_detail(
-        expected_version, coalesce(v_version, 0), archive_stream.aggregate_type, archive_stream.aggregate_id
+        expected_version, coalesce(v_version, 0), archive_stream.aggregate_type, archive_stream.aggregate_id, v_key
       ),
       hint = 'Nothing was archived. Load the aggregate again and decide again.';
   end if;
@@ -996,6 +1127,35 @@ ALTER FUNCTION event_store.check_redaction() OWNER TO cqrs_owner;
 COMMENT ON FUNCTION event_store.check_redaction() IS 'Refuses to update an event, except for a recorded redaction of its data';
 
 --
+-- Name: element_aggregate_id(jsonb); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.element_aggregate_id(append jsonb) RETURNS uuid
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+  id constant text := append ->> 'aggregate_id';
+  key constant text := append ->> 'aggregate_key';
+begin
+  if pg_input_is_valid(id, 'uuid') then
+    return id::uuid;
+  elsif id is null and octet_length(key) between 1 and 1024 then
+    return event_store.aggregate_id_of(key);
+  end if;
+  return null;
+end
+$$;
+
+
+ALTER FUNCTION event_store.element_aggregate_id(append jsonb) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION element_aggregate_id(append jsonb); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.element_aggregate_id(append jsonb) IS 'Returns the id of the aggregate of an element of a batch';
+
+--
 -- Name: server_identity(); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
 --
 
@@ -1152,6 +1312,246 @@ ALTER FUNCTION event_store.epoch_mismatch() OWNER TO cqrs_owner;
 COMMENT ON FUNCTION event_store.epoch_mismatch() IS 'How this server differs from the one in which the current epoch of the log began; if it does, begin a new epoch';
 
 --
+-- Name: event_id_problem(jsonb, text, text, integer); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.event_id_problem(event jsonb, key text, metadata_key text, place integer) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+  id constant text := event ->> key;
+  metadata constant jsonb := coalesce(nullif(event -> 'metadata', 'null'), '{}');
+begin
+  if event_store.is_text_id(event, key) is not true then
+    return null;
+  elsif jsonb_typeof(event -> key) <> 'string' or octet_length(id) not between 1 and 1024 then
+    return format(
+      'the %s of event %s is neither a UUID nor text of 1 to 1024 bytes: %s',
+      key, place, left((event -> key)::text, 100)
+    );
+  elsif jsonb_typeof(metadata) <> 'object' then
+    return format(
+      'the %s of event %s is no UUID, so it is kept in the metadata, but that is a JSON %s, not a JSON object',
+      key, place, jsonb_typeof(metadata)
+    );
+  elsif metadata -> metadata_key <> event -> key then
+    return format('the metadata of event %s has another %s than its %s', place, metadata_key, key);
+  end if;
+  return null;
+end
+$$;
+
+
+ALTER FUNCTION event_store.event_id_problem(event jsonb, key text, metadata_key text, place integer) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION event_id_problem(event jsonb, key text, metadata_key text, place integer); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.event_id_problem(event jsonb, key text, metadata_key text, place integer) IS 'Says why a causation or correlation id of an event is invalid';
+
+--
+-- Name: find_positions(uuid, text[], text[], bigint, bigint, integer); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.find_positions(of_stream uuid, aggregate_types text[], event_types text[], after_position bigint, up_to_position bigint, max_count integer) RETURNS bigint[]
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+declare
+  v_max_streams constant integer := 1000;
+  v_wanted bigint := coalesce(max_count, 9223372036854775807);
+  v_range constant bigint := up_to_position - after_position;
+  v_limit bigint := up_to_position;
+  v_stream_count bigint;
+  v_event_count bigint;
+  v_stream_cost double precision;
+  v_scan_cost double precision;
+  v_scanned_to bigint;
+  v_scanned bigint[] := '{}';
+  -- Per stream: its version, the next version to read, and the last position read.
+  v_streams uuid[];
+  v_versions integer[];
+  v_nexts integer[];
+  v_reads bigint[];
+  v_chunk integer;
+  v_found bigint[];
+  v_positions bigint[] := '{}';
+begin
+  if v_range <= 0 or v_wanted = 0 then
+    return '{}';
+  elsif v_range <= 100 then
+    return null;
+  end if;
+
+  if of_stream is not null then
+    select array_agg(stream_id), array_agg(version), count(*), sum(version)
+    into v_streams, v_versions, v_stream_count, v_event_count
+    from event_store.event_stream
+    where stream_id = of_stream and version > 0
+      and (aggregate_types is null or aggregate_type = any (aggregate_types));
+  else
+    select array_agg(stream_id), array_agg(version), count(*), sum(version)
+    into v_streams, v_versions, v_stream_count, v_event_count
+    from (
+      select stream_id, version
+      from event_store.event_stream
+      where aggregate_type = any (aggregate_types) and version > 0
+      limit v_max_streams + 1
+    ) as stream;
+  end if;
+  if v_stream_count = 0 then
+    return '{}';
+  elsif v_stream_count > v_max_streams then
+    return null;
+  end if;
+  -- Each row that is scanned or returned costs another one, of its stream.
+  v_stream_cost := v_stream_count
+    + case
+      when after_position > 0 then v_stream_count * (2 + ln(v_event_count::double precision / v_stream_count) / ln(2))
+      else 0
+    end
+    + 5 * least(v_wanted, v_event_count);
+  v_scan_cost := 2 * least(v_range, v_wanted::double precision * up_to_position / v_event_count);
+  if of_stream is null and v_stream_cost > v_scan_cost then
+    v_scanned_to := least(up_to_position, after_position + v_stream_cost::bigint);
+    -- "is true" keeps the planner from joining the streams, which would read all of their events.
+    v_scanned := array(
+      select global_position
+      from event_store.domain_event
+      where global_position > after_position
+        and global_position <= v_scanned_to
+        and (stream_id in (select unnest(v_streams))) is true
+        and (event_types is null or event_type = any (event_types))
+      order by global_position
+      limit v_wanted
+    );
+    v_wanted := v_wanted - cardinality(v_scanned);
+    after_position := v_scanned_to;
+    if v_wanted = 0 or after_position = up_to_position then
+      return v_scanned;
+    end if;
+  end if;
+
+  if after_position > 0 then
+    with recursive search as (
+      -- The first event above after_position is above version low, and at version high or below.
+      select
+        stream,
+        version,
+        0 as low,
+        null::bigint as low_position,
+        version + 1 as high,
+        null::bigint as high_position,
+        null::varchar as high_type,
+        version as probe,
+        1 as step
+      from unnest(v_streams, v_versions) as given (stream, version)
+      union all
+      select
+        stream,
+        version,
+        bound.*,
+        case
+          when step = 1 then 1
+          when step % 3 = 2 then bound.low + greatest(1, least(bound.high - bound.low - 1, round(
+            (after_position - bound.low_position)::double precision * (bound.high - bound.low)
+              / (bound.high_position - bound.low_position)
+          )::integer))
+          when step % 3 = 0 and bound.low = probe then bound.low + 1
+          when step % 3 = 0 then bound.high - 1
+          else (bound.low + bound.high) / 2
+        end,
+        step + 1
+      from search
+      join event_store.domain_event as event on event.stream_id = stream and event.aggregate_version = probe
+      cross join lateral (
+        select probe, event.global_position, search.high, search.high_position, search.high_type
+        where event.global_position <= after_position
+        union all
+        select search.low, search.low_position, probe, event.global_position, event.event_type
+        where event.global_position > after_position
+      ) as bound (low, low_position, high, high_position, high_type)
+      where search.high - search.low > 1
+    )
+    select
+      array_agg(stream),
+      array_agg(version),
+      array_agg(high + 1),
+      array_agg(high_position),
+      array_agg(high_position) filter (where event_types is null or high_type = any (event_types))
+    into v_streams, v_versions, v_nexts, v_reads, v_found
+    from search
+    where high - low = 1 and high <= version;
+  else
+    v_nexts := array_fill(1, array[v_stream_count::integer]);
+    v_reads := array_fill(0::bigint, array[v_stream_count::integer]);
+  end if;
+
+  v_chunk := least(1000, ceil(v_wanted::double precision / coalesce(cardinality(v_streams), 1)));
+  for v_round in 1 .. 2147483647 loop
+    v_positions := array(
+      select position
+      from unnest(v_positions || v_found) as found (position)
+      where position <= v_limit
+      order by position
+      limit v_wanted
+    );
+    exit when v_streams is null;
+    if cardinality(v_positions) = v_wanted then
+      v_limit := v_positions[cardinality(v_positions)];
+    end if;
+
+    with unread as (
+      select place, stream, version, next
+      from unnest(v_streams, v_versions, v_nexts, v_reads) with ordinality as given (stream, version, next, read, place)
+      where next <= version and read < v_limit
+    ),
+    chunk as materialized (
+      select place, event.global_position, event.aggregate_version, event.event_type
+      from unread
+      cross join lateral (
+        select global_position, aggregate_version, event_type
+        from event_store.domain_event
+        where stream_id = stream and aggregate_version >= next
+        order by stream_id, aggregate_version
+        limit v_chunk
+      ) as event
+    ),
+    read as (
+      select place, max(aggregate_version) as version, max(global_position) as position
+      from chunk
+      group by place
+    )
+    select
+      array(select global_position from chunk where event_types is null or event_type = any (event_types)),
+      array_agg(unread.stream),
+      array_agg(unread.version),
+      array_agg(read.version + 1),
+      array_agg(read.position)
+    into v_found, v_streams, v_versions, v_nexts, v_reads
+    from unread
+    join read on read.place = unread.place;
+    -- The first two rounds find most events if the streams are about equally active.
+    if v_round > 1 then
+      v_chunk := least(v_chunk * 2, 100000);
+    end if;
+  end loop;
+  return v_scanned || v_positions;
+end
+$$;
+
+
+ALTER FUNCTION event_store.find_positions(of_stream uuid, aggregate_types text[], event_types text[], after_position bigint, up_to_position bigint, max_count integer) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION find_positions(of_stream uuid, aggregate_types text[], event_types text[], after_position bigint, up_to_position bigint, max_count integer); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.find_positions(of_stream uuid, aggregate_types text[], event_types text[], after_position bigint, up_to_position bigint, max_count integer) IS 'Finds the next events of a stream, or of aggregate types with few streams, through their streams';
+
+--
 -- Name: hold_off_redaction(uuid); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
 --
 
@@ -1232,6 +1632,53 @@ ALTER FUNCTION event_store.is_event(event jsonb) OWNER TO cqrs_owner;
 --
 
 COMMENT ON FUNCTION event_store.is_event(event jsonb) IS 'Whether a JSON value is a valid event';
+
+--
+-- Name: is_text_id(jsonb, text); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.is_text_id(event jsonb, key text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT ((event ->> key) !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'::text);
+END;
+
+
+ALTER FUNCTION event_store.is_text_id(event jsonb, key text) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION is_text_id(event jsonb, key text); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.is_text_id(event jsonb, key text) IS 'Whether a causation or correlation id of an event is no UUID';
+
+--
+-- Name: keep_text_ids(jsonb); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.keep_text_ids(events jsonb) RETURNS jsonb
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT jsonb_agg(
+         CASE
+             WHEN (kept.ids IS NULL) THEN given.event
+             ELSE ((given.event - kept.keys) || jsonb_build_object('metadata', (COALESCE(NULLIF((given.event -> 'metadata'::text), 'null'::jsonb), '{}'::jsonb) || kept.ids)))
+         END ORDER BY given.place) AS jsonb_agg
+    FROM (jsonb_array_elements(keep_text_ids.events) WITH ORDINALITY given(event, place)
+      CROSS JOIN LATERAL ( SELECT jsonb_object_agg(known.metadata_key, (given.event -> known.key)) AS jsonb_object_agg,
+             array_agg(known.key) AS array_agg
+            FROM ( VALUES ('causation_id'::text,'$causationId'::text), ('correlation_id'::text,'$correlationId'::text)) known(key, metadata_key)
+           WHERE ((jsonb_typeof(given.event) = 'object'::text) AND event_store.is_text_id(given.event, known.key) AND (event_store.event_id_problem(given.event, known.key, known.metadata_key, 0) IS NULL))) kept(ids, keys));
+END;
+
+
+ALTER FUNCTION event_store.keep_text_ids(events jsonb) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION keep_text_ids(events jsonb); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.keep_text_ids(events jsonb) IS 'Moves causation and correlation ids that are no UUIDs into the metadata';
 
 --
 -- Name: domain_event; Type: TABLE; Schema: event_store; Owner: cqrs_owner
@@ -1538,10 +1985,10 @@ ALTER FUNCTION event_store.publish_floor() OWNER TO cqrs_owner;
 COMMENT ON FUNCTION event_store.publish_floor() IS 'Publishes the position below which this transaction will draw none';
 
 --
--- Name: read_all(bigint, integer, text[], text[], bigint); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+-- Name: read_all(bigint, integer, text[], text[], bigint, uuid); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
 --
 
-CREATE FUNCTION event_store.read_all(after_position bigint, max_count integer DEFAULT 1000, event_types text[] DEFAULT NULL::text[], aggregate_types text[] DEFAULT NULL::text[], up_to_position bigint DEFAULT NULL::bigint) RETURNS TABLE(global_position bigint, stream_id uuid, aggregate_type character varying, aggregate_id uuid, aggregate_version integer, event_id uuid, event_type character varying, event_version integer, event_data jsonb, metadata jsonb, causation_id uuid, correlation_id uuid, occurred_at timestamp with time zone)
+CREATE FUNCTION event_store.read_all(after_position bigint, max_count integer DEFAULT 1000, event_types text[] DEFAULT NULL::text[], aggregate_types text[] DEFAULT NULL::text[], up_to_position bigint DEFAULT NULL::bigint, of_stream uuid DEFAULT NULL::uuid) RETURNS TABLE(global_position bigint, stream_id uuid, aggregate_type character varying, aggregate_id uuid, aggregate_version integer, event_id uuid, event_type character varying, event_version integer, event_data jsonb, metadata jsonb, causation_id uuid, correlation_id uuid, occurred_at timestamp with time zone, aggregate_key text)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -1561,6 +2008,7 @@ declare
   v_width bigint := greatest(max_count, 100);
   v_until bigint;
   v_found bigint;
+  v_positions bigint[];
 begin
   -- An answer that this session got earlier remains valid, except in an isolation level that safe_position() refuses.
   if v_end is null or v_end > v_safe or current_setting('transaction_isolation') <> 'read committed' then
@@ -1581,6 +2029,36 @@ begin
       hint = 'Pass 0 or more, or null for all events.';
   end if;
 
+  if of_stream is not null or (aggregate_types is not null and event_types is null) then
+    v_positions := event_store.find_positions(
+      of_stream, aggregate_types, event_types, v_after, v_end, max_count
+    );
+  end if;
+
+  if v_positions is not null then
+    return query
+      select
+        event.global_position,
+        event.stream_id,
+        stream.aggregate_type,
+        stream.aggregate_id,
+        event.aggregate_version,
+        event.event_id,
+        event.event_type,
+        event.event_version,
+        event.event_data,
+        event.metadata,
+        event.causation_id,
+        event.correlation_id,
+        event.occurred_at,
+        stream.aggregate_key
+      from unnest(v_positions) as found (global_position)
+      join event_store.domain_event as event on event.global_position = found.global_position
+      join event_store.event_stream as stream on stream.stream_id = event.stream_id
+      order by event.global_position;
+    return;
+  end if;
+
   if event_types is null then
     return query
       select
@@ -1596,12 +2074,14 @@ begin
         event.metadata,
         event.causation_id,
         event.correlation_id,
-        event.occurred_at
+        event.occurred_at,
+        stream.aggregate_key
       from event_store.domain_event as event
       join event_store.event_stream as stream on stream.stream_id = event.stream_id
       where event.global_position > v_after
         and event.global_position <= v_end
         and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
+        and (of_stream is null or event.stream_id = of_stream)
       order by event.global_position
       limit max_count;
     return;
@@ -1626,13 +2106,15 @@ begin
           event.metadata,
           event.causation_id,
           event.correlation_id,
-          event.occurred_at
+          event.occurred_at,
+          stream.aggregate_key
         from event_store.domain_event as event
         join event_store.event_stream as stream on stream.stream_id = event.stream_id
         where event.event_type = wanted.event_type
           and event.global_position > v_after
           and event.global_position <= v_until
           and (aggregate_types is null or stream.aggregate_type = any (aggregate_types))
+          and (of_stream is null or event.stream_id = of_stream)
         order by event.global_position
         limit v_missing
       ) as event
@@ -1647,19 +2129,87 @@ end
 $$;
 
 
-ALTER FUNCTION event_store.read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint) OWNER TO cqrs_owner;
+ALTER FUNCTION event_store.read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint, of_stream uuid) OWNER TO cqrs_owner;
 
 --
--- Name: FUNCTION read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint, of_stream uuid); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
 --
 
-COMMENT ON FUNCTION event_store.read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint) IS 'Reads the log of all streams as far as it is complete';
+COMMENT ON FUNCTION event_store.read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint, of_stream uuid) IS 'Reads the log of all streams as far as it is complete';
 
 --
--- Name: read_stream(character varying, uuid, integer, integer, boolean, integer, timestamp with time zone); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+-- Name: event_stream; Type: TABLE; Schema: event_store; Owner: cqrs_owner
 --
 
-CREATE FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer DEFAULT 0, max_count integer DEFAULT 1000, backwards boolean DEFAULT false, up_to_version integer DEFAULT NULL::integer, up_to_time timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(global_position bigint, stream_id uuid, aggregate_type character varying, aggregate_id uuid, aggregate_version integer, event_id uuid, event_type character varying, event_version integer, event_data jsonb, metadata jsonb, causation_id uuid, correlation_id uuid, occurred_at timestamp with time zone)
+CREATE TABLE event_store.event_stream (
+    stream_id uuid NOT NULL,
+    aggregate_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    version integer DEFAULT 0 NOT NULL,
+    aggregate_type character varying(255) NOT NULL,
+    archived_at timestamp with time zone,
+    aggregate_key text,
+    CONSTRAINT event_stream_aggregate_type_is_not_empty CHECK (((aggregate_type)::text <> ''::text)),
+    CONSTRAINT event_stream_version_is_not_negative CHECK ((version >= 0))
+)
+WITH (fillfactor='70');
+
+
+ALTER TABLE event_store.event_stream OWNER TO cqrs_owner;
+
+--
+-- Name: TABLE event_stream; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON TABLE event_store.event_stream IS 'One row per aggregate: the stream of its events';
+
+--
+-- Name: COLUMN event_stream.stream_id; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN event_store.event_stream.stream_id IS 'Derived from aggregate_type and aggregate_id by event_store.stream_id_of';
+
+--
+-- Name: COLUMN event_stream.aggregate_id; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN event_store.event_stream.aggregate_id IS 'ID of the aggregate';
+
+--
+-- Name: COLUMN event_stream.created_at; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN event_store.event_stream.created_at IS 'When the first event was appended';
+
+--
+-- Name: COLUMN event_stream.version; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN event_store.event_stream.version IS 'Version of the last event, compared by appends (optimistic locking)';
+
+--
+-- Name: COLUMN event_stream.aggregate_type; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN event_store.event_stream.aggregate_type IS 'Type of the aggregate, such as Order';
+
+--
+-- Name: COLUMN event_stream.archived_at; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN event_store.event_stream.archived_at IS 'When the stream was closed to new events; null while it is open';
+
+--
+-- Name: COLUMN event_stream.aggregate_key; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN event_store.event_stream.aggregate_key IS 'Text from which aggregate_id is derived; null if the aggregate is named by a UUID';
+
+--
+-- Name: read_stream(character varying, uuid, integer, integer, boolean, integer, timestamp with time zone, text[]); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer DEFAULT 0, max_count integer DEFAULT 1000, backwards boolean DEFAULT false, up_to_version integer DEFAULT NULL::integer, up_to_time timestamp with time zone DEFAULT NULL::timestamp with time zone, event_types text[] DEFAULT NULL::text[]) RETURNS TABLE(global_position bigint, stream_id uuid, aggregate_type character varying, aggregate_id uuid, aggregate_version integer, event_id uuid, event_type character varying, event_version integer, event_data jsonb, metadata jsonb, causation_id uuid, correlation_id uuid, occurred_at timestamp with time zone, aggregate_key text)
     LANGUAGE sql STABLE PARALLEL SAFE
     BEGIN ATOMIC
 ( SELECT event.global_position,
@@ -1674,9 +2224,12 @@ CREATE FUNCTION event_store.read_stream(aggregate_type character varying, aggreg
      event.metadata,
      event.causation_id,
      event.correlation_id,
-     event.occurred_at
+     event.occurred_at,
+     ( SELECT stream.aggregate_key
+            FROM event_store.event_stream stream
+           WHERE (stream.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id))) AS aggregate_key
     FROM event_store.domain_event event
-   WHERE ((NOT read_stream.backwards) AND (event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)) AND (event.aggregate_version > COALESCE(read_stream.after_version, 0)) AND (event.aggregate_version <= COALESCE(read_stream.up_to_version, 2147483647)) AND ((read_stream.up_to_time IS NULL) OR (event.occurred_at <= read_stream.up_to_time)))
+   WHERE ((NOT read_stream.backwards) AND (event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)) AND (event.aggregate_version > COALESCE(read_stream.after_version, 0)) AND (event.aggregate_version <= COALESCE(read_stream.up_to_version, 2147483647)) AND ((read_stream.up_to_time IS NULL) OR (event.occurred_at <= read_stream.up_to_time)) AND ((read_stream.event_types IS NULL) OR (((event.event_type)::text = ANY (read_stream.event_types)) IS TRUE)))
    ORDER BY event.stream_id, event.aggregate_version
   LIMIT read_stream.max_count)
  UNION ALL
@@ -1692,21 +2245,24 @@ CREATE FUNCTION event_store.read_stream(aggregate_type character varying, aggreg
      event.metadata,
      event.causation_id,
      event.correlation_id,
-     event.occurred_at
+     event.occurred_at,
+     ( SELECT stream.aggregate_key
+            FROM event_store.event_stream stream
+           WHERE (stream.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id))) AS aggregate_key
     FROM event_store.domain_event event
-   WHERE (read_stream.backwards AND (event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)) AND (event.aggregate_version < COALESCE(read_stream.after_version, 2147483647)) AND (event.aggregate_version <= COALESCE(read_stream.up_to_version, 2147483647)) AND ((read_stream.up_to_time IS NULL) OR (event.occurred_at <= read_stream.up_to_time)))
+   WHERE (read_stream.backwards AND (event.stream_id = event_store.stream_id_of(read_stream.aggregate_type, read_stream.aggregate_id)) AND (event.aggregate_version < COALESCE(read_stream.after_version, 2147483647)) AND (event.aggregate_version <= COALESCE(read_stream.up_to_version, 2147483647)) AND ((read_stream.up_to_time IS NULL) OR (event.occurred_at <= read_stream.up_to_time)) AND ((read_stream.event_types IS NULL) OR (((event.event_type)::text = ANY (read_stream.event_types)) IS TRUE)))
    ORDER BY event.stream_id DESC, event.aggregate_version DESC
   LIMIT read_stream.max_count);
 END;
 
 
-ALTER FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone) OWNER TO cqrs_owner;
+ALTER FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone, event_types text[]) OWNER TO cqrs_owner;
 
 --
--- Name: FUNCTION read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone, event_types text[]); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
 --
 
-COMMENT ON FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone) IS 'Reads the events of one aggregate, forwards or backwards';
+COMMENT ON FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone, event_types text[]) IS 'Reads the events of one aggregate, forwards or backwards';
 
 --
 -- Name: redact_event(character varying, uuid, integer, text, jsonb, jsonb); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
@@ -1720,6 +2276,7 @@ CREATE FUNCTION event_store.redact_event(aggregate_type character varying, aggre
 declare
   v_stream_id constant uuid := event_store.stream_id_of(aggregate_type, aggregate_id);
   v_version constant integer := redact_event.aggregate_version;
+  v_key text;
 begin
   if coalesce(btrim(reason), '') = '' or coalesce(redact_event.event_data, 'null') = 'null' then
     raise exception using
@@ -1736,10 +2293,13 @@ begin
   set event_data = redact_event.event_data, metadata = nullif(redact_event.metadata, 'null')
   where stream_id = v_stream_id and aggregate_version = v_version;
   if not found then
+    select aggregate_key into v_key from event_store.event_stream where stream_id = v_stream_id;
     raise exception using
       errcode = 'UE003',
-      message = format('%s %s has no event %s', aggregate_type, aggregate_id, v_version),
-      detail = event_store.append_detail(v_version, null, aggregate_type, aggregate_id),
+      message = format(
+        '%s %s has no event %s', aggregate_type, coalesce(v_key, aggregate_id::text), v_version
+      ),
+      detail = event_store.append_detail(v_version, null, aggregate_type, aggregate_id, v_key),
       hint = 'Nothing was changed. Pass the version of a stored event.';
   end if;
 
@@ -1844,6 +2404,46 @@ ALTER FUNCTION event_store.refuse_checkpoint(p_position bigint, p_epoch_id uuid,
 --
 
 COMMENT ON FUNCTION event_store.refuse_checkpoint(p_position bigint, p_epoch_id uuid, p_branch_position bigint, p_problem text) IS 'Raises UE008 with the epoch, the branch position and the checkpoint';
+
+--
+-- Name: reopen_stream(character varying, uuid); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.reopen_stream(aggregate_type character varying, aggregate_id uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+  v_version integer;
+begin
+  update event_store.event_stream
+  set archived_at = null
+  where stream_id = event_store.stream_id_of(reopen_stream.aggregate_type, reopen_stream.aggregate_id)
+    and version > 0
+  returning version into v_version;
+
+  if v_version is null then
+    raise exception using
+      errcode = 'UE003',
+      message = format(
+        'the stream of %s %s does not exist', reopen_stream.aggregate_type, reopen_stream.aggregate_id
+      ),
+      detail = event_store.append_detail(null, 0, reopen_stream.aggregate_type, reopen_stream.aggregate_id, null),
+      hint = 'Nothing was changed. Check the type and the id of the aggregate.';
+  end if;
+  return v_version;
+end
+$$;
+
+
+ALTER FUNCTION event_store.reopen_stream(aggregate_type character varying, aggregate_id uuid) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION reopen_stream(aggregate_type character varying, aggregate_id uuid); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.reopen_stream(aggregate_type character varying, aggregate_id uuid) IS 'Opens an archived stream to new events again';
 
 --
 -- Name: resume_log(bigint, uuid, uuid); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
@@ -1970,6 +2570,7 @@ declare
   v_state constant jsonb := state;
   v_redactions constant bigint := coalesce(redactions, 0);
   v_actual integer;
+  v_key text;
   v_made bigint;
   v_included bigint;
 begin
@@ -1983,15 +2584,17 @@ begin
       message = 'a snapshot needs an aggregate type, an aggregate id, versions of at least 1, and a state',
       hint = 'Nothing was saved. Fix the arguments; sql/README.md describes them.';
   end if;
-  select version into v_actual from event_store.event_stream where stream_id = v_stream_id;
+  select version, aggregate_key into v_actual, v_key from event_store.event_stream where stream_id = v_stream_id;
   if v_actual is null or v_actual < v_aggregate_version then
     raise exception using
       errcode = 'UE003',
       message = format(
         'the stream of %s %s is at version %s, so it has no state at version %s',
-        aggregate_type, aggregate_id, coalesce(v_actual, 0), v_aggregate_version
+        aggregate_type, coalesce(v_key, aggregate_id::text), coalesce(v_actual, 0), v_aggregate_version
       ),
-      detail = event_store.append_detail(v_aggregate_version, coalesce(v_actual, 0), aggregate_type, aggregate_id),
+      detail = event_store.append_detail(
+        v_aggregate_version, coalesce(v_actual, 0), aggregate_type, aggregate_id, v_key
+      ),
       hint = 'Nothing was saved. Save a snapshot after its events have been committed.';
   end if;
 
@@ -2049,6 +2652,34 @@ ALTER FUNCTION event_store.skip_positions(drawn_elsewhere bigint) OWNER TO cqrs_
 COMMENT ON FUNCTION event_store.skip_positions(drawn_elsewhere bigint) IS 'Leaves out positions that another continuation of the log may have drawn';
 
 --
+-- Name: stream_info(character varying, uuid); Type: FUNCTION; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE FUNCTION event_store.stream_info(aggregate_type character varying, aggregate_id uuid) RETURNS TABLE(stream_id uuid, version integer, created_at timestamp with time zone, updated_at timestamp with time zone, archived_at timestamp with time zone, aggregate_key text)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT stream.stream_id,
+     stream.version,
+     stream.created_at,
+     ( SELECT event.occurred_at
+            FROM event_store.domain_event event
+           WHERE ((event.stream_id = stream.stream_id) AND (event.aggregate_version = stream.version))) AS occurred_at,
+     stream.archived_at,
+     stream.aggregate_key
+    FROM event_store.event_stream stream
+   WHERE ((stream.stream_id = event_store.stream_id_of(stream_info.aggregate_type, stream_info.aggregate_id)) AND (stream.version > 0));
+END;
+
+
+ALTER FUNCTION event_store.stream_info(aggregate_type character varying, aggregate_id uuid) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION stream_info(aggregate_type character varying, aggregate_id uuid); Type: COMMENT; Schema: event_store; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION event_store.stream_info(aggregate_type character varying, aggregate_id uuid) IS 'Version, times and archive mark of the stream of an aggregate';
+
+--
 -- Name: forget_errors(); Type: FUNCTION; Schema: read_model; Owner: cqrs_owner
 --
 
@@ -2102,67 +2733,6 @@ ALTER FUNCTION read_model.withhold_error() OWNER TO cqrs_owner;
 --
 
 COMMENT ON FUNCTION read_model.withhold_error() IS 'Erases the error of a dead letter if its event was redacted';
-
---
--- Name: event_stream; Type: TABLE; Schema: event_store; Owner: cqrs_owner
---
-
-CREATE TABLE event_store.event_stream (
-    stream_id uuid NOT NULL,
-    aggregate_id uuid NOT NULL,
-    created_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
-    version integer DEFAULT 0 NOT NULL,
-    aggregate_type character varying(255) NOT NULL,
-    archived_at timestamp with time zone,
-    CONSTRAINT event_stream_aggregate_type_is_not_empty CHECK (((aggregate_type)::text <> ''::text)),
-    CONSTRAINT event_stream_version_is_not_negative CHECK ((version >= 0))
-)
-WITH (fillfactor='70');
-
-
-ALTER TABLE event_store.event_stream OWNER TO cqrs_owner;
-
---
--- Name: TABLE event_stream; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
---
-
-COMMENT ON TABLE event_store.event_stream IS 'One row per aggregate: the stream of its events';
-
---
--- Name: COLUMN event_stream.stream_id; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
---
-
-COMMENT ON COLUMN event_store.event_stream.stream_id IS 'Derived from aggregate_type and aggregate_id by event_store.stream_id_of';
-
---
--- Name: COLUMN event_stream.aggregate_id; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
---
-
-COMMENT ON COLUMN event_store.event_stream.aggregate_id IS 'ID of the aggregate';
-
---
--- Name: COLUMN event_stream.created_at; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
---
-
-COMMENT ON COLUMN event_store.event_stream.created_at IS 'When the first event was appended';
-
---
--- Name: COLUMN event_stream.version; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
---
-
-COMMENT ON COLUMN event_store.event_stream.version IS 'Version of the last event, compared by appends (optimistic locking)';
-
---
--- Name: COLUMN event_stream.aggregate_type; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
---
-
-COMMENT ON COLUMN event_store.event_stream.aggregate_type IS 'Type of the aggregate, such as Order';
-
---
--- Name: COLUMN event_stream.archived_at; Type: COMMENT; Schema: event_store; Owner: cqrs_owner
---
-
-COMMENT ON COLUMN event_store.event_stream.archived_at IS 'When the stream was closed to new events; null while it is open';
 
 --
 -- Name: redaction; Type: TABLE; Schema: event_store; Owner: cqrs_owner
@@ -2289,7 +2859,8 @@ CREATE TABLE read_model.dead_letter (
     event_type character varying(255) NOT NULL,
     attempts integer NOT NULL,
     error text,
-    updated_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL
+    updated_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    aggregate_key text
 );
 ALTER TABLE ONLY read_model.dead_letter ALTER COLUMN error SET STATISTICS 0;
 
@@ -2361,6 +2932,56 @@ COMMENT ON COLUMN read_model.dead_letter.error IS 'Error of the last attempt; nu
 --
 
 COMMENT ON COLUMN read_model.dead_letter.updated_at IS 'When the event was last attempted; when it became a dead letter if it was not attempted';
+
+--
+-- Name: COLUMN dead_letter.aggregate_key; Type: COMMENT; Schema: read_model; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN read_model.dead_letter.aggregate_key IS 'Text that names the aggregate; null if its ID does';
+
+--
+-- Name: inline_position; Type: TABLE; Schema: read_model; Owner: cqrs_owner
+--
+
+CREATE TABLE read_model.inline_position (
+    name character varying(255) NOT NULL,
+    version integer NOT NULL,
+    backend_pid integer NOT NULL,
+    "position" bigint NOT NULL
+);
+
+
+ALTER TABLE read_model.inline_position OWNER TO cqrs_owner;
+
+--
+-- Name: TABLE inline_position; Type: COMMENT; Schema: read_model; Owner: cqrs_owner
+--
+
+COMMENT ON TABLE read_model.inline_position IS 'How far the appends with inline projections have come, by backend';
+
+--
+-- Name: COLUMN inline_position.name; Type: COMMENT; Schema: read_model; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN read_model.inline_position.name IS 'Name of the projection';
+
+--
+-- Name: COLUMN inline_position.version; Type: COMMENT; Schema: read_model; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN read_model.inline_position.version IS 'Version of the projection''s code';
+
+--
+-- Name: COLUMN inline_position.backend_pid; Type: COMMENT; Schema: read_model; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN read_model.inline_position.backend_pid IS 'Process ID of the backend that appended';
+
+--
+-- Name: COLUMN inline_position."position"; Type: COMMENT; Schema: read_model; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN read_model.inline_position."position" IS 'Global position of the last event that it has handled';
 
 --
 -- Name: projection; Type: TABLE; Schema: read_model; Owner: cqrs_owner
@@ -2540,15 +3161,24 @@ CREATE VIEW read_model.projection_lag AS
     progress.checkpoint,
         CASE
             WHEN (progress.checkpoint > drawn."position") THEN (drawn."position" - progress.checkpoint)
+            WHEN (progress.inline_types IS NOT NULL) THEN ( SELECT count(*) AS count
+               FROM (unnest(progress.inline_types) wanted(event_type)
+                 JOIN event_store.domain_event event ON ((((event.event_type)::text = wanted.event_type) AND (event.global_position > progress.checkpoint)))))
             ELSE ( SELECT count(*) AS count
                FROM event_store.domain_event event
               WHERE (event.global_position > progress.checkpoint))
         END AS lag_events,
-    (COALESCE(( SELECT GREATEST(EXTRACT(epoch FROM (clock_timestamp() - event.occurred_at)), (0)::numeric) AS "greatest"
-           FROM event_store.domain_event event
-          WHERE (event.global_position > progress.checkpoint)
-          ORDER BY event.global_position
-         LIMIT 1), (0)::numeric))::double precision AS lag_seconds,
+    (COALESCE(
+        CASE
+            WHEN (progress.inline_types IS NOT NULL) THEN ( SELECT GREATEST(EXTRACT(epoch FROM (clock_timestamp() - min(event.occurred_at))), (0)::numeric) AS "greatest"
+               FROM (unnest(progress.inline_types) wanted(event_type)
+                 JOIN event_store.domain_event event ON ((((event.event_type)::text = wanted.event_type) AND (event.global_position > progress.checkpoint)))))
+            ELSE ( SELECT GREATEST(EXTRACT(epoch FROM (clock_timestamp() - event.occurred_at)), (0)::numeric) AS "greatest"
+               FROM event_store.domain_event event
+              WHERE (event.global_position > progress.checkpoint)
+              ORDER BY event.global_position
+             LIMIT 1)
+        END, (0)::numeric))::double precision AS lag_seconds,
     version.owner,
     version.heartbeat_at,
     version.expires_at,
@@ -2568,10 +3198,16 @@ CREATE VIEW read_model.projection_lag AS
             ELSE NULL::text
         END, mismatch.description), ''::text) AS log_problem
    FROM ((((read_model.projection_version version
-     CROSS JOIN LATERAL ( SELECT COALESCE(min(part.checkpoint), (0)::bigint) AS checkpoint
+     CROSS JOIN ( SELECT event_store.last_drawn_position() AS "position") drawn)
+     CROSS JOIN LATERAL ( SELECT COALESCE(GREATEST(min(part.checkpoint), ( SELECT max(inline."position") AS max
+                   FROM read_model.inline_position inline
+                  WHERE (((inline.name)::text = (version.name)::text) AND (inline.version = version.version)))), (0)::bigint) AS checkpoint,
+                CASE
+                    WHEN (version.owner = 'inline'::text) THEN NULLIF(version.events, '{}'::text[])
+                    ELSE NULL::text[]
+                END AS inline_types
            FROM read_model.projection part
           WHERE (((part.name)::text = (version.name)::text) AND (part.version = version.version))) progress)
-     CROSS JOIN ( SELECT event_store.last_drawn_position() AS "position") drawn)
      CROSS JOIN ( SELECT string_agg(format('the %s is %s, the epoch began on %s'::text, epoch_mismatch.fact, epoch_mismatch.actual, epoch_mismatch.recorded), '; '::text) AS description
            FROM event_store.epoch_mismatch() epoch_mismatch(fact, recorded, actual)) mismatch)
      LEFT JOIN LATERAL ( SELECT furthest.held_position,
@@ -2650,7 +3286,7 @@ COMMENT ON COLUMN read_model.projection_lag.lag_seconds IS 'Age of the first eve
 -- Name: COLUMN projection_lag.owner; Type: COMMENT; Schema: read_model; Owner: cqrs_owner
 --
 
-COMMENT ON COLUMN read_model.projection_lag.owner IS 'Holder of the lease';
+COMMENT ON COLUMN read_model.projection_lag.owner IS 'Holder of the lease; inline if the transactions that append handle its events';
 
 --
 -- Name: COLUMN projection_lag.heartbeat_at; Type: COMMENT; Schema: read_model; Owner: cqrs_owner
@@ -2788,6 +3424,13 @@ ALTER TABLE ONLY read_model.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (name, version, stream_id, aggregate_version);
 
 --
+-- Name: inline_position inline_position_pkey; Type: CONSTRAINT; Schema: read_model; Owner: cqrs_owner
+--
+
+ALTER TABLE ONLY read_model.inline_position
+    ADD CONSTRAINT inline_position_pkey PRIMARY KEY (name, version, backend_pid);
+
+--
 -- Name: projection projection_pkey; Type: CONSTRAINT; Schema: read_model; Owner: cqrs_owner
 --
 
@@ -2824,6 +3467,12 @@ CREATE INDEX domain_event_global_position_idx ON event_store.domain_event USING 
 --
 
 CREATE INDEX domain_event_occurred_at_idx ON event_store.domain_event USING brin (occurred_at);
+
+--
+-- Name: event_stream_aggregate_type_idx; Type: INDEX; Schema: event_store; Owner: cqrs_owner
+--
+
+CREATE INDEX event_stream_aggregate_type_idx ON event_store.event_stream USING btree (aggregate_type);
 
 --
 -- Name: projection_version_serving_idx; Type: INDEX; Schema: read_model; Owner: cqrs_owner
@@ -2982,17 +3631,30 @@ GRANT ALL ON SCHEMA read_model TO cqrs_app;
 GRANT ALL ON SCHEMA read_model_next TO cqrs_app;
 
 --
+-- Name: FUNCTION advance_named_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.advance_named_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text) FROM PUBLIC;
+
+--
 -- Name: FUNCTION advance_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer); Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
 REVOKE ALL ON FUNCTION event_store.advance_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer) FROM PUBLIC;
 
 --
--- Name: FUNCTION append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean); Type: ACL; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION aggregate_id_of(aggregate_key text); Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
-REVOKE ALL ON FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) TO cqrs_app;
+REVOKE ALL ON FUNCTION event_store.aggregate_id_of(aggregate_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION event_store.aggregate_id_of(aggregate_key text) TO cqrs_app;
+
+--
+-- Name: FUNCTION append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION event_store.append(INOUT stream_id uuid, aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text, OUT first_version integer, OUT last_version integer, OUT last_position bigint, OUT deduplicated boolean) TO cqrs_app;
 
 --
 -- Name: FUNCTION append_batch(appends jsonb); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3002,10 +3664,10 @@ REVOKE ALL ON FUNCTION event_store.append_batch(appends jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION event_store.append_batch(appends jsonb) TO cqrs_app;
 
 --
--- Name: FUNCTION append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid); Type: ACL; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid, aggregate_key text); Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
-REVOKE ALL ON FUNCTION event_store.append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION event_store.append_detail(expected integer, actual integer, aggregate_type character varying, aggregate_id uuid, aggregate_key text) FROM PUBLIC;
 
 --
 -- Name: FUNCTION append_element(append jsonb); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3021,16 +3683,16 @@ REVOKE ALL ON FUNCTION event_store.append_events(p_aggregate_type character vary
 GRANT ALL ON FUNCTION event_store.append_events(p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb[]) TO cqrs_app;
 
 --
--- Name: FUNCTION append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb); Type: ACL; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text); Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
-REVOKE ALL ON FUNCTION event_store.append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION event_store.append_problem(aggregate_type character varying, aggregate_id uuid, expected_version integer, events jsonb, aggregate_key text) FROM PUBLIC;
 
 --
--- Name: FUNCTION append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint); Type: ACL; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_aggregate_key text, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint); Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
-REVOKE ALL ON FUNCTION event_store.append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION event_store.append_refusal(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_events jsonb, p_aggregate_key text, p_advanced_from integer, OUT first_version integer, OUT last_version integer, OUT last_position bigint) FROM PUBLIC;
 
 --
 -- Name: FUNCTION archive_stream(aggregate_type character varying, aggregate_id uuid, expected_version integer); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3065,6 +3727,12 @@ GRANT ALL ON FUNCTION event_store.check_checkpoint(checkpoint bigint, event_id u
 REVOKE ALL ON FUNCTION event_store.check_redaction() FROM PUBLIC;
 
 --
+-- Name: FUNCTION element_aggregate_id(append jsonb); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.element_aggregate_id(append jsonb) FROM PUBLIC;
+
+--
 -- Name: FUNCTION server_identity(OUT system_identifier bigint, OUT timeline integer, OUT database_oid oid, OUT data_directory text); Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
@@ -3084,6 +3752,19 @@ REVOKE ALL ON FUNCTION event_store.epoch_mismatch() FROM PUBLIC;
 GRANT ALL ON FUNCTION event_store.epoch_mismatch() TO cqrs_app;
 
 --
+-- Name: FUNCTION event_id_problem(event jsonb, key text, metadata_key text, place integer); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.event_id_problem(event jsonb, key text, metadata_key text, place integer) FROM PUBLIC;
+
+--
+-- Name: FUNCTION find_positions(of_stream uuid, aggregate_types text[], event_types text[], after_position bigint, up_to_position bigint, max_count integer); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.find_positions(of_stream uuid, aggregate_types text[], event_types text[], after_position bigint, up_to_position bigint, max_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION event_store.find_positions(of_stream uuid, aggregate_types text[], event_types text[], after_position bigint, up_to_position bigint, max_count integer) TO cqrs_app;
+
+--
 -- Name: FUNCTION hold_off_redaction(p_stream_id uuid); Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
@@ -3101,6 +3782,18 @@ GRANT ALL ON FUNCTION event_store.horizon_holder() TO cqrs_app;
 --
 
 REVOKE ALL ON FUNCTION event_store.is_event(event jsonb) FROM PUBLIC;
+
+--
+-- Name: FUNCTION is_text_id(event jsonb, key text); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.is_text_id(event jsonb, key text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION keep_text_ids(events jsonb); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.keep_text_ids(events jsonb) FROM PUBLIC;
 
 --
 -- Name: TABLE domain_event; Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3142,18 +3835,24 @@ GRANT ALL ON FUNCTION event_store.load_snapshot(aggregate_type character varying
 REVOKE ALL ON FUNCTION event_store.publish_floor() FROM PUBLIC;
 
 --
--- Name: FUNCTION read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint); Type: ACL; Schema: event_store; Owner: cqrs_owner
+-- Name: FUNCTION read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint, of_stream uuid); Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
-REVOKE ALL ON FUNCTION event_store.read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION event_store.read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint) TO cqrs_app;
+REVOKE ALL ON FUNCTION event_store.read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint, of_stream uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION event_store.read_all(after_position bigint, max_count integer, event_types text[], aggregate_types text[], up_to_position bigint, of_stream uuid) TO cqrs_app;
 
 --
--- Name: FUNCTION read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone); Type: ACL; Schema: event_store; Owner: cqrs_owner
+-- Name: TABLE event_stream; Type: ACL; Schema: event_store; Owner: cqrs_owner
 --
 
-REVOKE ALL ON FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone) TO cqrs_app;
+GRANT SELECT ON TABLE event_store.event_stream TO cqrs_app;
+
+--
+-- Name: FUNCTION read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone, event_types text[]); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone, event_types text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION event_store.read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone, event_types text[]) TO cqrs_app;
 
 --
 -- Name: FUNCTION redact_event(aggregate_type character varying, aggregate_id uuid, aggregate_version integer, reason text, event_data jsonb, metadata jsonb); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3178,6 +3877,13 @@ REVOKE ALL ON FUNCTION event_store.refuse_change() FROM PUBLIC;
 --
 
 REVOKE ALL ON FUNCTION event_store.refuse_checkpoint(p_position bigint, p_epoch_id uuid, p_branch_position bigint, p_problem text) FROM PUBLIC;
+
+--
+-- Name: FUNCTION reopen_stream(aggregate_type character varying, aggregate_id uuid); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.reopen_stream(aggregate_type character varying, aggregate_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION event_store.reopen_stream(aggregate_type character varying, aggregate_id uuid) TO cqrs_app;
 
 --
 -- Name: FUNCTION resume_log(checkpoint bigint, event_id uuid, epoch_id uuid, OUT safe_position bigint, OUT safe_event_id uuid, OUT current_epoch_id uuid); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3207,6 +3913,13 @@ GRANT ALL ON FUNCTION event_store.save_snapshot(aggregate_type character varying
 REVOKE ALL ON FUNCTION event_store.skip_positions(drawn_elsewhere bigint) FROM PUBLIC;
 
 --
+-- Name: FUNCTION stream_info(aggregate_type character varying, aggregate_id uuid); Type: ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION event_store.stream_info(aggregate_type character varying, aggregate_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION event_store.stream_info(aggregate_type character varying, aggregate_id uuid) TO cqrs_app;
+
+--
 -- Name: FUNCTION forget_errors(); Type: ACL; Schema: read_model; Owner: cqrs_owner
 --
 
@@ -3219,12 +3932,6 @@ GRANT ALL ON FUNCTION read_model.forget_errors() TO cqrs_app;
 
 REVOKE ALL ON FUNCTION read_model.withhold_error() FROM PUBLIC;
 GRANT ALL ON FUNCTION read_model.withhold_error() TO cqrs_app;
-
---
--- Name: TABLE event_stream; Type: ACL; Schema: event_store; Owner: cqrs_owner
---
-
-GRANT SELECT ON TABLE event_store.event_stream TO cqrs_app;
 
 --
 -- Name: TABLE redaction; Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3243,6 +3950,12 @@ GRANT SELECT ON TABLE public.schema_migration TO cqrs_app;
 --
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE read_model.dead_letter TO cqrs_app;
+
+--
+-- Name: TABLE inline_position; Type: ACL; Schema: read_model; Owner: cqrs_owner
+--
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE read_model.inline_position TO cqrs_app;
 
 --
 -- Name: TABLE projection; Type: ACL; Schema: read_model; Owner: cqrs_owner
