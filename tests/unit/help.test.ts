@@ -24,7 +24,7 @@ for (const [name, command] of commands) {
 
   test(`every example in the help of ${title} is a command line that is accepted`, async () => {
     for (const [line] of command.examples) {
-      const [, given = ""] = /bun run (?:--silent )?(.*?)(?: \||\)"|$)/.exec(line) ?? [];
+      const [, given = ""] = /bun run (?:--silent )?(.*?)(?: [|>]|\)"|$)/.exec(line) ?? [];
       const { words, command: named, name: found, siblings } = await resolveCommand(root, given.split(" "));
       if (words.includes("--help")) continue;
       await checkArguments({ words, definitions: named.definitions, commands: siblings });
