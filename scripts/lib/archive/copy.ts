@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { abandonCopy, copyEnd, resumeSocket, type Sql } from "../postgres/driver.ts";
-import { isFromServer } from "../postgres/failure.ts";
+import { connectionFailure, isFromServer } from "../postgres/failure.ts";
 
 /**
  * Reads the rows of a `COPY … TO STDOUT`, in pieces of arbitrary length.
@@ -49,14 +49,19 @@ export async function copyIn(sql: Sql, statement: string, pieces: AsyncIterable<
     }
   } catch (error) {
     writable.destroy(error as Error);
-    // The server's error takes precedence: it closed the stream, and the stream's own error is just a consequence.
+    // The stream's own error, such as ECANCELED, may be just a consequence.
     throw await ended.then(
       () => error,
-      (reason: unknown) => (isFromServer(reason) && !isCopyFail(reason) ? reason : error),
+      (reason: unknown) => (explainsFailure(reason) ? reason : error),
     );
   }
   writable.end();
   return ended;
+}
+
+/** A bad row, or the end of the session, is why the stream was closed. */
+function explainsFailure(reason: unknown): boolean {
+  return connectionFailure(reason) !== undefined || (isFromServer(reason) && !isCopyFail(reason));
 }
 
 /** 57014 is the server's response if we abort the COPY ourselves. */
