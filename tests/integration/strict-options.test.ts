@@ -85,7 +85,11 @@ test("other options of the wrong type are refused with one sentence", async () =
     ["readAll()", { after: 5n }, /^after is 5n; it must be a string$/],
     ["subscribe()", { signal: new AbortController() }, /^signal is an object; it must be an AbortSignal$/],
     ["decide()", { retries: Number.NaN }, /^retries is NaN; it must be an integer from 0/],
-    ["decide()", { transaction: {} }, /^transaction is an object; it must be the transaction that store\.transaction\(\) or/],
+    [
+      "decide()",
+      { transaction: {} },
+      /^transaction is an object; it must be the transaction that store\.transaction\(\) or/,
+    ],
   ];
   for (const [name, options, message] of cases) {
     await assert.rejects(calls[name]?.(options) as Promise<unknown>, isInvalid(message));
