@@ -96,7 +96,7 @@ const procReader = [
 ] as const;
 
 /**
- * Checks whether a process is running, whoever owns it. A zombie does not count: if nothing reaps orphans, as in many
+ * Checks whether a process of any user is running. A zombie does not count: if nothing reaps orphans, as in many
  * containers, a server stays in the process table after it has exited.
  */
 export function isAlive(pid: number): boolean {

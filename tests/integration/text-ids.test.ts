@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 import { type AggregateDefinition, decide, loadAggregate } from "../../scripts/lib/event-store/aggregate.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { InvalidInput, StreamArchived, StreamNotFound, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
-import type { NewEvent, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
+import type { RecordedEvent } from "../../scripts/lib/event-store/event.ts";
 import { replayDeadLetters } from "../../scripts/lib/event-store/projection/dead-letters.ts";
 import type { ProjectionDefinition } from "../../scripts/lib/event-store/projection/definition.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
@@ -319,74 +319,6 @@ test("an event with a text id becomes a dead letter, is replayed, and is redacte
   );
   assert.equal(missing.message, `Cart ${cart.id} has no event 9`);
   assert.deepEqual((await collect(readStream(store, cart)))[0]?.data, {});
-});
-
-test("causation and correlation ids may be text, which is kept in the metadata", async () => {
-  const cart = newCart();
-  const uuid = randomUUID();
-  const events: NewEvent[] = [
-    { ...added, causationId: "cmd-1", correlationId: uuid.toUpperCase(), metadata: { user: "ada" } },
-    { ...added, correlationId: "req/漢字" },
-    { ...added, causationId: `{${uuid}}`, metadata: { $causationId: `{${uuid}}` } },
-    { ...added, causationId: uuid },
-  ];
-  const decision = await decide(
-    store,
-    { type: "Cart", initialState: () => [] as RecordedEvent[], evolve: (seen, event) => [...seen, event] },
-    cart.id,
-    () => events,
-  );
-  const expected = [
-    ["cmd-1", uuid, { user: "ada", $causationId: "cmd-1" }],
-    [null, "req/漢字", { $correlationId: "req/漢字" }],
-    [`{${uuid}}`, null, { $causationId: `{${uuid}}` }],
-    [uuid, null, null],
-  ];
-  const stored = await collect(readStream(store, cart));
-  for (const found of [stored, decision.state]) {
-    assert.deepEqual(
-      found.map(({ causationId, correlationId, metadata }) => [causationId, correlationId, metadata]),
-      expected,
-    );
-  }
-  const copies = stored.map(({ type, data, metadata, causationId, correlationId }) => ({
-    ...{ type, data, causationId: causationId ?? undefined, correlationId: correlationId ?? undefined },
-    ...(metadata === null ? {} : { metadata }),
-  }));
-  const copy = newCart();
-  await appendEvents(store, copy, copies as NewEvent[]);
-  assert.deepEqual(
-    (await collect(readStream(store, copy))).map(({ causationId, correlationId }) => [causationId, correlationId]),
-    expected.map(([causation, correlation]) => [causation, correlation]),
-  );
-});
-
-test("a text id that the metadata cannot keep is refused, and only that append", async () => {
-  const bad: [Partial<NewEvent>, RegExp][] = [
-    [
-      { causationId: "a", metadata: { $causationId: "b" } },
-      /the metadata of event 1 \(ItemAdded\) has another \$causationId than its causationId/,
-    ],
-    [
-      { correlationId: "" },
-      /the correlationId of event 1 \(ItemAdded\) is ""; it must be a UUID, or text of 1 to 1024/,
-    ],
-    [{ causationId: "x".repeat(1025) }, /the causationId of event 1 \(ItemAdded\) is text of 1025 bytes/],
-    [
-      { causationId: "a", metadata: [] as never },
-      /the metadata of event 1 \(ItemAdded\) is an array; only an object can keep text ids/,
-    ],
-    [{ correlationId: "a\u0000" }, /NUL/],
-  ];
-  for (const [change, message] of bad) {
-    const event = { ...added, ...change } as NewEvent;
-    const [outcome] = await Promise.allSettled([
-      appendEvents(store, newCart(), [event]),
-      appendEvents(store, newCart(), [added]),
-    ]);
-    assert.ok(outcome.status === "rejected" && outcome.reason instanceof InvalidInput, message.source);
-    assert.match(outcome.reason.message, message);
-  }
 });
 
 test("concurrent first appends by text and by UUID give one stream, with the text", async () => {

@@ -38,7 +38,7 @@ const verifiedName = "verified-at";
  * one was ahead
  */
 export async function nextOrder(folder: string, now: Date): Promise<number> {
-  // Whoever writes into the folder reports what is wrong with it.
+  // If the folder cannot be read, writing into it reports why.
   const { archives } = await listArchives(folder).catch(() => ({ archives: [] }));
   return Math.max(now.getTime(), (archives.at(-1)?.manifest.order ?? 0) + 1);
 }

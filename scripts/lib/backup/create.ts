@@ -52,7 +52,7 @@ export interface BackupResult {
  * later one. Guaranteed: each stream is a prefix without gaps, no checkpoint is ahead of the log, and the next append
  * gets a higher position.
  *
- * It contains every object of the database, whoever created it. What it cannot contain is reported.
+ * It contains every object of the database, those of applications too. What it cannot contain is reported.
  *
  * @throws {ScriptError} `LOCKED` (exit 5) with the holder; `NO_BASE` (exit 8); `ARCHIVE_KEY` or `ARCHIVE_EXISTS`
  * (exit 2); `PRIVILEGES` or `DUMP_FAILED` (exit 9)
