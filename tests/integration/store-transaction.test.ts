@@ -8,6 +8,7 @@ import { readAll, readStream } from "../../scripts/lib/event-store/read.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
 import type { DomainEvent, ProjectionDefinition, Sql, Transaction } from "../../scripts/lib/index.ts";
+import { pollUntil } from "../../scripts/lib/retry.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
 import { terminate } from "../support/session.ts";
@@ -160,10 +161,13 @@ test("only a transaction that has appended and committed notifies readers", asyn
   );
   // Closing waits for the notification; the next one then arrives behind it.
   await own[Symbol.asyncDispose]();
-  const marker = Promise.withResolvers<void>();
-  const markers = await database.admin.listen("marker", () => marker.resolve());
+  let isMarked = false;
+  const markers = await database.admin.listen("marker", () => {
+    isMarked = true;
+  });
   await database.admin.notify("marker", "");
-  await marker.promise;
+  // A session that listens does not keep the process alive.
+  assert.ok(await pollUntil(() => isMarked || undefined, { timeoutMs: 10_000, intervalMs: 5 }));
   assert.equal(count, 1);
   await unlisten();
   await markers.unlisten();
