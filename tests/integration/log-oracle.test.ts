@@ -81,10 +81,12 @@ test("a reader in the order of transactions reorders a stream, and stalls on an 
 test("safe_position() in the statement that reads loses an event", async () => {
   await using database = await withDatabase();
   await using writer = openConnection(database.application);
+  await using gate = openConnection(database.application);
   const begun = Promise.withResolvers<void>();
   const finish = Promise.withResolvers<void>();
+  // A lock of the writer itself could be free before its floor is.
+  await gate.sql`select pg_advisory_lock(7)`;
   const writing = inTransaction(writer.sql, async (tx) => {
-    await tx`select pg_advisory_xact_lock(7)`;
     await append(tx, {});
     begun.resolve();
     await finish.promise;
@@ -106,6 +108,7 @@ test("safe_position() in the statement that reads loses an event", async () => {
   assert.ok(await pollUntil(waiting, { timeoutMs: 10_000, intervalMs: 10 }));
   finish.resolve();
   await writing;
+  await gate.sql`select pg_advisory_unlock(7)`;
   assert.deepEqual(
     (await rows).map((row) => [row["global_position"], row["position"]]),
     [[null, 1n]],
