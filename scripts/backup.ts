@@ -2,12 +2,14 @@
 // Reads: configuration, sql/, the database, the archives. Writes: postgres/backups below the stack directory, or where
 // --to or --output says. Exits: 0 · 2 configuration · 3 not running · 5 locked · 6 login refused ·
 // 8 no matching full archive, or one of another format · 9 unusable folder · 11 damaged archive
+
 import { describeSource, formatArchives, formatPruned } from "./lib/backup/format-archives.ts";
 import { checkOutputFlags } from "./lib/backup/output-flags.ts";
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine, silentRunLine } from "./lib/cli/run-line.ts";
 import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
 const { mode, database, timeout } = stackFlags;
@@ -15,9 +17,9 @@ const from = { type: "string", valueHint: "folder", description: "Folder that co
 const keyFile = { type: "string", valueHint: "file", description: "A key of 64 hexadecimal digits" } as const;
 
 const examples = [
-  ["bun run backup", "Write a full archive to postgres/backups"],
-  ["bun run backup --incremental", "Write only what is new since the last full archive"],
-  ["bun run --silent backup --output - | ssh host 'cat >nightly.tar'", "Stream an archive to another host"],
+  [runLine("backup"), "Write a full archive to postgres/backups"],
+  [runLine("backup --incremental"), "Write only what is new since the last full archive"],
+  [`${silentRunLine("backup")} --output - | ssh host 'cat >nightly.tar'`, "Stream an archive to another host"],
 ] as const;
 
 const create = defineStackScript({
@@ -53,7 +55,7 @@ const create = defineStackScript({
 const list = defineStackScript({
   meta: { name: "list", description: "Lists the archives, oldest first." },
   args: { from },
-  examples: [["bun run backup list", "List the archives of postgres/backups"]],
+  examples: [[runLine("backup list"), "List the archives of postgres/backups"]],
   async run({ args, stack }) {
     const { listBackups } = await import("./lib/backup/list.ts");
     return listBackups(stack, args.from);
@@ -74,8 +76,8 @@ const verify = defineStackScript({
     "key-file": keyFile,
   },
   examples: [
-    ["bun run backup verify", "Check sizes and digests of the latest archive"],
-    ["bun run backup verify latest --restore", "Prove that it can be restored"],
+    [runLine("backup verify"), "Check sizes and digests of the latest archive"],
+    [runLine("backup verify latest --restore"), "Prove that it can be restored"],
   ],
   async run({ args, stack, ...run }) {
     const { verifyBackup } = await import("./lib/backup/verify.ts");
@@ -98,7 +100,7 @@ const prune = defineStackScript({
     "keep-days": { type: "number", min: 1, max: 999_999, description: "Also keep archives of the last days" },
     "dry-run": { type: "boolean", description: "Show what would be deleted" },
   },
-  examples: [["bun run backup prune --keep 3 --keep-days 30 --dry-run", "Show what would be deleted"]],
+  examples: [[runLine("backup prune --keep 3 --keep-days 30 --dry-run"), "Show what would be deleted"]],
   async run({ args, stack }) {
     const { pruneArchives } = await import("./lib/backup/prune.ts");
     const { from, keep, "keep-days": keepDays, "dry-run": dryRun } = args;

@@ -2,9 +2,11 @@
 // Reads: configuration, sql/, infrastructure/postgres/config/. Writes: the stack directory, the database.
 // Exits: 0 ready · 1 a SQL file failed · 2 configuration · 3 not ready · 4 schema drift · 5 locked · 6 login refused ·
 // 8 running on another port · 9 prerequisite · 124 timeout
+
 import manifest from "../package.json" with { type: "json" };
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine, silentRunLine } from "./lib/cli/run-line.ts";
 import { isBunInstalled } from "./lib/runtime.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
@@ -15,15 +17,15 @@ export const command = defineConfiguredScript({
   meta: { name: "bootstrap", description: "Sets up the server, roles, schema and credentials. Idempotent." },
   args: { mode, port, database, user, timeout, secrets },
   examples: [
-    ["bun run bootstrap", "Start the embedded server, and create or repair what is missing"],
-    ["bun run bootstrap --port 5432", "Use this port; stop the server first"],
-    ["bun run bootstrap --secrets vault", "Keep credentials in a local Vault"],
-    ["bun run bootstrap --mode external", "Use the server of DATABASE_URL"],
+    [runLine("bootstrap"), "Start the embedded server, and create or repair what is missing"],
+    [runLine("bootstrap --port 5432"), "Use this port; stop the server first"],
+    [runLine("bootstrap --secrets vault"), "Keep credentials in a local Vault"],
+    [runLine("bootstrap --mode external"), "Use the server of DATABASE_URL"],
   ],
   run: async ({ config, ...run }) => (await import("./lib/stack/bootstrap.ts")).bootstrap(config, run),
   print({ url, isChanged }, output) {
     output.result(`${output.style("green", "ready")}${isChanged ? "" : " (nothing to change)"}  ${url}`);
-    output.result('eval "$(bun run --silent status --env)"  exports it with the password');
+    output.result(`eval "$(${silentRunLine("status")} --env)"  exports it with the password`);
     if (!isBunInstalled())
       output.result(`eval "$(${npx} run --silent status --env)"  does the same without bun on the PATH`);
   },

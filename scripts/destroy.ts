@@ -2,9 +2,11 @@
 // Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data (compose: the volume) and
 // state.json. Exits: 0 destroyed, or nothing to destroy · 2 configuration · 5 locked · 8 refused without --yes ·
 // 9 not a data directory · 124 timeout
+
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine } from "./lib/cli/run-line.ts";
 import type { DestructionPlan } from "./lib/operations/destroy.ts";
 import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
@@ -19,8 +21,8 @@ export const command = defineStackScript({
     yes: { type: "boolean", alias: "y", description: "Delete without asking" },
   },
   examples: [
-    ["bun run destroy", "Show what would be deleted, then ask"],
-    ["bun run destroy --yes", "Delete without asking"],
+    [runLine("destroy"), "Show what would be deleted, then ask"],
+    [runLine("destroy --yes"), "Delete without asking"],
   ],
   async run({ stack, reporter, signal, confirm }) {
     const { destroyStack, planDestruction } = await import("./lib/operations/destroy.ts");

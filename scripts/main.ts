@@ -1,14 +1,15 @@
 import manifest from "../package.json" with { type: "json" };
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine } from "./lib/cli/run-line.ts";
 
 /** Every script by name; each is loaded only when it runs. */
 export const command = defineScriptGroup({
   meta: { name: manifest.name, version: manifest.version, description: `${manifest.description}.` },
   examples: [
-    ["bun run bootstrap", "Start a database"],
-    ["bun run seed", "Fill it with demo data"],
-    ["bun run backup --help", "Show the help of a command"],
+    [runLine("bootstrap"), "Start a database"],
+    [runLine("seed"), "Fill it with demo data"],
+    [runLine("backup --help"), "Show the help of a command"],
   ],
   subCommands: {
     bootstrap: () => import("./bootstrap.ts").then((script) => script.command),

@@ -2,9 +2,11 @@
 // Reads: configuration, a module with projections, the database. Writes: the database.
 // Exits: 0 · 1 create or refresh failed · 2 configuration, or no such projection · 3 not running · 5 a run holds its
 // lease · 6 login refused · 8 refused · 12 dead letters · 13 retired: nothing is projected · 130, 143 stopped
+
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine } from "./lib/cli/run-line.ts";
 import { formatLag } from "./lib/operations/format-lag.ts";
 import { endOfRuns, formatRebuild, formatRun } from "./lib/operations/format-projection-end.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
@@ -20,7 +22,7 @@ const chosen = {
 const list = defineConfiguredScript({
   meta: { name: "list", description: "Shows the lag of each projection, its owner, and what holds it back." },
   args: { mode, database },
-  examples: [["bun run projections list", "Show lag, owner and dead letters"]],
+  examples: [[runLine("projections list"), "Show lag, owner and dead letters"]],
   async run({ config }) {
     const { readProjectionLag } = await import("./lib/event-store/projection/progress.ts");
     const { withStackStore } = await import("./lib/stack/projections.ts");
@@ -39,7 +41,7 @@ const run = defineConfiguredScript({
     once: { type: "boolean", description: "Stop at the end of the log" },
     partitions: { type: "number", min: 1, description: "Partitions to handle concurrently (default: 1)" },
   },
-  examples: [["bun run projections run order_summary --once", "Catch up, then stop"]],
+  examples: [[runLine("projections run order_summary --once"), "Catch up, then stop"]],
   endsBySignal: ({ once }) => !once,
   async run({ args, config, reporter, signal }) {
     const { withWatchedProjections } = await import("./lib/operations/watch-projections.ts");
@@ -59,7 +61,7 @@ const run = defineConfiguredScript({
 const rebuild = defineConfiguredScript({
   meta: { name: "rebuild", description: "Builds a new version while the old one keeps serving, then cuts over to it." },
   args: chosen,
-  examples: [["bun run projections rebuild --module ./orders.ts", "Build and cut over without downtime"]],
+  examples: [[runLine("projections rebuild --module ./orders.ts"), "Build and cut over without downtime"]],
   async run({ args, config, reporter, signal }) {
     const { withWatchedProjections } = await import("./lib/operations/watch-projections.ts");
     const { rebuildProjections } = await import("./lib/stack/projections.ts");
@@ -76,7 +78,7 @@ const rebuild = defineConfiguredScript({
 const replay = defineConfiguredScript({
   meta: { name: "replay", description: "Retries dead letters, once their cause is fixed." },
   args: chosen,
-  examples: [["bun run projections replay --module ./orders.ts", "Retry the dead letters of a module"]],
+  examples: [[runLine("projections replay --module ./orders.ts"), "Retry the dead letters of a module"]],
   async run({ args, config }) {
     const { replayProjections, withProjections } = await import("./lib/stack/projections.ts");
     return withProjections(config, args, async (store, definitions) => ({
@@ -99,7 +101,7 @@ const remove = defineConfiguredScript({
     version: { type: "number", min: 1, description: "Remove only this version (default: all)" },
     yes: { type: "boolean", alias: "y", description: "Remove without asking" },
   },
-  examples: [["bun run projections remove order_summary", "Show what would be removed, then ask"]],
+  examples: [[runLine("projections remove order_summary"), "Show what would be removed, then ask"]],
   async run({ args, config, confirm }) {
     const { removeStored } = await import("./lib/operations/remove-projection.ts");
     return removeStored(config, args, confirm);
@@ -111,7 +113,7 @@ const remove = defineConfiguredScript({
 
 export const command = defineScriptGroup({
   meta: { name: "projections", description: "Lists, runs, rebuilds and removes projections; retries dead letters." },
-  examples: [["bun run projections run --module ./orders.ts", "Run all projections of a module"]],
+  examples: [[runLine("projections run --module ./orders.ts"), "Run all projections of a module"]],
   subCommands: { list, run, rebuild, replay, remove },
 });
 

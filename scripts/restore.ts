@@ -2,12 +2,14 @@
 // Reads: configuration, an archive, sql/. Writes: the database; the old one is kept until --drop-old.
 // Exits: 0 · 2 usage · 3 not running · 4 drift · 5 locked · 6 login refused · 8 refused, newer archive, or target not
 // empty · 9 disk full · 11 damaged archive
+
 import { describeSource } from "./lib/backup/format-archives.ts";
 import type { RestorePlan } from "./lib/backup/restore.ts";
 import { describeDrop, describeRestore } from "./lib/backup/restore-questions.ts";
 import { usageError } from "./lib/cli/errors.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine } from "./lib/cli/run-line.ts";
 import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
 export const command = defineStackScript({
@@ -44,10 +46,10 @@ export const command = defineStackScript({
     yes: { type: "boolean", alias: "y", description: "Replace or drop databases without asking" },
   },
   examples: [
-    ["bun run restore latest", "Replace the database with the latest archive"],
-    ["bun run restore latest --into copy --dry-run", "Check the archive without restoring it"],
-    ["bun run restore latest --until-time 2026-11-25T03:15:00Z", "Restore the log as of that time"],
-    ["bun run restore --drop-old", "Show the databases that earlier restores kept, then ask and drop them"],
+    [runLine("restore latest"), "Replace the database with the latest archive"],
+    [runLine("restore latest --into copy --dry-run"), "Check the archive without restoring it"],
+    [runLine("restore latest --until-time 2026-11-25T03:15:00Z"), "Restore the log as of that time"],
+    [runLine("restore --drop-old"), "Show the databases that earlier restores kept, then ask and drop them"],
   ],
   check(args) {
     if (args.archive === undefined && !args["drop-old"]) throw usageError("restore needs an archive", passLatest);
@@ -87,7 +89,7 @@ export const command = defineStackScript({
   },
 });
 
-const passLatest = "Pass one, for example: bun run restore latest.";
+const passLatest = `Pass one, for example: ${runLine("restore")} latest.`;
 
 function parseUntil(position: number | undefined, time: string | undefined) {
   if (position !== undefined && time !== undefined)
@@ -99,7 +101,7 @@ function parseUntil(position: number | undefined, time: string | undefined) {
 }
 
 function describeKept(name: string): string {
-  return `the old database is kept as ${name}; to drop all that are kept, run bun run restore --drop-old`;
+  return `the old database is kept as ${name}; to drop all that are kept, run ${runLine("restore")} --drop-old`;
 }
 
 if (import.meta.main) await runAsProcess(command);

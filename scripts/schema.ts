@@ -2,10 +2,12 @@
 // Reads: configuration, sql/, the database. Writes: the database.
 // Exits: 0 · 1 a file failed · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
 // 10 files are pending (schema status --exit-code)
+
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatTable } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine, silentRunLine } from "./lib/cli/run-line.ts";
 import { exitCodes } from "./lib/cli/script-error.ts";
 import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
@@ -18,8 +20,8 @@ const apply = defineStackScript({
     with: { type: "string", valueHint: "name", description: "Also apply this file from sql/optional" },
   },
   examples: [
-    ["bun run schema apply", "Apply pending files"],
-    ["bun run schema apply --with event-data-index", "Also create an optional index"],
+    [runLine("schema apply"), "Apply pending files"],
+    [runLine("schema apply --with event-data-index"), "Also create an optional index"],
   ],
   async run({ args, config, stack, reporter, signal }) {
     const { administratorTarget } = await import("./lib/stack/stack.ts");
@@ -49,8 +51,8 @@ const status = defineStackScript({
     "exit-code": { type: "boolean", description: "Exit with code 10 if a file is pending" },
   },
   examples: [
-    ["bun run schema status --exit-code", "Check in CI that everything is applied"],
-    ["bun run schema status --drift", "Compare the database with one that the files alone create"],
+    [runLine("schema status --exit-code"), "Check in CI that everything is applied"],
+    [runLine("schema status --drift"), "Compare the database with one that the files alone create"],
   ],
   async run({ args, stack, reporter, signal }) {
     const { administratorTarget } = await import("./lib/stack/stack.ts");
@@ -80,7 +82,7 @@ const dump = defineStackScript({
     timeout: stackFlags.timeout,
     reference: { type: "boolean", description: "Print the schema that the files alone create" },
   },
-  examples: [["bun run --silent schema dump --reference >sql/schema.sql", "Update the file after a migration"]],
+  examples: [[`${silentRunLine("schema")} dump --reference >sql/schema.sql`, "Update the file after a migration"]],
   async run({ args, stack, reporter, signal }) {
     const { administratorTarget } = await import("./lib/stack/stack.ts");
     const { dumpSchema } = await import("./lib/schema/dump.ts");
@@ -94,8 +96,8 @@ const dump = defineStackScript({
 export const command = defineScriptGroup({
   meta: { name: "schema", description: "Applies the schema files, or shows the schema." },
   examples: [
-    ["bun run schema apply", "Apply pending files"],
-    ["bun run schema status", "Show what is applied"],
+    [runLine("schema apply"), "Apply pending files"],
+    [runLine("schema status"), "Show what is applied"],
   ],
   subCommands: { apply, status, dump },
 });

@@ -2,9 +2,11 @@
 // Reads: configuration, the stack directory, Vault. Writes: the secret store, vault/ below the stack directory,
 // state.json, the database's logins. Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 Vault's
 // login or policy · 8 not a KV engine, or still in the grace period · 9 no Vault to start · 124 timeout
+
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine } from "./lib/cli/run-line.ts";
 import { exitCodes } from "./lib/cli/script-error.ts";
 import { formatRotation } from "./lib/operations/format-rotation.ts";
 import { formatSecretsStatus } from "./lib/operations/format-secrets-status.ts";
@@ -15,7 +17,7 @@ const { mode, database, user, timeout, secrets, port, grace } = stackFlags;
 const init = defineStackScript({
   meta: { name: "init", description: "Initialises the secret store and sets up Vault. Existing values are kept." },
   args: { mode, port, database, user, timeout, secrets },
-  examples: [["bun run secrets init", "Repair the store and deliver AppRole credentials"]],
+  examples: [[runLine("secrets init"), "Repair the store and deliver AppRole credentials"]],
   run: async ({ stack, ...run }) => (await import("./lib/stack/secrets.ts")).initSecrets(stack, run),
   print({ details, place, location, isChanged }, output) {
     for (const detail of details) output.result(detail);
@@ -34,7 +36,7 @@ const show = defineStackScript({
     env: { type: "boolean", description: "Print export lines for the shell" },
     spring: { type: "boolean", description: "Print the properties of a Spring data source" },
   },
-  examples: [["bun run secrets show --spring --reveal", "Print spring.datasource properties"]],
+  examples: [[runLine("secrets show --spring --reveal"), "Print spring.datasource properties"]],
   async run({ args, stack }) {
     const { readSecretData } = await import("./lib/stack/secrets.ts");
     const { renderSecret } = await import("./lib/secrets/render.ts");
@@ -49,7 +51,7 @@ const show = defineStackScript({
 const status = defineStackScript({
   meta: { name: "status", description: "Shows where the secrets are kept, and whether the store is ready." },
   args: { mode, timeout, secrets },
-  examples: [["bun run secrets status", "Show the store and its versions"]],
+  examples: [[runLine("secrets status"), "Show the store and its versions"]],
   run: async ({ stack }) => (await import("./lib/stack/secrets.ts")).readSecretsStatus(stack),
   print: (status, output) => output.result(formatSecretsStatus(status)),
   exitCode: ({ isReady }) => (isReady ? exitCodes.ok : exitCodes.notReady),
@@ -58,12 +60,12 @@ const status = defineStackScript({
 const migrate = defineStackScript({
   meta: { name: "migrate", description: "Copies the credentials from files to Vault, and uses Vault from then on." },
   args: { mode, timeout, secrets },
-  examples: [["bun run secrets migrate --secrets vault", "Move the credentials to Vault"]],
+  examples: [[runLine("secrets migrate --secrets vault"), "Move the credentials to Vault"]],
   run: async ({ stack, ...run }) => (await import("./lib/stack/secrets.ts")).migrateSecrets(stack, run),
   print(migrated, output) {
     for (const { path, outcome } of migrated) output.result(`${path}: ${outcome}`);
     if (migrated.some(({ outcome }) => outcome === "different"))
-      output.result("Vault's values were kept. Run bun run bootstrap to apply them to PostgreSQL.");
+      output.result(`Vault's values were kept. Run ${runLine("bootstrap")} to apply them to PostgreSQL.`);
   },
 });
 
@@ -78,8 +80,8 @@ const rotate = defineConfiguredScript({
     yes: { type: "boolean", alias: "y", description: "Rotate even if the previous credentials are still valid" },
   },
   examples: [
-    ["bun run secrets rotate", "Rotate; the old credentials expire in an hour"],
-    ["bun run secrets rotate --grace 0s", "Lock out anyone who knows the old password"],
+    [runLine("secrets rotate"), "Rotate; the old credentials expire in an hour"],
+    [runLine("secrets rotate --grace 0s"), "Lock out anyone who knows the old password"],
   ],
   async run({ args, config, reporter, signal }) {
     const { rotateLogin } = await import("./lib/stack/rotate.ts");
@@ -91,7 +93,7 @@ const rotate = defineConfiguredScript({
 const dynamic = defineStackScript({
   meta: { name: "dynamic", description: "Configures Vault to issue short-lived logins." },
   args: { mode, database, timeout, secrets },
-  examples: [["VAULT_TOKEN=… bun run secrets dynamic", "Configure Vault's database engine"]],
+  examples: [[`VAULT_TOKEN=… ${runLine("secrets dynamic")}`, "Configure Vault's database engine"]],
   run: async ({ stack, ...run }) => (await import("./lib/stack/dynamic.ts")).enableDynamicLogins(stack, run),
   print({ path, policy }, output) {
     output.result(`to get a login, read ${path} with the policy ${policy}`);
@@ -101,7 +103,7 @@ const dynamic = defineStackScript({
 const sweep = defineStackScript({
   meta: { name: "sweep", description: "Drops expired logins that Vault did not revoke." },
   args: { mode, database, timeout },
-  examples: [["bun run secrets sweep", "Drop the logins that a lost Vault issued"]],
+  examples: [[runLine("secrets sweep"), "Drop the logins that a lost Vault issued"]],
   run: async ({ stack, ...run }) => (await import("./lib/stack/dynamic.ts")).sweepDynamicLogins(stack, run),
   print(swept, output) {
     for (const name of swept) output.result(`dropped ${name}`);
@@ -111,7 +113,7 @@ const sweep = defineStackScript({
 
 export const command = defineScriptGroup({
   meta: { name: "secrets", description: "Initialises, shows, rotates and moves the application's credentials." },
-  examples: [["bun run secrets show --reveal", "Show the credentials, password included"]],
+  examples: [[runLine("secrets show --reveal"), "Show the credentials, password included"]],
   subCommands: { init, show, status, rotate, migrate, dynamic, sweep },
 });
 

@@ -1,14 +1,16 @@
 // Appends demo data through the event store and projects it.
 // Reads: configuration, sql/demo, the database. Writes: the database.
 // Exits: 0 · 2 configuration · 3 not running · 6 login refused · 8 the demo orders have other events
+
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine } from "./lib/cli/run-line.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
 export const command = defineConfiguredScript({
   meta: { name: "seed", description: "Appends demo data and projects it into order_summary. Idempotent." },
   args: { mode: stackFlags.mode, database: stackFlags.database },
-  examples: [["bun run seed", "Append 142 events of 60 orders"]],
+  examples: [[runLine("seed"), "Append 142 events of 60 orders"]],
   async run({ config, signal }) {
     const { orderSummary } = await import("./lib/demo/order-summary.ts");
     const { seedDemo } = await import("./lib/demo/seed.ts");

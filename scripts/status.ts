@@ -1,10 +1,12 @@
 // Shows the state of the stack, or how to connect to it.
 // Reads: configuration, the stack directory, the database. Writes: nothing.
 // Exits: 0 running · 2 configuration, or secrets owned by another user · 3 not running · 6 login refused
+
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes, formatSeconds, formatTable } from "./lib/cli/format.ts";
 import type { Output } from "./lib/cli/output.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine, silentRunLine } from "./lib/cli/run-line.ts";
 import { describeLogHolder } from "./lib/operations/log-holder.ts";
 import type { ClientEnvironment, StackStatus } from "./lib/operations/status.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
@@ -17,8 +19,8 @@ export const command = defineConfiguredScript({
     env: { type: "boolean", description: "Print export lines for the shell, with the password" },
   },
   examples: [
-    ["bun run status", "Show the server, its URL and size, and pending files"],
-    ['eval "$(bun run --silent status --env)"', "Export DATABASE_URL and the PG* variables"],
+    [runLine("status"), "Show the server, its URL and size, and pending files"],
+    [`eval "$(${silentRunLine("status")} --env)"`, "Export DATABASE_URL and the PG* variables"],
   ],
   async run({ args, config, signal }): Promise<StackStatus | { readonly env: ClientEnvironment }> {
     const { readClientEnvironment, readStatus } = await import("./lib/operations/status.ts");

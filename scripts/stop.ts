@@ -1,8 +1,10 @@
 // Stops the embedded server and the local Vault, or the containers.
 // Reads: configuration, the stack directory. Writes: only what the server flushes.
 // Exits: 0 stopped, or nothing was running · 2 configuration · 5 locked · 8 external server · 124 timeout
+
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine } from "./lib/cli/run-line.ts";
 import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
 export const command = defineStackScript({
@@ -11,7 +13,7 @@ export const command = defineStackScript({
     description: "Stops the embedded server and the local Vault, or the containers. Their data is kept.",
   },
   args: { mode: stackFlags.mode, timeout: stackFlags.timeout },
-  examples: [["bun run stop", "Stop what bootstrap started"]],
+  examples: [[runLine("stop"), "Stop what bootstrap started"]],
   run: async ({ stack, ...run }) => (await import("./lib/operations/stop.ts")).stopStack(stack, run),
   print({ pid, vaultPid, containers }, output) {
     for (const name of containers) output.result(`stopped ${name}`);

@@ -2,9 +2,11 @@
 // Reads: the targets; for postgres, schema and vault also configuration and the stack directory. Writes: nothing.
 // Exits: 0 usable, or the command's own · 2 usage, TLS · 3 missing · 4 schema drift · 6 login refused ·
 // 9 no such command · 124 timeout
+
 import { defineScript } from "./lib/cli/define-script.ts";
 import { usageError } from "./lib/cli/errors.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
+import { runLine } from "./lib/cli/run-line.ts";
 import type { WaitReport } from "./lib/wait/wait.ts";
 
 interface Waited {
@@ -32,15 +34,15 @@ export const command = defineScript({
     },
   },
   examples: [
-    ["bun run wait-for postgres", "Wait until the stack's database accepts the application"],
-    ["bun run wait-for schema --timeout 2m -- npm start", "Start a service once the schema is applied"],
-    ["bun run wait-for tcp://127.0.0.1:8080 --invert", "Wait until a port is closed"],
+    [runLine("wait-for postgres"), "Wait until the stack's database accepts the application"],
+    [runLine("wait-for schema --timeout 2m -- npm start"), "Start a service once the schema is applied"],
+    [runLine("wait-for tcp://127.0.0.1:8080 --invert"), "Wait until a port is closed"],
   ],
   async run({ args, operands, commandWords, reporter, signal }): Promise<Waited> {
     const { findTarget } = await import("./lib/stack/wait-target.ts");
     const { waitForTargets } = await import("./lib/wait/wait.ts");
     if (operands.length === 0) throw usageError("wait-for needs a target", "Pass one or more targets.");
-    const targets = await Promise.all(operands.map((word) => findTarget(word, args.query)));
+    const targets = await Promise.all(operands.map((word) => findTarget(word, args)));
     const reports = await waitForTargets(targets, {
       timeoutMs: args.timeout,
       invert: args.invert,

@@ -1,10 +1,10 @@
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
 import { durationForm, parseDuration } from "./duration.ts";
 import { maxLoginBytes, maxNameBytes } from "./login-names.ts";
-import { projectDir } from "./paths.ts";
-import type { Environment } from "./runtime.ts";
+import { findProject } from "./project.ts";
+import { type Environment, environment } from "./runtime.ts";
 import type { TlsSettings } from "./server-url.ts";
 import { SettingsReader, type SettingsSources } from "./settings-reader.ts";
 import { systemAuthorities, type TlsMode, tlsModes } from "./tls-mode.ts";
@@ -44,6 +44,8 @@ export interface VaultSettings {
 export interface Config {
   /** Undefined: the mode that the stack remembers, or else `embedded`. */
   readonly mode: Mode | undefined;
+  /** Absolute path of the project's folder. */
+  readonly projectDir: string;
   /** Absolute path of the folder that everything is written to. */
   readonly stackDir: string;
   /** Undefined: the stack's own port. */
@@ -74,6 +76,7 @@ export interface Config {
 
 /** Values of flags, which override every other source. */
 export interface ConfigFlags {
+  readonly project?: string | undefined;
   readonly mode?: string | undefined;
   readonly port?: string | undefined;
   readonly database?: string | undefined;
@@ -82,6 +85,9 @@ export interface ConfigFlags {
   readonly secrets?: string | undefined;
   readonly grace?: string | undefined;
 }
+
+/** Sources that take the place of the usual ones. */
+type GivenSources = Partial<Omit<SettingsSources, "projectDir">>;
 
 const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "cqrs_vault", "public", "none"];
 /** Databases that every server has; none of them can be the application's. */
@@ -141,14 +147,18 @@ const text = v.string();
  * Reads the configuration. Flags override the environment, which overrides the project's `.env`, which overrides the
  * defaults. For every variable `X`, `X_FILE` can be the path of a file that contains the value.
  *
- * @throws {ScriptError} `CONFIGURATION` (exit 2) with all problems, each with the flag or variable to blame
+ * @throws {ScriptError} `CONFIGURATION` (exit 2) with all problems, each with the flag or variable to blame;
+ * `NO_PROJECT` (exit 2)
  */
-export function loadConfig(flags: ConfigFlags = {}, sources: SettingsSources = {}): Config {
-  const read = new SettingsReader({ ...flags }, sources);
-  const external = new SettingsReader({ ...flags }, sources);
+export function loadConfig({ project: named, ...flags }: ConfigFlags = {}, given: GivenSources = {}): Config {
+  const project = findProject(named, given.environment ?? environment());
+  const sources = { environment: environment(), dotEnvFile: join(project.projectDir, ".env"), ...given, ...project };
+  const read = new SettingsReader(flags, sources);
+  const external = new SettingsReader(flags, sources);
   const config = {
+    projectDir: project.projectDir,
     mode: read.setting("CQRS_MODE", mode, "mode"),
-    stackDir: resolve(projectDir, read.setting("CQRS_STACK_DIR", text) ?? "infrastructure"),
+    stackDir: resolve(project.projectDir, read.setting("CQRS_STACK_DIR", text) ?? project.stackDir),
     port: read.setting("POSTGRES_PORT", port, "port"),
     localPort: read.setting("CQRS_LOCAL_PORT", port),
     applicationSecret: read.setting("CQRS_SECRET", applicationSecret) ?? "database-local",
@@ -179,7 +189,7 @@ export function findNameProblem(name: string): string | undefined {
  */
 export function parseServerUrl(url: string, variables: Environment = {}): ExternalServer {
   const environment = { ...variables, DATABASE_URL: url, DATABASE_URL_FILE: undefined };
-  const read = new SettingsReader({}, { environment, dotEnvFile: null });
+  const read = new SettingsReader({}, { environment, dotEnvFile: null, projectDir: "" });
   const { externalServer: server } = readExternalServer(read);
   const problems = read.problems.map((problem) => problem.replace("DATABASE_URL", "It"));
   if (server === undefined || problems.length > 0) throw unusableUrl(problems.join("\n"));
@@ -240,12 +250,10 @@ function readTls(read: SettingsReader, url: URL | undefined): TlsSettings {
   const rootCert = parameters?.get("sslrootcert") || read.setting("PGSSLROOTCERT", text);
   return {
     ...(mode === undefined ? {} : { tls: mode }),
-    ...(rootCert === undefined ? {} : { tlsRootCert: findRootCert(rootCert) }),
+    ...(rootCert === undefined
+      ? {}
+      : { tlsRootCert: rootCert === systemAuthorities ? rootCert : read.pathOf(rootCert) }),
   };
-}
-
-function findRootCert(file: string): string {
-  return file === systemAuthorities ? file : resolve(projectDir, file);
 }
 
 /** OpenBao's clients use other names for the same settings. */

@@ -1,8 +1,10 @@
-import { dirname, resolve } from "node:path";
+import { dirname, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The files of the product: `sql/`, `infrastructure/`, `docker-compose.yml`. Never written to. */
-export const assetsDir: string = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const thisFile = fileURLToPath(import.meta.url);
 
-/** The project that uses the product: its `.env`, and the base of relative paths in settings. In a clone, the clone. */
-export const projectDir: string = assetsDir;
+/** The files of the product: `sql/`, `infrastructure/`, `docker-compose.yml`. Never written to. */
+export const assetsDir: string = resolve(dirname(thisFile), "../..");
+
+/** Whether this code runs in a clone of the repository, and not from the built package or below node_modules. */
+export const isClone: boolean = thisFile.endsWith(".ts") && !thisFile.includes(`${sep}node_modules${sep}`);

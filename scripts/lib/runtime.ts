@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
+import { parseEnv } from "node:util";
 
 /** The environment as a record; an absent variable is undefined. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -27,6 +28,26 @@ export function environment(): Environment {
   return original === undefined ? process.env : Object.fromEntries(original);
 }
 
+/**
+ * `process.env` as the program sees and changes it.
+ *
+ * Without the values that Bun may have expanded: those that contain a `$` in `.env`. The project's `.env` is read
+ * without expansion, so that a value is the same on all runtimes.
+ */
+export function programEnvironment(): Environment {
+  const original = environment();
+  if (original === process.env) return process.env;
+  const expanded = literalVariables(".env").filter((name) => original[name] === undefined);
+  return { ...process.env, ...Object.fromEntries(expanded.map((name) => [name, undefined])) };
+}
+
+/** The variables of a file that Bun does not read as they are written. */
+function literalVariables(file: string): string[] {
+  if (!existsSync(file)) return [];
+  const variables = Object.entries(parseEnv(readFileSync(file, "utf8")));
+  return variables.flatMap(([name, value]) => (value?.includes("$") ? [name] : []));
+}
+
 function originalVariables(): Map<string, string> | undefined {
   try {
     const words = readFileSync("/proc/self/environ", "utf8").split("\0").filter(Boolean);
@@ -41,8 +62,14 @@ export function variableNames(): string[] {
   return Object.keys(process.env);
 }
 
-function isBun(): boolean {
+/** Whether this process runs on Bun. */
+export function isBun(): boolean {
   return "Bun" in globalThis;
+}
+
+/** Whether this process runs on Deno. */
+export function isDeno(): boolean {
+  return "Deno" in globalThis;
 }
 
 /** Reads the standard streams and the variables that control colours. */

@@ -1,16 +1,17 @@
 import { readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
-import { projectDir } from "./paths.ts";
-import { type Environment, environment } from "./runtime.ts";
+import type { Environment } from "./runtime.ts";
 
-/** Where to read settings from, besides the flags; only tests pass it. */
+/** Where to read settings from, besides the flags. */
 export interface SettingsSources {
-  readonly environment?: Environment;
+  readonly environment: Environment;
   /** Path of the `.env` file, which need not exist; null reads none. */
-  readonly dotEnvFile?: string | null;
+  readonly dotEnvFile: string | null;
+  /** Where relative paths in settings start. */
+  readonly projectDir: string;
 }
 
 /** A text that was found, and what to blame if it is invalid. */
@@ -25,13 +26,14 @@ export class SettingsReader {
   readonly #flags: Readonly<Record<string, string | undefined>>;
   readonly #environment: Environment;
   readonly #dotEnv: Environment;
+  readonly #projectDir: string;
   readonly problems: string[] = [];
 
   constructor(flags: Readonly<Record<string, string | undefined>>, sources: SettingsSources) {
     this.#flags = flags;
-    this.#environment = sources.environment ?? environment();
-    const { dotEnvFile = join(projectDir, ".env") } = sources;
-    this.#dotEnv = dotEnvFile === null ? {} : readDotEnv(dotEnvFile);
+    this.#environment = sources.environment;
+    this.#dotEnv = sources.dotEnvFile === null ? {} : readDotEnv(sources.dotEnvFile);
+    this.#projectDir = sources.projectDir;
   }
 
   /** @returns the checked value; undefined if no source has it or it is invalid */
@@ -47,7 +49,12 @@ export class SettingsReader {
   /** @returns the absolute path of the file that a setting is read from, if any */
   fileOf(variable: string): string | undefined {
     const file = this.#environment[`${variable}_FILE`] || this.#dotEnv[`${variable}_FILE`];
-    return file ? resolve(projectDir, file) : undefined;
+    return file ? this.pathOf(file) : undefined;
+  }
+
+  /** @returns the absolute path of a file that a setting names */
+  pathOf(file: string): string {
+    return resolve(this.#projectDir, file);
   }
 
   /**
@@ -95,7 +102,7 @@ export class SettingsReader {
 
   #readFile(variable: string, file: string): string | undefined {
     try {
-      const content = readFileSync(resolve(projectDir, file), "utf8").replace(/\r?\n$/, "");
+      const content = readFileSync(this.pathOf(file), "utf8").replace(/\r?\n$/, "");
       if (content !== "") return content;
       this.problems.push(`${variable} points to an empty file: ${file}`);
     } catch (error) {

@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { explainCreation, explainFileError } from "../cli/file-error.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { syncFolder } from "../durable-file.ts";
 import { corrupt, countBytes, type Manifest, manifestName, readManifest } from "./manifest.ts";
@@ -140,7 +141,7 @@ export async function findArchive(folder: string, requested: string): Promise<st
   }
   throw noArchive(
     `There is no archive ${requested}, neither in ${folder} nor at that path`,
-    `Run bun run backup list --from ${folder} and choose one that it shows.`,
+    `Run ${runLine("backup list")} --from ${folder} and choose one that it shows.`,
   );
 }
 
@@ -150,7 +151,8 @@ async function findLatest(folder: string): Promise<string> {
   const latest = archives.at(-1);
   const broken = unreadable.findLast(({ id }) => latest === undefined || isNewer({ id }, latest));
   if (broken !== undefined) throw latestUnreadable(broken);
-  if (latest === undefined) throw noArchive(`There is no archive in ${folder}`, `Run bun run backup --to ${folder}.`);
+  if (latest === undefined)
+    throw noArchive(`There is no archive in ${folder}`, `Run ${runLine("backup")} --to ${folder}.`);
   return latest.dir;
 }
 
@@ -167,7 +169,7 @@ function latestUnreadable({ dir, problem }: UnreadableArchive): ScriptError {
     exitCode: problem.exitCode,
     message: `The newest archive, ${dir}, is damaged`,
     ...(problem.why === undefined ? {} : { why: problem.why }),
-    fix: "Restore an undamaged copy of it, or pass the name of an older archive that bun run backup list shows.",
+    fix: `Restore an undamaged copy of it, or pass the name of an older archive that ${runLine("backup list")} shows.`,
   });
 }
 

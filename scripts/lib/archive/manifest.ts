@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 
 /** The format that this version writes and reads. */
@@ -179,7 +180,7 @@ function incomplete(dir: string): ScriptError {
     exitCode: exitCodes.verification,
     message: `The archive ${dir} is incomplete`,
     why: `It has no ${manifestName}, which is written last.`,
-    fix: "Run bun run backup list and choose another archive.",
+    fix: `Run ${runLine("backup list")} and choose another archive.`,
   });
 }
 
@@ -194,7 +195,7 @@ export function corrupt(dir: string, why: string): ScriptError {
     exitCode: exitCodes.verification,
     message: `The archive ${dir} is damaged`,
     why,
-    fix: "Restore an undamaged copy of it, or run bun run backup list and choose another archive.",
+    fix: `Restore an undamaged copy of it, or run ${runLine("backup list")} and choose another archive.`,
   });
 }
 

@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { noArchive } from "../archive/folder.ts";
+import { runLine } from "../cli/run-line.ts";
 import type { Stack } from "../stack/stack.ts";
 
 /** @returns the folder in which a stack keeps its archives */
@@ -20,6 +21,6 @@ export async function findBackupsDir(stack: Stack, from: string | undefined): Pr
   if (!("code" in found) || found.code !== "ENOENT") return from;
   throw noArchive(
     `The folder ${from} does not exist`,
-    `Pass another folder to --from, or run bun run backup --to ${from}, which creates it.`,
+    `Pass another folder to --from, or run ${runLine("backup")} --to ${from}, which creates it.`,
   );
 }

@@ -5,6 +5,7 @@ import type { Seal } from "../archive/seal.ts";
 import type { ArchiveSink, PublishedArchive } from "../archive/sink.ts";
 import { publishTar, sendTar, standardStream } from "../archive/tar.ts";
 import { readEventAt, writeArchive } from "../archive/write.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
@@ -172,7 +173,7 @@ async function chooseBase(sql: Sql, bases: readonly Manifest[], logSchema: strin
     exitCode: exitCodes.refused,
     message: "There is no full archive to base an incremental one on",
     why: `Full archives of this database in this folder: ${bases.length}. None has this schema and this log.`,
-    fix: "Run bun run backup, which writes a full archive.",
+    fix: `Run ${runLine("backup")}, which writes a full archive.`,
   });
 }
 

@@ -1,5 +1,6 @@
 import { readTables } from "../archive/catalog.ts";
 import type { Manifest, Needs } from "../archive/manifest.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
@@ -92,7 +93,9 @@ function newer(files: readonly string[]): ScriptError {
 function needed(roles: readonly string[], extensions: readonly string[]): ScriptError {
   const ours = Object.values<string>(groupRoles);
   const create = roles.filter((role) => !ours.includes(role)).map((role) => `create role ${quoteIdentifier(role)};`);
-  const setUp = roles.some((role) => ours.includes(role)) ? ["Run bun run bootstrap, which creates our roles."] : [];
+  const setUp = roles.some((role) => ours.includes(role))
+    ? [`Run ${runLine("bootstrap")}, which creates our roles.`]
+    : [];
   const install = extensions.length > 0 ? [`Install the extensions ${extensions.join(", ")} on the server.`] : [];
   return new ScriptError({
     code: "ARCHIVE_NEEDS",

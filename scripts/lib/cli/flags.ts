@@ -5,6 +5,7 @@ import { didYouMean } from "./suggestion.ts";
 
 /** Flags that every script accepts. */
 export const sharedFlags = {
+  project: { type: "string", valueHint: "folder", description: "Folder of the project", setting: "CQRS_PROJECT_DIR" },
   json: { type: "boolean", description: "Print one JSON object to stdout" },
   quiet: { type: "boolean", description: "Print only results, warnings and errors" },
   verbose: { type: "boolean", description: "Print more details" },

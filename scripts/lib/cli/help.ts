@@ -4,6 +4,7 @@ import type { Example, ScriptCommand } from "./define-script.ts";
 import { sharedFlags, spellings } from "./flags.ts";
 import { formatColumns, wrapText } from "./format.ts";
 import { defaultOf, loadCommand, metaOf, subcommandsOf } from "./resolve-command.ts";
+import { runLine } from "./run-line.ts";
 
 /** A row of a help page: what to type, and what it means. */
 interface HelpRow {
@@ -64,7 +65,7 @@ export function renderHelp(page: HelpPage, heading: (text: string) => string): s
 }
 
 function usageOf(command: ScriptCommand, name: string, definitions: ArgDefinitions): string[] {
-  const program = name === manifest.name ? "bun run" : `bun run ${name}`;
+  const program = runLine(name === manifest.name ? "" : name);
   const subcommands = subcommandsOf(command);
   const words = Object.entries(definitions).flatMap(([key, one]) =>
     one.type === "positional" ? [`[${one.valueHint ?? key}]`] : [],

@@ -1,7 +1,9 @@
 import manifest from "../../../package.json" with { type: "json" };
+import { isClone } from "../paths.ts";
 import type { ScriptCommand } from "./define-script.ts";
 import { usageError } from "./errors.ts";
 import { checkArguments, firstOperand } from "./flags.ts";
+import { runLine } from "./run-line.ts";
 import { ScriptError } from "./script-error.ts";
 import { didYouMean } from "./suggestion.ts";
 
@@ -64,7 +66,8 @@ async function resolveSubcommand(
 /** @returns a usage error whose fix ends with the command that prints the help; any other error unchanged */
 export function withHelp(error: unknown, { helpName }: Pick<ResolvedCommand, "helpName">): unknown {
   if (!(error instanceof ScriptError) || error.code !== "USAGE") return error;
-  const see = `See bun run ${helpName === manifest.name ? "cqrs" : helpName} --help.`;
+  const rootName = isClone ? "cqrs" : "";
+  const see = `See ${runLine(`${helpName === manifest.name ? rootName : helpName} --help`.trimStart())}.`;
   return usageError(error.message, error.fix === undefined ? see : `${error.fix} ${see}`);
 }
 

@@ -18,6 +18,7 @@ import {
   wantsHelpOrVersion,
   withHelp,
 } from "./resolve-command.ts";
+import { runLine } from "./run-line.ts";
 import { exitCodes, ScriptError } from "./script-error.ts";
 import { type CaughtSignals, catchSignals } from "./signals.ts";
 
@@ -87,7 +88,7 @@ async function invoke(resolved: ResolvedCommand, output: Output, signal: AbortSi
 
 /** @returns the command as it can be run again: `bun run restore latest --into copy` */
 function commandLineOf({ name, words }: ResolvedCommand): string {
-  return ["bun run", name, ...words.map(quoteForShell)].join(" ");
+  return runLine([name, ...words.map(quoteForShell)].join(" "));
 }
 
 function quoteForShell(word: string): string {

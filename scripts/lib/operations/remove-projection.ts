@@ -1,5 +1,6 @@
 import type { Confirmation } from "../cli/confirm.ts";
 import { usageError } from "../cli/errors.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config } from "../config.ts";
 import { planRemoval, type Removal, removeProjection, type StoredVersion } from "../event-store/projection/remove.ts";
@@ -47,6 +48,6 @@ function notStored(name: string, version: number | undefined): ScriptError {
     exitCode: exitCodes.usage,
     message: `There is no ${version === undefined ? "" : `version ${version} of the `}projection ${name}`,
     why: "The database knows only those that have run.",
-    fix: "Run bun run projections list",
+    fix: `Run ${runLine("projections list")}`,
   });
 }

@@ -1,3 +1,4 @@
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
 import type { HorizonHolder } from "../event-store/projection/progress.ts";
@@ -117,7 +118,7 @@ function otherDatabase(asked: string, known: string): ScriptError {
     exitCode: exitCodes.notReady,
     message: `The credentials are for the database ${known}, not ${asked}`,
     why: "The secret contains the database of the last bootstrap.",
-    fix: `Run bun run bootstrap --database ${asked}`,
+    fix: `Run ${runLine("bootstrap")} --database ${asked}`,
   });
 }
 

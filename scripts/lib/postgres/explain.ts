@@ -1,3 +1,4 @@
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { demandsTls } from "../server-url.ts";
 import { connectionFailure, errorCode, isClientRejected, messageWithCode } from "./failure.ts";
@@ -27,7 +28,7 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
       exitCode: exitCodes.authentication,
       message: `PostgreSQL rejected the login ${maskedUrl(target)}`,
       why,
-      fix: "Run bun run bootstrap, which resets the password. For your own server, check PGUSER and PGPASSWORD.",
+      fix: `Run ${runLine("bootstrap")}, which resets the password. For your own server, check PGUSER and PGPASSWORD.`,
     });
   }
   return new ScriptError({
@@ -38,7 +39,7 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
     fix:
       errorCode(error) === protocolViolation
         ? "Connect to the PostgreSQL server itself, not to a pooler."
-        : "Run bun run bootstrap.",
+        : `Run ${runLine("bootstrap")}.`,
   });
 }
 

@@ -1,3 +1,4 @@
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
@@ -154,7 +155,7 @@ function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): un
     exitCode: exitCodes.bug,
     message: `${place}: ${message}`,
     why: reasons.filter((reason) => reason !== undefined).join("\n"),
-    fix: `Fix the file, then run bun run schema apply again. ${kept}`,
+    fix: `Fix the file, then run ${runLine("schema apply")} again. ${kept}`,
   });
 }
 
@@ -171,6 +172,6 @@ function migrationStopped(place: string, why: string, kept: string): ScriptError
     exitCode: exitCodes.notReady,
     message: `${place}: the server could not finish this file`,
     why,
-    fix: `Fix the cause, then run bun run schema apply again. ${kept}`,
+    fix: `Fix the cause, then run ${runLine("schema apply")} again. ${kept}`,
   });
 }

@@ -1,3 +1,4 @@
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { loginPair } from "../login-names.ts";
 import { retry } from "../retry.ts";
@@ -100,7 +101,7 @@ export function requireKey(data: SecretData, key: string, path: string): string 
     exitCode: exitCodes.usage,
     message: `The secret ${path} has no ${key}`,
     why: "Someone wrote a new version without it. An older version may still be complete.",
-    fix: "Write the secret again with all its keys, or remove all its versions and run bun run bootstrap.",
+    fix: `Write the secret again with all its keys, or remove all its versions and run ${runLine("bootstrap")}.`,
   });
 }
 
@@ -122,7 +123,7 @@ function unknownTlsMode(sslmode: string, path: string): ScriptError {
     code: "SECRETS_UNUSABLE",
     exitCode: exitCodes.usage,
     message: `The secret ${path} has an unknown sslmode: ${sslmode}`,
-    fix: "Run bun run bootstrap, which writes it again.",
+    fix: `Run ${runLine("bootstrap")}, which writes it again.`,
   });
 }
 

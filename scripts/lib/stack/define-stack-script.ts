@@ -1,5 +1,6 @@
 import type { ArgDefinitions } from "../cli/args.ts";
 import { defineScript, type ScriptCommand, type ScriptContext, type ScriptDefinition } from "../cli/define-script.ts";
+import { sharedFlags } from "../cli/flags.ts";
 import type { Config, ConfigFlags } from "../config.ts";
 import type { Stack } from "./stack.ts";
 
@@ -26,7 +27,10 @@ export function defineConfiguredScript<const Args extends ArgDefinitions, Data>(
     ...script,
     async run(context: ScriptContext<Args>) {
       const { loadConfig } = await import("../config.ts");
-      return script.run({ ...context, config: loadConfig(settingsOf(context.args, script.args ?? {})) });
+      return script.run({
+        ...context,
+        config: loadConfig(settingsOf(context.args, { ...sharedFlags, ...script.args })),
+      });
     },
   });
 }

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { runLine } from "../cli/run-line.ts";
 import { assetsDir } from "../paths.ts";
 import { ensureIssuer, issuer, sweepLogins } from "../postgres/logins/issuer.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";
@@ -31,8 +32,7 @@ const applicationName = "cqrs-postgres secrets";
  */
 export async function enableDynamicLogins(stack: Stack, run: RunContext): Promise<DynamicLogins> {
   if (stack.secretsPlace === "file") {
-    const fix =
-      "First run bun run secrets migrate with VAULT_ADDR and VAULT_TOKEN set, which moves the secrets to Vault.";
+    const fix = `First run ${runLine("secrets migrate")} with VAULT_ADDR and VAULT_TOKEN set, which moves the secrets to Vault.`;
     throw noVault("issue logins", fix);
   }
   return asVaultAdministrator(stack, run, (client) => configureDynamicLogins(stack, run, client));

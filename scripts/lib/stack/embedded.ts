@@ -1,6 +1,7 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { StepResult } from "../cli/reporter.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { chooseAccount } from "../postgres/server/account.ts";
 import { findBinaries } from "../postgres/server/binaries.ts";
@@ -93,6 +94,6 @@ function cannotMove(from: number, to: number): ScriptError {
     exitCode: exitCodes.refused,
     message: `The server is running on port ${from}, so it cannot move to ${to}`,
     why: "Moving it would end the sessions of every application.",
-    fix: `Run bun run stop && bun run bootstrap --port ${to}.`,
+    fix: `Run ${runLine("stop")} && ${runLine("bootstrap")} --port ${to}.`,
   });
 }

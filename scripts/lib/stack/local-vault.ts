@@ -4,6 +4,7 @@ import { mkdir, open, readFile, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import process from "node:process";
 import { portTaken, timedOut } from "../cli/errors.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { replaceDurably } from "../durable-file.ts";
 import { assetsDir } from "../paths.ts";
@@ -193,8 +194,8 @@ function keyMissing(file: string): ScriptError {
     message: "The local Vault cannot be unsealed",
     why: `The file with its unseal key is missing: ${file}`,
     fix:
-      "Restore that file. If it is lost, so are the secrets: run bun run stop, remove the stack's folder vault/, and " +
-      "run bun run bootstrap, which creates new ones.",
+      `Restore that file. If it is lost, so are the secrets: run ${runLine("stop")}, remove the stack's folder vault/, and ` +
+      `run ${runLine("bootstrap")}, which creates new ones.`,
   });
 }
 

@@ -1,9 +1,10 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, sep } from "node:path";
 import process from "node:process";
 import { DatabaseSync } from "node:sqlite";
 import { locked } from "../cli/errors.ts";
 import { explainFileError, folderUnusable } from "../cli/file-error.ts";
+import { assetsDir, isClone } from "../paths.ts";
 import { pollUntil, type WaitLimit } from "../retry.ts";
 
 /** How to wait for the lock. */
@@ -48,11 +49,22 @@ export async function lockStack(stackDir: string, options: LockOptions): Promise
 function createFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true });
+    keepOutOfGit(folder);
   } catch (error) {
     const explained = explainFileError(error, folder);
     if (explained !== error) throw explained;
     const why = `It cannot be created: ${(error as Error).message}.`;
     throw folderUnusable(folder, why, "Set CQRS_STACK_DIR to a folder that this user can create.");
+  }
+}
+
+/** A clone's own .gitignore covers its stack. Without the file, only `git status` is longer. */
+function keepOutOfGit(folder: string): void {
+  if (isClone && folder.startsWith(join(assetsDir, sep))) return;
+  try {
+    writeFileSync(join(folder, ".gitignore"), "*\n", { flag: "wx" });
+  } catch {
+    // It exists, or the disk is full.
   }
 }
 

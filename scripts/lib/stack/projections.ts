@@ -1,3 +1,4 @@
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config } from "../config.ts";
 import { describeError } from "../event-store/describe-error.ts";
@@ -182,7 +183,7 @@ function rewound({ message }: LogRewound): ScriptError {
     exitCode: exitCodes.refused,
     message,
     why: "The projection has handled events that are no longer in the log.",
-    fix: "Raise its version in the module and run bun run projections rebuild.",
+    fix: `Raise its version in the module and run ${runLine("projections rebuild")}.`,
   });
 }
 
@@ -213,7 +214,7 @@ function misfit(error: Error): ScriptError {
     exitCode: exitCodes.refused,
     message: error.message,
     why: `The database rejected a statement of the projection (${errorCode(error)}). The previous version keeps serving.`,
-    fix: "Run bun run schema apply, or fix the projection's SQL.",
+    fix: `Run ${runLine("schema apply")}, or fix the projection's SQL.`,
   });
 }
 

@@ -1,3 +1,4 @@
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, wrongSettings } from "../config.ts";
 import { type LoginPair, loginPair } from "../login-names.ts";
@@ -137,7 +138,7 @@ function inGrace(login: string, until: Date): ScriptError {
     exitCode: exitCodes.refused,
     message: `${login} is still valid until ${until.toISOString()}`,
     why: "A recent rotation replaced it, and an application that has not read the new secret yet may be using it.",
-    fix: "Rotate after that time, or run bun run secrets rotate --yes, which ends the grace period now.",
+    fix: `Rotate after that time, or run ${runLine("secrets rotate")} --yes, which ends the grace period now.`,
   });
 }
 
@@ -147,6 +148,6 @@ function loginTaken(login: string): ScriptError {
     exitCode: exitCodes.refused,
     message: `Cannot rotate to ${login}: it is an active login`,
     why: "The server has a login of that name that no rotation created or prepared.",
-    fix: "If you restored an older secret, run bun run bootstrap. Otherwise pass another --user (POSTGRES_USER).",
+    fix: `If you restored an older secret, run ${runLine("bootstrap")}. Otherwise pass another --user (POSTGRES_USER).`,
   });
 }

@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, VaultSettings } from "../config.ts";
 import { FileSecretStore } from "../secrets/file-store.ts";
@@ -109,8 +110,8 @@ function chooseLogin(config: Config, settings: VaultSettings | undefined, user: 
 }
 
 function missingLoginFix(settings: VaultSettings | undefined): string {
-  if (settings === undefined) return "Run bun run secrets init.";
-  return "Run bun run secrets init once, with VAULT_TOKEN set to an administrator's token.";
+  if (settings === undefined) return `Run ${runLine("secrets init")}.`;
+  return `Run ${runLine("secrets init")} once, with VAULT_TOKEN set to an administrator's token.`;
 }
 
 /** Reads the secret id again for each login: `secrets rotate` may have renewed the file. */
@@ -141,7 +142,7 @@ function missingAddress(address: string): VaultLogin {
     exitCode: exitCodes.usage,
     message: "This stack keeps its secrets in Vault, but VAULT_ADDR is not set",
     why: `The last bootstrap used ${address}.`,
-    fix: `Set VAULT_ADDR=${address} in the environment or in .env, or run bun run bootstrap --secrets file.`,
+    fix: `Set VAULT_ADDR=${address} in the environment or in .env, or run ${runLine("bootstrap")} --secrets file.`,
   });
 }
 
@@ -151,7 +152,7 @@ function missingLocalVault(): VaultLogin {
     exitCode: exitCodes.notReady,
     message: "This stack has no local Vault yet",
     why: "The first bootstrap with --secrets vault creates it.",
-    fix: "Run bun run bootstrap --secrets vault.",
+    fix: `Run ${runLine("bootstrap")} --secrets vault.`,
   });
 }
 

@@ -1,3 +1,4 @@
+import { runLine } from "../cli/run-line.ts";
 import { choosePort } from "../postgres/server/port.ts";
 import { type ApplicationEndpoint, ensureApplicationSecret, secretPaths } from "../secrets/application-secret.ts";
 import { isSameSecret, type SecretData } from "../secrets/store.ts";
@@ -71,8 +72,7 @@ export async function readSecretsStatus(stack: Stack): Promise<SecretsStatus> {
  */
 export async function migrateSecrets(found: Stack, run: RunContext): Promise<readonly MigratedSecret[]> {
   if (found.secretsPlace === "file") {
-    const fix =
-      "Set VAULT_ADDR and VAULT_TOKEN, or run bun run secrets migrate --secrets vault to start a local Vault.";
+    const fix = `Set VAULT_ADDR and VAULT_TOKEN, or run ${runLine("secrets migrate")} --secrets vault to start a local Vault.`;
     throw noVault("move the secrets to", fix);
   }
   using _lock = await lockForRun(found, run, "secrets migrate");

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Reporter, StepResult } from "../cli/reporter.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, type Mode, reservedDatabases, wrongSettings } from "../config.ts";
 import { superuser } from "../postgres/server/cluster.ts";
@@ -150,12 +151,13 @@ function applicationTls({ mode, config }: Stack, secret: ApplicationSecret): Tls
 export async function requireSecret(store: SecretStore, path: string): Promise<SecretVersion> {
   const secret = await store.read(path);
   if (secret !== undefined) return secret;
+  const { location } = await store.status();
   throw new ScriptError({
     code: "SECRETS_MISSING",
     exitCode: exitCodes.notReady,
     message: `There is no secret ${path}`,
-    why: "The secret store was never initialised, or it was emptied. The server and its data are not affected.",
-    fix: "Run bun run bootstrap, which creates new credentials and sets them on the server.",
+    why: `The secret store ${location} was never initialised, or it was emptied. The server and its data are not affected.`,
+    fix: `Run ${runLine("bootstrap")}, which creates new credentials and sets them on the server.`,
   });
 }
 
@@ -172,7 +174,7 @@ export function notRunning(stack: Stack, data?: unknown): ScriptError {
     exitCode: exitCodes.notReady,
     message: "PostgreSQL is not running",
     why: stack.mode === "compose" ? "Its container is not running." : `No server is running on ${stack.dataDir}.`,
-    fix: "Run bun run bootstrap.",
+    fix: `Run ${runLine("bootstrap")}.`,
     data,
   });
 }

@@ -2,6 +2,7 @@ import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as v from "valibot";
 import { explainFileError } from "../cli/file-error.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { replaceDurably } from "../durable-file.ts";
 
@@ -56,6 +57,6 @@ function unreadable(file: string, why: string): ScriptError {
     exitCode: exitCodes.usage,
     message: `Cannot read ${file}`,
     why,
-    fix: "Remove it, which loses no data, and run bun run bootstrap, which writes it again.",
+    fix: `Remove it, which loses no data, and run ${runLine("bootstrap")}, which writes it again.`,
   });
 }

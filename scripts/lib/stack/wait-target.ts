@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { usageError } from "../cli/errors.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, ExternalServer } from "../config.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
@@ -11,16 +12,23 @@ import { type Finding, notYet, usable, type WaitTarget } from "../wait/target.ts
 
 const forms = "postgres | schema | vault | postgres://… | vault://… | tcp://host:port | http(s)://… | file:path";
 
+/** What the words of the command line do not say. */
+export interface TargetOptions {
+  /** The condition that a database must meet; by default, a successful login is enough. */
+  readonly query?: string | undefined;
+  /** The folder of the project. */
+  readonly project?: string | undefined;
+}
+
 /**
  * Parses a word of the command line into a target to wait for.
  *
- * @param query the condition that a database must meet; by default, a successful login is enough
- * @throws {ScriptError} `USAGE` or `CONFIGURATION` (exit 2)
+ * @throws {ScriptError} `USAGE`, `CONFIGURATION` or `NO_PROJECT` (exit 2)
  */
-export async function findTarget(word: string, query?: string): Promise<WaitTarget> {
-  if (word === "postgres") return configuredTarget(word, await sessionCheck(query));
-  if (word === "schema") return configuredTarget(word, schemaCheck);
-  if (word === "vault") return configuredVault();
+export async function findTarget(word: string, { query, project }: TargetOptions = {}): Promise<WaitTarget> {
+  if (word === "postgres") return configuredTarget(word, await sessionCheck(query), project);
+  if (word === "schema") return configuredTarget(word, schemaCheck, project);
+  if (word === "vault") return configuredVault(project);
   if (/^file:./.test(word)) return fileTargetOf(word);
   const url = URL.canParse(word) ? new URL(word) : undefined;
   const make = url === undefined ? undefined : schemes[url.protocol];
@@ -69,9 +77,9 @@ async function fileTargetOf(word: string): Promise<WaitTarget> {
   return fileTarget(word.startsWith("file://") ? fileURLToPath(word) : resolve(word.slice("file:".length)));
 }
 
-async function configuredVault(): Promise<WaitTarget> {
+async function configuredVault(project: string | undefined): Promise<WaitTarget> {
   const { loadConfig, wrongSettings } = await import("../config.ts");
-  const { vault, externalServerProblems } = loadConfig();
+  const { vault, externalServerProblems } = loadConfig({ project });
   if (externalServerProblems.length > 0) throw wrongSettings(externalServerProblems);
   if (vault === undefined) throw usageError("No Vault is configured", "Set VAULT_ADDR, or write vault://host:port.");
   const { vaultTarget } = await import("../wait/vault.ts");
@@ -79,10 +87,10 @@ async function configuredVault(): Promise<WaitTarget> {
 }
 
 /** The stack's database and the application's login. Each probe opens the stack, which a bootstrap may be creating. */
-async function configuredTarget(name: string, check: SessionCheck): Promise<WaitTarget> {
+async function configuredTarget(name: string, check: SessionCheck, project: string | undefined): Promise<WaitTarget> {
   const { loadConfig } = await import("../config.ts");
   const { probePostgres } = await import("../wait/postgres.ts");
-  const config = loadConfig();
+  const config = loadConfig({ project });
   return {
     name,
     async probe(signal) {
@@ -90,7 +98,7 @@ async function configuredTarget(name: string, check: SessionCheck): Promise<Wait
       if ("isUsable" in found) return found;
       const finding = await probePostgres(found.server, check, signal).catch(toMissingLogin);
       const canStart = !(finding.isUsable || found.isExternal) && finding.isUnreachable === true;
-      return canStart ? { ...finding, fix: "Run bun run bootstrap, which starts the server." } : finding;
+      return canStart ? { ...finding, fix: `Run ${runLine("bootstrap")}, which starts the server.` } : finding;
     },
   };
 }
@@ -129,7 +137,7 @@ const schemaCheck: SessionCheck = async (sql) => {
   const { readPlan } = await import("../schema/apply.ts");
   const { pending } = await readPlan(sql);
   if (pending.length === 0) return usable;
-  return notYet(`schema files not applied yet: ${pending.length}`, "Run bun run schema apply.");
+  return notYet(`schema files not applied yet: ${pending.length}`, `Run ${runLine("schema apply")}.`);
 };
 
 function hidePassword(word: string): string {

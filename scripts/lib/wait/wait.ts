@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Finding, notYet, type Obstacle, type WaitTarget } from "./target.ts";
 
@@ -168,7 +169,7 @@ function stillMissing({ target, tries, reason }: WaitReport): ScriptError {
     exitCode: exitCodes.notReady,
     message: `${target} does not accept this login, and nothing seems to be setting it up`,
     why: `${reason} (${count(tries)})`,
-    fix: "Run bun run bootstrap, which creates the database and the role.",
+    fix: `Run ${runLine("bootstrap")}, which creates the database and the role.`,
   });
 }
 

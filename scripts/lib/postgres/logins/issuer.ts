@@ -1,3 +1,4 @@
+import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { Sql } from "../driver.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
@@ -72,6 +73,6 @@ function noIssuer(): ScriptError {
     exitCode: exitCodes.notReady,
     message: "This server issues no logins",
     why: `It has no role ${issuer}, which Vault's database engine would use to create them.`,
-    fix: "Run bun run secrets dynamic.",
+    fix: `Run ${runLine("secrets dynamic")}.`,
   });
 }

@@ -1,3 +1,4 @@
+import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { Sql } from "../driver.ts";
 import { errorCode } from "../failure.ts";
@@ -59,7 +60,7 @@ export async function readAdministrator(sql: Sql): Promise<Administrator> {
       exitCode: exitCodes.prerequisite,
       message: `The server is PostgreSQL ${row.versionText}`,
       why: "PostgreSQL 16 or newer is required.",
-      fix: "Upgrade the server, or run bun run bootstrap --mode embedded, which starts a suitable one.",
+      fix: `Upgrade the server, or run ${runLine("bootstrap")} --mode embedded, which starts a suitable one.`,
     });
   }
   return { name: row.name, login: row.login, isSuperuser: row.isSuperuser };

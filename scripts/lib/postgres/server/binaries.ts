@@ -127,6 +127,6 @@ function unavailable(why: string): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: `PostgreSQL ${majorVersion} cannot run on this system`,
     why,
-    fix: "On Linux (glibc) or macOS, run bun install. Elsewhere, use your own server: --mode external (PGHOST, PGUSER, PGPASSWORD).",
+    fix: "On Linux (glibc) or macOS, install the optional dependencies, too. Elsewhere, use your own server: --mode external (PGHOST, PGUSER, PGPASSWORD).",
   });
 }

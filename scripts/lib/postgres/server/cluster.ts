@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { chmod, mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { syncFolder } from "../../durable-file.ts";
 import { assetsDir } from "../../paths.ts";
@@ -229,6 +230,6 @@ function otherVersion(dataDir: string, version: string): ScriptError {
     why: `This is PostgreSQL ${majorVersion}, which cannot read it. Nothing in it was changed.`,
     fix:
       `Dump it with PostgreSQL ${version} (pg_dumpall) and move it elsewhere, ` +
-      "set CQRS_STACK_DIR to another folder, or delete it with bun run destroy --yes.",
+      `set CQRS_STACK_DIR to another folder, or delete it with ${runLine("destroy")} --yes.`,
   });
 }

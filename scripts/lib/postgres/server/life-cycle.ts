@@ -4,6 +4,7 @@ import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { portTaken, timedOut } from "../../cli/errors.ts";
+import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { isAlive } from "../../process.ts";
 import { pollUntil, type WaitLimit } from "../../retry.ts";
@@ -209,7 +210,7 @@ export function serverPortTaken(port: number, holder: string): ScriptError {
     port,
     holder,
     why: "A stack keeps its port, because applications have it in their settings.",
-    move: "run bun run bootstrap --port <number>, which moves the stack to another port",
+    move: `run ${runLine("bootstrap")} --port <number>, which moves the stack to another port`,
   });
 }
 
@@ -219,7 +220,7 @@ function portDenied(port: number, account: ServerAccount): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: `PostgreSQL, run as ${account.description}, cannot listen on port ${port}`,
     why: "Ports below 1024 are reserved for root, and PostgreSQL refuses to run as root.",
-    fix: "Run bun run bootstrap --port <number> with a port of 1024 or above.",
+    fix: `Run ${runLine("bootstrap")} --port <number> with a port of 1024 or above.`,
   });
 }
 

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { VaultFailure } from "./failure.ts";
 import type { VaultBody, VaultRequest } from "./transport.ts";
@@ -97,7 +98,7 @@ function loginRefused(description: string): ScriptError {
     exitCode: exitCodes.authentication,
     message: `Vault rejected the login with ${description}`,
     why: "Its role id or secret id is wrong, used up, expired or revoked.",
-    fix: "Run bun run secrets init to deliver a new secret id. Unless it is the local Vault, set VAULT_TOKEN to an administrator's token for that run.",
+    fix: `Run ${runLine("secrets init")} to deliver a new secret id. Unless it is the local Vault, set VAULT_TOKEN to an administrator's token for that run.`,
   });
 }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { replaceDurably } from "../../durable-file.ts";
 import { pollUntil } from "../../retry.ts";
@@ -196,7 +197,7 @@ function nothingDelivered(folder: string, role: AppRoleName): ScriptError {
     exitCode: exitCodes.authentication,
     message: `There are no credentials for the AppRole ${role}`,
     why: `None were delivered to ${folder}.`,
-    fix: "Run bun run secrets init.",
+    fix: `Run ${runLine("secrets init")}.`,
   });
 }
 
@@ -206,7 +207,7 @@ function deliveryTaken(role: AppRoleName): ScriptError {
     exitCode: exitCodes.authentication,
     message: `The delivered secret id of the AppRole ${role} can no longer be unwrapped`,
     why: `Its wrapping token has expired (after ${wrapTtl}), or someone else used it and has the secret id.`,
-    fix: "Run bun run secrets init, which revokes that secret id and delivers a new one.",
+    fix: `Run ${runLine("secrets init")}, which revokes that secret id and delivers a new one.`,
   });
 }
 
@@ -216,6 +217,6 @@ function deliveryForged(role: AppRoleName): ScriptError {
     exitCode: exitCodes.authentication,
     message: `The delivery for the AppRole ${role} does not contain its secret id`,
     why: "Its wrapping token was created at another path in Vault: someone replaced our delivery.",
-    fix: "Find out who wrote the .wrapped file, remove it, then run bun run secrets init.",
+    fix: `Find out who wrote the .wrapped file, remove it, then run ${runLine("secrets init")}.`,
   });
 }

@@ -1,3 +1,4 @@
+import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError, type ScriptErrorDetails } from "../../cli/script-error.ts";
 import { notRunning, type VaultFailure } from "./failure.ts";
 
@@ -45,7 +46,7 @@ function unreachable({ code }: VaultFailure, { address, isLocal }: FailureContex
     exitCode: exitCodes.notReady,
     message: `Vault at ${address} is unreachable`,
     why: code === notRunning ? "Its process does not exist." : `The connection failed: ${code}.`,
-    fix: isLocal ? "Run bun run bootstrap, which starts it." : "Start that Vault, or correct VAULT_ADDR.",
+    fix: isLocal ? `Run ${runLine("bootstrap")}, which starts it.` : "Start that Vault, or correct VAULT_ADDR.",
   };
 }
 
@@ -86,7 +87,7 @@ function sealed({ text }: VaultFailure, { address, isLocal }: FailureContext): S
     message: `Vault at ${address} is sealed, or not initialised`,
     why: text || "It responded with 503.",
     fix: isLocal
-      ? "Run bun run bootstrap, which unseals it."
+      ? `Run ${runLine("bootstrap")}, which unseals it.`
       : "Run vault operator unseal. If Vault is new, first run vault operator init.",
   };
 }
@@ -130,6 +131,6 @@ function noMount({ address, path }: FailureContext): ScriptErrorDetails {
     exitCode: exitCodes.notReady,
     message: `Vault at ${address} has no engine for ${path}`,
     why: "The engine was never mounted, or was disabled.",
-    fix: "Run bun run secrets init with VAULT_TOKEN set to an administrator's token.",
+    fix: `Run ${runLine("secrets init")} with VAULT_TOKEN set to an administrator's token.`,
   };
 }

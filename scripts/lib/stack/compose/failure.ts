@@ -1,4 +1,5 @@
 import { portTaken } from "../../cli/errors.ts";
+import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 
 /** The result of a docker command. */
@@ -21,7 +22,7 @@ const engineFailures: readonly KnownFailure[] = [
     pattern: /^ENOENT/,
     code: "DOCKER",
     message: "Docker is not installed",
-    fix: "Install Docker Engine and compose v2, or run bun run bootstrap --mode embedded.",
+    fix: `Install Docker Engine and compose v2, or run ${runLine("bootstrap")} --mode embedded.`,
   },
   {
     pattern: /permission denied.*(docker\.sock|daemon socket)|docker\.sock.*permission denied/is,
@@ -39,7 +40,7 @@ const engineFailures: readonly KnownFailure[] = [
     pattern: /cannot connect to the docker daemon|error during connect|no such host.*docker|connection refused/i,
     code: "DOCKER",
     message: "Docker Engine is not running",
-    fix: "Start it (sudo systemctl start docker, or Docker Desktop), or run bun run bootstrap --mode embedded.",
+    fix: `Start it (sudo systemctl start docker, or Docker Desktop), or run ${runLine("bootstrap")} --mode embedded.`,
   },
 ];
 

@@ -1,0 +1,27 @@
+import { isClone } from "../paths.ts";
+import { environment, isBun, isDeno } from "../runtime.ts";
+
+/**
+ * The command line that runs a script in this place, for messages, hints and help.
+ *
+ * @param words the script and its arguments, quoted for a shell
+ * @returns `bun run backup list` in a clone; `npx cqrs-postgres backup list` or the like in another project
+ */
+export function runLine(words: string): string {
+  return `${isClone ? "bun run" : packageRunner()} ${words}`.trimEnd();
+}
+
+/** Like `runLine()`; what the script prints is not preceded by the line itself. */
+export function silentRunLine(words: string): string {
+  return isClone ? `bun run --silent ${words}` : runLine(words);
+}
+
+/** What a package manager runs the package's program with. */
+function packageRunner(): string {
+  if (isDeno()) return "deno run -A npm:cqrs-postgres";
+  const manager = /^\w+/.exec(environment()["npm_config_user_agent"] ?? "")?.[0];
+  // Without --bun, the program would run on Node.js.
+  if (isBun() || manager === "bun") return "bunx --bun cqrs-postgres";
+  if (manager === "pnpm") return "pnpm exec cqrs-postgres";
+  return manager === "yarn" ? "yarn cqrs-postgres" : "npx cqrs-postgres";
+}

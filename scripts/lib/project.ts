@@ -1,0 +1,102 @@
+import { existsSync, statSync } from "node:fs";
+import { dirname, join, resolve, sep } from "node:path";
+import process from "node:process";
+import { exitCodes, ScriptError } from "./cli/script-error.ts";
+import { assetsDir, isClone } from "./paths.ts";
+import type { Environment } from "./runtime.ts";
+
+/** Whose stack it is. */
+export interface Project {
+  /** Contains the project's `.env`; relative paths in settings start here. */
+  readonly projectDir: string;
+  /** The folder that everything is written to, unless CQRS_STACK_DIR names another. */
+  readonly stackDir: string;
+}
+
+const manifests = ["package.json", "deno.json", "deno.jsonc"];
+
+/**
+ * Finds the project: the folder that was named, exactly; in a clone, the clone; or else, upwards, the nearest folder
+ * with a stack, or the nearest with a package.json or deno.json. The search ends at the root of the repository.
+ *
+ * @param named the value of `--project` or of the option `projectDir`
+ * @throws {ScriptError} `NO_PROJECT` (exit 2)
+ */
+export function findProject(named: string | undefined, environment: Environment): Project {
+  const folder = named ?? (environment["CQRS_PROJECT_DIR"] || undefined);
+  if (folder !== undefined) return projectAt(requireFolder(folder, named === undefined));
+  if (isClone) return projectAt(assetsDir);
+  const found = searchProject(defaultStarts());
+  if (found !== undefined) return projectAt(found);
+  if (needsNoProject(environment)) return projectAt(process.cwd());
+  throw noProject(process.cwd());
+}
+
+/**
+ * Searches upwards, from one folder after the other.
+ *
+ * @returns the folder of the project; undefined if there is none
+ */
+export function searchProject(starts: readonly string[]): string | undefined {
+  for (const start of starts) {
+    const found = nearest(start, [stateFile]) ?? nearest(start, manifests);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+const stateFile = join(".cqrs", "state.json");
+
+function projectAt(projectDir: string): Project {
+  return { projectDir, stackDir: join(projectDir, isClone && projectDir === assetsDir ? "infrastructure" : ".cqrs") };
+}
+
+/** The working folder, then the folder of the program. */
+function defaultStarts(): string[] {
+  const program = process.argv[1];
+  return program === undefined ? [process.cwd()] : [process.cwd(), dirname(program)];
+}
+
+function nearest(start: string, names: readonly string[]): string | undefined {
+  for (const folder of upwards(start)) if (names.some((name) => existsSync(join(folder, name)))) return folder;
+  return undefined;
+}
+
+/** The folder and those above it, up to the root of the repository; none below node_modules. */
+function* upwards(start: string): Generator<string> {
+  const [outside = start] = start.split(`${sep}node_modules${sep}`);
+  let folder = resolve(outside);
+  for (;;) {
+    yield folder;
+    const parent = dirname(folder);
+    if (parent === folder || existsSync(join(folder, ".git"))) return;
+    folder = parent;
+  }
+}
+
+/** Whether the environment says where the secrets are. */
+function needsNoProject({ CQRS_STACK_DIR: stackDir = "", VAULT_ADDR, BAO_ADDR }: Environment): boolean {
+  return stackDir === resolve(stackDir) || Boolean(VAULT_ADDR || BAO_ADDR);
+}
+
+function requireFolder(folder: string, isVariable: boolean): string {
+  const path = resolve(folder);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
+  throw new ScriptError({
+    code: "NO_PROJECT",
+    exitCode: exitCodes.usage,
+    message: `There is no folder ${path}`,
+    why: `${isVariable ? "CQRS_PROJECT_DIR" : "--project"} names the folder of the project.`,
+    fix: "Create the folder, or name that of your project.",
+  });
+}
+
+function noProject(start: string): ScriptError {
+  return new ScriptError({
+    code: "NO_PROJECT",
+    exitCode: exitCodes.usage,
+    message: "There is no project here",
+    why: `Neither ${start} nor a folder above it has a ${[stateFile, ...manifests].join(", ")}.`,
+    fix: "Go to the folder of your project, or name it with --project or CQRS_PROJECT_DIR.",
+  });
+}
