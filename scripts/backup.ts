@@ -2,7 +2,6 @@
 // Reads: configuration, sql/, the database, the archives. Writes: postgres/backups below the stack directory, or where
 // --to or --output says. Exits: 0 · 2 configuration · 3 not running · 5 locked · 6 login refused ·
 // 8 no matching full archive, or one of another format · 9 unusable folder · 11 damaged archive
-
 import { describeSource, formatArchives, formatPruned } from "./lib/backup/format-archives.ts";
 import { checkOutputFlags } from "./lib/backup/output-flags.ts";
 import { defineScriptGroup } from "./lib/cli/define-script.ts";

@@ -2,7 +2,6 @@
 // Reads: configuration, a module with projections, the database. Writes: the database.
 // Exits: 0 · 1 create or refresh failed · 2 configuration, or no such projection · 3 not running · 5 a run holds its
 // lease · 6 login refused · 8 refused · 12 dead letters · 13 retired: nothing is projected · 130, 143 stopped
-
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";

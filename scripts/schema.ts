@@ -2,7 +2,6 @@
 // Reads: configuration, sql/, the database. Writes: the database.
 // Exits: 0 · 1 a file failed · 2 configuration · 3 not running · 4 drift · 5 locked · 6 login refused ·
 // 10 files are pending (schema status --exit-code)
-
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatTable } from "./lib/cli/format.ts";

@@ -2,7 +2,6 @@
 // Reads: configuration, the stack directory, Vault. Writes: the secret store, vault/ below the stack directory,
 // state.json, the database's logins. Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 Vault's
 // login or policy · 8 not a KV engine, or still in the grace period · 9 no Vault to start · 124 timeout
-
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";

@@ -28,11 +28,11 @@ for (const name of names) {
   });
 }
 
-test("every script has fewer than 120 lines", async () => {
+test("every script has at most 120 lines", async () => {
   const files = (await readdir(folder)).filter((name) => name.endsWith(".ts"));
   for (const file of files) {
     const lines = (await readFile(join(folder, file), "utf8")).trimEnd().split("\n");
-    assert.ok(lines.length < 120, `${file} has ${lines.length} lines`);
+    assert.ok(lines.length <= 120, `${file} has ${lines.length} lines`);
   }
 });
 
