@@ -31,7 +31,9 @@ export interface SegmentTarget {
 export class SegmentWriter implements AsyncDisposable {
   readonly #target: SegmentTarget;
   readonly #segments: Segment[] = [];
-  #pieces: Buffer[] = [];
+  /** The segment that is being collected, and the one that is being written; both buffers are used again. */
+  #gathering: Buffer = Buffer.allocUnsafe(segmentBytes);
+  #spare: Buffer = Buffer.allocUnsafe(segmentBytes);
   #gathered = 0;
   #writing: Promise<void> = Promise.resolve();
   #count = 0;
@@ -42,9 +44,12 @@ export class SegmentWriter implements AsyncDisposable {
 
   /** Accepts a piece of the stream; settles once there is room for another. */
   async write(piece: Buffer): Promise<void> {
-    this.#pieces.push(piece);
-    this.#gathered += piece.length;
-    if (this.#gathered >= segmentBytes) await this.#flush();
+    for (let at = 0; at < piece.length; ) {
+      const taken = piece.copy(this.#gathering, this.#gathered, at);
+      this.#gathered += taken;
+      at += taken;
+      if (this.#gathered === segmentBytes) await this.#flush();
+    }
   }
 
   /** Writes the rest; settles once the sink has taken everything. */
@@ -59,10 +64,10 @@ export class SegmentWriter implements AsyncDisposable {
   }
 
   async #flush(): Promise<void> {
-    const raw = Buffer.concat(this.#pieces);
-    this.#pieces = [];
-    this.#gathered = 0;
     await this.#writing;
+    const raw = this.#gathering.subarray(0, this.#gathered);
+    [this.#gathering, this.#spare] = [this.#spare, this.#gathering];
+    this.#gathered = 0;
     this.#writing = this.#store(raw);
     // Awaited before the next segment; until then, a failure must not become an unhandled rejection.
     this.#writing.catch(() => {});

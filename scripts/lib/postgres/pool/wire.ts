@@ -8,6 +8,7 @@ import {
   protocolError,
   unsupportedAuthentication,
 } from "./connection-error.ts";
+import { joinCopyData } from "./copy-data.ts";
 import { type ReachOptions, reach } from "./reach.ts";
 
 /** What a session learns from its wire. */
@@ -57,7 +58,7 @@ const terminateMs = 2_000;
 /**
  * A connection to a server: what the driver's `socket` option returns.
  *
- * All that the server sends goes to the driver unchanged. On the way, the wire notes the transaction status, requests
+ * All that the server sends goes to the driver; the rows of a COPY are joined. On the way, the wire notes the transaction status, requests
  * for a password, and the reason for which the server ends the session. The driver is never told that the connection
  * has closed: it would reconnect, and it would throw where nothing can catch it if a write was pending. What it writes
  * after that is discarded.
@@ -81,6 +82,8 @@ export class Wire extends EventEmitter {
   /** The beginning of a message that has not arrived as a whole. */
   #partial: Buffer | undefined;
   #readyCount = 0;
+  /** Whether the server may be sending the rows of a COPY. */
+  #isCopyingOut = false;
 
   private constructor(target: ConnectionTarget, socket: Socket, isEncrypted: boolean) {
     super();
@@ -192,11 +195,20 @@ export class Wire extends EventEmitter {
   #receive(chunk: Buffer): void {
     if (this.#isLost) return;
     this.#readyCount = 0;
+    const from = this.#isCopyingOut ? this.#firstMessage(chunk) : chunk.length;
     this.#scan(chunk);
     if (this.#isLost) return;
-    this.emit("data", chunk);
+    for (const piece of joinCopyData(chunk, from)) this.emit("data", piece);
     if (this.#reason !== undefined) this.#lose();
     else if (this.#readyCount > 0) this.#listener?.onReady(this.#readyCount);
+  }
+
+  /** @returns where the first message that begins in a chunk begins; the length of the chunk if none does */
+  #firstMessage(chunk: Buffer): number {
+    const partial = this.#partial;
+    if (partial === undefined) return Math.min(this.#skip, chunk.length);
+    const header = Buffer.concat([partial, chunk.subarray(0, 5)]);
+    return header.length < 5 ? chunk.length : Math.min(1 + header.readUInt32BE(1) - partial.length, chunk.length);
   }
 
   #scan(chunk: Buffer): void {
@@ -221,7 +233,7 @@ export class Wire extends EventEmitter {
       if (letter === ready) this.#noteReady(bytes[at + 5] as number);
       else if (isNoted) this.#note(letter, bytes.subarray(at, at + length));
       else if (letter === row) this.hasOpenRows = true;
-      else if (letter === copyIn || letter === copyOut) this.#listener?.onCopy();
+      else if (letter === copyIn || letter === copyOut) this.#noteCopy(letter);
       else if (letter === completed || letter === closed) this.hasOpenRows = false;
       at += length;
     }
@@ -241,7 +253,13 @@ export class Wire extends EventEmitter {
     else if (letter === authentication) this.#noteAuthentication(message);
   }
 
+  #noteCopy(letter: number): void {
+    this.#isCopyingOut = letter === copyOut;
+    this.#listener?.onCopy();
+  }
+
   #noteReady(status: number): void {
+    this.#isCopyingOut = false;
     clearTimeout(this.#loginTimer);
     this.#loginTimer = undefined;
     this.#readyCount++;
