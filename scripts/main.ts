@@ -12,6 +12,7 @@ export const command = defineScriptGroup({
     [runLine("backup --help"), "Show the help of a command"],
   ],
   subCommands: {
+    init: () => import("./init.ts").then((script) => script.command),
     bootstrap: () => import("./bootstrap.ts").then((script) => script.command),
     status: () => import("./status.ts").then((script) => script.command),
     stop: () => import("./stop.ts").then((script) => script.command),

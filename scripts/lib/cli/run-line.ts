@@ -16,6 +16,12 @@ export function silentRunLine(words: string): string {
   return isClone ? `bun run --silent ${words}` : runLine(words);
 }
 
+/** The line for a script of package.json, or for a task of deno.json: package managers put programs on the PATH there. */
+export function packageScript(words: string): string {
+  const runner = isClone ? "cqrs-postgres" : packageRunner().replace(/^(npx|pnpm exec|yarn) /, "");
+  return `${runner} ${words}`;
+}
+
 /** What a package manager runs the package's program with. */
 function packageRunner(): string {
   if (isDeno()) return "deno run -A npm:cqrs-postgres";
