@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, sep } from "node:path";
 import process from "node:process";
-import { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync } from "node:sqlite";
 import { locked } from "../cli/errors.ts";
 import { explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { assetsDir, isClone } from "../paths.ts";
@@ -28,11 +28,13 @@ const pollIntervalMs = 50;
  */
 export async function lockStack(stackDir: string, options: LockOptions): Promise<Disposable> {
   const { command, onWait, ...limit } = options;
+  // Loaded on use: on Node.js 22, merely loading it prints a warning into the application that calls connect().
+  const { DatabaseSync } = await import("node:sqlite");
   createFolder(stackDir);
   const holderFile = join(stackDir, "stack.lock.holder");
   let isWaiting = false;
   const tryOnce = () => {
-    const lock = tryLock(join(stackDir, "stack.lock"));
+    const lock = tryLock(DatabaseSync, join(stackDir, "stack.lock"));
     if (lock === undefined && !isWaiting) onWait(readHolder(holderFile));
     isWaiting = true;
     return lock;
@@ -69,10 +71,10 @@ function keepOutOfGit(folder: string): void {
 }
 
 /** Writes nothing, so that a stack can still be stopped and destroyed if the disk is full. */
-function tryLock(file: string): DatabaseSync | undefined {
+function tryLock(Database: typeof DatabaseSync, file: string): DatabaseSync | undefined {
   let database: DatabaseSync | undefined;
   try {
-    database = new DatabaseSync(file);
+    database = new Database(file);
     database.exec("pragma busy_timeout = 0; pragma journal_mode = memory; begin exclusive");
     return database;
   } catch (error) {
