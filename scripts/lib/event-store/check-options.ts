@@ -1,4 +1,3 @@
-import { distance } from "fastest-levenshtein";
 import { InvalidInput } from "./errors.ts";
 
 /** Says what a value must be instead; undefined if it is valid. */
@@ -31,10 +30,24 @@ export function checkOptions<Options extends object>(
 
 /** @returns the error for a key that is not among the known ones; it names the nearest, or all if none is near */
 export function unknownKey(problem: string, key: string, known: readonly string[]): InvalidInput {
-  const [nearest = ""] = known.toSorted((one, other) => distance(key, one) - distance(key, other));
-  const isNear = nearest.toLowerCase() === key.toLowerCase() || distance(key, nearest) <= key.length / 3;
+  const [nearest = ""] = known.toSorted((one, other) => editDistance(key, one) - editDistance(key, other));
+  const isNear = nearest.toLowerCase() === key.toLowerCase() || editDistance(key, nearest) <= key.length / 3;
   const fix = isNear ? `did you mean ${nearest}?` : `allowed are ${known.join(", ")}`;
   return new InvalidInput(`${problem} ${JSON.stringify(key)}: ${fix}`);
+}
+
+/** The number of letters to insert, remove or replace (Levenshtein). Short: the event store needs no package for it. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, length) => length);
+  for (let index = 0; index < from.length; index++) {
+    const next = [index + 1];
+    for (let other = 0; other < to.length; other++) {
+      const replaced = (row[other] ?? 0) + (from[index] === to[other] ? 0 : 1);
+      next.push(Math.min(replaced, (row[other + 1] ?? 0) + 1, (next[other] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[to.length] ?? 0;
 }
 
 /** The greatest int4. */
