@@ -12,7 +12,7 @@ import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import { FileSecretStore } from "../../scripts/lib/secrets/file-store.ts";
 import type { SecretData } from "../../scripts/lib/secrets/store.ts";
-import { openStackStore } from "../../scripts/lib/stack/connect.ts";
+import { openStackStore } from "../../scripts/lib/stack/open-store.ts";
 import { withStackStore } from "../../scripts/lib/stack/projections.ts";
 import { openStack } from "../../scripts/lib/stack/stack.ts";
 import type { TlsMode } from "../../scripts/lib/tls-mode.ts";

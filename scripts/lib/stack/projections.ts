@@ -12,7 +12,7 @@ import type { EventStore } from "../event-store/store.ts";
 import type { Upcasters } from "../event-store/upcast.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { errorCode, isMisfit, isServerUnavailable } from "../postgres/failure.ts";
-import { openStackStore } from "./connect.ts";
+import { openStackStore } from "./open-store.ts";
 import { loadProjections } from "./projection-module.ts";
 import { applicationTarget, openStack } from "./stack.ts";
 
