@@ -4,7 +4,7 @@ export type VaultFailureKind = "network" | "timeout" | "certificate" | "http";
 /**
  * The failure of one request, as plain strings and numbers.
  *
- * The library's errors contain the request: the token, the body, every header. They are not kept, not even as the
+ * An error of an HTTP client may contain the request: the token, the body, every header. None is kept, not even as the
  * cause, because printing an error prints its cause too.
  */
 export class VaultFailure extends Error {
@@ -36,40 +36,46 @@ export class VaultFailure extends Error {
 export const notRunning = "NOT_RUNNING";
 
 const maxTextLength = 300;
-const timeoutCodes = ["ECONNABORTED", "ETIMEDOUT"];
 /** Tokens of Vault and OpenBao; the older form has no fixed length. */
 const tokens = /\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}/g;
 
-interface LibraryError {
-  readonly code?: unknown;
-  readonly message?: unknown;
-  readonly response?: {
-    readonly status?: unknown;
-    readonly headers?: Readonly<Record<string, unknown>>;
-    readonly data?: {
-      readonly errors?: unknown;
-      readonly data?: { readonly metadata?: { readonly version?: unknown } };
-    };
-  };
+/** A response of any status. */
+export interface VaultResponse {
+  readonly status: number;
+  readonly retryAfter: string | undefined;
+  /** Parsed; undefined if it is not JSON. */
+  readonly body: unknown;
 }
 
-/** Converts an error of the library. */
-export function toVaultFailure(error: unknown): VaultFailure {
-  if (error instanceof VaultFailure) return error;
-  const { code, message, response } = (error ?? {}) as LibraryError;
-  if (typeof response?.status === "number") {
-    return new VaultFailure({
-      kind: "http",
-      status: response.status,
-      text: readErrors(response.data?.errors),
-      retryAfterMs: (Number(response.headers?.["retry-after"]) || 0) * 1000,
-      deletedVersion: Number(response.data?.data?.metadata?.version) || 0,
-    });
-  }
+interface ErrorBody {
+  readonly errors?: unknown;
+  readonly data?: { readonly metadata?: { readonly version?: unknown } };
+}
+
+/** @returns what a response that refuses the request says */
+export function responseFailure({ status, retryAfter, body }: VaultResponse): VaultFailure {
+  const { errors, data } = (body ?? {}) as ErrorBody;
+  return new VaultFailure({
+    kind: "http",
+    status,
+    text: readErrors(errors),
+    retryAfterMs: (Number(retryAfter) || 0) * 1000,
+    deletedVersion: Number(data?.metadata?.version) || 0,
+  });
+}
+
+/**
+ * Converts an error of a request without a response.
+ *
+ * @param isTooLate whether the time limit ended it; each runtime then raises a different error
+ */
+export function connectionFailure(error: unknown, isTooLate: boolean): VaultFailure {
+  const { code, message } = (error ?? {}) as { readonly code?: unknown; readonly message?: unknown };
   const text = typeof message === "string" ? message : "";
   const name = typeof code === "string" ? code : "";
   if (isCertificateProblem(name, text)) return new VaultFailure({ kind: "certificate", code: name, text: clean(text) });
-  return new VaultFailure({ kind: timeoutCodes.includes(name) ? "timeout" : "network", code: name || clean(text) });
+  const kind = isTooLate || name === "ETIMEDOUT" ? "timeout" : "network";
+  return new VaultFailure({ kind, code: name || clean(text) });
 }
 
 /** Node.js and Bun name it in the code, Deno in the text. */

@@ -1,6 +1,8 @@
 import { readFile } from "node:fs/promises";
+import http from "node:http";
+import https from "node:https";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
-import { toVaultFailure, VaultFailure } from "./failure.ts";
+import { connectionFailure, responseFailure, VaultFailure, type VaultResponse } from "./failure.ts";
 
 /** The address of a Vault. */
 export interface VaultAddress {
@@ -22,7 +24,7 @@ export interface VaultRequest {
   readonly token?: string | undefined;
   /** Wraps the response in a single-use token with this lifetime, such as `10m`. */
   readonly wrapTtl?: string | undefined;
-  /** Lists the names below the path. Sent as a GET, because Bun's fetch would turn the method LIST into a GET. */
+  /** Lists the names below the path. Sent as a GET: not every HTTP client knows the method LIST. */
   readonly isList?: boolean;
 }
 
@@ -42,65 +44,98 @@ export type VaultTransport = (request: VaultRequest) => Promise<VaultBody>;
 const maxRequestTimeoutMs = 10_000;
 
 /**
- * Opens a transport to a Vault. This is the only module that imports `hashi-vault-js`, and it works around that
- * library's pitfalls: its errors contain tokens, it sends the token when it follows redirects, it does not encode
- * paths, it merely logs that a certificate is unreadable, and its timeout is one second. Its methods do not cover
- * wrapping, mounts, policies and AppRoles, and `updateKVSecret` prints secrets. So all requests go through its public
- * axios instance.
+ * Opens a transport to a Vault. It uses `node:https`, because `fetch` has a different way to trust a private authority
+ * on each runtime. It follows no redirect, which would send the token to another server, and uses no proxy.
  *
  * @throws {ScriptError} `VAULT_CACERT` (exit 2)
  */
 export async function openTransport(vault: VaultAddress): Promise<VaultTransport> {
   const { address, namespace, caCertFile, requestTimeoutMs = maxRequestTimeoutMs } = vault;
-  if (caCertFile !== undefined) await checkReadable(caCertFile);
-  const { default: Vault } = await import("hashi-vault-js");
-  const { instance } = new Vault({
-    https: address.startsWith("https:"),
-    baseUrl: `${address.replace(/\/+$/, "")}/v1`,
-    timeout: Math.min(requestTimeoutMs, maxRequestTimeoutMs),
-    ...(caCertFile === undefined ? {} : { cacert: caCertFile }),
-    ...(namespace === undefined ? {} : { namespace }),
-  }) as unknown as { readonly instance: AxiosInstance };
-  instance.defaults.maxRedirects = 0;
-  return async ({ method, path, body, token, wrapTtl, isList }) => {
-    checkPath(path);
-    const headers = {
-      ...(token === undefined ? {} : { "X-Vault-Token": token }),
-      ...(wrapTtl === undefined ? {} : { "X-Vault-Wrap-TTL": wrapTtl }),
-    };
-    try {
-      const { status, data } = await instance.request({
-        method,
-        url: path,
-        headers,
-        ...(body === undefined ? {} : { data: body }),
-        ...(isList === true ? { params: { list: "true" } } : {}),
-      });
-      if (typeof data === "object" && data !== null) return data as VaultBody;
-      if (status === 204) return {};
-      // A page from another server, or a truncated response.
-      throw new VaultFailure({ kind: "network", code: "NOT_VAULT" });
-    } catch (error) {
-      throw toVaultFailure(error);
-    }
+  const ca = caCertFile === undefined ? undefined : await readAuthority(caCertFile);
+  const base = `${address.replace(/\/+$/, "")}/v1/`;
+  const timeoutMs = Math.min(requestTimeoutMs, maxRequestTimeoutMs);
+  return async (request) => {
+    checkPath(request.path);
+    const url = new URL(`${base}${request.path}${request.isList === true ? "?list=true" : ""}`);
+    const body = request.body === undefined ? undefined : JSON.stringify(request.body);
+    const headers = headersOf(request, { body, namespace });
+    const signal = AbortSignal.timeout(timeoutMs);
+    return readBody(await send(url, { method: request.method, headers, signal, ca }, body));
   };
 }
 
-interface AxiosInstance {
-  readonly defaults: { maxRedirects: number };
-  request(options: Readonly<Record<string, unknown>>): Promise<{ readonly status: number; readonly data: unknown }>;
+function headersOf(
+  { token, wrapTtl }: VaultRequest,
+  { body, namespace }: { readonly body: string | undefined; readonly namespace: string | undefined },
+): Record<string, string> {
+  const content = { "Content-Type": "application/json", "Content-Length": `${Buffer.byteLength(body ?? "")}` };
+  return {
+    Accept: "application/json",
+    ...(body === undefined ? {} : content),
+    ...(namespace === undefined ? {} : { "X-Vault-Namespace": namespace }),
+    ...(token === undefined ? {} : { "X-Vault-Token": token }),
+    ...(wrapTtl === undefined ? {} : { "X-Vault-Wrap-TTL": wrapTtl }),
+  };
 }
 
-/** A segment of dots would escape the path: the library once sent `../../sys/seal-status`. */
+interface SendOptions {
+  readonly method: string;
+  readonly headers: Record<string, string>;
+  readonly signal: AbortSignal;
+  /** The authorities to trust, in PEM, in place of those of the system. */
+  readonly ca: string | undefined;
+}
+
+/** @throws {VaultFailure} if there is no complete response in time; never an error that contains the request */
+function send(url: URL, { ca, ...options }: SendOptions, body: string | undefined): Promise<VaultResponse> {
+  // Without an agent, no connection is kept open, which would delay the end of a script.
+  const settings = { ...options, agent: false, ...(ca === undefined ? {} : { ca }) } as const;
+  return new Promise<VaultResponse>((resolve, reject) => {
+    const request = (url.protocol === "https:" ? https : http).request(url, settings, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("error", reject);
+      response.on("close", () => reject(new Error("the connection was closed within the response")));
+      response.on("end", () => {
+        const text = Buffer.concat(chunks).toString("utf8");
+        resolve({ status: response.statusCode ?? 0, retryAfter: response.headers["retry-after"], body: parse(text) });
+      });
+    });
+    request.on("error", reject);
+    request.end(body);
+  }).catch((error: unknown) => {
+    throw connectionFailure(error, options.signal.aborted);
+  });
+}
+
+/** @throws {VaultFailure} for every status but 2xx, and for a response that is not Vault's */
+function readBody(response: VaultResponse): VaultBody {
+  const { status, body } = response;
+  if (status < 200 || status > 299) throw responseFailure(response);
+  if (typeof body === "object" && body !== null) return body as VaultBody;
+  if (status === 204) return {};
+  // A page from another server, or a truncated response.
+  throw new VaultFailure({ kind: "network", code: "NOT_VAULT" });
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A segment of dots would escape the path, as in `../../sys/seal-status`. */
 function checkPath(path: string): void {
   const segments = path.split("/");
   const isSafe = segments.every((segment) => /^[A-Za-z0-9_.-]+$/.test(segment) && segment !== "." && segment !== "..");
   if (!isSafe) throw new Error("not a valid path in Vault");
 }
 
-async function checkReadable(file: string): Promise<void> {
+async function readAuthority(file: string): Promise<string> {
   const pem = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => error.code ?? "unreadable");
-  if (pem.includes("BEGIN CERTIFICATE")) return;
+  if (pem.includes("BEGIN CERTIFICATE")) return pem;
   throw new ScriptError({
     code: "VAULT_CACERT",
     exitCode: exitCodes.usage,
