@@ -7,12 +7,13 @@ import { fileURLToPath } from "node:url";
 export const canRunNode = process.platform === "linux" && process.arch === "x64";
 
 /**
- * Finds Node.js 24 in its npm package.
+ * Finds a Node.js in its npm package. Each of these packages has a command `node`, and Bun links the one that comes
+ * first in the alphabet: it has to be Node.js 24, on which the compiler runs.
  *
  * @throws {Error} if the package is not installed
  */
-export function locateNode(): string {
-  const program = join(dirname(fileURLToPath(import.meta.resolve("node-24/package.json"))), "bin/node");
-  if (!existsSync(program)) throw new Error("node-24 is not installed; run bun install");
+export function locateNode(name: "node-24" | "oldest-node" | "unsupported-node" = "node-24"): string {
+  const program = join(dirname(fileURLToPath(import.meta.resolve(`${name}/package.json`))), "bin/node");
+  if (!existsSync(program)) throw new Error(`${name} is not installed; run bun install`);
   return program;
 }

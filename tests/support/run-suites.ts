@@ -12,6 +12,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { canRunNode } from "./node.ts";
+import { packageSkip, sharedPackage } from "./package.ts";
 import { destroyTestStack, withCluster } from "./stack.ts";
 import { type FileResult, runTestFile, type TestFile, testRuntimes } from "./test-file.ts";
 import { chooseWorkFolder } from "./work-folder.ts";
@@ -22,7 +23,7 @@ const minuteMs = 60_000;
 const fileTimeoutMs = { normal: 8 * minuteMs, soak: 60 * minuteMs };
 /** One more than the number of cores: tests wait for servers to start and stop, and for time limits. */
 const laneCount = Math.min(4, availableParallelism() + 1);
-const suites = ["tests/unit", "tests/integration"];
+const suites = ["tests/unit", "tests/integration", "tests/package"];
 /** These take 8 to 35 seconds each. They run first, so that all lanes finish at about the same time. */
 const slowFiles = [
   "visible-failures",
@@ -57,9 +58,10 @@ async function runSuites(words: readonly string[]): Promise<void> {
   const chosen = words.filter((word) => !word.startsWith("--"));
   const files = chosen.length > 0 ? chosen : await findTests();
   const runtimes = chooseRuntimes(words.includes("--all"), process.env["CQRS_TEST_RUNTIMES"]);
+  await using shared = await packFor(files);
   const settings = {
     timeoutMs: isSoak ? fileTimeoutMs.soak : fileTimeoutMs.normal,
-    env: { ...process.env, ...(isSoak ? { CQRS_TEST_ROUNDS: soakRounds } : {}) },
+    env: { ...process.env, ...(isSoak ? { CQRS_TEST_ROUNDS: soakRounds } : {}), ...shared.env },
     signal: abortedBySignals(),
   };
   const results: FileResult[] = [];
@@ -79,8 +81,24 @@ async function runSuites(words: readonly string[]): Promise<void> {
   report(results, missing);
 }
 
-/** The scripts need Bun or Deno. The driver also has to work in a program on Node.js. */
+/** Packs the product once, if any of the files needs it. */
+async function packFor(files: readonly string[]): Promise<AsyncDisposable & { readonly env: NodeJS.ProcessEnv }> {
+  const isNeeded = packageSkip === false && files.some(isOfPackage);
+  if (!isNeeded) return { env: {}, async [Symbol.asyncDispose]() {} };
+  const shared = await sharedPackage();
+  return { env: { CQRS_TEST_PACKAGE: shared.tarball }, [Symbol.asyncDispose]: () => shared[Symbol.asyncDispose]() };
+}
+
+function isOfPackage(file: string): boolean {
+  return file.includes("tests/package/");
+}
+
+/**
+ * The scripts need Bun or Deno. The driver also has to work in a program on Node.js. Tests of the package start each
+ * runtime themselves.
+ */
 function isFor(runtime: TestFile["runtime"], file: string): boolean {
+  if (isOfPackage(file)) return runtime === "bun";
   return runtime !== "node" || file.includes("/session-");
 }
 
