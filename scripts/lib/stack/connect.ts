@@ -1,9 +1,9 @@
 import { loadConfig, parseServerUrl, unusableUrl } from "../config.ts";
 import { checkOptions, isText, type OptionChecks } from "../event-store/check-options.ts";
 import { commonOptions, type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
-import type { Credentials } from "../postgres/target.ts";
 import { programEnvironment } from "../runtime.ts";
-import { applicationTarget, openStack, readApplicationSecret, type Stack } from "./stack.ts";
+import { openStackStore } from "./open-store.ts";
+import { openStack } from "./stack.ts";
 
 /** How an application connects to its event store. */
 export interface ConnectOptions
@@ -38,20 +38,6 @@ export async function connect(options: ConnectOptions = {}): Promise<EventStore>
   if (url !== undefined) return openEventStore({ ...serverOfUrl(url), ...others });
   const config = loadConfig({ project: projectDir }, { environment: programEnvironment() });
   return openStackStore(await openStack(config, "application"), others);
-}
-
-/** Opens the event store of a stack, with the application's login. */
-export async function openStackStore(
-  stack: Stack,
-  options: Omit<ConnectOptions, "url" | "projectDir"> = {},
-): Promise<EventStore> {
-  const { password: _, ...target } = await applicationTarget(stack);
-  return openEventStore({ ...target, credentials: () => readCredentials(stack), ...options });
-}
-
-async function readCredentials(stack: Stack): Promise<Credentials> {
-  const { username, password } = await readApplicationSecret(stack);
-  return { user: username, password };
 }
 
 function serverOfUrl(url: string): Omit<EventStoreOptions, "password"> & { readonly password: string } {
