@@ -96,6 +96,25 @@ const procReader = [
 ] as const;
 
 /**
+ * Reads when a process was started: on Linux in clock ticks since the system was started, elsewhere in seconds.
+ *
+ * @returns undefined if there is no such process, or if it is a zombie
+ */
+export function readStartTime(pid: number): number | undefined {
+  const isLinux = process.platform === "linux";
+  const [program, ...args] = isLinux ? startTimeReader : ["ps", "-o", "stat=,lstart=", "-p"];
+  const { stdout } = runProcessSync(program as string, [...args, `${pid}`], {
+    env: { PATH: "/usr/bin:/bin", LC_ALL: "C" },
+  });
+  const [, state = "Z", time = ""] = /^(\S+)\s+(.*)$/.exec(stdout.trim()) ?? [];
+  if (state.startsWith("Z")) return undefined;
+  return isLinux ? Number(time) : Date.parse(time) / 1000;
+}
+
+/** Prints the state and the start time. The name of the program comes before them, and may contain anything. */
+const startTimeReader = ["sh", "-c", 'sed "s/.*) //" "/proc/$1/stat" 2>/dev/null | cut -d " " -f 1,20', "sh"] as const;
+
+/**
  * Checks whether a process of any user is running. A zombie does not count: if nothing reaps orphans, as in many
  * containers, a server stays in the process table after it has exited.
  */

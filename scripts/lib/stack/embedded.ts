@@ -28,9 +28,10 @@ import { writeState } from "./state.ts";
  * Ensures that the embedded server of a stack is running: initialises the cluster if there is none, and starts the
  * server or adopts a running one.
  *
+ * @param settings lines of `postgresql.conf` that override those of the project
  * @returns the stack's database, with the superuser's login
  */
-export async function startEmbeddedServer(stack: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
+export async function startEmbeddedServer(stack: Stack, run: BootstrapRun, settings = ""): Promise<ConnectionTarget> {
   const account = chooseAccount(stack.dataDir);
   const isInitialised = (await inspectCluster(stack.dataDir)) === "initialised";
   await removeLeftovers(stack.dataDir);
@@ -39,7 +40,7 @@ export async function startEmbeddedServer(stack: Stack, run: BootstrapRun): Prom
   run.reporter.verbose(`PostgreSQL ${binaries.version} at ${binaries.postgres}, run as ${account.description}`);
   const port = await chooseServerPort(stack);
   const password = await ensureSuperuserPassword(stack);
-  const server: EmbeddedServer = { dataDir: stack.dataDir, binaries, account, superuserPassword: password };
+  const server: EmbeddedServer = { dataDir: stack.dataDir, binaries, account, superuserPassword: password, settings };
   await run.step("cluster", async () => {
     if (isInitialised) return { isChanged: false, detail: `${stack.dataDir} exists` };
     await initialiseCluster(server);

@@ -29,6 +29,8 @@ export interface EmbeddedServer {
   readonly binaries: Binaries;
   readonly account: ServerAccount;
   readonly superuserPassword: string;
+  /** Lines of `postgresql.conf` that override those of the project. */
+  readonly settings?: string;
 }
 
 /** What a data directory contains. */
@@ -139,11 +141,17 @@ function initdbArguments(dataDir: string, passwordFile: string): string[] {
  *
  * @returns a function that restores the previous settings, for use after a failed start
  */
-export async function writeSettings({ dataDir, account }: EmbeddedServer, port: number): Promise<() => Promise<void>> {
+export async function writeSettings(
+  { dataDir, account, settings = "" }: EmbeddedServer,
+  port: number,
+): Promise<() => Promise<void>> {
   const shared = await readFile(settingsFile, "utf8");
   const file = join(dataDir, "postgresql.conf");
   const former = await readFile(file, "utf8").catch(() => undefined);
-  await writeFile(file, `# Written by bootstrap; edit ${settingsFile} instead.\n\n${shared}\n${ownSettings(port)}`);
+  await writeFile(
+    file,
+    `# Written by bootstrap; edit ${settingsFile} instead.\n\n${shared}\n${ownSettings(port)}${settings}`,
+  );
   await chmod(file, 0o600);
   await account.takeOwnership(file);
   const logDir = join(dataDir, "log");
