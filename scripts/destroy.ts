@@ -1,7 +1,7 @@
-// Deletes the data of the embedded server or of the containers. Secrets and backups stay.
-// Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data (compose: the volume) and
-// state.json. Exits: 0 destroyed, or nothing to destroy · 2 configuration · 5 locked · 8 refused without --yes ·
-// 9 not a data directory · 124 timeout
+// Deletes the data of the embedded server or of the containers, and the test server. Secrets and backups stay.
+// Reads: configuration, the stack directory, row counts. Writes: deletes postgres/data (compose: the volume),
+// state.json and test/. Exits: 0 destroyed, or nothing to destroy · 2 configuration · 5 locked · 8 refused without
+// --yes · 9 not a data directory · 124 timeout
 
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes } from "./lib/cli/format.ts";
@@ -38,16 +38,27 @@ export const command = defineStackScript({
     return { isDestroyed: true, plan };
   },
   print({ isDestroyed, plan }, output) {
-    output.result(isDestroyed ? `destroyed ${plan?.dataDirectory}` : "nothing to destroy");
+    const places = [plan?.dataDirectory, plan?.testDirectory].filter(isText).join(" and ");
+    output.result(isDestroyed ? `destroyed ${places}` : "nothing to destroy");
   },
 });
 
 function describeDestruction(plan: DestructionPlan): string {
-  const { dataDirectory, sizeBytes, streams, events, uncounted, kept } = plan;
+  const { dataDirectory, testDirectory, kept } = plan;
+  return [
+    ...(dataDirectory === null ? [] : [`deletes: ${dataDirectory} (${describeData(plan)})`]),
+    ...(testDirectory === null ? [] : [`deletes: ${testDirectory} (the test server)`]),
+    ...(kept.length === 0 ? [] : [`keeps: ${kept.join(", ")}`]),
+  ].join("\n");
+}
+
+function describeData({ sizeBytes, streams, events, uncounted }: DestructionPlan): string {
   const rows = uncounted === null ? `events: ${events}, streams: ${streams}` : `rows not counted: ${uncounted}`;
-  const keeps = kept.length === 0 ? "" : `\nkeeps: ${kept.join(", ")}`;
-  const size = sizeBytes === null ? "size unknown" : formatBytes(sizeBytes);
-  return `deletes: ${dataDirectory} (${size}, ${rows})${keeps}`;
+  return `${sizeBytes === null ? "size unknown" : formatBytes(sizeBytes)}, ${rows}`;
+}
+
+function isText(place: string | null | undefined): place is string {
+  return typeof place === "string";
 }
 
 if (import.meta.main) await runAsProcess(command);

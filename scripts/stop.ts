@@ -1,4 +1,4 @@
-// Stops the embedded server and the local Vault, or the containers.
+// Stops the embedded server and the local Vault, or the containers; with --test, the server of tests.
 // Reads: configuration, the stack directory. Writes: only what the server flushes.
 // Exits: 0 stopped, or nothing was running · 2 configuration · 5 locked · 8 external server · 124 timeout
 
@@ -12,9 +12,19 @@ export const command = defineStackScript({
     name: "stop",
     description: "Stops the embedded server and the local Vault, or the containers. Their data is kept.",
   },
-  args: { mode: stackFlags.mode, timeout: stackFlags.timeout },
-  examples: [[runLine("stop"), "Stop what bootstrap started"]],
-  run: async ({ stack, ...run }) => (await import("./lib/operations/stop.ts")).stopStack(stack, run),
+  args: {
+    mode: stackFlags.mode,
+    timeout: stackFlags.timeout,
+    test: { type: "boolean", description: "Stop the server of createTestStore() instead" },
+  },
+  examples: [
+    [runLine("stop"), "Stop what bootstrap started"],
+    [runLine("stop --test"), "Stop the server that tests started"],
+  ],
+  async run({ args, stack, ...run }) {
+    const { stopStack, stopTestStack } = await import("./lib/operations/stop.ts");
+    return args.test === true ? stopTestStack(stack, run) : stopStack(stack, run);
+  },
   print({ pid, vaultPid, containers }, output) {
     for (const name of containers) output.result(`stopped ${name}`);
     if (pid !== null) output.result(`stopped PostgreSQL (pid ${pid})`);

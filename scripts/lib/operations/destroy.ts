@@ -11,11 +11,13 @@ import { findDataVolume, keptFolders, removeData } from "../stack/compose/life-c
 import { stopLocalVault } from "../stack/local-vault.ts";
 import { administratorTarget, lockForRun, type RunContext, type Stack, waitLimit } from "../stack/stack.ts";
 import { removeState } from "../stack/state.ts";
+import { destroyTestCluster, openTestCluster } from "../testing/test-server.ts";
 import { refuseExternal } from "./stop.ts";
 
 /** What {@link destroyStack} is about to delete. */
 export interface DestructionPlan {
-  readonly dataDirectory: string;
+  /** Null if there is only a test cluster. */
+  readonly dataDirectory: string | null;
   /** Null if unknown, as for the volume of a stopped server. */
   readonly sizeBytes: number | null;
   /** Null if they could not be counted. */
@@ -25,7 +27,12 @@ export interface DestructionPlan {
   readonly uncounted: string | null;
   /** Folders and volumes that are kept. */
   readonly kept: readonly string[];
+  /** The data directory of the test server; null if there is none. */
+  readonly testDirectory: string | null;
 }
+
+/** What there is besides the test cluster. */
+type DataPlan = Omit<DestructionPlan, "testDirectory">;
 
 /**
  * Determines what {@link destroyStack} would delete.
@@ -35,7 +42,16 @@ export interface DestructionPlan {
  * @throws {ScriptError} `EXTERNAL` (exit 8), or `FOREIGN_DATA` (exit 9) if the data directory is not a cluster
  */
 export async function planDestruction(stack: Stack): Promise<DestructionPlan | undefined> {
-  if (stack.mode === "compose") return planVolumeDestruction(stack);
+  const data = stack.mode === "compose" ? await planVolumeDestruction(stack) : await planFolderDestruction(stack);
+  const test = await openTestCluster(stack.stackDir);
+  const testDirectory = existsSync(test.dataDir) ? test.dataDir : null;
+  if (data === undefined && testDirectory === null) return undefined;
+  return { ...(data ?? noData), testDirectory };
+}
+
+const noData = { dataDirectory: null, sizeBytes: null, streams: null, events: null, uncounted: null, kept: [] };
+
+async function planFolderDestruction(stack: Stack): Promise<DataPlan | undefined> {
   refuseExternal(stack, "destroyed");
   if (!existsSync(stack.dataDir)) return undefined;
   await readMajorVersion(stack.dataDir);
@@ -45,7 +61,7 @@ export async function planDestruction(stack: Stack): Promise<DestructionPlan | u
   return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countStreamsAndEvents(stack)) };
 }
 
-async function planVolumeDestruction(stack: Stack): Promise<DestructionPlan | undefined> {
+async function planVolumeDestruction(stack: Stack): Promise<DataPlan | undefined> {
   const found = await findDataVolume(stack);
   if (found === undefined) return undefined;
   const { volume, sizeBytes } = found;
@@ -55,10 +71,16 @@ async function planVolumeDestruction(stack: Stack): Promise<DestructionPlan | un
 
 /**
  * Stops the server and the local Vault, and deletes the server's data. Keeps backups and secrets, including those in
- * the local Vault. If this is interrupted, the next run completes it.
+ * the local Vault. Does the same with the test server. If this is interrupted, the next run completes it.
  */
 export async function destroyStack(stack: Stack, run: RunContext): Promise<void> {
   using _lock = await lockForRun(stack, run, "destroy");
+  const test = await openTestCluster(stack.stackDir, stack.config.timeoutMs);
+  if (existsSync(test.dataDir)) await destroyTestCluster(test, run);
+  await destroyData(stack, run);
+}
+
+async function destroyData(stack: Stack, run: RunContext): Promise<void> {
   if (stack.mode === "compose") return removeData(stack, run);
   if (!existsSync(stack.dataDir)) return;
   await readMajorVersion(stack.dataDir);

@@ -4,6 +4,7 @@ import { stopServer } from "../postgres/server/life-cycle.ts";
 import { stopContainers } from "../stack/compose/life-cycle.ts";
 import { localVaultFiles, stopLocalVault } from "../stack/local-vault.ts";
 import { lockForRun, type RunContext, type Stack, waitLimit } from "../stack/stack.ts";
+import { openTestCluster, stopTestCluster } from "../testing/test-server.ts";
 
 /** What was stopped. */
 export interface StopResult {
@@ -30,6 +31,12 @@ export async function stopStack(stack: Stack, run: RunContext): Promise<StopResu
   const pid = stack.mode === "embedded" ? await stopServer(stack.dataDir, wait) : undefined;
   const vaultPid = await stopLocalVault(stack.stackDir, wait);
   return { pid: pid ?? null, vaultPid: vaultPid ?? null, containers: [] };
+}
+
+/** Stops the server that tests use. */
+export async function stopTestStack({ stackDir, config }: Stack, run: RunContext): Promise<StopResult> {
+  const pid = await stopTestCluster(await openTestCluster(stackDir, config.timeoutMs), run);
+  return { pid: pid ?? null, vaultPid: null, containers: [] };
 }
 
 async function stopCompose(stack: Stack, run: RunContext): Promise<StopResult> {

@@ -1,13 +1,14 @@
 import { loadConfig } from "../config.ts";
-import { environment } from "../runtime.ts";
+import { programEnvironment } from "../runtime.ts";
 
 /**
  * Finds the folder of the project's stack. Of the environment, only the variables that name a folder count: none of it
  * can lead to another server.
  *
  * @param projectDir by default, the project of the working folder
+ * @throws {ScriptError} `NO_PROJECT` (exit 2)
  */
-export function locateStack(_projectDir: string | undefined): string {
-  const { CQRS_PROJECT_DIR, CQRS_STACK_DIR } = environment();
-  return loadConfig({}, { environment: { CQRS_PROJECT_DIR, CQRS_STACK_DIR } }).stackDir;
+export function locateStack(projectDir: string | undefined): string {
+  const { CQRS_PROJECT_DIR, CQRS_STACK_DIR } = programEnvironment();
+  return loadConfig({ project: projectDir }, { environment: { CQRS_PROJECT_DIR, CQRS_STACK_DIR } }).stackDir;
 }

@@ -45,18 +45,16 @@ full_page_writes = off
 synchronous_commit = off
 `;
 
-/** @returns the folder of the test cluster of a stack */
-export function testClusterDir(stackDir: string): string {
-  return join(stackDir, "test");
-}
-
 /**
  * Opens the stack of the test cluster. Nothing but the folder decides which server it is: neither the environment nor
  * `.env` is read, so that DATABASE_URL, PGHOST or CQRS_MODE cannot lead to another one.
+ *
+ * @param timeoutMs the time limit of each wait; @default 60 seconds
  */
-export function openTestCluster(stackDir: string): Promise<Stack> {
-  const environment = { CQRS_STACK_DIR: testClusterDir(stackDir), CQRS_MODE: "embedded", CQRS_SECRETS: "file" };
-  return openStack(loadConfig({}, { environment, dotEnvFile: null }));
+export function openTestCluster(stackDir: string, timeoutMs?: number): Promise<Stack> {
+  const environment = { CQRS_STACK_DIR: join(stackDir, "test"), CQRS_MODE: "embedded", CQRS_SECRETS: "file" };
+  const config = loadConfig({}, { environment, dotEnvFile: null });
+  return openStack(timeoutMs === undefined ? config : { ...config, timeoutMs });
 }
 
 /** @returns the running test server; undefined if it is not running, or was not set up completely */
@@ -159,45 +157,28 @@ async function mayBeCorrupt(stack: Stack): Promise<boolean> {
   return content !== "" && startedAt < Date.now() / 1000 - uptime();
 }
 
-/**
- * Stops the test server and deletes its cluster. The caller holds the lock of its stack.
- *
- * @returns whether there was one
- */
-async function discardCluster(stack: Stack, run: RunContext): Promise<boolean> {
-  if (!existsSync(stack.dataDir)) return false;
+/** Stops the test server and deletes its cluster. The caller holds the lock of its stack. */
+async function discardCluster(stack: Stack, run: RunContext): Promise<void> {
+  if (!existsSync(stack.dataDir)) return;
   await stopServer(stack.dataDir, waitLimit(stack, run));
   // A leftover first, so that half a cluster is never mistaken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
   await removeState(stack.stackDir);
   await removeLeftovers(stack.dataDir);
-  return true;
 }
 
-/**
- * Stops the test server of a stack.
- *
- * @returns its pid; undefined if it was not running
- */
-export async function stopTestCluster(stackDir: string, run: RunContext): Promise<number | undefined> {
-  const stack = await openTestCluster(stackDir);
+/** @returns the pid of the test server that was stopped; undefined if it was not running */
+export async function stopTestCluster(stack: Stack, run: RunContext): Promise<number | undefined> {
   if (!existsSync(stack.dataDir)) return undefined;
   using _lock = await lockForRun(stack, run, "stop");
   return await stopServer(stack.dataDir, waitLimit(stack, run));
 }
 
-/**
- * Stops the test server of a stack, and deletes its folder.
- *
- * @returns whether there was one
- */
-export async function destroyTestCluster(stackDir: string, run: RunContext): Promise<boolean> {
-  const stack = await openTestCluster(stackDir);
-  if (!existsSync(stack.dataDir)) return false;
+/** Stops the test server, and deletes its cluster and secrets. */
+export async function destroyTestCluster(stack: Stack, run: RunContext): Promise<void> {
   using _lock = await lockForRun(stack, run, "destroy");
-  const isFound = await discardCluster(stack, run);
+  await discardCluster(stack, run);
   await rm(join(stack.stackDir, "secrets"), { recursive: true, force: true });
-  return isFound;
 }
 
 function notATestServer({ port }: ConnectionTarget, { dataDir }: Stack): ScriptError {

@@ -10,11 +10,8 @@ import { ensureTemplate, findTemplate, type Template } from "./template.ts";
 import { cloneTemplate, dropTestDatabase } from "./test-database.ts";
 import { findTestServer, openTestCluster, startTestServer, stopTestCluster, type TestServer } from "./test-server.ts";
 
-/** How to open the event store of a test. */
-export interface TestStoreOptions extends Omit<ConnectOptions, "url"> {
-  /** @default the project of the working folder, as for `connect()` */
-  readonly projectDir?: string;
-}
+/** How to open the event store of a test; `projectDir` is the folder of the project whose test server it is. */
+export type TestStoreOptions = Omit<ConnectOptions, "url">;
 
 /** The event store of a test. Disposing of it drops its database. */
 export interface TestStore extends EventStore {
@@ -77,7 +74,8 @@ export async function openTestStore(
  */
 export async function stopTestServer(options: Pick<TestStoreOptions, "projectDir"> = {}): Promise<boolean> {
   checkOptions(options, { projectDir: isText }, "stopTestServer()");
-  return (await stopTestCluster(locateStack(options.projectDir), makeRun(undefined))) !== undefined;
+  const stack = await openTestCluster(locateStack(options.projectDir));
+  return (await stopTestCluster(stack, makeRun(undefined))) !== undefined;
 }
 
 interface CreatedDatabase {
