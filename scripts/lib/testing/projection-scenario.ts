@@ -1,7 +1,7 @@
 import { AssertionError, deepStrictEqual } from "node:assert";
 import { appendEvents } from "../event-store/append.ts";
-import { isAggregate } from "../event-store/check-aggregate.ts";
-import { checkOptions, describeValue, isAnything, isText, type OptionChecks } from "../event-store/check-options.ts";
+import { checkAggregate } from "../event-store/check-aggregate.ts";
+import { checkOptions, isAnything, isText, type OptionChecks } from "../event-store/check-options.ts";
 import { describeError } from "../event-store/describe-error.ts";
 import { InvalidInput } from "../event-store/errors.ts";
 import type { Aggregate, DomainEvent, NewEvent } from "../event-store/event.ts";
@@ -57,10 +57,10 @@ class GivenStreams implements ProjectionScenario<DomainEvent> {
   }
 
   given(aggregate: Aggregate, ...events: readonly NewEvent[]): GivenStreams {
-    const problem = isAggregate(aggregate);
-    if (problem !== undefined) {
-      const found = describeValue(aggregate);
-      throw new InvalidInput(`given() of a projection begins with the aggregate, ${problem}, not with ${found}`);
+    try {
+      checkAggregate(aggregate);
+    } catch (error) {
+      throw new InvalidInput(`given() of a projection begins with an aggregate, but ${(error as Error).message}`);
     }
     return new GivenStreams(this.#definition, this.#options, [...this.#given, { aggregate, events }]);
   }
