@@ -10,16 +10,19 @@ import { assetsDir } from "../../scripts/lib/paths.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { openPlainPool } from "../support/plain-client.ts";
-import { blocksOf, firstCellsOf, readReadmes } from "../support/readme.ts";
+import { blocksOf, firstCellsOf, type Readme, readReadmes } from "../support/readme.ts";
 import { runForData } from "../support/run-script.ts";
-import { runtimeCommand } from "../support/runtime.ts";
+import { runtimeCommand, runtimeName } from "../support/runtime.ts";
 import { type TestStack, withCluster } from "../support/stack.ts";
+import { runTestFile } from "../support/test-file.ts";
+import { makeTestServerFolder, testServerPid } from "../support/test-stores.ts";
 
 const run = promisify(execFile);
 const readmes = await readReadmes();
 const events = "scripts/lib/event-store/README.md";
-/** What the examples import from `cqrs-postgres` and `cqrs-postgres/stack`. */
-const packageFiles = ["scripts/lib/index.ts", "scripts/lib/stack/index.ts"];
+/** What the examples import from `cqrs-postgres`, `cqrs-postgres/stack` and `cqrs-postgres/testing`. */
+const packageFiles = ["scripts/lib/index.ts", "scripts/lib/stack/index.ts", "scripts/lib/testing/index.ts"];
+const testing = "scripts/lib/testing/README.md";
 let dir: string;
 before(async () => {
   // In the project: elsewhere, no runtime finds the dependencies, nor this clone under the package's name.
@@ -83,10 +86,9 @@ test("the TypeScript of every README passes the type check", async () => {
   await run(program, [...args, "-p", dir]);
 });
 
-test("the event store's README has an example with every function and class of the package", async () => {
-  const readme = readmes.get(events);
-  assert.ok(readme);
-  const examples = blocksOf(readme, "ts")
+test("the READMEs of lib have an example with every function and class of the package", async () => {
+  const examples = [events, testing]
+    .flatMap((file) => blocksOf(readmes.get(file) as Readme, "ts"))
     .join("\n")
     .replaceAll(/^import \{[^}]*\}.*$/gm, "");
   const modules = await Promise.all(packageFiles.map((file) => import(join(assetsDir, file))));
@@ -130,6 +132,27 @@ test("the TypeScript of the event store's README prints what it says, and projec
   await using application = openConnection(await stack.application());
   const rows = await application.sql`select total::integer from order_total`;
   assert.deepEqual([...rows], [{ total: 42 }, { total: 42 }]);
+});
+
+test("the tests in the README about testing pass, and stop their server", async () => {
+  await using folder = await makeTestServerFolder();
+  const result = await runTestFile(
+    { runtime: runtimeName, file: programFile(testing) },
+    {
+      env: { ...process.env, CQRS_STACK_DIR: folder.stackDir },
+      workDir: folder.stackDir,
+      timeoutMs: 120_000,
+      signal: new AbortController().signal,
+    },
+  );
+  assert.equal(result.failed, 0, result.output);
+  assert.equal(
+    result.passed,
+    blocksOf(readmes.get(testing) as Readme, "ts")
+      .join("")
+      .match(/^test\(/gm)?.length,
+  );
+  await assert.rejects(testServerPid(folder));
 });
 
 /** @returns the types of the events that the SQL of a README reads */
