@@ -137,7 +137,7 @@ export class WorkQueue<Item, Result> {
     const stallTimer = setTimeout(deactivate, stalledAfterMs);
     const settled = this.#settle(batch)
       // Callers often append again as soon as they get an answer. Without this turn, the first of them is sent alone.
-      .then(nextTurn)
+      .then(() => nextTurn())
       .finally(() => {
         clearTimeout(stallTimer);
         this.#batches.delete(settled);
