@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { copyIn, copyOut } from "../../scripts/lib/archive/copy.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
@@ -18,17 +17,18 @@ const places: Record<string, (sql: Sql, work: (sql: Sql) => Promise<unknown>) =>
   "in a transaction": (sql, work) => inTransaction(sql, work),
 };
 
-type Copy = (sql: Sql, end: () => Promise<void>) => Promise<number>;
+/** @param isLost settles once the client knows that the session has ended */
+type Copy = (sql: Sql, end: () => Promise<void>, isLost: Promise<void>) => Promise<number>;
 
 const copies: Record<string, Copy> = {
-  "COPY FROM that waits for rows": (sql, end) =>
+  "COPY FROM that waits for rows": (sql, end, isLost) =>
     copyIn(
       sql,
       "copy notes from stdin",
       (async function* () {
         yield Buffer.from("1\tfirst\n");
         await end();
-        await sleep(20);
+        await inTime(isLost);
         yield Buffer.from("2\tsecond\n");
       })(),
     ),
@@ -56,9 +56,10 @@ for (const [fault, { codes, end }] of Object.entries(faults)) {
   for (const [place, run] of Object.entries(places)) {
     for (const [name, copy] of Object.entries(copies)) {
       test(`${name} ${place} whose session is ended by ${fault} rejects`, async () => {
-        await using pool = ground.open();
+        const lost = Promise.withResolvers<void>();
+        await using pool = ground.open({ onSessionLost: () => lost.resolve() });
         const pid = await backendOf(pool.sql);
-        const code = await codeOf(run(pool.sql, (sql) => copy(sql, () => end(pid))));
+        const code = await codeOf(run(pool.sql, (sql) => copy(sql, () => end(pid), lost.promise)));
         // A server with unread rows resets the connection, and one that is blocked by rows it sends says nothing.
         assertCode(code, name.includes("many rows") ? [...codes, ...cutCodes] : codes);
         assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
-import { codeOf, inTime, terminate, until, useGround } from "../support/session.ts";
+import { beforeForceMs, codeOf, inTime, settle, terminate, until, useGround } from "../support/session.ts";
 
 const ground = useGround();
 
@@ -78,8 +78,10 @@ test("a listener does not keep a pool from ending, also while the server is away
     ground.proxy.refuse(isAway);
     if (isAway) ground.proxy.cut();
     await sleep(20);
-    await inTime(pool[Symbol.asyncDispose](), 2000);
+    await inTime(pool[Symbol.asyncDispose](), beforeForceMs);
     ground.proxy.refuse(false);
+    // An attempt that was in flight may have reached the proxy meanwhile.
+    await settle();
     const before = ground.proxy.connections;
     await sleep(300);
     assert.equal(ground.proxy.connections, before);
@@ -98,7 +100,7 @@ test("unlisten() ends the attempts to listen again", async () => {
   ground.proxy.refuse(true);
   ground.proxy.cut();
   await sleep(50);
-  await inTime(unlisten(), 2000);
+  await inTime(unlisten());
   ground.proxy.refuse(false);
   await sleep(300);
   assert.deepEqual(await listeners("gone"), []);

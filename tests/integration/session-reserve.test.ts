@@ -4,6 +4,7 @@ import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import {
   assertCode,
   backendOf,
+  beforeForceMs,
   codeOf,
   cutCodes,
   failureOf,
@@ -71,13 +72,13 @@ test("a lost reservation that is never released does not block the pool", async 
   await terminate(ground.admin, await backendOf(reserved as unknown as Sql));
   assert.equal((await inTime(pool.sql`select 7 as n`))[0]?.["n"], 7);
   assert.equal(await codeOf(reserved`select 1`), "57P01");
-  await inTime(pool[Symbol.asyncDispose](), 2000);
+  await inTime(pool[Symbol.asyncDispose](), beforeForceMs);
 });
 
 test("a reservation that waits while the session is lost gets the next session", async () => {
   await using pool = ground.open();
   for (const isCut of [false, true]) {
-    const sleeping = codeOf(pool.sql`select pg_sleep(20)`);
+    const sleeping = codeOf(pool.sql`select pg_sleep(100)`);
     const pid = await running(ground.admin, "pg_sleep");
     const waiting = [pool.sql.reserve(), pool.sql.reserve()].map(async (reserved) => use(await reserved));
     await settle();

@@ -28,11 +28,11 @@ const places: Record<string, (sql: Sql, work: (sql: Sql) => Promise<void>) => Pr
 
 /** Statements whose result has begun, or not, when the session ends. */
 const interrupted: Record<string, (sql: Sql) => PromiseLike<unknown>> = {
-  "before its result": (sql) => sql`select pg_sleep(20)`,
-  "before its result, with parameters": (sql) => sql`select pg_sleep(20), ${"one"}::text`,
+  "before its result": (sql) => sql`select pg_sleep(100)`,
+  "before its result, with parameters": (sql) => sql`select pg_sleep(100), ${"one"}::text`,
   "after its first rows": (sql) => sql`
-    select repeat('x', 100), case when n = 500 then pg_sleep(20) end from generate_series(1, 1000) n`,
-  "as a script": (sql) => sql.unsafe("select 1; select pg_sleep(20); select 2"),
+    select repeat('x', 100), case when n = 500 then pg_sleep(100) end from generate_series(1, 1000) n`,
+  "as a script": (sql) => sql.unsafe("select 1; select pg_sleep(100); select 2"),
 };
 
 for (const [place, run] of Object.entries(places)) {
@@ -74,7 +74,7 @@ for (const [place, run] of Object.entries(places)) {
       let outcomes: (string | undefined)[] = [];
       const whole = run(pool.sql, async (sql) => {
         outcomes = await Promise.all(
-          [sql`select pg_sleep(20)`, sql`select ${1}::integer + 1 as n`, sql`select 3 as n`].map((sent) =>
+          [sql`select pg_sleep(100)`, sql`select ${1}::integer + 1 as n`, sql`select 3 as n`].map((sent) =>
             sent.then(
               () => "answered",
               (error: { code?: string }) => error.code,
@@ -120,7 +120,7 @@ for (const [place, run] of Object.entries(places)) {
 
 test("only the statement that was sent rejects when its session ends; the waiting ones run in the next", async () => {
   await using pool = ground.open();
-  const first = codeOf(pool.sql`select pg_sleep(20)`);
+  const first = codeOf(pool.sql`select pg_sleep(100)`);
   const waiting = [1, 2, 3].map((n) => inTime(pool.sql`insert into notes values (${n}, 'waited')`));
   const begun = inTime(inTransaction(pool.sql, async (tx) => tx`insert into notes values (4, 'waited')`));
   await terminate(ground.admin, await running(ground.admin, "pg_sleep"));

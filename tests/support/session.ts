@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
 import { type Connection, type ConnectionOptions, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
@@ -23,8 +23,12 @@ export interface Ground extends AsyncDisposable {
   notes(): Promise<number[]>;
 }
 
-/** How long a call may take that must not hang. */
-const patienceMs = 3000;
+/** How long a call may take that must not hang: a limit that ends only what does, however busy the machine is. */
+const patienceMs = 30_000;
+/** Longer than that, so that the connect timeout does not end what hangs. */
+export const longConnectSeconds = 60;
+/** Less than the five seconds after which disposing of a pool ends its sessions by force. */
+export const beforeForceMs = 4_000;
 
 /** The codes of an error about a connection that was cut. */
 export const cutCodes: readonly string[] = ["CONNECTION_CLOSED", "ECONNRESET", "EPIPE"];
@@ -53,7 +57,7 @@ async function openGround(): Promise<Ground> {
     proxy,
     admin,
     target,
-    open: (options) => openConnection(target, { connectTimeoutSeconds: 3, ...options }),
+    open: (options) => openConnection(target, { connectTimeoutSeconds: longConnectSeconds, ...options }),
     async clear() {
       await admin`truncate notes`;
     },
@@ -114,7 +118,7 @@ export async function backendOf(sql: Sql): Promise<number> {
 
 /** Ends a session, and waits until it has ended. */
 export async function terminate(admin: Sql, pid: number): Promise<void> {
-  const [row] = await admin<{ done: boolean }[]>`select pg_terminate_backend(${pid}, 2000) as done`;
+  const [row] = await admin<{ done: boolean }[]>`select pg_terminate_backend(${pid}, ${patienceMs}) as done`;
   assert.equal(row?.done, true);
 }
 
@@ -146,6 +150,9 @@ export async function until(check: () => boolean | Promise<boolean>): Promise<vo
 /** Lets all that is pending run: an exception that nobody caught then fails the current test, on every runtime. */
 export async function settle(): Promise<void> {
   await sleep(20);
+  // What arrived while this process was suspended.
+  await turn();
+  await turn();
 }
 
 function describe(value: unknown): string {
