@@ -40,11 +40,10 @@ test("a statement that still runs a second after its signal was aborted is cance
   const controller = new AbortController();
   const { statement, cancelled, reject } = pendingStatement();
   const waiting = answerUntilAborted(statement, controller.signal);
-  const abortedAt = performance.now();
   controller.abort(new Error("enough"));
   await assert.rejects(waiting, /enough/);
-  assert.ok(performance.now() - abortedAt < 500);
-  await sleep(1_200);
+  assert.deepEqual(cancelled, [], "the caller does not wait until it is cancelled");
+  while (cancelled.length === 0) await sleep(50);
   assert.equal(cancelled.length, 1);
   // Nobody waits for it any more, so this must not be an unhandled rejection.
   reject(new Error("canceling statement due to user request"));

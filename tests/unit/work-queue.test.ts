@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { type ItemOutcome, WorkQueue } from "../../scripts/lib/event-store/work-queue.ts";
 
@@ -8,6 +8,16 @@ const bounds = {
   worthSending: { count: 10, sizeBytes: 2000 },
   concurrency: 3,
 };
+
+// A batch counts as stalled after 100 ms, which must not happen because this process was suspended.
+const realSetTimeout = globalThis.setTimeout;
+const useRealTimers = () => {
+  globalThis.setTimeout = realSetTimeout;
+};
+beforeEach(() => {
+  globalThis.setTimeout = (() => undefined) as unknown as typeof setTimeout;
+});
+afterEach(useRealTimers);
 
 /** A server that answers on demand. */
 function makeServer() {
@@ -162,6 +172,7 @@ test("a signal cancels a call that waits for another one of its key", async () =
 });
 
 test("a stalled batch blocks items of its key, and nothing else", async () => {
+  useRealTimers();
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const results = ["a1", "a2", "b1"].map((item) => queue.add(item.slice(0, 1), item, 1));
@@ -191,6 +202,7 @@ test("closing waits for the items that were added, and refuses new ones", async 
 });
 
 test("a stalled batch no longer delays later ones", async () => {
+  useRealTimers();
   const server = makeServer();
   const queue = new WorkQueue(server.send, bounds);
   const stalled = queue.add("a", "a", 1);
