@@ -3,14 +3,12 @@ import { test } from "node:test";
 import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
 import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
-import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
-import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { withArchives } from "../support/archive.ts";
 import type { TestDatabase } from "../support/database.ts";
 import { newOrder, openTestStore } from "../support/event-store.ts";
 import { readContent } from "../support/oracle.ts";
-import { runInBackground } from "../support/projection.ts";
+import { runInBackground, untilHandled } from "../support/projection.ts";
 
 /** Objects that an application creates at its start, in the schemas where it may. */
 const applicationTables = `
@@ -128,7 +126,7 @@ async function projectSome(database: TestDatabase, orders: number): Promise<void
   for (let index = 0; index < orders; index++) {
     ({ lastPosition: position } = await appendEvents(store, newOrder(), [placed]));
   }
-  await waitUntil(store, orderSummary.name, checkpointAfter({ position }));
+  await untilHandled(store, orderSummary.name, position);
   await run.stop();
 }
 

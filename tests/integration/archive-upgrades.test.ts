@@ -9,8 +9,6 @@ import { restoreArchive } from "../../scripts/lib/backup/restore.ts";
 import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
 import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
-import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
-import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
@@ -20,7 +18,7 @@ import type { TestDatabase } from "../support/database.ts";
 import { newOrder, openTestStore } from "../support/event-store.ts";
 import { compareDumps, dumpNatively, whyNoNativeDump } from "../support/native-dump.ts";
 import { objectCases } from "../support/object-cases.ts";
-import { runInBackground } from "../support/projection.ts";
+import { runInBackground, untilHandled } from "../support/projection.ts";
 import { failure } from "../support/schema-folder.ts";
 import { type LaterServer, whyUnavailable, withLaterServer } from "../support/server-version.ts";
 import { bootstrapTestStack, openTestStack, silentRun, type TestStack, withCluster } from "../support/stack.ts";
@@ -179,7 +177,7 @@ async function projectSome({ application }: Server, orders: number): Promise<voi
   for (let index = 0; index < orders; index++) {
     ({ lastPosition: position } = await appendEvents(store, newOrder(), [placed]));
   }
-  await waitUntil(store, orderSummary.name, checkpointAfter({ position }));
+  await untilHandled(store, orderSummary.name, position);
   await run.stop();
 }
 

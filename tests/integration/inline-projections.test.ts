@@ -2,17 +2,16 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { decide, loadAggregate } from "../../scripts/lib/event-store/aggregate.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
-import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
 import { InvalidInput, VersionConflict } from "../../scripts/lib/event-store/errors.ts";
 import type { RecordedEvent } from "../../scripts/lib/event-store/event.ts";
 import type { ProjectionDefinition } from "../../scripts/lib/event-store/projection/definition.ts";
-import { readProjectionLag, waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
+import { readProjectionLag } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { readStream } from "../../scripts/lib/event-store/read.ts";
 import type { EventStore, EventStoreOptions } from "../../scripts/lib/event-store/store.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
-import { checkJournal, journal, readJournal } from "../support/projection.ts";
+import { checkJournal, journal, readJournal, untilHandled } from "../support/projection.ts";
 
 let database: TestDatabase;
 before(async () => {
@@ -352,7 +351,7 @@ test("the lag, waitUntil() and project() know that a projection runs inline", as
   const definition = journalOf("known");
   await using store = inline(definition);
   const { lastPosition } = await appendEvents(store, newOrder(), eventsOf("known", 1));
-  await waitUntil(store, "known", checkpointAfter({ position: lastPosition }), { timeoutMs: 0 });
+  await untilHandled(store, "known", lastPosition);
   const lag = (await readProjectionLag(store)).find(({ name }) => name === "known");
   assert.deepEqual([lag?.owner, lag?.lagEvents, lag?.status], ["inline", 0, "serving"]);
   await assert.rejects(

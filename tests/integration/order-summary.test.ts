@@ -7,9 +7,7 @@ import { pathToFileURL } from "node:url";
 import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
 import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
-import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
 import type { ProjectionRelations } from "../../scripts/lib/event-store/projection/definition.ts";
-import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { readAll } from "../../scripts/lib/event-store/read.ts";
 import { assetsDir } from "../../scripts/lib/paths.ts";
@@ -17,7 +15,7 @@ import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { withDatabase } from "../support/database.ts";
 import { newOrder, openTestStore } from "../support/event-store.ts";
-import { runInBackground } from "../support/projection.ts";
+import { runInBackground, untilHandled } from "../support/projection.ts";
 import { runForData, runScript, startScript } from "../support/run-script.ts";
 import { withCluster } from "../support/stack.ts";
 
@@ -43,7 +41,7 @@ test("the order summary equals a fold of the log after a random load", async () 
     const appends = orders.map(() => appendEvents(store, some(orders), [randomEvent(), randomEvent()]));
     for (const { lastPosition } of await Promise.all(appends)) if (lastPosition > position) position = lastPosition;
   }
-  await waitUntil(store, orderSummary.name, checkpointAfter({ position }));
+  await untilHandled(store, orderSummary.name, position);
   await run.stop();
 
   const expected = new Map<string, { paid: number; status: string; version: number }>();

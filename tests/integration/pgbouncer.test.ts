@@ -5,10 +5,9 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { decide, loadAggregate } from "../../scripts/lib/event-store/aggregate.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
-import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
 import type { Aggregate, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
 import { replayDeadLetters } from "../../scripts/lib/event-store/projection/dead-letters.ts";
-import { type ProjectionLag, waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
+import type { ProjectionLag } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { readAll, readStream } from "../../scripts/lib/event-store/read.ts";
 import { type EventStore, openEventStore } from "../../scripts/lib/event-store/store.ts";
@@ -25,7 +24,7 @@ import type { ProjectionEnd } from "../../scripts/lib/stack/projections.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
 import { type PgBouncer, pgBouncerSkip, startPgBouncer, supportsPrepared } from "../support/pgbouncer.ts";
-import { checkJournal, journal, runInBackground } from "../support/projection.ts";
+import { checkJournal, journal, runInBackground, untilHandled } from "../support/projection.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { bootstrapTestStack, openTestStack, silentRun, withCluster } from "../support/stack.ts";
 
@@ -111,7 +110,7 @@ for (const { poolMode, poolSize, prepare } of modes) {
       retryPauseMs: 1,
     });
     const { lastPosition } = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
-    await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+    await untilHandled(store, definition.name, lastPosition);
     await running.stop();
     assert.deepEqual(await replayDeadLetters(store, definition), { replayed: 2, remaining: 0 });
     await checkJournal(store, definition.name);
@@ -187,7 +186,7 @@ test("appends, a subscription and a projection continue when the server restarts
     positions,
     (await Array.fromAsync(readAll(store))).map(({ position }) => position),
   );
-  await waitUntil(store, "outlasting", checkpointAfter({ position: positions.at(-1) as bigint }));
+  await untilHandled(store, "outlasting", positions.at(-1) as bigint);
   await running.stop();
   await checkJournal(store, "outlasting");
 });

@@ -2,15 +2,14 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
-import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
-import { readProjectionLag, waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
+import { readProjectionLag } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
-import { checkJournal, eventually, journal, runInBackground } from "../support/projection.ts";
+import { checkJournal, eventually, journal, runInBackground, untilHandled } from "../support/projection.ts";
 import { startProgram } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
 import { bootstrapTestStack, openTestStack, silentRun, withCluster } from "../support/stack.ts";
@@ -71,13 +70,13 @@ test("what a previous owner does is rolled back once another has taken over", as
   await store.sql`update read_model.projection_version set expires_at = now() where name = ${definition.name}`;
   await using next = runInBackground(store, { ...definition, leaseMs: 60_000 });
   const { lastPosition } = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
-  await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+  await untilHandled(store, definition.name, lastPosition);
   assert.notEqual(await ownerOf(definition.name), formerOwner);
   resumed.resolve();
   await next.stop();
   // The previous owner waits for the lease again, and continues where the next one stopped.
   const later = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
-  await waitUntil(store, definition.name, checkpointAfter({ position: later.lastPosition }));
+  await untilHandled(store, definition.name, later.lastPosition);
   assert.equal(await ownerOf(definition.name), formerOwner);
   await former.stop();
   await checkJournal(store, definition.name);
@@ -86,20 +85,21 @@ test("what a previous owner does is rolled back once another has taken over", as
 test("a suspended owner with an open transaction holds locks no longer than its lease", async () => {
   const definition = journal("asleep");
   const [paused, resumed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-  let calls = 0;
+  let isFirst = true;
   const handle: typeof definition.handle = async (events, tx) => {
     await definition.handle(events, tx);
-    if (++calls > 1) return;
+    if (!isFirst) return;
     await tx`lock table journal_asleep in exclusive mode`;
+    isFirst = false;
     paused.resolve();
     await resumed.promise;
   };
   const { lastPosition } = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
-  await using former = runInBackground(store, { ...definition, handle, leaseMs: 300 });
+  await using former = runInBackground(store, { ...definition, handle, leaseMs: 2_000 });
   await paused.promise;
   await store.sql`update read_model.projection_version set owner = null where name = ${definition.name}`;
   await using next = runInBackground(store, definition);
-  await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+  await untilHandled(store, definition.name, lastPosition);
   resumed.resolve();
   await next.stop();
   await former.stop();
@@ -109,7 +109,7 @@ test("a suspended owner with an open transaction holds locks no longer than its 
 test("each event takes effect once, however often workers are killed and others take over", async () => {
   const name = "killed";
   await using load = appendInBackground();
-  const options = { leaseMs: 200, partitions: 2, batchSize: 20 };
+  const options = { leaseMs: 1_000, partitions: 2, batchSize: 20 };
   const owners = new Set<string>();
   for (let round = 0; round < testRounds(4); round++) {
     const args = [name, JSON.stringify(database.application), JSON.stringify(options)];
@@ -122,18 +122,18 @@ test("each event takes effect once, however often workers are killed and others 
   }
   assert.equal(owners.size, testRounds(4));
   await load.stop();
-  await project(store, { ...journal(name), ...options, stopWhenCaughtUp: true });
+  await project(store, { ...journal(name), partitions: 2, stopWhenCaughtUp: true });
   await checkJournal(store, name);
 });
 
 test("a second process waits while the first one is alive", async () => {
   const definition = journal("waiting");
-  await using first = runInBackground(store, { ...definition, leaseMs: 150 });
+  await using first = runInBackground(store, { ...definition, leaseMs: 4_500 });
   await eventually(async () => typeof (await ownerOf(definition.name)) === "string");
   const owner = await ownerOf(definition.name);
   await using second = runInBackground(store, { ...definition, leaseMs: 150 });
   const heartbeat = async () => (await readProjectionLag(store)).find(({ name }) => name === "waiting")?.heartbeatAt;
-  for (let beats = 0; beats < 5; beats++) {
+  for (let beats = 0; beats < 3; beats++) {
     const before = await heartbeat();
     await eventually(async () => (await heartbeat())?.getTime() !== before?.getTime());
     assert.equal(await ownerOf(definition.name), owner);
@@ -165,7 +165,7 @@ test("a new version is built while the old one serves under load, and cuts over 
   assert.equal(await old.ended, "retired");
   assert.ok(isBuilding);
   const position = await load.stop();
-  await waitUntil(store, name, checkpointAfter({ position }));
+  await untilHandled(store, name, position);
   await next.stop();
   const versions = await store.sql`select distinct version from read_model.journal_swapped`;
   assert.deepEqual([...versions], [{ version: 2 }]);

@@ -12,7 +12,14 @@ import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import { streamIdOf } from "../../scripts/lib/event-store/stream-id.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, openTestStore, orderPlaced } from "../support/event-store.ts";
-import { checkJournal, eventually, journal, readJournal, runInBackground } from "../support/projection.ts";
+import {
+  checkJournal,
+  eventually,
+  journal,
+  readJournal,
+  runInBackground,
+  untilHandled,
+} from "../support/projection.ts";
 
 let database: TestDatabase;
 let store: EventStore;
@@ -49,6 +56,8 @@ test("four partitions keep the order of each stream, and each gets only its own 
   let most = 0;
   const handle: typeof definition.handle = async (events, tx) => {
     most = Math.max(most, ++atWork);
+    // The first batch of each partition waits for those of the others.
+    await eventually(() => most === 4);
     assert.equal(new Set(events.map(({ streamId }) => partitionOf(streamId, 4))).size, 1);
     await tx`select pg_sleep(${Math.random() / 100})`;
     await definition.handle(events, tx);
@@ -129,9 +138,9 @@ test("a failing event and the later ones of its stream become dead letters, and 
   const append = (order: Aggregate) => appendEvents<OrderEvent>(store, order, [orderPlaced]);
   await append(poisoned);
   const { lastPosition } = await append(others[0] as Aggregate);
-  await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+  await untilHandled(store, definition.name, lastPosition);
   const later = await append(poisoned);
-  await waitUntil(store, definition.name, checkpointAfter({ position: later.lastPosition }));
+  await untilHandled(store, definition.name, later.lastPosition);
   const letters = await store.sql`
     select aggregate_version, attempts, error from read_model.dead_letter
     where name = ${definition.name} order by aggregate_version`;
@@ -150,7 +159,7 @@ test("a failing event and the later ones of its stream become dead letters, and 
   isFixed = true;
   assert.deepEqual(await replayDeadLetters(store, poisonable), { replayed: 2, remaining: 0 });
   const last = await append(poisoned);
-  await waitUntil(store, definition.name, checkpointAfter({ position: last.lastPosition }));
+  await untilHandled(store, definition.name, last.lastPosition);
   await run.stop();
   await checkJournal(store, definition.name);
 });
@@ -182,19 +191,19 @@ test("a handler that does not match its tables ends the run without a dead lette
 
 test("waitUntil() returns once readers see what was appended, or says how far behind they are", async () => {
   const definition = journal("awaited");
-  const waiting = waitUntil(store, definition.name, logStart, { timeoutMs: 0 });
+  const waiting = waitUntil(store, definition.name, logStart, { timeoutMs: 1_500 });
   await assert.rejects(waiting, (error) => error instanceof ProjectionBehind && /no version/.test(error.message));
   await using run = runInBackground(store, definition);
   for (let round = 0; round < 5; round++) {
     const order = newOrder();
     const { lastPosition } = await appendEvents<OrderEvent>(store, order, [orderPlaced]);
-    await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+    await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }), { timeoutMs: 60_000 });
     assert.deepEqual((await readJournal(store, definition.name)).get(streamIdOf(order)), [1]);
   }
   await run.stop();
   const { lastPosition } = await appendEvents<OrderEvent>(store, newOrder(), [orderPlaced]);
-  const late = waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }), { timeoutMs: 20 });
-  await assert.rejects(late, /did not reach the checkpoint within 20 ms: it is at position \d+, 1 behind$/);
+  const late = waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }), { timeoutMs: 1_500 });
+  await assert.rejects(late, /did not reach the checkpoint within 1500 ms: it is at position \d+, 1 behind$/);
 });
 
 test("project() refuses invalid options, and a version below the one that serves", async () => {
@@ -238,7 +247,7 @@ test("project() handles all types by default, survives a lost connection, and en
   for (let round = 0; round < 3; round++) {
     await appendEvents(store, newOrder(), [orderPlaced]);
     const { lastPosition } = await appendEvents(store, newOrder(), [{ type: "AnythingElse", data: {} }]);
-    await waitUntil(store, definition.name, checkpointAfter({ position: lastPosition }));
+    await untilHandled(store, definition.name, lastPosition);
     await database.admin`
       select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'is cut off'`;
   }

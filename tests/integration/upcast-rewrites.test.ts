@@ -7,7 +7,6 @@ import { InvalidInput } from "../../scripts/lib/event-store/errors.ts";
 import type { Aggregate, DomainEvent, RecordedEvent } from "../../scripts/lib/event-store/event.ts";
 import { replayDeadLetters } from "../../scripts/lib/event-store/projection/dead-letters.ts";
 import type { ProjectOptions } from "../../scripts/lib/event-store/projection/definition.ts";
-import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import { readAll, readStream } from "../../scripts/lib/event-store/read.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
@@ -15,7 +14,7 @@ import { subscribe } from "../../scripts/lib/event-store/subscribe.ts";
 import type { Upcasters } from "../../scripts/lib/event-store/upcast.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { newOrder, openTestStore } from "../support/event-store.ts";
-import { readDeadLetters, runInBackground } from "../support/projection.ts";
+import { readDeadLetters, runInBackground, untilHandled } from "../support/projection.ts";
 
 const upcasters = {
   Created: { 1: { into: { Placed: 2 } } },
@@ -263,7 +262,7 @@ test("a running projection passes events that are dropped; other upcasters need 
   const order = newOrder();
   const moves = async (store: EventStore, events: readonly DomainEvent[]) => {
     const { lastPosition } = await appendEvents(store, order, events);
-    await waitUntil(store, projection.name, checkpointAfter({ position: lastPosition }));
+    await untilHandled(store, projection.name, lastPosition);
   };
   await using run = runInBackground(stores.store, projection);
   await moves(stores.store, [placed, ...Array.from({ length: 5 }, () => closed)]);

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
+import { checkpointAfter } from "../../scripts/lib/event-store/checkpoint.ts";
 import type { DomainEvent } from "../../scripts/lib/event-store/event.ts";
 import type {
   ProjectionDefinition,
   ProjectionOutcome,
   ProjectOptions,
 } from "../../scripts/lib/event-store/projection/definition.ts";
+import { waitUntil } from "../../scripts/lib/event-store/projection/progress.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
 import type { EventStore } from "../../scripts/lib/event-store/store.ts";
 import type { OrderEvent } from "./event-store.ts";
@@ -93,11 +95,18 @@ export function runInBackground<Event extends DomainEvent>(
   return { stop, ended, [Symbol.asyncDispose]: async () => void (await stop().catch(() => undefined)) };
 }
 
+/** Waits until readers of a projection see the events up to a position, however long a busy machine takes. */
+export function untilHandled(store: EventStore, name: string, position: bigint): Promise<void> {
+  return waitUntil(store, name, checkpointAfter({ position }), { timeoutMs: patienceMs });
+}
+
+const patienceMs = 60_000;
+
 /** Polls until a condition holds. */
 export async function eventually(holds: () => Promise<boolean> | boolean): Promise<void> {
-  const endsAt = Date.now() + 20_000;
+  const endsAt = Date.now() + patienceMs;
   while (!(await holds())) {
-    if (Date.now() > endsAt) throw new Error("it did not come true within 20 s");
+    if (Date.now() > endsAt) throw new Error("it did not come true within a minute");
     await sleep(5);
   }
 }
