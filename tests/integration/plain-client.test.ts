@@ -72,8 +72,8 @@ test("8 clients that retry on a conflict all store their events", async () => {
   await plainAppend(pool, id, 0);
   let conflicts = 0;
   const appendWithRetry = async () => {
-    for (;;) {
-      const expected = Math.max(...(await versionsOf(id)));
+    // All begin with the same version, so that all but one must retry.
+    for (let expected = 1; ; expected = Math.max(...(await versionsOf(id)))) {
       try {
         return await plainAppend(pool, id, expected);
       } catch (error) {
@@ -85,7 +85,7 @@ test("8 clients that retry on a conflict all store their events", async () => {
   };
   await Promise.all(Array.from({ length: 8 }, appendWithRetry));
   assert.equal((await versionsOf(id)).length, 9);
-  assert.ok(conflicts > 0, "no client had to retry");
+  assert.ok(conflicts >= 7, `${conflicts} retries`);
 });
 
 test("an append that is retried after a lost connection is stored once", async () => {
