@@ -13,7 +13,7 @@ test("a program on the port of a stopped server gets no password from any script
   for (const request of [clearTextRequest, md5Request]) {
     await using impostor = await openFakeServer((socket) => socket.write(request), port);
     const exitCodes = [];
-    for (const words of [["seed"], ["projections", "list"], ["wait-for", "postgres", "--timeout", "200ms"]]) {
+    for (const words of [["seed"], ["projections", "list"], ["wait-for", "postgres", "--timeout", "2s"]]) {
       const { exitCode, stderr } = await runScript(words, { stackDir: stack.stackDir });
       assert.match(stderr, /INSECURE_AUTHENTICATION/);
       exitCodes.push(exitCode);

@@ -105,7 +105,7 @@ vaultTest("if Vault is sealed when the secret is written, nothing changes", asyn
   await rotateTestStack(stack, { graceMs: 0 });
   const before = await readLogin(stack);
   await vault.seal();
-  const run = await runScript(["secrets", "rotate", "--timeout", "2s"], { ...stack, env: stack.env ?? {} });
+  const run = await runScript(["secrets", "rotate", "--timeout", "5s"], { ...stack, env: stack.env ?? {} });
   assert.equal(run.exitCode, 3, run.stderr);
   assert.match(run.stderr, /is sealed/);
   await vault.unseal();
@@ -119,7 +119,7 @@ vaultTest("if Vault is sealed when the secret is written, nothing changes", asyn
 async function rotateAfterGrace(): Promise<void> {
   for (;;) {
     try {
-      await rotateTestStack(stack, { graceMs: 2000, endGrace: false });
+      await rotateTestStack(stack, { graceMs: 5000, endGrace: false });
       return;
     } catch (error) {
       if (!(error instanceof ScriptError) || error.code !== "IN_GRACE") throw error;

@@ -7,7 +7,7 @@ import { inspect } from "node:util";
 import type { ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { tokenFileLogin, tokenLogin } from "../../scripts/lib/secrets/vault/authentication.ts";
-import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
+import { VaultClient, type VaultClientOptions } from "../../scripts/lib/secrets/vault/client.ts";
 import { VaultSecretStore } from "../../scripts/lib/secrets/vault/store.ts";
 import { unusedPort } from "../support/port.ts";
 import { runForData, runScript, type ScriptRun } from "../support/run-script.ts";
@@ -19,15 +19,20 @@ const emptyVault = shareVault();
 const secret = "secret/cqrs-spike/database";
 const password = "Never-To-Be-Seen-1";
 const patient = { timeoutMs: 30_000, unreachableMs: 30_000, sealedMs: 30_000 };
-const limits = { timeoutMs: 900, unreachableMs: 500, sealedMs: 500 };
+/** A client gives up soon, unless a request is answered late: that may be due to this process. */
+const hasty = { limits: { timeoutMs: 900, unreachableMs: 500, sealedMs: 500 }, requestTimeoutMs: 10_000 };
+const onlyPatient = { limits: patient };
 
 /** A Vault with a secret, reached through a proxy. */
-async function openThroughProxy(limitsOfStore = patient, tls?: { readonly cert: string; readonly key: string }) {
+async function openThroughProxy(
+  options: Pick<VaultClientOptions, "limits" | "requestTimeoutMs"> = onlyPatient,
+  tls?: { readonly cert: string; readonly key: string },
+) {
   const vault = await emptyVault();
   await vault.request("POST", "sys/mounts/secret", { type: "kv", options: { version: "2" } });
   const proxy = await openVaultProxy(vault.address, tls);
   const login = tokenLogin(vault.rootToken);
-  const client = new VaultClient({ address: proxy.address, login, limits: limitsOfStore });
+  const client = new VaultClient({ address: proxy.address, login, ...options });
   const store = new VaultSecretStore(client);
   const direct = new VaultSecretStore(new VaultClient({ address: vault.address, login, limits: patient }));
   await direct.write(secret, { password }, { cas: 0 });
@@ -97,7 +102,7 @@ for (const { name, treatment, code, exitCode } of [
   },
 ] as const) {
   vaultTest(`a Vault that ${name}: ${code}, exit ${exitCode}, with no token or secret in the error`, async () => {
-    await using opened = await openThroughProxy(limits);
+    await using opened = await openThroughProxy(treatment === "mute" ? { limits: hasty.limits } : hasty);
     opened.proxy.treat(() => treatment);
     const read = () => opened.store.read(secret);
     const write = () => opened.store.write(secret, { password: "another-secret" }, { cas: 1 });
@@ -134,7 +139,9 @@ vaultTest("a renewed token file is read again", async () => {
   const policy = `path "secret/data/cqrs-spike/*" { capabilities = ["read"] }`;
   const [first, second] = [await vault.tokenFor(policy), await vault.tokenFor(policy)];
   await writeFile(file, `${first}\n`);
-  const store = new VaultSecretStore(new VaultClient({ address: vault.address, login: tokenFileLogin(file), limits }));
+  const store = new VaultSecretStore(
+    new VaultClient({ address: vault.address, login: tokenFileLogin(file), limits: patient }),
+  );
   assert.equal((await store.read(secret))?.version, 1);
   await vault.request("POST", "auth/token/revoke", { token: first });
   await assert.rejects(store.read(secret), { code: "VAULT_TOKEN_REFUSED", exitCode: 6 });
@@ -147,12 +154,12 @@ vaultTest("TLS with a private authority requires VAULT_CACERT, and rejects other
   const folder = temporary.path;
   const pem = (name: string) => readFile(join(folder, name), "utf8");
   for (const name of ["ours", "other"]) makeCertificate(folder, name);
-  await using opened = await openThroughProxy(patient, { cert: await pem("ours.pem"), key: await pem("ours.key") });
+  await using opened = await openThroughProxy(onlyPatient, { cert: await pem("ours.pem"), key: await pem("ours.key") });
   const read = (caCertFile?: string) => {
     const login = tokenLogin(opened.vault.rootToken);
-    return new VaultSecretStore(new VaultClient({ address: opened.proxy.address, caCertFile, login, limits })).read(
-      secret,
-    );
+    return new VaultSecretStore(
+      new VaultClient({ address: opened.proxy.address, caCertFile, login, limits: patient }),
+    ).read(secret);
   };
   assert.equal((await read(join(folder, "ours.pem")))?.version, 1);
   await assert.rejects(read(), { code: "VAULT_CERTIFICATE", exitCode: 2 });
@@ -171,7 +178,7 @@ vaultTest("scripts report what is wrong with Vault and how to fix it, and write 
     runScript(["bootstrap", "--quiet"], { ...stack, env: { ...env, ...more } });
 
   const gone = `http://127.0.0.1:${await unusedPort()}`;
-  assertFailure(await bootstrap({ VAULT_ADDR: gone, CQRS_TIMEOUT: "1s" }), 3, /is unreachable/, vault);
+  assertFailure(await bootstrap({ VAULT_ADDR: gone, CQRS_TIMEOUT: "3s" }), 3, /is unreachable/, vault);
   assertFailure(await bootstrap({ VAULT_TOKEN: "hvs.unknown" }), 6, /rejected the token \(from VAULT_TOKEN\)/, vault);
   const reader = await vault.tokenFor(`path "secret/data/cqrs-spike/*" { capabilities = ["read"] }`);
   const narrow = await bootstrap({ VAULT_TOKEN: reader, POSTGRES_PASSWORD: "Another1" });
@@ -184,21 +191,21 @@ vaultTest("scripts report what is wrong with Vault and how to fix it, and write 
   await using proxy = await openVaultProxy(vault.address);
   proxy.treat(() => ({ status: 429 }));
   assertFailure(
-    await bootstrap({ VAULT_ADDR: proxy.address, CQRS_TIMEOUT: "1s" }),
+    await bootstrap({ VAULT_ADDR: proxy.address, CQRS_TIMEOUT: "3s" }),
     124,
     /429, too many requests/,
     vault,
   );
   proxy.treat(() => "mute");
   assertFailure(
-    await bootstrap({ VAULT_ADDR: proxy.address, CQRS_TIMEOUT: "1s" }),
+    await bootstrap({ VAULT_ADDR: proxy.address, CQRS_TIMEOUT: "3s" }),
     124,
     /did not answer GET sys\/mounts\/secret in time/,
     vault,
   );
   await vault.seal();
   assertFailure(
-    await bootstrap({ CQRS_TIMEOUT: "1s" }),
+    await bootstrap({ CQRS_TIMEOUT: "3s" }),
     3,
     /is sealed, or not initialised[\s\S]*vault operator unseal/,
     vault,

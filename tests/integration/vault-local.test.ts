@@ -144,7 +144,7 @@ test("--secrets vault with neither a binary nor VAULT_ADDR reports both", async 
 
 /** The secret store as a program that keeps running uses it. */
 async function openStackClient({ stackDir }: VaultStack): Promise<SecretStore> {
-  const sources = { environment: { CQRS_STACK_DIR: stackDir, CQRS_TIMEOUT: "1s" }, dotEnvFile: null };
+  const sources = { environment: { CQRS_STACK_DIR: stackDir, CQRS_TIMEOUT: "30s" }, dotEnvFile: null };
   return (await openStack(loadConfig({}, sources))).secrets;
 }
 

@@ -17,7 +17,7 @@ type Role = "cqrs-init" | "cqrs-app";
 
 const emptyVault = shareVault();
 const secret = "secret/cqrs-spike/database";
-const limits = { timeoutMs: 5000, unreachableMs: 500, sealedMs: 500 };
+const limits = { timeoutMs: 30_000, unreachableMs: 500, sealedMs: 500 };
 
 /** A Vault set up by `secrets init`. */
 async function openInitialised() {
@@ -115,12 +115,12 @@ vaultTest(
 vaultTest("an application whose token has expired logs in again", async () => {
   await using opened = await openInitialised();
   const { vault, store } = opened;
-  const short = { token_ttl: "1s", token_max_ttl: "1s" };
+  const short = { token_ttl: "2s", token_max_ttl: "2s" };
   assert.equal((await vault.request("POST", "auth/approle/role/cqrs-app", short)).status, 204);
   const application = store("cqrs-app");
   const stored = await application.read(secret);
   for (let round = 0; round < 2; round++) {
-    await sleep(1_500);
+    await sleep(2_500);
     assert.deepEqual(await application.read(secret), stored);
   }
 });

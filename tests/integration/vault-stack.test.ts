@@ -262,7 +262,7 @@ vaultTest(
 
     const gone = await runScript(["restore", "latest", "--yes"], {
       ...stack,
-      env: { VAULT_ADDR: "http://127.0.0.1:9", CQRS_TIMEOUT: "1s" },
+      env: { VAULT_ADDR: "http://127.0.0.1:9", CQRS_TIMEOUT: "3s" },
     });
     assert.equal(gone.exitCode, 3, gone.stderr);
   },

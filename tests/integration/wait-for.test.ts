@@ -12,6 +12,7 @@ import { locateDeno } from "../support/deno.ts";
 import { refusesSessions } from "../support/fake-server.ts";
 import { unusedPort } from "../support/port.ts";
 import { runScript, type ScriptRun, startScript } from "../support/run-script.ts";
+import { settle, until } from "../support/session.ts";
 import { makeTestStack } from "../support/stack.ts";
 import { answersHttp, closesAtOnce, leadsTo, openServer, saysNothing } from "../support/wait-server.ts";
 
@@ -222,7 +223,7 @@ describe("wait-for --timeout", () => {
       through(silent.port),
       url,
       "--timeout",
-      "400ms",
+      "3s",
       "--",
       "echo",
       "ran",
@@ -235,13 +236,13 @@ describe("wait-for --timeout", () => {
 
   test("names the command that sets up a new stack, or starts a stopped one", async () => {
     await using stack = await makeTestStack();
-    const expire = () => runScript(["wait-for", "postgres", "schema", "--timeout", "2s"], stack);
+    const expire = () => runScript(["wait-for", "postgres", "schema", "--timeout", "4s"], stack);
     assertRun(await expire(), 124, /^ {2}fix: Run bun run bootstrap, which creates new credentials/m);
     assert.equal((await runScript(["bootstrap"], stack)).exitCode, 0);
     assert.equal((await runScript(["stop"], stack)).exitCode, 0);
     const { exitCode, stderr } = await expire();
     assert.equal(exitCode, 124);
-    assert.match(stderr, /^error: Not usable after 2 s$/m);
+    assert.match(stderr, /^error: Not usable after 4 s$/m);
     const fix =
       /fix: Run bun run bootstrap, which starts the server\.\n +Check the logs of these targets, or set a longer --timeout/;
     assert.match(stderr, fix);
@@ -249,7 +250,7 @@ describe("wait-for --timeout", () => {
 
   test("names the command that applies pending schema files", async () => {
     await using empty = await withDatabase({ isEmpty: true });
-    const { exitCode, stderr } = await runExternal(empty, "schema", "--timeout", "2s");
+    const { exitCode, stderr } = await runExternal(empty, "schema", "--timeout", "4s");
     assert.equal(exitCode, 124);
     assert.match(stderr, /why: schema: schema files not applied yet: \d+ \(\d+ (try|tries)\)/);
     assert.match(
@@ -260,8 +261,17 @@ describe("wait-for --timeout", () => {
 
   test("backs off between tries", async () => {
     await using server = await openServer(closesAtOnce);
-    assert.equal((await run(`tcp://127.0.0.1:${server.port}`, "--timeout", "1s")).exitCode, 124);
-    assert.ok(server.connections > 5 && server.connections <= 60, `${server.connections} connections`);
+    const waiting = begin(`tcp://127.0.0.1:${server.port}`);
+    await waiting.saw("accepts connections and closes them at once");
+    const startedAt = performance.now();
+    // Counts those that were made while this process was suspended.
+    await settle();
+    const tries = server.connections + 20;
+    await until(() => server.connections >= tries);
+    const elapsedMs = performance.now() - startedAt;
+    assert.ok(elapsedMs >= 20 * 20, `20 tries within ${elapsedMs} ms`);
+    waiting.kill("SIGTERM");
+    assert.equal((await waiting.ended).exitCode, 143);
   });
 });
 

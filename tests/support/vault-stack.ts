@@ -12,7 +12,7 @@ import { vaultProgram, vaultSkip } from "./vault.ts";
 /** Why tests of a local Vault are skipped; false if they can run. */
 export const localVaultSkip: string | false =
   vaultSkip || (vaultProgram?.binary === undefined ? "requires a binary of Vault, not a container" : false);
-const wait = { timeoutMs: 30_000, signal: new AbortController().signal };
+const wait = { timeoutMs: 60_000, signal: new AbortController().signal };
 
 /** A stack whose scripts find Vault's binary on the PATH. */
 export async function makeVaultStack() {
@@ -78,7 +78,7 @@ export async function leaveUnfinished(stack: VaultStack): Promise<void> {
 }
 
 async function openAsRoot({ stackDir, files }: VaultStack): Promise<{ client: VaultClient; token: string }> {
-  const limits = { timeoutMs: 9000, unreachableMs: 0, sealedMs: 0 };
+  const limits = { timeoutMs: 30_000, unreachableMs: 0, sealedMs: 0 };
   const options = { address: `${localVaultAddress(stackDir)}`, limits };
   const anybody = new VaultClient({ ...options, login: tokenLogin("") });
   const token = await generateRoot(anybody, (await readFile(files.unsealKey, "utf8")).trim());
