@@ -26,7 +26,7 @@ before(async () => {
 after(() => stack[Symbol.asyncDispose]());
 
 const writers = 16;
-const shortGraceMs = 1000;
+const shortGraceMs = 5000;
 
 test("16 connections that append continuously see no failed append during rotations", async () => {
   const stop = new AbortController();
@@ -55,12 +55,15 @@ test("16 connections that append continuously see no failed append during rotati
 test("a pool opened before a rotation logs in with the new name afterwards, after the old login has expired", async () => {
   await using store = await openStore(2);
   const old = await stack.application();
-  const kept = store.sql<{ name: string }[]>`select session_user::text as name from pg_sleep(1)`.execute();
-  await sleeps(old.user);
+  await using gate = openConnection(await stack.administrator());
+  await gate.sql`select pg_advisory_lock(7)`;
+  const kept = store.sql<{ name: string }[]>`select session_user::text as name from pg_advisory_lock(7)`.execute();
+  await waits(old.user);
   const { login } = await rotate(0);
   await assert.rejects(checkLogin(old), { code: "AUTHENTICATION" });
   const { lastVersion } = await appendEvents(store, newOrder(), [orderPlaced]);
   assert.deepEqual([await loginOf(store), lastVersion], [login, 1]);
+  await gate.sql`select pg_advisory_unlock(7)`;
   assert.equal((await kept)[0]?.name, old.user, "the open connection stays open");
 });
 
@@ -210,11 +213,11 @@ async function loginOf({ sql }: Pick<EventStore, "sql">): Promise<string> {
   return row?.name ?? "";
 }
 
-/** Waits until a session of this login is in `pg_sleep`. */
-async function sleeps(login: string): Promise<void> {
+/** Waits until a session of this login waits for a lock. */
+async function waits(login: string): Promise<void> {
   await using admin = openConnection(await stack.administrator());
   for (;;) {
-    const rows = await admin.sql`select from pg_stat_activity where usename = ${login} and wait_event = 'PgSleep'`;
+    const rows = await admin.sql`select from pg_stat_activity where usename = ${login} and wait_event = 'advisory'`;
     if (rows.length > 0) return;
   }
 }
