@@ -108,7 +108,7 @@ function startConsumer(sql: Sql) {
     const [row] = await sql`select active from pg_replication_slots where slot_name = 'cdc'`;
     return row?.["active"] === wanted ? true : undefined;
   };
-  const wait = { timeoutMs: 10_000, intervalMs: 20, signal: silentRun.signal };
+  const wait = { timeoutMs: 60_000, intervalMs: 20, signal: silentRun.signal };
   return {
     started: pollUntil(() => isActive(true), wait).then((found) => assert.ok(found)),
     async stop() {

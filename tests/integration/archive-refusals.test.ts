@@ -253,7 +253,7 @@ async function waitForLock({ database }: ArchiveTest, table: string): Promise<vo
     const [row] = await database.admin`select from pg_locks where not granted and relation = ${table}::regclass`;
     return row === undefined ? undefined : true;
   };
-  const found = await pollUntil(isWaitedFor, { timeoutMs: 10_000, intervalMs: 20, signal: silentRun.signal });
+  const found = await pollUntil(isWaitedFor, { timeoutMs: 60_000, intervalMs: 20, signal: silentRun.signal });
   assert.ok(found);
 }
 

@@ -18,7 +18,7 @@ import { type TestStack, withCluster } from "../support/stack.ts";
 
 const rounds = testRounds(2);
 const types = ["A", "B"];
-const patienceMs = 20_000;
+const patienceMs = 60_000;
 const flawless = { missed: 0, duplicates: 0, outOfStreamOrder: 0, vanished: 0 };
 
 test("power cuts make no reader miss, repeat, reorder or imagine an event if commits are synchronous", async () => {

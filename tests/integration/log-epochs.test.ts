@@ -297,7 +297,7 @@ function readEvents(store: EventStore, after: Checkpoint): Promise<RecordedEvent
 /** @returns the error with which all readers refuse a checkpoint; waitUntil() accepts a position alone */
 async function refusal(store: EventStore, after: Checkpoint): Promise<LogRewound> {
   const error = await rejection(readEvents(store, after));
-  const signal = AbortSignal.timeout(5_000);
+  const signal = AbortSignal.timeout(60_000);
   const other = await rejection(Array.fromAsync(subscribe(store, { after, signal })));
   assert.deepEqual([other.message, other.branch], [error.message, error.branch]);
   if (after.includes("/")) await assert.rejects(waitUntil(store, "any", after), LogRewound);

@@ -105,7 +105,7 @@ test("safe_position() in the statement that reads loses an event", async () => {
       where datname = current_database() and locktype = 'advisory' and objid = 7 and not granted`;
     return lock;
   };
-  assert.ok(await pollUntil(waiting, { timeoutMs: 10_000, intervalMs: 10 }));
+  assert.ok(await pollUntil(waiting, { timeoutMs: 60_000, intervalMs: 10 }));
   finish.resolve();
   await writing;
   await gate.sql`select pg_advisory_unlock(7)`;

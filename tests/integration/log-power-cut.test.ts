@@ -128,7 +128,7 @@ function readToEnd(filter: LogFilter): Follower["read"] {
 
 function subscribeOnce(filter: LogFilter): Follower["read"] {
   return async (store, after) => {
-    for await (const batch of subscribe(store, { ...filter, after, signal: AbortSignal.timeout(10_000) })) {
+    for await (const batch of subscribe(store, { ...filter, after, signal: AbortSignal.timeout(60_000) })) {
       return { positions: batch.events.map(({ position }) => position), checkpoint: batch.checkpoint };
     }
     throw new Error("nothing arrived");
@@ -196,7 +196,7 @@ test("a subscription that has fetched lost events ahead does not go on with the 
   await append(writer.sql, { events: Array(4).fill(placed) });
   // With one connection, a statement waits for the fetches before it.
   await using store = openEventStore({ ...application, maxConnections: 1, logger: false });
-  const batches = subscribe(store, { batchSize: 4, signal: AbortSignal.timeout(10_000) });
+  const batches = subscribe(store, { batchSize: 4, signal: AbortSignal.timeout(60_000) });
   const delivered: bigint[] = [];
   await withFlushesHeld(async () => {
     await writer.sql`set synchronous_commit = off`.simple();

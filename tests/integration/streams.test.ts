@@ -139,7 +139,7 @@ async function someoneWaits(): Promise<void> {
       select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;
     return waiting.length > 0 || undefined;
   };
-  assert.ok(await pollUntil(probe, { timeoutMs: 10_000, intervalMs: 5 }), "a session waits for the stream");
+  assert.ok(await pollUntil(probe, { timeoutMs: 60_000, intervalMs: 5 }), "a session waits for the stream");
 }
 
 for (const isCommitted of [true, false]) {

@@ -23,11 +23,11 @@ function run(file: string, timeoutMs: number, env: Record<string, string> = {}) 
 
 test("a file that hangs is killed together with its server, and counts as failed with a reason", async () => {
   const pidFile = join(workDir, "pid");
-  const result = await run("tests/support/fixtures/hangs.ts", 12_000, { HANGS_PID_FILE: pidFile });
-  assert.deepEqual([result.failed, result.problem], [1, "killed, since it did not end within 12 seconds"]);
+  const result = await run("tests/support/fixtures/hangs.ts", 20_000, { HANGS_PID_FILE: pidFile });
+  assert.deepEqual([result.failed, result.problem], [1, "killed, since it did not end within 20 seconds"]);
   const pids = (await readFile(pidFile, "utf8")).split(" ").map(Number);
   assert.equal(pids.filter((pid) => pid > 1).length, 2);
-  for (const deadline = Date.now() + 10_000; pids.some(isAlive) && Date.now() < deadline; ) await sleep(20);
+  for (const deadline = Date.now() + 60_000; pids.some(isAlive) && Date.now() < deadline; ) await sleep(20);
   assert.deepEqual(pids.filter(isAlive), []);
 });
 

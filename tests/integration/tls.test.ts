@@ -230,7 +230,7 @@ test("a server that accepts only TLS rejects a login without it, and the error n
 test("a program that leaves a pool with TLS open ends", async () => {
   const target = JSON.stringify({ ...(await cluster.application()), tls: "require" });
   const program = startProgram("tests/support/fixtures/leaves-pool-open.ts", [target, "transaction"]);
-  const timer = setTimeout(() => program.kill("SIGKILL"), 8000);
+  const timer = setTimeout(() => program.kill("SIGKILL"), 30_000);
   const { exitCode, stdout, stderr } = await program.ended;
   clearTimeout(timer);
   assert.deepEqual([exitCode, stdout, stderr], [0, "done\n", ""]);

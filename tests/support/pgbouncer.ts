@@ -33,7 +33,7 @@ export interface PgBouncer extends AsyncDisposable {
 
 /** `nobody`; PgBouncer refuses to run as root. */
 const ordinaryUser = 65_534;
-const startTimeoutMs = 10_000;
+const startTimeoutMs = 60_000;
 
 /** Starts PgBouncer in front of a server on this machine. */
 export async function startPgBouncer(target: ConnectionTarget, options: PgBouncerOptions): Promise<PgBouncer> {
