@@ -106,6 +106,40 @@ test("a suspended owner with an open transaction holds locks no longer than its 
   await checkJournal(store, definition.name);
 });
 
+test("a process that is suspended before the commit of a batch handles it again, and the run goes on", async () => {
+  await using own = await withDatabase();
+  await using ownStore = openTestStore(own, { logger: false });
+  const definition = journal("suspended");
+  await appendEvents<OrderEvent>(ownStore, newOrder(), [orderPlaced, orderPlaced]);
+  await using gate = openConnection(own.administrator);
+  await gate.sql`select pg_advisory_lock(7)`;
+  await own.admin.unsafe(`
+    create function public.pass_gate() returns trigger language plpgsql as
+      $$ begin perform pg_advisory_xact_lock(7); return new; end $$;
+    create trigger gate before update of checkpoint on read_model.projection
+      for each row when (new.checkpoint > 0) execute function public.pass_gate()`);
+  const isWaiting = async (event: string) => {
+    const rows = await own.admin`
+      select from pg_stat_activity where datname = current_database() and wait_event = ${event}`;
+    return rows.length > 0;
+  };
+  let calls = 0;
+  const handle: typeof definition.handle = async (events, tx) => {
+    calls++;
+    await definition.handle(events, tx);
+  };
+  const outcome = project(ownStore, { ...definition, handle, leaseMs: 300, stopWhenCaughtUp: true });
+  await eventually(() => isWaiting("advisory"));
+  const opening = gate.sql`select pg_advisory_unlock(7) from pg_sleep(1)`.execute();
+  await eventually(() => isWaiting("PgSleep"));
+  // Blocks this process until the gate has opened and the server has ended the transaction, which is idle.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_500);
+  await opening;
+  assert.equal(await outcome, "caught-up");
+  assert.equal(calls, 2);
+  await checkJournal(ownStore, "suspended");
+});
+
 test("each event takes effect once, however often workers are killed and others take over", async () => {
   const name = "killed";
   await using load = appendInBackground();

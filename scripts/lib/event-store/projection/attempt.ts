@@ -88,7 +88,7 @@ export function isInstance(error: unknown, type: abstract new (...given: never[]
 }
 
 /** `idle_in_transaction_session_timeout`, `transaction_timeout` */
-const idleTimeouts = new Set(["25P03", "25P04"]);
+export const idleTimeouts: ReadonlySet<string> = new Set(["25P03", "25P04"]);
 
 class SessionEnded extends Error {
   override readonly name = "SessionEnded";

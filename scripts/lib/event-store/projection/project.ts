@@ -4,6 +4,7 @@ import type { Retries } from "../availability.ts";
 import type { DomainEvent } from "../event.ts";
 import type { EventStore } from "../opened-store.ts";
 import { untilAborted } from "../waiting.ts";
+import { idleTimeouts } from "./attempt.ts";
 import {
   LeaseLost,
   type ProjectionOutcome,
@@ -85,7 +86,7 @@ async function runUntilStopped(run: ProjectionRun): Promise<ProjectionOutcome> {
       if (isStop(run, error)) break;
       if (error instanceof LeaseLost) run.store.logger.warn(error.message, { projection: run.name });
       else if (isServerUnavailable(error)) retries.failed(error);
-      else if (!isRace(error)) throw error;
+      else if (!isRace(error) && !isIdleTimeout(error)) throw error;
       await sleep(100, undefined, { signal: run.signal }).catch(() => undefined);
     }
   }
@@ -100,6 +101,11 @@ function isStop({ signal }: ProjectionRun, error: unknown): boolean {
 /** A serialisation failure or deadlock of our own statements, with a run that is about to be replaced. */
 function isRace(error: unknown): boolean {
   return ["40001", "40P01"].includes(errorCode(error));
+}
+
+/** The server ended a transaction of our own that was idle for too long, because this process was suspended. */
+function isIdleTimeout(error: unknown): boolean {
+  return idleTimeouts.has(errorCode(error));
 }
 
 async function runOnce(run: ProjectionRun, retries: Retries): Promise<ProjectionOutcome | undefined> {
