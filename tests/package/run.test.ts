@@ -1,6 +1,5 @@
 // Runs the package, unpacked into an application, on each runtime that it supports and on one that it does not.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
@@ -8,7 +7,13 @@ import manifest from "../../package.json" with { type: "json" };
 import { withDatabase } from "../support/database.ts";
 import { locateDeno } from "../support/deno.ts";
 import { canRunNode, locateNode } from "../support/node.ts";
-import { type Application, createApplication, packageSkip, sharedPackage } from "../support/package.ts";
+import {
+  type Application,
+  createApplication,
+  packageSkip,
+  runProgram as run,
+  sharedPackage,
+} from "../support/package.ts";
 import { sharedStack } from "../support/stack.ts";
 
 const skip = packageSkip || (canRunNode ? false : "Node.js is installed from packages for Linux on x64");
@@ -113,26 +118,4 @@ for (const [version, exitCode] of [
 
 function bin(application: Application): string {
   return join(application.packageDir, manifest.bin["cqrs-postgres"]);
-}
-
-interface ProgramRun {
-  readonly exitCode: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function run(words: readonly string[], cwd: string, env: Readonly<Record<string, string>> = {}): Promise<ProgramRun> {
-  const [program = "", ...args] = words;
-  const { PATH = "", HOME = "" } = process.env;
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd, env: { PATH, HOME, ...env }, stdio: ["ignore", "pipe", "pipe"] });
-    const written = { stdout: "", stderr: "" };
-    for (const name of ["stdout", "stderr"] as const) {
-      child[name].setEncoding("utf8").on("data", (text: string) => {
-        written[name] += text;
-      });
-    }
-    child.on("error", reject);
-    child.on("close", (exitCode) => resolve({ exitCode, ...written }));
-  });
 }

