@@ -56,7 +56,7 @@ export async function openTransport(vault: VaultAddress): Promise<VaultTransport
   const timeoutMs = Math.min(requestTimeoutMs, maxRequestTimeoutMs);
   return async (request) => {
     checkPath(request.path);
-    const url = new URL(`${base}${request.path}${request.isList === true ? "?list=true" : ""}`);
+    const url = `${base}${request.path}${request.isList === true ? "?list=true" : ""}`;
     const body = request.body === undefined ? undefined : JSON.stringify(request.body);
     const headers = headersOf(request, { body, namespace });
     const signal = AbortSignal.timeout(timeoutMs);
@@ -87,11 +87,11 @@ interface SendOptions {
 }
 
 /** @throws {VaultFailure} if there is no complete response in time; never an error that contains the request */
-function send(url: URL, { ca, ...options }: SendOptions, body: string | undefined): Promise<VaultResponse> {
+function send(url: string, { ca, ...options }: SendOptions, body: string | undefined): Promise<VaultResponse> {
   // Without an agent, no connection is kept open, which would delay the end of a script.
   const settings = { ...options, agent: false, ...(ca === undefined ? {} : { ca }) } as const;
   return new Promise<VaultResponse>((resolve, reject) => {
-    const request = (url.protocol === "https:" ? https : http).request(url, settings, (response) => {
+    const request = (/^https:/i.test(url) ? https : http).request(url, settings, (response) => {
       const chunks: Buffer[] = [];
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
       response.on("error", reject);
