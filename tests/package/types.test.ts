@@ -97,7 +97,8 @@ before(async () => {
     JSON.stringify({ compilerOptions: { ...commonOptions, ...options }, files: ["application.ts"] }),
   ]);
   const files = { "application.ts": application, ...Object.fromEntries(settings) };
-  consumer = await createApplication(shared.tarball, ["postgres", "uuidv7", "@types/node"], files);
+  const nodeTypes = { name: "@types/node", installedAs: "oldest-node-types" };
+  consumer = await createApplication(shared.tarball, ["postgres", "uuidv7", nodeTypes], files);
 });
 after(async () => {
   await consumer?.[Symbol.asyncDispose]();

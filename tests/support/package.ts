@@ -64,6 +64,12 @@ export interface Application extends AsyncDisposable {
   readonly packageDir: string;
 }
 
+/** A package that the clone has under another name. */
+interface InstalledPackage {
+  readonly name: string;
+  readonly installedAs: string;
+}
+
 /**
  * Creates an application. Nothing is downloaded: the other packages are those of the clone.
  *
@@ -72,7 +78,7 @@ export interface Application extends AsyncDisposable {
  */
 export async function createApplication(
   tarball: string,
-  packages: readonly string[],
+  packages: readonly (string | InstalledPackage)[],
   files: Readonly<Record<string, string>>,
 ): Promise<Application> {
   const dir = await mkdtemp(join(tmpdir(), "cqrs-application-"));
@@ -87,17 +93,17 @@ export async function createApplication(
 export async function installPackage(
   { dir, packageDir }: Pick<Application, "dir" | "packageDir">,
   tarball: string,
-  packages: readonly string[],
+  packages: readonly (string | InstalledPackage)[],
 ): Promise<void> {
   await mkdir(packageDir, { recursive: true });
   await run("tar", ["-xzf", tarball, "--strip-components=1", "-C", packageDir]);
-  for (const name of packages) await linkPackage(name, dir);
+  for (const one of packages) await linkPackage(typeof one === "string" ? { name: one, installedAs: one } : one, dir);
 }
 
-async function linkPackage(name: string, dir: string): Promise<void> {
+async function linkPackage({ name, installedAs }: InstalledPackage, dir: string): Promise<void> {
   const link = join(dir, "node_modules", name);
   await mkdir(dirname(link), { recursive: true });
-  await symlink(join(assetsDir, "node_modules", name), link);
+  await symlink(join(assetsDir, "node_modules", installedAs), link);
 }
 
 async function writeAt(file: string, text: string): Promise<void> {
