@@ -14,6 +14,7 @@ import {
 import { openTestStore, type TestStore } from "../../scripts/lib/testing/test-store.ts";
 import { withDatabase } from "../support/database.ts";
 import { newOrder, type OrderEvent, orderPlaced } from "../support/event-store.ts";
+import { recordingLogger } from "../support/recording-logger.ts";
 import { asSuperuser, databasesLike, makeTestServerFolder, type TestServerFolder } from "../support/test-stores.ts";
 
 let folder: TestServerFolder;
@@ -24,6 +25,12 @@ after(() => folder[Symbol.asyncDispose]());
 
 const open = (options: Parameters<typeof openTestStore>[1] = {}) =>
   openTestStore(folder.stackDir, { logger: false, ...options });
+
+test("the logger hears that the server is started", async () => {
+  const { logger, reports } = recordingLogger();
+  await using _store = await open({ logger });
+  assert.deepEqual(reports[0], ["info", `starting the test server in ${folder.stackDir}/test`, undefined]);
+});
 
 test("each store has an empty database of its own, with positions from 1, and drops it", async () => {
   const databases = [];
@@ -82,7 +89,7 @@ test("the url works for other clients, with the application's login", async () =
   await using store = await open();
   const client = await openClient(store.url);
   try {
-    const { rows } = await client.query("select current_database() as database, current_user as login");
+    const { rows } = await client.query("select current_database() as database, session_user as login");
     assert.deepEqual({ ...rows[0] }, { database: store.database, login: "cqrs_user" });
   } finally {
     await client.end();

@@ -8,8 +8,7 @@ import type { RunContext } from "../stack/stack.ts";
  * @returns a context that is never cancelled
  */
 export function makeRun(logger: Logger | false | undefined): RunContext {
-  const output = logger === undefined ? new Output(options) : new LoggedOutput(logger);
-  return { reporter: new Reporter(output), signal: new AbortController().signal };
+  return { reporter: new Reporter(new LoggedOutput(logger)), signal: new AbortController().signal };
 }
 
 const options = {
@@ -22,18 +21,21 @@ const options = {
 };
 
 class LoggedOutput extends Output {
-  readonly #logger: Logger;
+  /** Undefined: stderr. */
+  readonly #logger: Logger | undefined;
 
-  constructor(logger: Logger | false) {
+  constructor(logger: Logger | false | undefined) {
     super(options);
-    this.#logger = chooseLogger(logger);
+    this.#logger = logger === undefined ? undefined : chooseLogger(logger);
   }
 
   override progress(text: string): void {
-    this.#logger.info(text);
+    if (this.#logger === undefined) super.progress(`cqrs-postgres: ${text}`);
+    else this.#logger.info(text);
   }
 
   override warn(text: string): void {
-    this.#logger.warn(text);
+    if (this.#logger === undefined) super.warn(`cqrs-postgres: ${text}`);
+    else this.#logger.warn(text);
   }
 }

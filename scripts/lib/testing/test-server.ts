@@ -95,13 +95,13 @@ export async function openServer({ administrator, stack }: TestServer): Promise<
 /** Starts the test server, or creates it. The caller holds the lock of its stack. */
 export async function startTestServer(stackDir: string, run: RunContext): Promise<TestServer> {
   const stack = await openTestCluster(stackDir);
-  if (!(await isRunning(stack))) run.reporter.info(`cqrs-postgres: starting the test server in ${stack.stackDir}`);
+  if (!(await isRunning(stack))) run.reporter.info(`starting the test server in ${stack.stackDir}`);
   if (await mayBeCorrupt(stack)) await discardCluster(stack, run);
   try {
     return await start(stackDir, run);
   } catch (error) {
     if (!isBeyondRepair(error)) throw error;
-    run.reporter.info(`cqrs-postgres: creating the test server again: ${(error as Error).message}`);
+    run.reporter.info(`creating the test server again: ${(error as Error).message}`);
     await discardCluster(stack, run);
     return await start(stackDir, run);
   }
