@@ -140,6 +140,25 @@ test("a server that answers in the place of the test server is refused", async (
   assert.deepEqual(await databasesLike(other, "cqrs_test_"), []);
 });
 
+test("another stack in the place of the test server is refused, and neither changed nor deleted", async () => {
+  await using folder = await makeTestServerFolder();
+  const stackDir = join(folder.stackDir, "test");
+  await bootstrapTestStack(stackDir);
+  for (const isRunning of [true, false]) {
+    if (!isRunning) await runForData(["stop"], { stackDir });
+    await assert.rejects(openTestStore(folder.stackDir, { logger: false }), {
+      code: "NOT_A_TEST_SERVER",
+      exitCode: 8,
+      message: `${folder.dataDir} is not a cluster for tests`,
+    });
+    assert.match((await runScript(["destroy", "--yes"], folder)).stdout, /nothing to destroy/);
+    assert.match((await runScript(["stop", "--test"], folder)).stdout, /nothing was running/);
+    const { exitCode } = await runScript(["status"], { stackDir });
+    assert.equal(exitCode, isRunning ? 0 : 3);
+  }
+  assert.ok(await readSystemIdentifier(folder.dataDir));
+});
+
 test("a changed schema file makes another template; two old ones are kept, and half a template is built again", async () => {
   await using folder = await makeTestServerFolder();
   await using copy = await copyProject();

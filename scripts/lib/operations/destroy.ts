@@ -11,7 +11,7 @@ import { findDataVolume, keptFolders, removeData } from "../stack/compose/life-c
 import { stopLocalVault } from "../stack/local-vault.ts";
 import { administratorTarget, lockForRun, type RunContext, type Stack, waitLimit } from "../stack/stack.ts";
 import { removeState } from "../stack/state.ts";
-import { destroyTestCluster, openTestCluster } from "../testing/test-server.ts";
+import { destroyTestCluster, hasTestCluster, openTestCluster } from "../testing/test-server.ts";
 import { refuseExternal } from "./stop.ts";
 
 /** What {@link destroyStack} is about to delete. */
@@ -44,7 +44,7 @@ type DataPlan = Omit<DestructionPlan, "testDirectory">;
 export async function planDestruction(stack: Stack): Promise<DestructionPlan | undefined> {
   const data = stack.mode === "compose" ? await planVolumeDestruction(stack) : await planFolderDestruction(stack);
   const test = await openTestCluster(stack.stackDir);
-  const testDirectory = existsSync(test.dataDir) ? test.dataDir : null;
+  const testDirectory = hasTestCluster(test) ? test.dataDir : null;
   if (data === undefined && testDirectory === null) return undefined;
   return { ...(data ?? noData), testDirectory };
 }
@@ -76,7 +76,7 @@ async function planVolumeDestruction(stack: Stack): Promise<DataPlan | undefined
 export async function destroyStack(stack: Stack, run: RunContext): Promise<void> {
   using _lock = await lockForRun(stack, run, "destroy");
   const test = await openTestCluster(stack.stackDir, stack.config.timeoutMs);
-  if (existsSync(test.dataDir)) await destroyTestCluster(test, run);
+  if (hasTestCluster(test)) await destroyTestCluster(test, run);
   await destroyData(stack, run);
 }
 

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { readFile, rename, rm } from "node:fs/promises";
+import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { uptime } from "node:os";
 import { join } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
@@ -57,9 +57,32 @@ export function openTestCluster(stackDir: string, timeoutMs?: number): Promise<S
   return openStack(timeoutMs === undefined ? config : { ...config, timeoutMs });
 }
 
+/** Marks the folder of a test server: nothing else may be overwritten or deleted in its place. */
+function markerFile({ stackDir }: Stack): string {
+  return join(stackDir, "only-for-tests");
+}
+
+/** Whether there is a cluster that was made for tests, running or not. */
+export function hasTestCluster(stack: Stack): boolean {
+  return existsSync(stack.dataDir) && existsSync(markerFile(stack));
+}
+
+/** @throws {ScriptError} `NOT_A_TEST_SERVER` (exit 8) if the folder has the cluster of another stack */
+function refuseOtherStack(stack: Stack): void {
+  if (!existsSync(stack.dataDir) || hasTestCluster(stack)) return;
+  throw new ScriptError({
+    code: "NOT_A_TEST_SERVER",
+    exitCode: exitCodes.refused,
+    message: `${stack.dataDir} is not a cluster for tests`,
+    why: "Another stack uses the folder, as its CQRS_STACK_DIR. Nothing in it was changed.",
+    fix: "Set CQRS_STACK_DIR of one of the two to another folder.",
+  });
+}
+
 /** @returns the running test server; undefined if it is not running, or was not set up completely */
 export async function findTestServer(stackDir: string): Promise<TestServer | undefined> {
   const stack = await openTestCluster(stackDir);
+  refuseOtherStack(stack);
   try {
     return await describeServer(stack, await administratorTarget(stack));
   } catch (error) {
@@ -95,6 +118,8 @@ export async function openServer({ administrator, stack }: TestServer): Promise<
 /** Starts the test server, or creates it. The caller holds the lock of its stack. */
 export async function startTestServer(stackDir: string, run: RunContext): Promise<TestServer> {
   const stack = await openTestCluster(stackDir);
+  refuseOtherStack(stack);
+  await writeFile(markerFile(stack), "Created by createTestStore(). It may be deleted at any time.\n");
   if (!(await isRunning(stack))) run.reporter.info(`starting the test server in ${stack.stackDir}`);
   if (await mayBeCorrupt(stack)) await discardCluster(stack, run);
   try {
@@ -169,7 +194,7 @@ async function discardCluster(stack: Stack, run: RunContext): Promise<void> {
 
 /** @returns the pid of the test server that was stopped; undefined if it was not running */
 export async function stopTestCluster(stack: Stack, run: RunContext): Promise<number | undefined> {
-  if (!existsSync(stack.dataDir)) return undefined;
+  if (!hasTestCluster(stack)) return undefined;
   using _lock = await lockForRun(stack, run, "stop");
   return await stopServer(stack.dataDir, waitLimit(stack, run));
 }
