@@ -183,7 +183,10 @@ test("a changed schema file makes another template; two old ones are kept, and h
   assert.equal(templates.length, 3);
   // As a killed process leaves them: a template has its name only once it is complete.
   for (const name of templates) {
-    await asSuperuser(folder, (sql) => sql.unsafe(`alter database ${name} rename to ${name}_building`));
+    await asSuperuser(folder, async (sql) => {
+      await sql.unsafe(`drop database ${name}`);
+      await sql.unsafe(`create database ${name}_building`);
+    });
   }
   assert.equal(await probe(), 3);
 });
