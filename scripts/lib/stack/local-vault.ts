@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { mkdir, open, readFile, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import process from "node:process";
@@ -45,11 +45,21 @@ export function localVaultFiles(stackDir: string) {
   } as const;
 }
 
-/** @returns the address of a stack's local Vault; undefined if it was never created */
+/**
+ * @returns the address of a stack's local Vault; undefined if it was never created, or if its configuration is a copy
+ * of another folder's, whose Vault it would lead to
+ */
 export function localVaultAddress(stackDir: string): string | undefined {
-  const { config } = localVaultFiles(stackDir);
+  const { config, data } = localVaultFiles(stackDir);
   const text = existsSync(config) ? readFileSync(config, "utf8") : "";
+  const path = /^\s*path\s*=\s*("(?:[^"\\]|\\.)*")/m.exec(text)?.[1];
+  if (path === undefined || !isSameFolder(JSON.parse(path), data)) return undefined;
   return /^api_addr\s*=\s*"([^"]+)"/m.exec(text)?.[1];
+}
+
+function isSameFolder(one: string, other: string): boolean {
+  if (one === other) return true;
+  return existsSync(one) && existsSync(other) && realpathSync(one) === realpathSync(other);
 }
 
 /**
