@@ -1,7 +1,7 @@
 // Sets up the server, roles, schema and credentials.
 // Reads: configuration, sql/, infrastructure/postgres/config/. Writes: the stack directory, the database.
 // Exits: 0 ready · 1 a SQL file failed · 2 configuration · 3 not ready · 4 schema drift · 5 locked · 6 login refused ·
-// 8 running on another port · 9 prerequisite · 124 timeout
+// 8 running on another port, another cluster · 9 prerequisite · 124 timeout
 
 import manifest from "../package.json" with { type: "json" };
 import { stackFlags } from "./lib/cli/flags.ts";
@@ -13,16 +13,25 @@ import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 const npx = `npx --yes ${manifest.packageManager}`;
 const { mode, port, database, user, timeout, secrets } = stackFlags;
 
+const adopt = {
+  type: "boolean",
+  description: "Make the cluster in the folder the one of this stack: a copy, a restored or a new one",
+} as const;
+
 export const command = defineConfiguredScript({
   meta: { name: "bootstrap", description: "Sets up the server, roles, schema and credentials. Idempotent." },
-  args: { mode, port, database, user, timeout, secrets },
+  args: { mode, port, database, user, timeout, secrets, adopt },
   examples: [
     [runLine("bootstrap"), "Start the embedded server, and create or repair what is missing"],
     [runLine("bootstrap --port 5432"), "Use this port; stop the server first"],
     [runLine("bootstrap --secrets vault"), "Keep credentials in a local Vault"],
+    [runLine("bootstrap --adopt"), "Make a copied folder a stack of its own"],
     [runLine("bootstrap --mode external"), "Use the server of DATABASE_URL"],
   ],
-  run: async ({ config, ...run }) => (await import("./lib/stack/bootstrap.ts")).bootstrap(config, run),
+  async run({ args, config, confirm, ...run }) {
+    const { bootstrap } = await import("./lib/stack/bootstrap.ts");
+    return bootstrap(config, run, args.adopt ? { confirm } : undefined);
+  },
   print({ url, isChanged }, output) {
     output.result(`${output.style("green", "ready")}${isChanged ? "" : " (nothing to change)"}  ${url}`);
     output.result(`eval "$(${silentRunLine("status")} --env)"  exports it with the password`);

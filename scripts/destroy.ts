@@ -24,6 +24,7 @@ export const command = defineStackScript({
     [runLine("destroy"), "Show what would be deleted, then ask"],
     [runLine("destroy --yes"), "Delete without asking"],
   ],
+  isLocal: true,
   async run({ stack, reporter, signal, confirm }) {
     const { destroyStack, planDestruction } = await import("./lib/operations/destroy.ts");
     const plan = await planDestruction(stack);

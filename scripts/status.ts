@@ -1,6 +1,7 @@
 // Shows the state of the stack, or how to connect to it.
 // Reads: configuration, the stack directory, the database. Writes: nothing.
-// Exits: 0 running · 2 configuration, or secrets owned by another user · 3 not running · 6 login refused
+// Exits: 0 running · 2 configuration, or secrets owned by another user · 3 not running · 6 login refused ·
+// 8 another cluster · 9 files shared with another folder
 
 import { stackFlags } from "./lib/cli/flags.ts";
 import { formatBytes, formatSeconds, formatTable } from "./lib/cli/format.ts";
@@ -47,6 +48,7 @@ function printStatus(status: StackStatus, output: Output): void {
     ["secrets", `${status.secrets.place} ${status.secrets.location}${status.secrets.isReady ? "" : " (not ready)"}`],
     ["pending", status.schemaProblem ?? `${pendingMigrations} schema files`],
     ...(status.logProblems ?? []).map((problem) => ["log", problem] as const),
+    ...status.stackProblems.map((problem) => ["note", problem] as const),
     ["log held by", status.logHolder === null ? null : describeLogHolder(status.logHolder)],
   ];
   output.result(formatTable(rows.filter(([, value]) => value !== null)));

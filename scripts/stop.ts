@@ -21,6 +21,7 @@ export const command = defineStackScript({
     [runLine("stop"), "Stop what bootstrap started"],
     [runLine("stop --test"), "Stop the server that tests started"],
   ],
+  isLocal: true,
   async run({ args, stack, ...run }) {
     const { stopStack, stopTestStack } = await import("./lib/operations/stop.ts");
     return args.test === true ? stopTestStack(stack, run) : stopStack(stack, run);

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { clearTextRequest, md5Request, openFakeServer } from "../support/fake-server.ts";
@@ -9,7 +11,11 @@ test("a program on the port of a stopped server gets no password from any script
   await using stack = await withCluster();
   const { port, password } = await stack.application();
   const { password: administratorPassword } = await stack.administrator();
+  // A server that is killed leaves this file behind, so nothing shows that another program took its port.
+  const pidFile = join(stack.dataDir, "postmaster.pid");
+  const content = await readFile(pidFile);
   await stopStack(await openTestStack(stack.stackDir), silentRun);
+  await writeFile(pidFile, content);
   for (const request of [clearTextRequest, md5Request]) {
     await using impostor = await openFakeServer((socket) => socket.write(request), port);
     const exitCodes = [];

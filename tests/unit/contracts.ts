@@ -72,6 +72,8 @@ export const jsonContract = {
     "logProblems",
     "logHolder",
     "secrets",
+    "setUpBy",
+    "stackProblems",
   ],
   secretsStatus: ["place", "location", "isReady", "versions"],
   secretsInit: ["place", "location", "isChanged", "details"],

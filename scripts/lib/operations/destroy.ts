@@ -87,9 +87,10 @@ async function destroyData(stack: Stack, run: RunContext): Promise<void> {
   const wait = waitLimit(stack, run);
   await stopServer(stack.dataDir, wait);
   await stopLocalVault(stack.stackDir, wait);
-  // First renamed to a leftover, which the next bootstrap removes: half a cluster must not be mistaken for a whole one.
-  await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
+  // The state goes first: a stack that remembers a cluster without having one is refused.
   await removeState(stack.stackDir);
+  // Renamed to a leftover, which the next bootstrap removes: half a cluster must not be mistaken for a whole one.
+  await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
   await removeLeftovers(stack.dataDir);
 }
 

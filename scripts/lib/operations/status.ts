@@ -9,8 +9,12 @@ import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { type ConnectionTarget, connectionUrl, maskedUrl } from "../postgres/target.ts";
 import { readPlan } from "../schema/apply.ts";
 import { demandsTls } from "../server-url.ts";
+import { sharedNote } from "../stack/cluster-problem.ts";
+import { describeOtherServer } from "../stack/external.ts";
+import { isClusterShared } from "../stack/identity.ts";
 import { findLogin } from "../stack/login-pair.ts";
 import type { SecretsPlace } from "../stack/secret-store.ts";
+import { describeSkew } from "../stack/skew.ts";
 import { administratorTarget, applicationTarget, notRunning, openStack, type Stack } from "../stack/stack.ts";
 import { readLogHolder } from "./log-holder.ts";
 import { readLogProblems } from "./log-problems.ts";
@@ -39,6 +43,10 @@ export interface StackStatus {
   /** The transaction that keeps readers from stored events; null if there is none. */
   readonly logHolder: HorizonHolder | null;
   readonly secrets: SecretsState;
+  /** The newest version of this package that has set up the stack; null if unknown. */
+  readonly setUpBy: string | null;
+  /** What is odd about the stack: another version or server than the last bootstrap's, or files with hard links. */
+  readonly stackProblems: readonly string[];
 }
 
 /** Where the application's credentials are, and whether the store is ready. */
@@ -71,7 +79,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
   const isUp = stack.mode !== "compose" || stack.config.externalServer !== undefined;
   const isStopped = !isUp || (postmaster !== undefined && postmaster.state !== "running");
   const secrets = await readSecretsState(stack);
-  if (isStopped) throw notRunning(stack, stoppedStatus(stack, secrets));
+  if (isStopped) throw notRunning(stack, await stoppedStatus(stack, secrets));
   const target = await administratorTarget(stack);
   await using connection = openConnection(target, { applicationName: "cqrs-postgres status", signal });
   try {
@@ -87,6 +95,8 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
       logProblems: await readLogProblems(connection.sql),
       logHolder: await readLogHolder(connection.sql),
       secrets,
+      setUpBy: stack.remembered?.version ?? null,
+      stackProblems: [...(await findStackProblems(stack)), ...(await findServerProblems(stack, connection.sql))],
     };
   } catch (error) {
     throw explainConnectionError(error, target);
@@ -133,7 +143,18 @@ async function readSecretsState({ secrets, secretsPlace }: Stack): Promise<Secre
   }
 }
 
-function stoppedStatus(stack: Stack, secrets: SecretsState): StackStatus {
+async function findStackProblems({ mode, dataDir, remembered }: Stack): Promise<string[]> {
+  const skew = describeSkew(remembered);
+  const isShared = mode === "embedded" && (await isClusterShared(dataDir));
+  return [...(skew === undefined ? [] : [skew.text]), ...(isShared ? [sharedNote] : [])];
+}
+
+async function findServerProblems(stack: Stack, sql: Sql): Promise<string[]> {
+  const problem = await describeOtherServer(stack, sql);
+  return problem === undefined ? [] : [problem];
+}
+
+async function stoppedStatus(stack: Stack, secrets: SecretsState): Promise<StackStatus> {
   return {
     mode: stack.mode,
     isRunning: false,
@@ -149,6 +170,8 @@ function stoppedStatus(stack: Stack, secrets: SecretsState): StackStatus {
     logProblems: null,
     logHolder: null,
     secrets,
+    setUpBy: stack.remembered?.version ?? null,
+    stackProblems: await findStackProblems(stack),
   };
 }
 

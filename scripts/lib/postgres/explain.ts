@@ -15,6 +15,7 @@ const protocolViolation = "08P01";
  * @returns the error to throw instead; any other error unchanged
  */
 export function explainConnectionError(error: unknown, target: ConnectionTarget): unknown {
+  if (error instanceof ScriptError) return error;
   if (errorCode(error) === diskFull) return serverDiskFull(error as Error);
   const failure = connectionFailure(error);
   if (failure === undefined) return error;

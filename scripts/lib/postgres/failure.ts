@@ -30,6 +30,8 @@ const failures: Readonly<Record<string, ConnectionFailure>> = {
   EAI_AGAIN: "unreachable",
   ETIMEDOUT: "unreachable",
   CONNECT_TIMEOUT: "unreachable",
+  NOT_RUNNING: "unreachable",
+  OTHER_SERVER: "unreachable",
   EPIPE: "lost",
   CONNECTION_CLOSED: "lost",
   CONNECTION_ENDED: "lost",

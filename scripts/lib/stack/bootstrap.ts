@@ -9,22 +9,23 @@ import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { type AdministratorSession, openSession } from "./administrator.ts";
+import { type AdoptOptions, settleCluster } from "./adopt.ts";
 import { startContainers } from "./compose/life-cycle.ts";
 import { ensureDatabase } from "./database.ts";
-import { startEmbeddedServer } from "./embedded.ts";
+import { saveEmbeddedState, startEmbeddedServer } from "./embedded.ts";
+import { describeOtherServer, saveExternalState } from "./external.ts";
 import { checkApplicationLogin, readLoginPair, reconcileLogins } from "./login-pair.ts";
-import { rememberedSecrets } from "./secret-store.ts";
 import { copySecrets } from "./secrets.ts";
+import { reportSkew } from "./skew.ts";
 import {
   administratorTarget,
   type BootstrapRun,
+  findStack,
   lockForRun,
-  openStack,
   type RunContext,
   type Stack,
   waitLimit,
 } from "./stack.ts";
-import { writeState } from "./state.ts";
 import { prepareVault } from "./vault-setup.ts";
 
 /** The result of a bootstrap. */
@@ -43,11 +44,16 @@ export interface BootstrapResult {
 /**
  * Sets up the server, roles, database, schema and credentials. Idempotent: each step changes only what differs, so the
  * next bootstrap completes an interrupted one.
+ *
+ * @param adopt undefined to refuse another cluster than the one that the stack remembers
  */
-export async function bootstrap(config: Config, run: RunContext): Promise<BootstrapResult> {
-  const found = await openStack(config);
-  const isLocal = found.mode !== "external" || found.secretsPlace === "local-vault";
-  using _lock = isLocal ? await lockForRun(found, run, "bootstrap") : undefined;
+export async function bootstrap(config: Config, run: RunContext, adopt?: AdoptOptions): Promise<BootstrapResult> {
+  const before = await findStack(config);
+  const isLocal = before.mode !== "external" || before.secretsPlace === "local-vault";
+  using _lock = isLocal ? await lockForRun(before, run, "bootstrap") : undefined;
+  // Another command may have changed the stack before this one got the lock.
+  const found = await settleCluster(await findStack(config), run, adopt);
+  reportSkew(found.remembered, run.reporter, true);
   const steps: FinishedStep[] = [];
   const step: BootstrapRun["step"] = async (name, work) => {
     run.signal.throwIfAborted();
@@ -70,14 +76,17 @@ export async function bootstrap(config: Config, run: RunContext): Promise<Bootst
 async function setUpServer(found: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
   const stack = await setUpSecrets(found, run);
   const target = stack.mode === "embedded" ? await startEmbeddedServer(stack, run) : await administratorTarget(stack);
-  return setUpDatabase(stack, run, target);
+  const application = await setUpDatabase(stack, run, target);
+  if (stack.isAdopting) await saveEmbeddedState(stack, target.port);
+  return application;
 }
 
-/** Opens the stack again afterwards, because a new Vault has an address and credentials that it did not know before. */
+/** Finds the stack again afterwards, because a new Vault has an address and credentials that it did not know before. */
 async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
   if (stack.secretsPlace === "file") return stack;
   await run.step("vault", () => prepareVault(stack, run));
-  const prepared = await openStack(stack.config);
+  const { remembered, isAdopting } = stack;
+  const prepared = { ...(await findStack(stack.config)), remembered, ...(isAdopting ? { isAdopting } : {}) };
   if (prepared.remembered !== undefined && prepared.remembered.secrets === undefined) {
     const copied = (await copySecrets(prepared)).filter(({ outcome }) => outcome === "copied");
     run.reporter.info(`this stack now keeps its secrets in Vault (${copied.length} copied from files)`);
@@ -88,6 +97,8 @@ async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
 async function setUpDatabase(stack: Stack, run: BootstrapRun, target: ConnectionTarget): Promise<ConnectionTarget> {
   await using connection = await connectAsAdministrator(target, stack.config, run.signal);
   const session = await openSession(connection.sql);
+  const otherServer = await describeOtherServer(stack, session.sql);
+  if (otherServer !== undefined) run.reporter.warn(otherServer);
   const logins = await readLoginPair(stack);
   await run.step("roles", async () =>
     stepResult(await reconcileLogins(session, logins, stack.config.graceMs), "up to date"),
@@ -136,7 +147,7 @@ async function setUpCredentials(
   });
   await run.step("login", () => checkApplicationLogin(application));
   if (stack.mode === "external") {
-    await writeState(stack.stackDir, { mode: "external", database, user, ...rememberedSecrets(stack) });
+    await saveExternalState(stack, session.sql);
   }
   return application;
 }

@@ -35,15 +35,23 @@ export function defineConfiguredScript<const Args extends ArgDefinitions, Data>(
   });
 }
 
-/** Defines a script that receives the stack that the configuration refers to. Opening the stack changes nothing. */
+/**
+ * Defines a script that receives the stack that the configuration refers to. Opening the stack changes nothing.
+ *
+ * @param script.isLocal whether it uses only the stack's own folder, whose cluster may then be another one
+ */
 export function defineStackScript<const Args extends ArgDefinitions, Data>(
-  script: ExtendedDefinition<Args, Data, WithStack>,
+  script: ExtendedDefinition<Args, Data, WithStack> & { readonly isLocal?: true },
 ): ScriptCommand {
   return defineConfiguredScript({
     ...script,
     async run(context: ScriptContext<Args> & WithConfig) {
-      const { openStack } = await import("./stack.ts");
-      return script.run({ ...context, stack: await openStack(context.config) });
+      const { findStack, openStack } = await import("./stack.ts");
+      const open = script.isLocal ? findStack : openStack;
+      const stack = await open(context.config);
+      const { reportSkew } = await import("./skew.ts");
+      reportSkew(stack.remembered, context.reporter);
+      return script.run({ ...context, stack });
     },
   });
 }

@@ -20,7 +20,9 @@ import type { ConnectionTarget } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
 import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
+import { readClusterIdentity } from "./identity.ts";
 import { rememberedSecrets } from "./secret-store.ts";
+import { newestVersion } from "./skew.ts";
 import { type BootstrapRun, type RunContext, type Stack, waitLimit } from "./stack.ts";
 import { writeState } from "./state.ts";
 
@@ -47,7 +49,8 @@ export async function startEmbeddedServer(stack: Stack, run: BootstrapRun, setti
     return { isChanged: true, detail: `created ${stack.dataDir} with PostgreSQL ${binaries.version}` };
   });
   await run.step("server", () => start(stack, run, server, port));
-  await saveState(stack, port);
+  // The secret of an adopted stack may still lead to the server of the original.
+  if (!stack.isAdopting) await saveEmbeddedState(stack, port);
   return { host: "127.0.0.1", port, database: stack.database, user: superuser, password };
 }
 
@@ -72,9 +75,19 @@ async function chooseServerPort(stack: Stack): Promise<number> {
 }
 
 /** Called once the server is up. If a run is killed before this, the next one finds the server by its pid. */
-async function saveState(stack: Stack, port: number): Promise<void> {
-  const { mode, database, user, remembered, stackDir } = stack;
-  const state = { mode, database, user, port, ...rememberedSecrets(stack) };
+export async function saveEmbeddedState(stack: Stack, port: number): Promise<void> {
+  const { mode, database, user, remembered, stackDir, config, dataDir } = stack;
+  const { localPort } = config;
+  const state = {
+    mode,
+    database,
+    user,
+    port,
+    ...(localPort === undefined ? {} : { localPort }),
+    ...rememberedSecrets(stack),
+    cluster: await readClusterIdentity(dataDir),
+    version: newestVersion(remembered),
+  };
   if (JSON.stringify(state) !== JSON.stringify(remembered)) await writeState(stackDir, state);
 }
 

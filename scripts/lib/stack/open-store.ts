@@ -1,16 +1,20 @@
+import { chooseLogger } from "../event-store/logger.ts";
 import { type commonOptions, type EventStore, type EventStoreOptions, openEventStore } from "../event-store/store.ts";
 import type { Credentials } from "../postgres/target.ts";
-import { applicationTarget, readApplicationSecret, type Stack } from "./stack.ts";
+import { describeSkew } from "./skew.ts";
+import { applicationTarget, checkOwnServer, readApplicationSecret, type Stack } from "./stack.ts";
 
 type StackStoreOptions = Pick<EventStoreOptions, keyof typeof commonOptions>;
 
 /** Opens the event store of a stack, with the application's login. */
 export async function openStackStore(stack: Stack, options: StackStoreOptions = {}): Promise<EventStore> {
   const { password: _, ...target } = await applicationTarget(stack);
-  return openEventStore({ ...target, credentials: () => readCredentials(stack), ...options });
-}
-
-async function readCredentials(stack: Stack): Promise<Credentials> {
-  const { username, password } = await readApplicationSecret(stack);
-  return { user: username, password };
+  const skew = describeSkew(stack.remembered);
+  if (skew?.isOlder) chooseLogger(options.logger).warn(skew.text);
+  const credentials = async (): Promise<Credentials> => {
+    const { username, password } = await readApplicationSecret(stack);
+    await checkOwnServer(stack, target);
+    return { user: username, password };
+  };
+  return openEventStore({ ...target, credentials, ...options });
 }

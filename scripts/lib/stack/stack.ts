@@ -17,7 +17,9 @@ import {
 import type { SecretStore, SecretVersion } from "../secrets/store.ts";
 import type { TlsSettings } from "../server-url.ts";
 import { tlsModes } from "../tls-mode.ts";
+import { checkCluster } from "./cluster-problem.ts";
 import { readComposeSettings } from "./compose/settings.ts";
+import { readOwnPort } from "./identity.ts";
 import { lockStack } from "./lock.ts";
 import { openFileStore, openSecretStore, type SecretsPlace, type SecretsUser, secretsPlace } from "./secret-store.ts";
 import { readState, type StackState } from "./state.ts";
@@ -44,6 +46,8 @@ export interface Stack {
   readonly database: string;
   readonly user: string;
   readonly remembered: StackState | undefined;
+  /** Whether a bootstrap is making another cluster the one of the stack. */
+  readonly isAdopting?: true;
   readonly secretsPlace: SecretsPlace;
   /** The application's credentials. */
   readonly secrets: SecretStore;
@@ -54,11 +58,20 @@ export interface Stack {
 const defaults = { mode: "embedded", database: "cqrs_db", user: "cqrs_user" } as const;
 
 /**
- * Finds the stack that the configuration refers to. Changes nothing.
+ * Finds the stack that the configuration refers to, and checks that its cluster is the one that it remembers. Changes
+ * nothing.
  *
  * @param user who reads the secret store
+ * @throws {ScriptError} `CLUSTER_SHARED` (exit 9), `CLUSTER_GONE` or `OTHER_CLUSTER` (exit 8)
  */
 export async function openStack(given: Config, user: SecretsUser = "script"): Promise<Stack> {
+  const stack = await findStack(given, user);
+  await checkCluster(stack);
+  return stack;
+}
+
+/** Finds the stack without checking its cluster, for commands that use only the folder itself. */
+export async function findStack(given: Config, user: SecretsUser = "script"): Promise<Stack> {
   const remembered = await readState(given.stackDir);
   const mode = given.mode ?? remembered?.mode ?? defaults.mode;
   const config = mode === "compose" ? await readComposeSettings(given, remembered) : given;
@@ -136,6 +149,33 @@ export async function applicationTarget(stack: Stack): Promise<ConnectionTarget 
 }
 
 /**
+ * Checks, before credentials are sent, that a server of this host is the one of this stack's own data directory: the
+ * secret of a copied stack leads to the server of the original. Checks nothing if the stack is not in this folder, as
+ * for an application on another machine.
+ *
+ * @throws {ScriptError} `NOT_RUNNING` or `OTHER_SERVER` (exit 3), and those of {@link openStack}
+ */
+export async function checkOwnServer(stack: Stack, { host, port }: Pick<ConnectionTarget, "host" | "port">) {
+  const { mode, remembered, config, dataDir } = stack;
+  if (mode !== "embedded" || remembered === undefined || host !== "127.0.0.1") return;
+  await checkCluster(stack);
+  const own = await readOwnPort(dataDir);
+  if (own === undefined) throw notRunning(stack);
+  const isPooler = port === remembered.localPort || port === config.localPort;
+  if (own !== port && !isPooler) throw otherServer(port, own);
+}
+
+function otherServer(port: number, own: number): ScriptError {
+  return new ScriptError({
+    code: "OTHER_SERVER",
+    exitCode: exitCodes.notReady,
+    message: `The server of this stack listens on port ${own}, but the secret names port ${port}`,
+    why: "Another server may be listening there, so the credentials were not sent.",
+    fix: `Run ${runLine("bootstrap")}, which writes the secret again.`,
+  });
+}
+
+/**
  * The application may run on another machine than bootstrap, or TLS may have been set up since. So its own environment
  * can name another root certificate and a stricter mode than the secret, but not a less strict one.
  */
@@ -174,7 +214,7 @@ export function notRunning(stack: Stack, data?: unknown): ScriptError {
     exitCode: exitCodes.notReady,
     message: "PostgreSQL is not running",
     why: stack.mode === "compose" ? "Its container is not running." : `No server is running on ${stack.dataDir}.`,
-    fix: `Run ${runLine("bootstrap")}.`,
+    fix: `Run ${runLine("bootstrap")}, which starts the server.`,
     data,
   });
 }

@@ -6,16 +6,31 @@ import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { replaceDurably } from "../durable-file.ts";
 
+const clusterIdentity = v.object({
+  /** The identifier that initdb gave to the cluster. */
+  systemIdentifier: v.string(),
+  /** The inode of its pg_control, if this stack runs the server. */
+  inode: v.exactOptional(v.string()),
+  /** Its data directory at that time, if this stack runs the server. */
+  directory: v.exactOptional(v.string()),
+});
+
 const stackState = v.object({
   mode: v.picklist(["embedded", "compose", "external"]),
   database: v.string(),
   user: v.string(),
   /** The port on this host; absent in external mode. */
   port: v.exactOptional(v.pipe(v.number(), v.integer())),
+  /** The port of a pooler on this host, from CQRS_LOCAL_PORT. */
+  localPort: v.exactOptional(v.pipe(v.number(), v.integer())),
   /** Where the secrets are kept; absent if in files. */
   secrets: v.exactOptional(v.picklist(["vault", "local-vault"])),
   /** The address of that Vault. */
   vaultAddress: v.exactOptional(v.string()),
+  /** The server's cluster; absent if unknown, null if the next bootstrap may create one. */
+  cluster: v.exactOptional(v.nullable(clusterIdentity)),
+  /** The newest version of this package that has set up the stack. */
+  version: v.exactOptional(v.string()),
 });
 
 /** What a stack remembers from one script to the next. Contains no secrets. */

@@ -110,10 +110,12 @@ interface ServerToWaitFor {
 }
 
 async function findServer(config: Config): Promise<ServerToWaitFor> {
-  const { administratorTarget, applicationTarget, openStack } = await import("./stack.ts");
+  const { administratorTarget, applicationTarget, checkOwnServer, openStack } = await import("./stack.ts");
   const stack = await openStack(config);
   if (stack.mode === "external") return { server: await administratorTarget(stack), isExternal: true };
-  return { server: await applicationTarget(stack), isExternal: false };
+  const server = await applicationTarget(stack);
+  await checkOwnServer(stack, server);
+  return { server, isExternal: false };
 }
 
 function toNotReady(error: unknown) {

@@ -5,7 +5,9 @@ import { assetsDir } from "../../paths.ts";
 import { openConnection } from "../../postgres/connect.ts";
 import type { ConnectionTarget } from "../../postgres/target.ts";
 import { runProcess } from "../../process.ts";
+import { readServerIdentity } from "../external.ts";
 import { checkApplicationLogin } from "../login-pair.ts";
+import { newestVersion } from "../skew.ts";
 import { applicationTarget, type BootstrapRun, openStack, type RunContext, type Stack } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer } from "./client.ts";
@@ -31,9 +33,22 @@ export async function startContainers(stack: Stack, run: BootstrapRun): Promise<
   const running = await openStack({ ...stack.config, mode: "compose" });
   const application = await applicationTarget(running);
   await run.step("login", () => checkApplicationLogin(application));
-  const { database, user, port } = application;
-  await writeState(stack.stackDir, { mode: "compose", database, user, port });
+  await saveState(stack, application);
   return application;
+}
+
+async function saveState({ stackDir, remembered }: Stack, application: ConnectionTarget): Promise<void> {
+  const { database, user, port } = application;
+  await using connection = openConnection(application);
+  const identity = await readServerIdentity(connection.sql);
+  await writeState(stackDir, {
+    mode: "compose",
+    database,
+    user,
+    port,
+    ...identity,
+    version: newestVersion(remembered),
+  });
 }
 
 /** @returns the names of the stopped containers; their data is kept */

@@ -1,0 +1,76 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Confirmation } from "../cli/confirm.ts";
+import { runLine } from "../cli/run-line.ts";
+import { choosePort, isPortFree } from "../postgres/server/port.ts";
+import { findPostmaster } from "../postgres/server/postmaster.ts";
+import { checkCluster, clusterShared, describeProblem, sharedNote } from "./cluster-problem.ts";
+import { findClusterProblem, findOriginal, isClusterShared } from "./identity.ts";
+import type { RunContext, Stack } from "./stack.ts";
+
+/** `bootstrap --adopt`: makes the cluster that is in the folder the one of the stack. */
+export interface AdoptOptions {
+  /**
+   * Asks before an unsafe copy is started, or a secret that other applications read is changed.
+   *
+   * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no
+   */
+  readonly confirm: (confirmation: Confirmation) => Promise<void>;
+}
+
+/**
+ * Checks the cluster of a stack, or adopts it. Writes nothing: bootstrap records the new identity once the secret leads
+ * to this stack's own server, so that a run that is killed earlier leaves a stack that is still refused.
+ *
+ * @param options undefined to refuse another cluster than the one that the stack remembers
+ * @throws {ScriptError} `CLUSTER_SHARED` (exit 9), `CLUSTER_GONE` or `OTHER_CLUSTER` (exit 8)
+ */
+export async function settleCluster(stack: Stack, run: RunContext, options?: AdoptOptions): Promise<Stack> {
+  if (options === undefined) await checkCluster(stack);
+  const problem = await findClusterProblem(stack);
+  if (problem === "shared") throw clusterShared(stack);
+  if (await isClusterShared(stack.dataDir)) run.reporter.warn(sharedNote);
+  if (problem === undefined || stack.remembered === undefined) return stack;
+  const original = await findOriginal(stack);
+  if (problem === "copied" && (await isCopyOfRunningServer(stack))) await options?.confirm(unstoppedCopy(stack));
+  await confirmSharedSecret(stack, original, options);
+  const port = await choosePortAgain(stack, original);
+  run.reporter.info(`adopting: ${describeProblem(problem, stack, original)}`);
+  return { ...stack, isAdopting: true, remembered: { ...stack.remembered, port, cluster: null } };
+}
+
+/** A data directory that is copied while its server runs has files of different moments. */
+async function isCopyOfRunningServer({ dataDir }: Stack): Promise<boolean> {
+  const isRunningHere = (await findPostmaster(dataDir)).state === "running";
+  return !isRunningHere && existsSync(join(dataDir, "postmaster.pid"));
+}
+
+function unstoppedCopy({ dataDir }: Stack): Confirmation {
+  return {
+    plan:
+      `starts ${dataDir}, which was copied while its server was running, or had crashed: events may be missing or ` +
+      `damaged. It is safe to copy it again after ${runLine("stop")}, or to restore a backup`,
+    question: "Adopt it?",
+    refusal: "Nothing was adopted",
+    data: { dataDirectory: dataDir },
+  };
+}
+
+/** The applications of the original read the same secret in Vault, and would follow it to this stack's server. */
+async function confirmSharedSecret(stack: Stack, original: string | undefined, options?: AdoptOptions): Promise<void> {
+  if (original === undefined || stack.secretsPlace !== "vault") return;
+  const { location } = await stack.secrets.status();
+  await options?.confirm({
+    plan: `changes the credentials in Vault (${location}), which ${original} uses too, to the server of this stack`,
+    question: "Change them?",
+    refusal: "Nothing was adopted",
+    data: { original, location },
+  });
+}
+
+/** A stack keeps its port, unless that belongs to the original. */
+async function choosePortAgain({ remembered, stackDir }: Stack, original: string | undefined): Promise<number> {
+  const port = remembered?.port;
+  const mustChange = port === undefined || original !== undefined || !(await isPortFree(port));
+  return mustChange ? choosePort(stackDir) : port;
+}
