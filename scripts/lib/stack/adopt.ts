@@ -2,10 +2,11 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Confirmation } from "../cli/confirm.ts";
 import { runLine } from "../cli/run-line.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { checkCluster, clusterShared, describeProblem, sharedNote } from "./cluster-problem.ts";
-import { findClusterProblem, findOriginal, isClusterShared } from "./identity.ts";
+import { findClusterProblem, findOriginal, isClusterShared, readServedFolder } from "./identity.ts";
 import type { RunContext, Stack } from "./stack.ts";
 
 /** `bootstrap --adopt`: makes the cluster that is in the folder the one of the stack. */
@@ -30,6 +31,7 @@ export async function settleCluster(stack: Stack, run: RunContext, options?: Ado
   const problem = await findClusterProblem(stack);
   if (problem === "shared") throw clusterShared(stack);
   if (await isClusterShared(stack.dataDir)) run.reporter.warn(sharedNote);
+  await checkFolder(stack);
   if (problem === undefined || stack.remembered === undefined) return stack;
   const original = await findOriginal(stack);
   if (problem === "copied" && (await isCopyOfRunningServer(stack))) await options?.confirm(unstoppedCopy(stack));
@@ -37,6 +39,20 @@ export async function settleCluster(stack: Stack, run: RunContext, options?: Ado
   const port = await choosePortAgain(stack, original);
   run.reporter.info(`adopting: ${describeProblem(problem, stack, original)}`);
   return { ...stack, isAdopting: true, remembered: { ...stack.remembered, port, cluster: null } };
+}
+
+/** A running server opens pg_control by the path that it was started with. */
+async function checkFolder({ dataDir, mode }: Stack): Promise<void> {
+  if (mode !== "embedded" || (await findPostmaster(dataDir)).state !== "running") return;
+  const served = await readServedFolder(dataDir);
+  if (served === undefined || existsSync(served)) return;
+  throw new ScriptError({
+    code: "MOVED_WHILE_RUNNING",
+    exitCode: exitCodes.refused,
+    message: `${dataDir} was moved while its server was running`,
+    why: `The server still looks for its files in ${served}.`,
+    fix: `Run ${runLine("stop")} && ${runLine("bootstrap")}, which recovers what the server could not write.`,
+  });
 }
 
 /** A data directory that is copied while its server runs has files of different moments. */

@@ -92,10 +92,19 @@ async function readCluster(dataDir: string): Promise<FoundCluster | "absent" | "
  * @returns undefined if no server is running there
  */
 export async function readOwnPort(dataDir: string): Promise<number | undefined> {
-  const content = await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => undefined);
-  const [, directory = "", , port] = content?.split("\n") ?? [];
-  if (port === undefined || (await isCopiedFrom(directory, dataDir))) return undefined;
-  return Number(port);
+  const found = await readPidFile(dataDir);
+  return found === undefined || (await isCopiedFrom(found.directory, dataDir)) ? undefined : found.port;
+}
+
+/** @returns the folder in which the server of a data directory looks for its files; undefined without a pid file */
+export async function readServedFolder(dataDir: string): Promise<string | undefined> {
+  return (await readPidFile(dataDir))?.directory;
+}
+
+async function readPidFile(dataDir: string) {
+  const content = await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "");
+  const [, directory, , port] = content.split("\n");
+  return directory === undefined || port === undefined ? undefined : { directory, port: Number(port) };
 }
 
 /** The pid file of a running server is copied along with its data directory. */
