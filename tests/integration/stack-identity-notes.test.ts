@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { StackStatus } from "../../scripts/lib/operations/status.ts";
 import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
-import { openStackStore } from "../../scripts/lib/stack/connect.ts";
+import { openStackStore } from "../../scripts/lib/stack/open-store.ts";
 import type { StackState } from "../../scripts/lib/stack/state.ts";
 import { recordingLogger } from "../support/recording-logger.ts";
 import { runForData, runScript } from "../support/run-script.ts";

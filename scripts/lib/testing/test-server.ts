@@ -16,12 +16,13 @@ import type { ConnectionTarget } from "../postgres/target.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { openSession } from "../stack/administrator.ts";
 import { startEmbeddedServer } from "../stack/embedded.ts";
+import { findClusterProblem } from "../stack/identity.ts";
 import { readLoginPair, reconcileLogins } from "../stack/login-pair.ts";
 import {
   administratorTarget,
   applicationTarget,
+  findStack,
   lockForRun,
-  openStack,
   type RunContext,
   type Stack,
   waitLimit,
@@ -54,7 +55,7 @@ synchronous_commit = off
 export function openTestCluster(stackDir: string, timeoutMs?: number): Promise<Stack> {
   const environment = { CQRS_STACK_DIR: join(stackDir, "test"), CQRS_MODE: "embedded", CQRS_SECRETS: "file" };
   const config = loadConfig({}, { environment, dotEnvFile: null });
-  return openStack(timeoutMs === undefined ? config : { ...config, timeoutMs });
+  return findStack(timeoutMs === undefined ? config : { ...config, timeoutMs });
 }
 
 /** Marks the folder of a test server: nothing else may be overwritten or deleted in its place. */
@@ -121,7 +122,9 @@ export async function startTestServer(stackDir: string, run: RunContext): Promis
   refuseOtherStack(stack);
   await writeFile(markerFile(stack), "Created by createTestStore(). It may be deleted at any time.\n");
   if (!(await isRunning(stack))) run.reporter.info(`starting the test server in ${stack.stackDir}`);
-  if (await mayBeCorrupt(stack)) await discardCluster(stack, run);
+  // For example, the files are those of a copied project's original.
+  const isForeign = (await findClusterProblem(stack)) !== undefined;
+  if (isForeign || (await mayBeCorrupt(stack))) await discardCluster(stack, run);
   try {
     return await start(stackDir, run);
   } catch (error) {
