@@ -9,7 +9,13 @@ import { destroyStack } from "../../scripts/lib/operations/destroy.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
-import { administratorTarget, applicationTarget, openStack, type Stack } from "../../scripts/lib/stack/stack.ts";
+import {
+  administratorTarget,
+  applicationTarget,
+  findStack,
+  openStack,
+  type Stack,
+} from "../../scripts/lib/stack/stack.ts";
 
 /** A stack in a folder of its own. Disposing of it stops the server and removes the folder. */
 export interface TestStack extends AsyncDisposable {
@@ -43,7 +49,7 @@ export async function makeTestStack(): Promise<TestStack> {
     administrator: async () => administratorTarget(await open()),
     application: async () => applicationTarget(await open()),
     async [Symbol.asyncDispose]() {
-      const stack = await open();
+      const stack = await findStack(testConfig(stackDir));
       if (stack.mode === "embedded") await stopStack(stack, silentRun);
       await rm(stackDir, { recursive: true, force: true, maxRetries: 5 });
     },
