@@ -24,6 +24,7 @@ function problemsOf(environment: Readonly<Record<string, string>>, flags: Config
 test("loadConfig() has a default for every setting that needs one", () => {
   assert.deepEqual(load({}), {
     mode: undefined,
+    projectDir: assetsDir,
     stackDir: `${assetsDir}/infrastructure`,
     port: undefined,
     localPort: undefined,
