@@ -74,7 +74,8 @@ test("an adoption that is killed before the secret is written leaves a stack tha
   const copied = stackIn("killed");
   await copyFiles(original.stackDir, copied.stackDir);
   const script = startProgram("scripts/bootstrap.ts", ["--adopt"], { env: { CQRS_STACK_DIR: copied.stackDir } });
-  await script.saw("server: started");
+  // Later than the point at which other bootstraps save the state, and before the secret is written.
+  await script.saw("roles: ");
   script.kill("SIGKILL");
   await script.ended;
   await runForData(["bootstrap"], original);
