@@ -103,7 +103,16 @@ function isFor(runtime: TestFile["runtime"], file: string): boolean {
 }
 
 function skip(test: TestFile): FileResult {
-  return { ...test, seconds: 0, passed: 0, failed: 0, skipped: ["all tests"], problem: undefined, output: "" };
+  return {
+    ...test,
+    seconds: 0,
+    passed: 0,
+    failed: 0,
+    failures: [],
+    skipped: ["all tests"],
+    problem: undefined,
+    output: "",
+  };
 }
 
 /** @returns the number of lanes that failed; files that did not run stay in the queue */
@@ -178,9 +187,10 @@ function report(results: readonly FileResult[], missing: number): void {
   for (const { file, runtime, skipped } of results) {
     for (const name of skipped) process.stdout.write(`skipped: ${name} (${file} on ${runtime})\n`);
   }
-  for (const { file, runtime, problem, output } of results.filter(({ failed }) => failed > 0)) {
+  for (const { file, runtime, problem, failures, output } of results.filter(({ failed }) => failed > 0)) {
     process.stdout.write(`\n${lastFailure(output)}\n`);
     process.stdout.write(`FAILED: ${file} on ${runtime}${problem === undefined ? "" : `: ${problem}`}\n`);
+    for (const name of failures) process.stdout.write(`  failed: ${name}\n`);
   }
   const passed = results.reduce((sum, result) => sum + result.passed, 0);
   const failed = results.reduce((sum, result) => sum + result.failed, 0) + missing;

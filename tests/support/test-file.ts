@@ -34,6 +34,8 @@ export interface FileResult extends TestFile {
   readonly seconds: number;
   readonly passed: number;
   readonly failed: number;
+  /** Names of the tests that failed. */
+  readonly failures: readonly string[];
   /** Names of the tests that were skipped. */
   readonly skipped: readonly string[];
   /** A problem that is not a failed test, such as a timeout. */
@@ -53,7 +55,7 @@ export async function runTestFile(test: TestFile, options: RunOptions): Promise<
   const problem = await runProcess(testCommand(test, reportFile, options.timeoutMs), outputFile, { ...options, env });
   await killServers(dir);
   const seconds = (performance.now() - startedAt) / 1000;
-  const counts = await readReport(reportFile).catch(() => ({ passed: 0, failed: 0, skipped: [] }));
+  const counts = await readReport(reportFile).catch(() => ({ passed: 0, failed: 0, failures: [], skipped: [] }));
   const output = await readFile(outputFile, "utf8");
   const isEmpty = counts.passed + counts.failed + counts.skipped.length === 0;
   const trouble = counts.failed > 0 ? undefined : (problem ?? (isEmpty ? "it ran no test" : undefined));
@@ -119,11 +121,15 @@ async function killServers(dir: string): Promise<void> {
   }
 }
 
-async function readReport(file: string): Promise<Pick<FileResult, "passed" | "failed" | "skipped">> {
+async function readReport(file: string): Promise<Pick<FileResult, "passed" | "failed" | "failures" | "skipped">> {
   const cases = (await readFile(file, "utf8")).match(/<testcase\b[^>]*?(\/>|>[\s\S]*?<\/testcase>)/g) ?? [];
-  const failed = cases.filter((text) => /<(failure|error)\b/.test(text)).length;
-  const skipped = cases
-    .filter((text) => /<skipped\b/.test(text))
-    .map((text) => /name="([^"]*)"/.exec(text)?.[1] ?? "?");
-  return { passed: cases.length - failed - skipped.length, failed, skipped };
+  const failures = namesOf(cases, /<(failure|error)\b/);
+  const skipped = namesOf(cases, /<skipped\b/);
+  const failed = failures.length;
+  return { passed: cases.length - failed - skipped.length, failed, failures, skipped };
+}
+
+/** @returns the names of the cases that contain an element */
+function namesOf(cases: readonly string[], element: RegExp): string[] {
+  return cases.filter((text) => element.test(text)).map((text) => /name="([^"]*)"/.exec(text)?.[1] ?? "?");
 }
