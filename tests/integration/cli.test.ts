@@ -117,7 +117,8 @@ test("--help of every script goes to stdout, and needs none of the packages that
     assert.match(stdout, /^USAGE$/m);
     assert.match(stdout, /^ {2}-h, --help {2,}Print this help$/m);
     assert.match(stdout, /^EXAMPLES$/m);
-    assert.ok(stdout.includes(`bun run ${name === "main.ts" ? "<command>" : name.replace(".ts", "")} `));
+    const isRoot = name === "main.ts" || name === "bin.ts";
+    assert.ok(stdout.includes(`bun run ${isRoot ? "<command>" : name.replace(".ts", "")} `));
   }
   // Proof that a script would have failed without them.
   const worked = await startProgram(join(project.dir, "scripts/status.ts"), [], { env: { CQRS_STACK_DIR: stackDir } })
