@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { cp } from "node:fs/promises";
+import { cp, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import { checkpointAfter, logStart } from "../../scripts/lib/event-store/checkpoint.ts";
@@ -190,6 +191,8 @@ test("a copy of the data directory is reported, and refuses a reader of the orig
     2,
     "a position of the first epoch",
   );
+  // A stack without a state takes the cluster that it finds for its own.
+  await rm(join(copied.stackDir, "state.json"));
   await bootstrapTestStack(copied.stackDir, { port: `${await unusedPort()}` });
   await using copy = openEventStore(await copied.application());
   await assert.rejects(readIds(copy, checkpoints[4] as Checkpoint), LogRewound);
