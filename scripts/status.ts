@@ -37,6 +37,7 @@ function printEnvironment(env: ClientEnvironment, output: Output): void {
 function printStatus(status: StackStatus, output: Output): void {
   const { mode, version, url, pid, port, dataDirectory, sizeBytes, uptimeSeconds, pendingMigrations } = status;
   const rows: readonly (readonly [string, string | number | null])[] = [
+    ["project", status.projectDir],
     ["mode", mode],
     ["version", version === null ? null : `PostgreSQL ${version}`],
     ["url", url],

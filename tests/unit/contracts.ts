@@ -58,6 +58,7 @@ export const jsonContract = {
   bootstrapStep: ["name", "isChanged", "detail", "durationMs"],
   bootstrapSteps: ["cluster", "server", "roles", "database", "schema", "credentials", "login"],
   status: [
+    "projectDir",
     "mode",
     "isRunning",
     "version",

@@ -21,6 +21,8 @@ import { readLogProblems } from "./log-problems.ts";
 
 /** The state of a stack. Fields that are unknown while the server is stopped are null. */
 export interface StackStatus {
+  /** The folder of the project that the stack belongs to. */
+  readonly projectDir: string;
   readonly mode: Mode;
   readonly isRunning: boolean;
   /** The server's version: `16.14`. */
@@ -84,6 +86,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
   await using connection = openConnection(target, { applicationName: "cqrs-postgres status", signal });
   try {
     return {
+      projectDir: stack.config.projectDir,
       mode: stack.mode,
       isRunning: true,
       url: maskedUrl({ ...target, user: await findLogin(connection.sql, stack.user) }),
@@ -156,6 +159,7 @@ async function findServerProblems(stack: Stack, sql: Sql): Promise<string[]> {
 
 async function stoppedStatus(stack: Stack, secrets: SecretsState): Promise<StackStatus> {
   return {
+    projectDir: stack.config.projectDir,
     mode: stack.mode,
     isRunning: false,
     version: null,
