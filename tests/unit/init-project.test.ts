@@ -98,9 +98,32 @@ test("a manifest keeps its mode and stays behind its symbolic link", async () =>
   assert.equal((await stat(join(folder, "real.json"))).mode & 0o777, 0o640);
 });
 
+test("a byte order mark and the line ends of Windows are kept", async () => {
+  await write("package.json", '\uFEFF{\r\n  "name": "app"\r\n}\r\n');
+  await write(".gitignore", "dist\r\n");
+  await initialise();
+  const text = await read("package.json");
+  assert.match(text, /^\uFEFF\{\r\n {2}"name": "app",\r\n {2}"scripts": \{\r\n/);
+  assert.doesNotMatch(text, /[^\r]\n/);
+  assert.equal(await read(".gitignore"), "dist\r\n.cqrs/\r\n");
+});
+
+test("a file in place of the sample's folder is explained, and so is what appears in the meantime", async () => {
+  await write("package.json", "{}");
+  await write("cqrs", "");
+  await assert.rejects(planInit(folder), { code: "FOLDER_UNUSABLE", exitCode: 9 });
+  await rm(join(folder, "cqrs"));
+  await symlink("nowhere", join(folder, "cqrs"));
+  await assert.rejects(initialise(), { code: "FOLDER_UNUSABLE", exitCode: 9 });
+  await rm(join(folder, "cqrs"));
+  const { changes } = await planInit(folder);
+  await initialise();
+  await assert.rejects(applyChanges(folder, changes), { code: "FOLDER_UNUSABLE", why: /in the meantime/ });
+});
+
 test("an unreadable manifest, no manifest and the clone itself are refused, and nothing is changed", async () => {
   await assert.rejects(planInit(folder), { code: "NO_PROJECT", exitCode: 2 });
-  for (const text of ["", "{", "[]", "null", '"text"']) {
+  for (const text of ["", "{", "[]", "null", '"text"', '{"scripts":"text"}', '{"scripts":["text"]}']) {
     await write("package.json", text);
     await assert.rejects(planInit(folder), { code: "CONFIGURATION", exitCode: 2 });
   }

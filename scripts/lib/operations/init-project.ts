@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { explainFileError } from "../cli/file-error.ts";
+import { explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { packageScript } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { replaceDurably, writeDurably } from "../durable-file.ts";
@@ -52,9 +52,13 @@ export async function applyChanges(projectDir: string, changes: readonly FileCha
       if (isNew) await writeDurably(file, content, 0o644);
       else await replaceFile(file, content);
     } catch (error) {
-      throw explainFileError(error, file);
+      throw isExisting(error) ? createdMeanwhile(file) : explainFileError(error, file);
     }
   }
+}
+
+function isExisting(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "EEXIST";
 }
 
 /** Keeps the mode of the file, and a symbolic link that leads to it. */
@@ -76,9 +80,14 @@ async function planGitignore(projectDir: string): Promise<FileChange | undefined
   const text = await readOptional(join(projectDir, ".gitignore"));
   const isIgnored = text?.split(/\r?\n/).some((line) => /^\/?\.cqrs\/?$/.test(line.trim())) ?? false;
   if (isIgnored) return undefined;
-  const separator = text === undefined || text === "" || text.endsWith("\n") ? "" : "\n";
-  const content = `${text ?? ""}${separator}.cqrs/\n`;
+  const lineEnd = lineEndOf(text ?? "");
+  const separator = text === undefined || text === "" || text.endsWith("\n") ? "" : lineEnd;
+  const content = `${text ?? ""}${separator}.cqrs/${lineEnd}`;
   return { path: ".gitignore", isNew: text === undefined, detail: "ignores .cqrs/", content };
+}
+
+function lineEndOf(text: string): string {
+  return text.includes("\r\n") ? "\r\n" : "\n";
 }
 
 interface ManifestPlan {
@@ -112,17 +121,27 @@ async function planManifest(projectDir: string): Promise<ManifestPlan> {
 
 function parseManifest(text: string): Manifest | undefined {
   try {
-    const parsed: unknown = JSON.parse(text);
-    return typeof parsed === "object" && parsed !== null && !Array.isArray(parsed) ? parsed : undefined;
+    const parsed: unknown = JSON.parse(text.slice(markOf(text).length));
+    return isObject(parsed) && [parsed["scripts"] ?? {}, parsed["tasks"] ?? {}].every(isObject) ? parsed : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** Keeps the file's indentation and its last line end. */
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The byte order mark that some editors write on Windows; npm, Bun and Deno accept it. */
+function markOf(text: string): string {
+  return text.startsWith("\uFEFF") ? "\uFEFF" : "";
+}
+
+/** Keeps the file's byte order mark, indentation and line ends. */
 function stringify(manifest: Manifest, text: string): string {
   const indentation = /\n([ \t]+)"/.exec(text)?.[1] ?? "  ";
-  return JSON.stringify(manifest, undefined, indentation) + (text.endsWith("\n") || text === "" ? "\n" : "");
+  const json = JSON.stringify(manifest, undefined, indentation) + (text.endsWith("\n") || text === "" ? "\n" : "");
+  return markOf(text) + json.replaceAll("\n", lineEndOf(text));
 }
 
 /** What `npm init` writes as the script `test` does not count. */
@@ -151,11 +170,20 @@ function testScript(): string {
 async function planSample(projectDir: string, { isCommonJs }: ManifestPlan): Promise<FileChange[]> {
   const sample = await readSample(isCommonJs);
   const folder = join(projectDir, sampleFolder);
-  const existing = existsSync(folder) ? await readdir(folder) : [];
+  const existing = await readNames(folder);
   const isOwn = existing.some((name) => !sample.has(name));
   return [...sample].flatMap(([name, { detail, content }]) =>
     isOwn || existing.includes(name) ? [] : [{ path: join(sampleFolder, name), isNew: true, detail, content }],
   );
+}
+
+async function readNames(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw explainFileError(error, folder);
+  }
 }
 
 async function readSample(isCommonJs: boolean): Promise<Map<string, Pick<FileChange, "detail" | "content">>> {
@@ -198,11 +226,17 @@ function noManifest(projectDir: string): ScriptError {
   });
 }
 
+function createdMeanwhile(file: string): ScriptError {
+  const why = "It was created in the meantime, or it is a symbolic link that leads nowhere.";
+  return folderUnusable(file, why, "Run this again. If nothing changes, remove the link.");
+}
+
 function unreadable(file: string): ScriptError {
   return new ScriptError({
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
-    message: `${file} is not a JSON object; nothing was changed`,
+    message: `${file} is not valid; nothing was changed`,
+    why: "It must be a JSON object, and its scripts must be one, too.",
     fix: "Correct the file, then run this again.",
   });
 }
