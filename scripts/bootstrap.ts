@@ -7,6 +7,7 @@ import manifest from "../package.json" with { type: "json" };
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { runLine, silentRunLine } from "./lib/cli/run-line.ts";
+import { isClone } from "./lib/paths.ts";
 import { isBunInstalled } from "./lib/runtime.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
@@ -35,7 +36,7 @@ export const command = defineConfiguredScript({
   print({ url, isChanged }, output) {
     output.result(`${output.style("green", "ready")}${isChanged ? "" : " (nothing to change)"}  ${url}`);
     output.result(`eval "$(${silentRunLine("status")} --env)"  exports it with the password`);
-    if (!isBunInstalled())
+    if (isClone && !isBunInstalled())
       output.result(`eval "$(${npx} run --silent status --env)"  does the same without bun on the PATH`);
   },
 });
