@@ -16,21 +16,22 @@ export const command = defineScript({
   async run({ args, confirm }) {
     const { findProject } = await import("./lib/project.ts");
     const { environment } = await import("./lib/runtime.ts");
-    const { applyChanges, planInit } = await import("./lib/operations/init-project.ts");
+    const { applyChanges, planInit, programLine } = await import("./lib/operations/init-project.ts");
     const { projectDir } = findProject(args.project, environment());
     const { changes, notes } = await planInit(projectDir);
-    const plan = changes.map(describe).join("\n");
+    const plan = [`in ${projectDir}:`, ...changes.map(describe)].join("\n");
     const summary = { projectDir, notes, changes: changes.map(({ path, isNew }) => ({ path, isNew })) };
-    const data = { ...summary, isChanged: false };
+    const data = { ...summary, isChanged: false, program: undefined };
     if (changes.length === 0) return data;
     await confirm({ plan, question: "Change these files?", refusal: "Nothing was changed", data });
     await applyChanges(projectDir, changes);
-    return { ...data, isChanged: true };
+    return { ...data, isChanged: true, program: programLine(changes) };
   },
-  print({ projectDir, isChanged, notes }, output) {
+  print({ projectDir, isChanged, notes, program }, output) {
     for (const note of notes) output.warn(note);
     output.result(isChanged ? `initialised ${projectDir}` : `nothing to change in ${projectDir}`);
     output.result(`${runLine("bootstrap")}  starts the database`);
+    if (program !== undefined) output.result(`${program}  then appends an event and prints what it projects`);
   },
 });
 

@@ -1,4 +1,4 @@
-// Adds an item to a cart, and reads the carts. Start the database first: cqrs-postgres bootstrap
+// Adds an item to a cart, and reads the carts. Start the database first: npm run db:start
 import { decide, project } from "cqrs-postgres";
 import { connect } from "cqrs-postgres/stack";
 import { addItem, cart } from "./cart.ts";

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, beforeEach, test } from "node:test";
-import { applyChanges, planInit } from "../../scripts/lib/operations/init-project.ts";
+import { applyChanges, planInit, programLine } from "../../scripts/lib/operations/init-project.ts";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 
 let folder = "";
@@ -41,6 +41,13 @@ test("a new project gets scripts, a line in .gitignore and a sample; the second 
   assert.deepEqual(others, { name: "app", type: "module" });
   assert.equal(scripts["db:start"], "cqrs-postgres bootstrap");
   assert.deepEqual(await initialise(), []);
+});
+
+test("the program of the sample is named by the command that runs it, if it was created", async () => {
+  await write("package.json", "{}");
+  const { changes } = await planInit(folder);
+  assert.match(programLine(changes) ?? "", /^(bun|deno run -A|node.*) cqrs\/hello\.ts$/);
+  assert.equal(programLine(changes.slice(0, 2)), undefined);
 });
 
 test("what a project has stays as it is", async () => {

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, realpath, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import process from "node:process";
 import { explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { packageScript } from "../cli/run-line.ts";
@@ -158,12 +158,23 @@ function wantedScripts(): Record<string, string> {
   };
 }
 
-/** Node.js reads TypeScript without a flag since 22.18. */
 function testScript(): string {
   if (isDeno()) return "deno test -A";
-  if (isBun()) return "bun test";
+  return isBun() ? "bun test" : `${nodeLine()} --test`;
+}
+
+/** @returns the line that runs the program of the sample; undefined if it was not created */
+export function programLine(changes: readonly Pick<FileChange, "path">[]): string | undefined {
+  const program = changes.find(({ path }) => basename(path).startsWith("hello."));
+  if (program === undefined) return undefined;
+  const runtime = isDeno() ? "deno run -A" : isBun() ? "bun" : nodeLine();
+  return `${runtime} ${program.path}`;
+}
+
+/** Node.js reads TypeScript without a flag since 22.18. */
+function nodeLine(): string {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
-  return major > 22 || minor >= 18 ? "node --test" : "node --experimental-strip-types --test";
+  return major > 22 || minor >= 18 ? "node" : "node --experimental-strip-types";
 }
 
 /** A folder with files of the project's own gets no sample; an incomplete sample is completed. */
