@@ -93,6 +93,7 @@ for (const [name, runtime] of Object.entries(runtimes)) {
       const ready = await command("bootstrap");
       assert.match(ready, /^ready {2}postgres:\/\/cqrs_user:\*\*\*\*@127\.0\.0\.1:\d+\/cqrs_db\neval [^\n]*\n$/);
       assert.equal(await readFile(join(dir, ".cqrs/.gitignore"), "utf8"), "*\n");
+      assert.doesNotMatch(await readFile(join(dir, ".cqrs/postgres/data/postgresql.conf"), "utf8"), /node_modules/);
       await runTests(application, runtime);
       assert.deepEqual(await useServer(application, runtime, "own-1"), ["own-1"]);
       for (const words of others) await command(...words);

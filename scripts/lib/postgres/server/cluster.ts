@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { syncFolder } from "../../durable-file.ts";
-import { assetsDir } from "../../paths.ts";
+import { assetsDir, isClone } from "../../paths.ts";
 import { runProcess, runProcessSync } from "../../process.ts";
 import { retry } from "../../retry.ts";
 import { errorCode } from "../failure.ts";
@@ -18,6 +18,8 @@ export const superuser = "postgres";
 
 /** The settings of this server and of the container, in one file. */
 const settingsFile = join(assetsDir, "infrastructure/postgres/config/postgresql.conf");
+/** In a project, the file is below node_modules, where the next installation overwrites it. */
+const howToChange = isClone ? `edit ${settingsFile} instead` : "use ALTER SYSTEM instead of editing this file";
 
 /** 10 seconds in total: how long an initdb may continue to write after its script was killed. */
 const removalAttempts = 200;
@@ -148,10 +150,7 @@ export async function writeSettings(
   const shared = await readFile(settingsFile, "utf8");
   const file = join(dataDir, "postgresql.conf");
   const former = await readFile(file, "utf8").catch(() => undefined);
-  await writeFile(
-    file,
-    `# Written by bootstrap; edit ${settingsFile} instead.\n\n${shared}\n${ownSettings(port)}${settings}`,
-  );
+  await writeFile(file, `# Written by bootstrap; ${howToChange}.\n\n${shared}\n${ownSettings(port)}${settings}`);
   await chmod(file, 0o600);
   await account.takeOwnership(file);
   const logDir = join(dataDir, "log");
