@@ -1,6 +1,7 @@
 // Adds what a project needs: a line in .gitignore, package scripts, a sample with tests. Changes nothing that exists.
 // Reads: package.json or deno.json, .gitignore. Writes: both, and cqrs/ if it does not exist.
-// Exits: 0 · 2 no project, or an invalid package.json · 8 refused without --yes, or in a clone · 9 a file cannot be written
+// Exits: 0 · 2 no project, or an invalid package.json · 8 refused without --yes, or in a clone · 9 a file cannot be
+// written
 import { defineScript } from "./lib/cli/define-script.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { runLine } from "./lib/cli/run-line.ts";
