@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import process from "node:process";
-import { parseEnv } from "node:util";
+import { parseDotEnv } from "./dot-env.ts";
 
 /** The environment as a record; an absent variable is undefined. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -29,24 +29,42 @@ export function environment(): Environment {
 }
 
 /**
- * `process.env` as the program sees and changes it.
- *
- * Without the values that Bun may have expanded: those that contain a `$` in `.env`. The project's `.env` is read
- * without expansion, so that a value is the same on all runtimes.
+ * `process.env` as the program sees and changes it, without what Bun has added from the `.env` files of the working
+ * folder: other runtimes do not read these, and Bun may have expanded a `$`. The project's `.env` is read later.
  */
 export function programEnvironment(): Environment {
   const original = environment();
   if (original === process.env) return process.env;
-  const expanded = literalVariables(".env").filter((name) => original[name] === undefined);
-  return { ...process.env, ...Object.fromEntries(expanded.map((name) => [name, undefined])) };
+  const added = Object.entries(dotEnvVariables()).flatMap(([name, literal]) =>
+    original[name] === undefined && isAddedByBun(name, literal) ? [name] : [],
+  );
+  return { ...process.env, ...Object.fromEntries(added.map((name) => [name, undefined])) };
 }
 
-/** The variables of a file that Bun does not read as they are written. */
-function literalVariables(file: string): string[] {
-  if (!existsSync(file)) return [];
-  const variables = Object.entries(parseEnv(readFileSync(file, "utf8")));
-  return variables.flatMap(([name, value]) => (value?.includes("$") ? [name] : []));
+/** What the files contain that Bun reads by itself. */
+function dotEnvVariables(): Record<string, string> {
+  const mode = process.env["NODE_ENV"] || "development";
+  const files = [".env", `.env.${mode}`, ".env.local", `.env.${mode}.local`];
+  return Object.assign({}, ...files.map((file) => parseDotEnv(readIfPossible(file))));
 }
+
+/** The settings' reader reports the project's `.env` if it cannot be read. */
+function readIfPossible(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** Whether a variable has the value of a file, and not one that the program has set. */
+function isAddedByBun(name: string, literal: string): boolean {
+  const value = process.env[name];
+  return value === literal || (/[$\\'"`]/.test(literal) && value === variablesAtStart[name]);
+}
+
+/** Bun's values of variables that it may not read as they are written. */
+const variablesAtStart: Environment = isBun() ? { ...process.env } : {};
 
 function originalVariables(): Map<string, string> | undefined {
   try {

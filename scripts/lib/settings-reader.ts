@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { parseEnv } from "node:util";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
+import { parseDotEnv } from "./dot-env.ts";
 import type { Environment } from "./runtime.ts";
 
 /** Where to read settings from, besides the flags. */
@@ -114,7 +114,7 @@ export class SettingsReader {
 
 function readDotEnv(file: string): Environment {
   try {
-    return parseEnv(readFileSync(file, "utf8")) as Environment;
+    return parseDotEnv(readFileSync(file, "utf8"));
   } catch (error) {
     if (errorCode(error) === "ENOENT") return {};
     throw new ScriptError({
