@@ -26,7 +26,7 @@ export function findProject(named: string | undefined, environment: Environment)
   const folder = named ?? (environment["CQRS_PROJECT_DIR"] || undefined);
   if (folder !== undefined) return projectAt(requireFolder(folder, named === undefined));
   if (isClone) return projectAt(assetsDir);
-  const found = searchProject(defaultStarts());
+  const found = searchProject(defaultStarts()) ?? nearest(dirname(programFile()), [stateFile]);
   if (found !== undefined) return projectAt(found);
   if (needsNoProject(environment)) return projectAt(process.cwd());
   throw noProject(process.cwd());
@@ -51,10 +51,20 @@ function projectAt(projectDir: string): Project {
   return { projectDir, stackDir: join(projectDir, isClone && projectDir === assetsDir ? "infrastructure" : ".cqrs") };
 }
 
-/** The working folder, then the folder of the program. */
+/**
+ * The working folder, then the folder of the program. The latter is no project if the program was installed: npx and
+ * bunx install this package's command in a folder with a package.json, which is a cache.
+ */
 function defaultStarts(): string[] {
-  const program = process.argv[1];
-  return program === undefined ? [process.cwd()] : [process.cwd(), dirname(program)];
+  const program = programFile();
+  const isInstalled = program.split(sep).includes("node_modules") || program === join(assetsDir, "dist", "bin.js");
+  return isInstalled ? [process.cwd()] : [process.cwd(), dirname(program)];
+}
+
+/** The program, or the executable that Bun has compiled it to. Without one, code that was passed as an argument runs. */
+function programFile(): string {
+  const program = process.argv[1] ?? join(process.cwd(), "[eval]");
+  return program.startsWith("/$bunfs/") ? process.execPath : program;
 }
 
 function nearest(start: string, names: readonly string[]): string | undefined {
