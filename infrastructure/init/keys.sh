@@ -48,7 +48,7 @@ chmod 0400 "$password"
 if [ "$(stat -c %u /backups)" = 0 ]; then chown "$CQRS_UID:$CQRS_GID" /backups; fi
 writable="( -perm -0002 -o -user $CQRS_UID -perm -0200 -o -group $CQRS_GID -perm -0020 )"
 if [ -z "$(find /backups -maxdepth 0 $writable)" ]; then
-  echo "error: permission denied: uid $CQRS_UID cannot write to infrastructure/postgres/backups ($(stat -c 'uid %u, mode %a' /backups))" >&2
+  echo "error: permission denied: uid $CQRS_UID cannot write to $BACKUPS ($(stat -c 'uid %u, mode %a' /backups))" >&2
   echo "  fix: Run chown or chmod on that folder, or set CQRS_UID and CQRS_GID to its owner." >&2
   exit 9
 fi

@@ -49,7 +49,7 @@ initialise() {
   elif [ ! -s "$key" ]; then
     say "error: the keys volume does not contain the key that unseals Vault's volume"
     say "  why: the keys volume was removed, and Vault's volume was kept"
-    say "  fix: Restore the keys volume, or discard Vault's content: docker compose down; docker volume rm <project>-vault-data"
+    say "  fix: Restore the keys volume, or discard Vault's content: docker compose -p <project> down; docker volume rm <project>-vault-data"
     return 1
   fi
 }

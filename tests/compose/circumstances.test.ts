@@ -97,7 +97,7 @@ test("a wrong password of the application is repaired; a superuser's is reported
   assert.notEqual((await stack.compose("up", "--wait")).exitCode, 0);
   const log = await stack.mustCompose("logs", "--no-log-prefix", "init");
   assert.match(log, /PostgreSQL rejected the login postgres:\/\/postgres:\*\*\*\*@postgres:5432/);
-  const fix = /fix: Run (docker compose exec .*)/.exec(log)?.[1];
+  const fix = /fix: Run (docker compose .*)/.exec(log)?.[1];
   assert.ok(fix !== undefined, log);
   mustRun(fix, await run("sh", ["-c", fix], { cwd: stack.dir, env: stack.env }));
   await stack.mustCompose("up", "--wait");

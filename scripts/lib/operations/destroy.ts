@@ -65,7 +65,7 @@ async function planVolumeDestruction(stack: Stack): Promise<DataPlan | undefined
   const found = await findDataVolume(stack);
   if (found === undefined) return undefined;
   const { volume, sizeBytes } = found;
-  const kept = ["the volumes of Vault and of the keys", ...keptFolders()];
+  const kept = ["the volumes of Vault and of the keys", ...keptFolders(stack)];
   return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countStreamsAndEvents(stack)) };
 }
 

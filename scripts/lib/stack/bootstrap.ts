@@ -6,6 +6,7 @@ import { reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance, maintenanceDatabases } from "../postgres/maintenance.ts";
 import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
+import { environment } from "../runtime.ts";
 import { applySchema } from "../schema/apply.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { type AdministratorSession, openSession } from "./administrator.ts";
@@ -189,12 +190,13 @@ async function connectAsAdministrator(
 
 /** The init container reads the password from the keys volume, which may be newer than the data volume. */
 function staleVolume({ code, exitCode, message, why }: ScriptError): ScriptError {
+  const name = environment()["COMPOSE_PROJECT_NAME"] ?? "cqrs";
   return new ScriptError({
     code,
     exitCode,
     message,
     why: `${why}\nThe data volume is older than the keys volume, which contains another password.`,
-    fix: "Run docker compose exec -T postgres sh /superuser-password.sh",
+    fix: `Run docker compose -p ${name} exec -T postgres sh /superuser-password.sh`,
   });
 }
 

@@ -29,6 +29,8 @@ const stackState = v.object({
   vaultAddress: v.exactOptional(v.string()),
   /** The server's cluster; absent if unknown, null if the next bootstrap may create one. */
   cluster: v.exactOptional(v.nullable(clusterIdentity)),
+  /** The name of the compose project, and the folder of this stack at that time. */
+  compose: v.exactOptional(v.object({ name: v.string(), directory: v.string() })),
   /** The newest version of this package that has set up the stack. */
   version: v.exactOptional(v.string()),
 });

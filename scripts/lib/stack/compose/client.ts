@@ -1,10 +1,10 @@
 import process from "node:process";
 import type { Config } from "../../config.ts";
-import { assetsDir } from "../../paths.ts";
 import { runProcess } from "../../process.ts";
 import { environment } from "../../runtime.ts";
 import type { StackState } from "../state.ts";
 import { type DockerRun, explainEngineError } from "./failure.ts";
+import { type ComposePlace, composePlace } from "./place.ts";
 
 /** A container of the stack, as `docker compose ps` reports it. */
 export interface ComposeContainer {
@@ -16,20 +16,28 @@ export interface ComposeContainer {
   readonly Publishers: readonly { readonly PublishedPort: number; readonly TargetPort: number }[] | null;
 }
 
-/** Runs `docker` and `docker compose` in the project's folder. */
+/** The names that compose gives to a stack. */
+export interface ComposeProject {
+  readonly name: string;
+  readonly volumes: Readonly<Record<string, { readonly name: string }>>;
+}
+
+/** Runs `docker` and `docker compose` for one stack. */
 export class ComposeClient {
+  readonly place: ComposePlace;
   readonly #env: Readonly<Record<string, string>>;
   readonly #signal: AbortSignal | undefined;
 
   /** @param signal kills a running command */
   constructor(config: Config, remembered: StackState | undefined, signal?: AbortSignal) {
-    this.#env = composeEnvironment(config, remembered);
+    this.place = composePlace(config, remembered);
+    this.#env = { ...composeEnvironment(config, remembered), ...this.place.variables };
     this.#signal = signal;
   }
 
   /** Runs `docker compose …` and returns its result, whatever its exit code. */
   compose(...words: string[]): Promise<DockerRun> {
-    return this.docker("compose", "--ansi=never", ...words);
+    return this.docker("compose", "--ansi=never", ...this.place.options, ...words);
   }
 
   /**
@@ -38,7 +46,7 @@ export class ComposeClient {
    * @throws {ScriptError} `DOCKER` (exit 9) if docker is not installed
    */
   async docker(...words: string[]): Promise<DockerRun> {
-    const options = { cwd: assetsDir, env: this.#env, signal: this.#signal };
+    const options = { cwd: this.place.workingDir, env: this.#env, signal: this.#signal };
     try {
       const { exitCode = 1, stdout, stderr } = await runProcess("docker", words, options);
       return { exitCode, stdout, stderr };
@@ -58,6 +66,13 @@ export class ComposeClient {
     if (run.exitCode !== 0) throw explainEngineError(run);
     const lines = run.stdout.split("\n").filter((line) => line.startsWith("{"));
     return lines.map((line) => JSON.parse(line) as ComposeContainer);
+  }
+
+  /** @throws {ScriptError} `DOCKER` (exit 9) */
+  async project(): Promise<ComposeProject> {
+    const run = await this.compose("config", "--format", "json");
+    if (run.exitCode !== 0) throw explainEngineError(run);
+    return JSON.parse(run.stdout) as ComposeProject;
   }
 }
 

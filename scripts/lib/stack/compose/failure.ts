@@ -1,6 +1,7 @@
 import { portTaken } from "../../cli/errors.ts";
 import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { assetsDir, isClone } from "../../paths.ts";
 
 /** The result of a docker command. */
 export interface DockerRun {
@@ -69,26 +70,28 @@ const startFailures: readonly KnownFailure[] = [
     code: "MOUNT",
     message: "A container cannot use a file or folder of this project",
     fix:
-      "Make CQRS_UID (default: you) the owner of infrastructure/postgres/backups, and run " +
-      "chmod -R o+rX infrastructure/{vault,init}",
+      "Make CQRS_UID (default: you) the owner of postgres/backups in the stack's folder, and run " +
+      `chmod -R o+rX ${isClone ? "" : `${assetsDir}/`}infrastructure/{vault,init}`,
   },
 ];
 
 /** @returns the error of a docker command that failed (exit 9) */
 export function explainEngineError(run: DockerRun): ScriptError {
-  return explain(engineFailures, run.stderr) ?? notStarted(run.stderr, undefined);
+  return explain(engineFailures, run.stderr) ?? notStarted(run.stderr, "Fix the cause, then run this again.");
 }
 
 /**
  * Explains a failed `up`.
  *
  * @param log the last lines of the containers' logs
+ * @param name the name of the compose project
  */
-export function explainStartError(run: DockerRun, log: string): ScriptError {
+export function explainStartError(run: DockerRun, log: string, name: string): ScriptError {
   const text = `${run.stderr}\n${log}`;
   const ended = failedService(run);
   const known = explain(engineFailures, run.stderr) ?? explain(startFailures, text);
-  return known ?? notStarted(ended === undefined ? text : log, ended);
+  const fix = `Fix the cause, then run this again. For the full logs, run docker compose -p ${name} logs.`;
+  return known ?? notStarted(ended === undefined ? text : log, fix, ended);
 }
 
 /** A one-shot service that failed. */
@@ -131,7 +134,7 @@ function explain(failures: readonly KnownFailure[], text: string): ScriptError |
   return new ScriptError({ code, exitCode: exitCodes.prerequisite, message, why: line.trim(), fix });
 }
 
-function notStarted(text: string, ended: FailedService | undefined): ScriptError {
+function notStarted(text: string, fix: string, ended?: FailedService): ScriptError {
   const known: readonly number[] = Object.values(exitCodes);
   const isKnown = ended !== undefined && known.includes(ended.exitCode);
   const lines = text.split("\n").filter((line) => line.trim() !== "");
@@ -140,6 +143,6 @@ function notStarted(text: string, ended: FailedService | undefined): ScriptError
     exitCode: isKnown ? ended.exitCode : exitCodes.notReady,
     message: ended === undefined ? "The containers did not start" : `${ended.name} exited with ${ended.exitCode}`,
     why: lines.slice(-12).join("\n"),
-    fix: "Fix the cause, then run this again. For the full logs, run docker compose logs.",
+    fix,
   });
 }

@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { mkdir } from "node:fs/promises";
 import type { StepResult } from "../../cli/reporter.ts";
-import { assetsDir } from "../../paths.ts";
 import { openConnection } from "../../postgres/connect.ts";
 import type { ConnectionTarget } from "../../postgres/target.ts";
 import { runProcess } from "../../process.ts";
@@ -33,11 +32,15 @@ export async function startContainers(stack: Stack, run: BootstrapRun): Promise<
   const running = await openStack({ ...stack.config, mode: "compose" });
   const application = await applicationTarget(running);
   await run.step("login", () => checkApplicationLogin(application));
-  await saveState(stack, application);
+  await saveState(stack, application, client);
   return application;
 }
 
-async function saveState({ stackDir, remembered }: Stack, application: ConnectionTarget): Promise<void> {
+async function saveState(
+  { stackDir, remembered }: Stack,
+  application: ConnectionTarget,
+  client: ComposeClient,
+): Promise<void> {
   const { database, user, port } = application;
   await using connection = openConnection(application);
   const identity = await readServerIdentity(connection.sql);
@@ -47,6 +50,7 @@ async function saveState({ stackDir, remembered }: Stack, application: Connectio
     user,
     port,
     ...identity,
+    compose: { name: (await client.project()).name, directory: stackDir },
     version: newestVersion(remembered),
   });
 }
@@ -94,6 +98,8 @@ async function checkEngine(client: ComposeClient): Promise<StepResult> {
 
 async function composeUp(client: ComposeClient): Promise<StepResult> {
   const before = runningIds(await client.containers());
+  // Docker would create it, and the folders above it, as root.
+  await mkdir(client.place.backupsDir, { recursive: true });
   const up = await client.compose("up", "--wait", "--build", "--quiet-pull");
   if (up.exitCode !== 0) throw await explainFailedUp(client, up);
   const containers = await client.containers();
@@ -118,7 +124,8 @@ async function explainFailedUp(client: ComposeClient, up: DockerRun): Promise<Er
   const ended = failedService(up);
   const services = ended === undefined ? ["keys", "vault", "postgres"] : [ended.name];
   const logs = await client.compose("logs", "--no-log-prefix", "--tail=15", ...services);
-  return explainStartError(up, `${await listOutOfMemory(client)}${logs.stdout}`);
+  const { name } = await client.project();
+  return explainStartError(up, `${await listOutOfMemory(client)}${logs.stdout}`, name);
 }
 
 async function listOutOfMemory(client: ComposeClient): Promise<string> {
@@ -146,9 +153,7 @@ async function portHolder(client: ComposeClient, port: number): Promise<string> 
 }
 
 async function dataVolume(client: ComposeClient): Promise<string> {
-  const { stdout, ...run } = await client.compose("config", "--format", "json");
-  if (run.exitCode !== 0) throw explainEngineError({ stdout, ...run });
-  return (JSON.parse(stdout) as { volumes: Record<string, { name: string }> }).volumes["postgres-data"]?.name ?? "";
+  return (await client.project()).volumes["postgres-data"]?.name ?? "";
 }
 
 async function databaseSize({ config, database }: Stack): Promise<number | null> {
@@ -166,6 +171,6 @@ async function mustCompose(client: ComposeClient, ...words: string[]): Promise<v
 }
 
 /** @returns folders that are kept when the data is removed */
-export function keptFolders(): string[] {
-  return [join(assetsDir, "infrastructure/postgres/backups")].filter(existsSync);
+export function keptFolders(stack: Stack): string[] {
+  return [openClient(stack).place.backupsDir].filter(existsSync);
 }
