@@ -47,6 +47,20 @@ test("bootstrap, status, stop and destroy control the containers; other scripts 
   assert.ok(!volumes.includes(`${stack.project}-postgres-data`) && volumes.includes(`${stack.project}-keys`));
 });
 
+test("a second clone refuses the containers of the first", async () => {
+  await using first = await makeComposeStack();
+  await using second = await makeComposeStack({ COMPOSE_PROJECT_NAME: first.project });
+  await data(first, "bootstrap");
+  for (const words of [["bootstrap"], ["status"], ["stop"], ["destroy", "--yes"]]) {
+    const { exitCode, stderr } = await script(second, words);
+    assert.match(stderr, new RegExp(`${first.project} belongs to another folder\\n[^]*started from ${first.dir}\\.`));
+    assert.equal(exitCode, 8, words.join(" "));
+  }
+  assert.equal((await data(first, "status")).isRunning, true);
+  const fix = { COMPOSE_PROJECT_NAME: `${first.project}-2` };
+  assert.equal((await script(second, ["status"], fix)).exitCode, 3, "not running, and not refused");
+});
+
 describe("bootstrap --mode compose reports clearly", () => {
   let stack: ComposeStack;
   before(async () => {

@@ -4,6 +4,7 @@ import { runProcess } from "../../process.ts";
 import { environment } from "../../runtime.ts";
 import type { StackState } from "../state.ts";
 import { type DockerRun, explainEngineError } from "./failure.ts";
+import { findCopied, refuseCopiedName, refuseOtherContainers } from "./owner.ts";
 import { type ComposePlace, composePlace } from "./place.ts";
 
 /** A container of the stack, as `docker compose ps` reports it. */
@@ -13,6 +14,8 @@ export interface ComposeContainer {
   /** `running`, `exited`, … */
   readonly State: string;
   readonly ID: string;
+  /** The name of the compose project. */
+  readonly Project: string;
   readonly Publishers: readonly { readonly PublishedPort: number; readonly TargetPort: number }[] | null;
 }
 
@@ -22,15 +25,19 @@ export interface ComposeProject {
   readonly volumes: Readonly<Record<string, { readonly name: string }>>;
 }
 
+const directoryLabel = "com.docker.compose.project.working_dir";
+
 /** Runs `docker` and `docker compose` for one stack. */
 export class ComposeClient {
   readonly place: ComposePlace;
+  readonly #original: StackState["compose"];
   readonly #env: Readonly<Record<string, string>>;
   readonly #signal: AbortSignal | undefined;
 
   /** @param signal kills a running command */
   constructor(config: Config, remembered: StackState | undefined, signal?: AbortSignal) {
     this.place = composePlace(config, remembered);
+    this.#original = findCopied(config.stackDir, remembered);
     this.#env = { ...composeEnvironment(config, remembered), ...this.place.variables };
     this.#signal = signal;
   }
@@ -59,13 +66,16 @@ export class ComposeClient {
 
   /**
    * @returns all containers of the stack, stopped ones included
-   * @throws {ScriptError} `DOCKER` (exit 9) if the engine or compose v2 is missing
+   * @throws {ScriptError} `DOCKER` (exit 9) if the engine or compose v2 is missing; `OTHER_CONTAINERS` (exit 8) if they
+   * are those of another folder
    */
   async containers(): Promise<readonly ComposeContainer[]> {
     const run = await this.compose("ps", "--all", "--format", "json");
     if (run.exitCode !== 0) throw explainEngineError(run);
     const lines = run.stdout.split("\n").filter((line) => line.startsWith("{"));
-    return lines.map((line) => JSON.parse(line) as ComposeContainer);
+    const containers = lines.map((line) => JSON.parse(line) as ComposeContainer);
+    await this.#checkOwner(containers);
+    return containers;
   }
 
   /** @throws {ScriptError} `DOCKER` (exit 9) */
@@ -73,6 +83,14 @@ export class ComposeClient {
     const run = await this.compose("config", "--format", "json");
     if (run.exitCode !== 0) throw explainEngineError(run);
     return JSON.parse(run.stdout) as ComposeProject;
+  }
+
+  async #checkOwner([first, ...others]: readonly ComposeContainer[]): Promise<void> {
+    if (this.#original !== undefined) refuseCopiedName((await this.project()).name, this.#original);
+    if (first === undefined) return;
+    const ids = [first, ...others].map(({ ID }) => ID);
+    const { stdout } = await this.docker("inspect", "--format", `{{index .Config.Labels "${directoryLabel}"}}`, ...ids);
+    refuseOtherContainers(first.Project, this.place.directory, stdout.split("\n"));
   }
 }
 
