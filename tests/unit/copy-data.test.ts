@@ -1,69 +1,66 @@
 import assert from "node:assert/strict";
+import { Readable } from "node:stream";
 import { test } from "node:test";
-import { joinCopyData } from "../../scripts/lib/postgres/pool/copy-data.ts";
+import { CopyRows } from "../../scripts/lib/postgres/pool/copy-data.ts";
 import { message } from "../support/fake-server.ts";
 
 function row(text: string): Buffer {
   return message("d", text);
 }
 
-function join(bytes: Buffer, from = 0): string {
-  return Buffer.concat(joinCopyData(Buffer.from(bytes), from)).toString("latin1");
+/** Passes chunks to the rows of a COPY, until another message arrives. */
+function take(...chunks: readonly Buffer[]) {
+  const content: Buffer[] = [];
+  const stream = new Readable({ read: () => {} });
+  stream.on("data", (piece: Buffer) => content.push(piece));
+  let pauses = 0;
+  const rows = new CopyRows(stream, () => pauses++);
+  let rest = Buffer.alloc(0);
+  for (const chunk of chunks) {
+    rest = rest.length > 0 ? Buffer.concat([rest, chunk]) : Buffer.from(rows.take(Buffer.from(chunk)));
+    for (let piece = stream.read(); piece !== null; piece = stream.read());
+  }
+  return { content: Buffer.concat(content).toString("latin1"), rest: rest.toString("latin1"), pauses };
 }
 
-test("adjacent rows of a COPY become one message", () => {
-  const rows = Buffer.concat([row("one\n"), row(""), row("two\n"), row("three\n")]);
-  assert.equal(join(rows), row("one\ntwo\nthree\n").toString("latin1"));
+test("the stream of a COPY gets the contents of its rows", () => {
+  const { content, rest } = take(Buffer.concat([row("one\n"), row(""), row("two\n"), row("three\n")]));
+  assert.equal(content, "one\ntwo\nthree\n");
+  assert.equal(rest, "");
 });
 
-test("other messages stay where they are, and rows around them are not joined", () => {
-  const notice = message("N", "SNOTICE\0Mhello\0\0");
-  const bytes = Buffer.concat([notice, row("a"), row("b"), notice, row("c"), message("c"), message("C", "COPY 3\0")]);
-  const expected = Buffer.concat([notice, row("ab"), notice, row("c"), message("c"), message("C", "COPY 3\0")]);
-  assert.equal(join(bytes), expected.toString("latin1"));
+test("another message and all that follows it is left", () => {
+  const others = [message("N", "SNOTICE\0Mhello\0\0"), message("c"), message("C", "COPY 2\0")];
+  for (const other of others) {
+    const { content, rest } = take(Buffer.concat([row("a"), row("b"), other, row("c")]));
+    assert.equal(content, "ab");
+    assert.equal(rest, Buffer.concat([other, row("c")]).toString("latin1"));
+  }
 });
 
-test("the end of an earlier message and an incomplete last one stay as they are", () => {
-  const earlier = Buffer.from("rest of a row");
-  for (const length of [1, 4, 5, 7]) {
-    const last = row("incomplete").subarray(0, length);
-    const bytes = Buffer.concat([earlier, row("a"), row("b"), last]);
-    assert.equal(join(bytes, earlier.length), Buffer.concat([earlier, row("ab"), last]).toString("latin1"));
-  }
-  assert.equal(join(earlier, earlier.length), earlier.toString("latin1"));
+test("a message with an impossible length is left", () => {
+  const impossible = Buffer.from("d\0\0\0\x03");
+  assert.deepEqual(take(Buffer.concat([row("a"), impossible])), { content: "a", rest: "d\0\0\0\x03", pauses: 0 });
 });
 
-/** What a client reads: the contents of adjacent rows together, and all other messages. */
-function read(bytes: Buffer): string[] {
-  const found: string[] = [];
-  for (let at = 0; at < bytes.length; ) {
-    const end = at + 1 + bytes.readUInt32BE(at + 1);
-    const letter = bytes.toString("latin1", at, at + 1);
-    const content = bytes.toString("latin1", at + 5, end);
-    const last = found.at(-1);
-    if (letter === "d" && last?.startsWith("d")) found[found.length - 1] = last + content;
-    else found.push(letter + content);
-    at = end;
+test("however the bytes are split, the stream and the rest are the same", () => {
+  const bytes = Buffer.concat([row("one\n"), row(""), row("a longer row\n"), message("c"), message("C", "COPY 3\0")]);
+  const expected = take(bytes);
+  for (let first = 0; first < bytes.length; first++) {
+    for (let second = first; second < bytes.length; second++) {
+      const pieces = [bytes.subarray(0, first), bytes.subarray(first, second), bytes.subarray(second)];
+      assert.deepEqual(take(...pieces), expected, `split at ${first} and ${second}`);
+    }
   }
-  return found;
-}
+  const single = Array.from(bytes, (_, at) => bytes.subarray(at, at + 1));
+  assert.deepEqual(take(...single), expected);
+});
 
-test("however the bytes are split, a client reads the same", () => {
-  let seed = 7;
-  const random = (below: number) => {
-    seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
-    return seed % below;
-  };
-  for (let round = 0; round < 2_000; round++) {
-    const messages = Array.from({ length: random(12) }, (_, index) =>
-      message(random(4) === 0 ? "N" : "d", `${index}`.repeat(random(30))),
-    );
-    const bytes = Buffer.concat(messages);
-    const cut = bytes.length === 0 ? 0 : random(bytes.length);
-    let from = 0;
-    for (const { length } of messages) if (from < cut) from += length;
-    const first = Buffer.concat(joinCopyData(Buffer.from(bytes.subarray(0, cut)), 0));
-    const second = Buffer.concat(joinCopyData(Buffer.from(bytes.subarray(cut)), from - cut));
-    assert.deepEqual(read(Buffer.concat([first, second])), read(bytes));
-  }
+test("a stream that is not read pauses the socket", () => {
+  let pauses = 0;
+  const rows = new CopyRows(new Readable({ highWaterMark: 8, read: () => {} }), () => pauses++);
+  rows.take(row("1234"));
+  assert.equal(pauses, 0);
+  rows.take(row("5678"));
+  assert.equal(pauses, 1);
 });

@@ -12,6 +12,9 @@ export const compressionLevel = 3;
 /** About twice this much of a table is in memory at a time: one segment as text, one compressed. */
 const segmentBytes = 4 * 1024 * 1024;
 
+/** With the default, 16 kB, the passing of chunks between threads costs as much as decompressing them. */
+const compressedChunkBytes = 1024 * 1024;
+
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
 
@@ -75,7 +78,10 @@ export class SegmentWriter implements AsyncDisposable {
 
   async #store(raw: Buffer): Promise<void> {
     const path = `${this.#target.prefix}-${String(++this.#count).padStart(6, "0")}.zst`;
-    const compressed = await compress(raw, { params: { [constants.ZSTD_c_compressionLevel]: compressionLevel } });
+    const compressed = await compress(raw, {
+      chunkSize: compressedChunkBytes,
+      params: { [constants.ZSTD_c_compressionLevel]: compressionLevel },
+    });
     const stored = await this.#target.seal.close(compressed, path);
     await this.#target.sink.put(path, stored);
     const sizes = { bytes: stored.length, sha256: sha256(stored), rawBytes: raw.length, rawSha256: sha256(raw) };
@@ -96,7 +102,7 @@ export async function readSegment(dir: string, segment: Segment, seal: Seal): Pr
     throw corrupt(dir, `${segment.path} has changed since it was written.`);
   }
   const compressed = await seal.open(stored, segment.path);
-  const raw = await decompress(compressed, { maxOutputLength: Math.max(segment.rawBytes, 1) });
+  const raw = await decompress(compressed, { chunkSize: segmentBytes, maxOutputLength: Math.max(segment.rawBytes, 1) });
   if (raw.length !== segment.rawBytes || sha256(raw) !== segment.rawSha256) {
     throw corrupt(dir, `The decompressed content of ${segment.path} is not what was written.`);
   }

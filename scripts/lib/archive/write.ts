@@ -21,8 +21,13 @@ import type { ArchiveSink } from "./sink.ts";
 export interface WriteOptions extends Pick<Manifest, "id" | "order" | "only"> {
   readonly sink: ArchiveSink;
   readonly seal: Seal;
-  /** Describes the schema as of a snapshot. Nothing has been put into the sink before. */
+  /** Describes the schema as of a snapshot. */
   readonly describeSchema: (tx: Sql) => Promise<SchemaDescription>;
+  /**
+   * Puts nothing into the sink before the schema is described. Otherwise rows are written meanwhile, and the archive
+   * cannot have a base.
+   */
+  readonly describeFirst: boolean;
   /** Taken before the snapshot: see `event_store.safe_position`. */
   readonly safePosition: string;
   readonly onProgress: OnProgress;
@@ -55,16 +60,16 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
     await tx.unsafe(copySettings).simple();
     // Before the first query, which takes the snapshot: afterwards, catalog and snapshot agree about these tables.
     await lockTables(tx, locked);
-    const { preData, postData, ...facts } = await options.describeSchema(tx);
+    await using description = new Description(options.describeSchema(tx));
+    const base = options.describeFirst ? (await description.result).base : null;
+    const rows = await writeRows(tx, base, description.failure, options);
+    const { preData, postData, ...facts } = await description.result;
     const schema = {
       preData: await putText(sink, "schema/pre-data.sql", preData),
       postData: await putText(sink, "schema/post-data.sql", postData),
     };
-    const all = await readTables(tx);
-    const tables = await writeTables(tx, only === null ? all : all.filter(isOfLog), facts.base, options);
-    const largeObjects = only === null ? await writeLargeObjects(tx, options) : null;
     const sequences = await readSequences(tx);
-    return { ...facts, schema, tables, sequences, largeObjects, ...(await readLogEnd(tx, safePosition)) };
+    return { ...facts, ...rows, schema, sequences, ...(await readLogEnd(tx, safePosition)) };
   };
   const content = await inTransaction(sql, snapshot, "isolation level repeatable read read only");
   const manifest: Manifest = {
@@ -100,6 +105,26 @@ export async function writeArchive(sql: Sql, options: WriteOptions): Promise<Man
   return manifest;
 }
 
+/** A description of the schema that is being made. Disposal waits until that has ended, because it uses the transaction. */
+class Description implements AsyncDisposable {
+  readonly result: Promise<SchemaDescription>;
+  readonly #failure = new AbortController();
+
+  constructor(result: Promise<SchemaDescription>) {
+    this.result = result;
+    result.catch((error: unknown) => this.#failure.abort(error));
+  }
+
+  /** Aborted once the description has failed, with its error. */
+  get failure(): AbortSignal {
+    return this.#failure.signal;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.result.catch(() => {});
+  }
+}
+
 /** Whether a table belongs to the log, or is the ledger of the schema. */
 export function isOfLog({ schema, name }: Pick<CatalogTable, "schema" | "name">): boolean {
   return schema === "event_store" || (schema === "public" && name === "schema_migration");
@@ -130,21 +155,28 @@ export async function readEventAt(sql: Sql, position: string): Promise<string | 
   return row?.id ?? null;
 }
 
-async function writeTables(
+/** @param failure stops the writing once it is aborted, with its reason */
+async function writeRows(
   tx: Sql,
-  tables: readonly CatalogTable[],
   base: Manifest["base"],
+  failure: AbortSignal,
   options: WriteOptions,
-): Promise<ArchivedTable[]> {
+): Promise<Pick<Manifest, "tables" | "largeObjects">> {
+  const all = await readTables(tx);
+  const tables = options.only === null ? all : all.filter(isOfLog);
   const bytesTotal = tables.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const onPiece = trackProgress(bytesTotal, options.onProgress);
+  const track = trackProgress(bytesTotal, options.onProgress);
+  const onPiece: OnPiece = (table, piece) => {
+    failure.throwIfAborted();
+    track(table, piece);
+  };
   const { sink, seal } = options;
   const written: ArchivedTable[] = [];
   for (const [index, table] of tables.entries()) {
     const prefix = `data/${String(index + 1).padStart(4, "0")}`;
     written.push(await writeTable(tx, table, copyStatement(table, base), { sink, seal, prefix, onPiece }));
   }
-  return written;
+  return { tables: written, largeObjects: options.only === null ? await writeLargeObjects(tx, options) : null };
 }
 
 async function writeLargeObjects(tx: Sql, { sink, seal }: WriteOptions): Promise<Manifest["largeObjects"]> {

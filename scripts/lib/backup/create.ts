@@ -79,9 +79,14 @@ async function writeBackup(context: ArchiveContext, options: BackupOptions): Pro
   const only = options.onlyEventStore === true ? ("event_store" as const) : null;
   const seal = await sealForWriting(context.stack, encryption, id);
   const bases = options.incremental === true ? await listBases(folder, database) : undefined;
-  const write = (sink: ArchiveSink) => writeSnapshot(context, { sink, id, order, only, seal, bases, onProgress });
-  if (output === undefined) return publishArchive(folder, id, write);
-  return output === standardStream ? sendTar(write) : publishTar(output, id, write);
+  // What was sent to stdout cannot be replaced. The schema decides what an incremental archive may be based on.
+  const describeFirst = output === standardStream || bases !== undefined;
+  return await whileTablesChange((onDescribed) => {
+    const snapshot = { id, order, only, seal, bases, describeFirst, onDescribed, onProgress };
+    const write = (sink: ArchiveSink) => writeSnapshot(context, { sink, ...snapshot });
+    if (output === undefined) return publishArchive(folder, id, write);
+    return output === standardStream ? sendTar(write) : publishTar(output, id, write);
+  });
 }
 
 /** Lists the full archives of a database, newest first. */
@@ -96,10 +101,16 @@ interface SnapshotOptions extends Pick<Manifest, "id" | "order" | "only"> {
   readonly seal: Seal;
   /** Full archives that an incremental one may be based on, newest first; undefined to write a full one. */
   readonly bases: readonly Manifest[] | undefined;
+  readonly describeFirst: boolean;
+  /** Called once the schema is described. */
+  readonly onDescribed: () => void;
   readonly onProgress: OnProgress;
 }
 
-async function writeSnapshot(context: ArchiveContext, { bases, ...options }: SnapshotOptions): Promise<Manifest> {
+async function writeSnapshot(
+  context: ArchiveContext,
+  { bases, onDescribed, ...options }: SnapshotOptions,
+): Promise<Manifest> {
   const { isSuperuser } = await readAdministrator(context.maintenance);
   const role = isSuperuser ? undefined : groupRoles.owner;
   await using connection = openConnection(context.target, {
@@ -108,18 +119,16 @@ async function writeSnapshot(context: ArchiveContext, { bases, ...options }: Sna
     ...(role === undefined ? {} : { role }),
   });
   const { sql } = connection;
-  return await whileTablesChange(async (onDescribed) => {
-    const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
-    return await writeArchive(sql, {
-      ...options,
-      safePosition: position?.safe ?? "0",
-      async describeSchema(tx) {
-        const described = await describeSchema(tx, { target: context.target, role, signal: context.run.signal });
-        const base = bases === undefined ? null : await chooseBase(tx, bases, described.logSchema);
-        onDescribed();
-        return { ...described, base };
-      },
-    });
+  const [position] = await sql<{ safe: string }[]>`select event_store.safe_position()::text as safe`;
+  return await writeArchive(sql, {
+    ...options,
+    safePosition: position?.safe ?? "0",
+    async describeSchema(tx) {
+      const described = await describeSchema(tx, { target: context.target, role, signal: context.run.signal });
+      const base = bases === undefined ? null : await chooseBase(tx, bases, described.logSchema);
+      onDescribed();
+      return { ...described, base };
+    },
   });
 }
 
@@ -131,9 +140,9 @@ const attempts = 5;
  * Starts again if a table was dropped before it was locked, or if a session that is about to change a table stands
  * between the locks of this run and those of pg_dump.
  *
- * @param work calls back once it has begun to write the archive
+ * @param work calls back once it has described the schema; until then, it has written nothing that is not replaced
  */
-async function whileTablesChange(work: (onDescribed: () => void) => Promise<Manifest>): Promise<Manifest> {
+async function whileTablesChange<Result>(work: (onDescribed: () => void) => Promise<Result>): Promise<Result> {
   for (let attempt = 1; ; attempt++) {
     let isDescribed = false;
     try {

@@ -80,6 +80,7 @@ function relay(wire: Wire, { thread, deliver }: DumpWorker): Promise<PgDumpEnd> 
     wire.listener = {
       onStatus: () => {},
       onCopy: () => {},
+      copyStream: () => undefined,
       onReady: () => {},
       onLost(reason) {
         if (!isEnding) lost = reason;

@@ -1,46 +1,53 @@
+import type { Readable } from "node:stream";
+
 const copyData = "d".charCodeAt(0);
 const headerBytes = 5;
+const minLength = 4;
 
 /**
- * Joins adjacent CopyData messages into one. A server sends one for each row, and the driver's work for a message costs
- * more than its bytes. How the data of a COPY is split has no meaning.
- *
- * @param chunk bytes from the server, which are changed in place
- * @param from the first byte of a message, or the length of the chunk; what lies before it stays as it is
- * @returns the pieces of the chunk that are left, in order; a message that has not arrived as a whole stays as it is
+ * Passes the rows of a COPY TO to its stream. A server sends a message for each row, and the driver's work for a message
+ * costs more than its bytes. How the data of a COPY is split has no meaning.
  */
-export function joinCopyData(chunk: Buffer, from: number): Buffer[] {
-  const pieces: Buffer[] = [];
-  let kept = 0;
-  for (let at = from; at < chunk.length; ) {
-    const { end, joined } = joinRun(chunk, at);
-    if (joined < end) {
-      pieces.push(chunk.subarray(kept, joined));
-      kept = end;
+export class CopyRows {
+  readonly #stream: Readable;
+  readonly #pause: () => void;
+  /** Number of bytes of the current row that have not arrived. */
+  #missing = 0;
+  /** The beginning of a header. */
+  #partial: Buffer | undefined;
+
+  /** @param pause called if the stream wants no more for now; the driver resumes the socket when the stream is read */
+  constructor(stream: Readable, pause: () => void) {
+    this.#stream = stream;
+    this.#pause = pause;
+  }
+
+  /**
+   * @param chunk bytes from the server, which are changed in place
+   * @returns what is left: nothing, or another message and what follows it
+   */
+  take(chunk: Buffer): Buffer {
+    const bytes = this.#partial === undefined ? chunk : Buffer.concat([this.#partial, chunk]);
+    this.#partial = undefined;
+    let at = Math.min(this.#missing, bytes.length);
+    let filled = at;
+    this.#missing -= at;
+    while (beginsRow(bytes, at)) {
+      const next = at + 1 + bytes.readUInt32BE(at + 1);
+      const end = Math.min(next, bytes.length);
+      bytes.copyWithin(filled, at + headerBytes, end);
+      filled += end - at - headerBytes;
+      this.#missing = next - end;
+      at = end;
     }
-    at = end > at ? end : endOfMessage(chunk, at);
+    if (filled > 0 && !this.#stream.push(bytes.subarray(0, filled))) this.#pause();
+    const rest = bytes.subarray(at);
+    if (rest.length === 0 || rest.length >= headerBytes) return rest;
+    this.#partial = Buffer.from(rest);
+    return bytes.subarray(bytes.length);
   }
-  if (kept < chunk.length) pieces.push(chunk.subarray(kept));
-  return pieces;
 }
 
-/** @returns where the whole CopyData messages that begin at an offset end, and where they end after being joined */
-function joinRun(chunk: Buffer, start: number): { readonly end: number; readonly joined: number } {
-  let end = start;
-  let joined = start;
-  while (chunk[end] === copyData) {
-    const next = endOfMessage(chunk, end);
-    if (next > chunk.length) break;
-    const content = end === start ? end : end + headerBytes;
-    if (joined < content) chunk.copyWithin(joined, content, next);
-    joined += next - content;
-    end = next;
-  }
-  if (joined < end) chunk.writeUInt32BE(joined - start - 1, start + 1);
-  return { end, joined };
-}
-
-/** The offset behind a message; behind the chunk if its length has not arrived. */
-function endOfMessage(chunk: Buffer, at: number): number {
-  return at + headerBytes > chunk.length ? chunk.length + 1 : at + 1 + chunk.readUInt32BE(at + 1);
+function beginsRow(bytes: Buffer, at: number): boolean {
+  return bytes.length - at >= headerBytes && bytes[at] === copyData && bytes.readUInt32BE(at + 1) >= minLength;
 }

@@ -77,6 +77,7 @@ export class Session {
       onCopy: () => {
         if (!this.#inFlight[0]?.streaming) this.discard(copyWithoutStream());
       },
+      copyStream: () => this.#inFlight[0]?.copyStream,
       onLost: (reason) => this.#lose(reason),
     };
   }

@@ -1,5 +1,6 @@
 import { EventEmitter, once } from "node:events";
 import type { Socket } from "node:net";
+import type { Readable } from "node:stream";
 import postgres from "postgres";
 import type { ConnectionTarget } from "../target.ts";
 import {
@@ -8,7 +9,7 @@ import {
   protocolError,
   unsupportedAuthentication,
 } from "./connection-error.ts";
-import { joinCopyData } from "./copy-data.ts";
+import { CopyRows } from "./copy-data.ts";
 import { type ReachOptions, reach } from "./reach.ts";
 
 /** What a session learns from its wire. */
@@ -17,6 +18,8 @@ export interface WireListener {
   onStatus(status: string): void;
   /** Before the driver sees that a COPY begins. */
   onCopy(): void;
+  /** After the driver has seen that a COPY TO begins. Returns the stream for its rows, which the driver has created. */
+  copyStream(): Readable | undefined;
   /** After the driver has handled messages, `count` of which were ReadyForQuery. */
   onReady(count: number): void;
   /** Once, when the session has ended. */
@@ -28,7 +31,7 @@ const [authentication, failure, keyData, ready] = [code("R"), code("E"), code("K
 const [row, completed, closed] = [code("D"), code("C"), code("3")];
 const [copyIn, copyOut] = [code("G"), code("H")];
 /** Messages that are looked into; all others are skipped by their length. */
-const notedLetters = new Set([authentication, failure, keyData, ready]);
+const notedLetters = new Set([authentication, failure, keyData, ready, copyOut]);
 /** What a server sends before it is ready. */
 const startupLetters = new Set(["R", "E", "K", "N", "S", "Z", "v"].map(code));
 /** The shortest length of a message, if more than its header is read. */
@@ -58,10 +61,10 @@ const terminateMs = 2_000;
 /**
  * A connection to a server: what the driver's `socket` option returns.
  *
- * All that the server sends goes to the driver; the rows of a COPY are joined. On the way, the wire notes the transaction status, requests
- * for a password, and the reason for which the server ends the session. The driver is never told that the connection
- * has closed: it would reconnect, and it would throw where nothing can catch it if a write was pending. What it writes
- * after that is discarded.
+ * All that the server sends goes to the driver unchanged, except for the rows of a COPY, which go to its stream. On the
+ * way, the wire notes the transaction status, requests for a password, and the reason for which the server ends the
+ * session. The driver is never told that the connection has closed: it would reconnect, and it would throw where nothing
+ * can catch it if a write was pending. What it writes after that is discarded.
  */
 export class Wire extends EventEmitter {
   /** Whether a result has begun and has not been completed. */
@@ -82,8 +85,8 @@ export class Wire extends EventEmitter {
   /** The beginning of a message that has not arrived as a whole. */
   #partial: Buffer | undefined;
   #readyCount = 0;
-  /** Whether the server may be sending the rows of a COPY. */
-  #isCopyingOut = false;
+  /** What takes the rows of a COPY TO; undefined once another message has arrived. */
+  #rows: CopyRows | undefined;
 
   private constructor(target: ConnectionTarget, socket: Socket, isEncrypted: boolean) {
     super();
@@ -195,49 +198,58 @@ export class Wire extends EventEmitter {
   #receive(chunk: Buffer): void {
     if (this.#isLost) return;
     this.#readyCount = 0;
-    const from = this.#isCopyingOut ? this.#firstMessage(chunk) : chunk.length;
-    this.#scan(chunk);
-    if (this.#isLost) return;
-    for (const piece of joinCopyData(chunk, from)) this.emit("data", piece);
+    for (let rest = this.#takeRows(chunk); rest.length > 0; ) {
+      this.#rows = undefined;
+      const { end, isCopyOut } = this.#scan(rest);
+      if (this.#isLost) return;
+      this.emit("data", rest.subarray(0, end));
+      if (isCopyOut) this.#beginRows();
+      rest = this.#takeRows(rest.subarray(end));
+    }
     if (this.#reason !== undefined) this.#lose();
     else if (this.#readyCount > 0) this.#listener?.onReady(this.#readyCount);
   }
 
-  /** @returns where the first message that begins in a chunk begins; the length of the chunk if none does */
-  #firstMessage(chunk: Buffer): number {
-    const partial = this.#partial;
-    if (partial === undefined) return Math.min(this.#skip, chunk.length);
-    const header = Buffer.concat([partial, chunk.subarray(0, 5)]);
-    return header.length < 5 ? chunk.length : Math.min(1 + header.readUInt32BE(1) - partial.length, chunk.length);
+  #beginRows(): void {
+    const stream = this.#listener?.copyStream();
+    if (stream !== undefined) this.#rows = new CopyRows(stream, () => this.pause());
   }
 
-  #scan(chunk: Buffer): void {
+  #takeRows(chunk: Buffer): Buffer {
+    return this.#rows === undefined ? chunk : this.#rows.take(chunk);
+  }
+
+  /** @returns how much of a chunk to pass to the driver; after the message that begins a COPY TO, the stream exists */
+  #scan(chunk: Buffer): { readonly end: number; readonly isCopyOut: boolean } {
     let at = this.#skip;
-    let bytes = chunk;
-    if (this.#partial !== undefined) bytes = Buffer.concat([this.#partial, chunk]);
+    let isCopyOut = false;
+    const bytes = this.#partial === undefined ? chunk : Buffer.concat([this.#partial, chunk]);
+    const passedBefore = bytes.length - chunk.length;
     this.#partial = undefined;
-    while (at < bytes.length) {
+    while (at < bytes.length && !isCopyOut) {
       const isWhole = bytes.length - at >= 5;
       const letter = bytes[at] as number;
       const length = isWhole ? 1 + bytes.readUInt32BE(at + 1) : 5;
       const isNoted = notedLetters.has(letter);
       if (isWhole && !this.#isPlausible(letter, length, isNoted)) {
         this.destroy(protocolError(this.#target));
-        return;
+        break;
       }
       if (!isWhole || (isNoted && bytes.length - at < Math.min(length, maxNotedBytes))) {
         this.#partial = Buffer.from(bytes.subarray(at));
-        this.#skip = 0;
-        return;
+        at = bytes.length;
+        break;
       }
       if (letter === ready) this.#noteReady(bytes[at + 5] as number);
       else if (isNoted) this.#note(letter, bytes.subarray(at, at + length));
       else if (letter === row) this.hasOpenRows = true;
-      else if (letter === copyIn || letter === copyOut) this.#noteCopy(letter);
+      else if (letter === copyIn) this.#listener?.onCopy();
       else if (letter === completed || letter === closed) this.hasOpenRows = false;
+      isCopyOut = letter === copyOut;
       at += length;
     }
-    this.#skip = at - bytes.length;
+    this.#skip = Math.max(0, at - bytes.length);
+    return { end: Math.min(at - passedBefore, chunk.length), isCopyOut };
   }
 
   #isPlausible(letter: number, length: number, isNoted: boolean): boolean {
@@ -250,16 +262,11 @@ export class Wire extends EventEmitter {
   #note(letter: number, message: Buffer): void {
     if (letter === failure) this.#noteFailure(message);
     else if (letter === keyData) this.key = Buffer.from(message.subarray(5, 13));
+    else if (letter === copyOut) this.#listener?.onCopy();
     else if (letter === authentication) this.#noteAuthentication(message);
   }
 
-  #noteCopy(letter: number): void {
-    this.#isCopyingOut = letter === copyOut;
-    this.#listener?.onCopy();
-  }
-
   #noteReady(status: number): void {
-    this.#isCopyingOut = false;
     clearTimeout(this.#loginTimer);
     this.#loginTimer = undefined;
     this.#readyCount++;
