@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { connect as dial } from "node:net";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import { copyIn, copyOut } from "../../scripts/lib/archive/copy.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
+import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { codeOf, failureOf, inTime, terminate, useGround } from "../support/session.ts";
 import { openServer } from "../support/wait-server.ts";
 
@@ -71,4 +73,24 @@ for (const bytes of [1, 2, 5, 7, Number.POSITIVE_INFINITY]) {
     assert.equal((await lost).code, "57P01");
     await inTime(assertRight(pool.sql));
   });
+}
+
+for (const bytes of [3, Number.POSITIVE_INFINITY]) {
+  test(`a COPY behind another statement gets its own rows, with messages in pieces of ${bytes} bytes`, async () => {
+    await using server = await openPiecewise(bytes);
+    await using pool = openConnection({ ...ground.target, port: server.port });
+    await inTransaction(pool.sql, async (tx) => {
+      const before = tx`select 1 as n`.execute();
+      const rows: Buffer[] = [];
+      await copyOut(tx, "copy (values (2), (3)) to stdout", (piece) => void rows.push(piece));
+      assert.equal(Buffer.concat(rows).toString(), "2\n3\n");
+      const again = tx`select 4 as n`.execute();
+      assert.equal(await copyIn(tx, "copy notes from stdin", oneRow()), 1);
+      assert.deepEqual([...(await before), ...(await again)], [{ n: 1 }, { n: 4 }]);
+    });
+  });
+}
+
+async function* oneRow(): AsyncGenerator<Buffer> {
+  yield Buffer.from("1\tfirst\n");
 }

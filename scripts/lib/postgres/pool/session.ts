@@ -74,10 +74,10 @@ export class Session {
     wire.listener = {
       onStatus: (status) => this.#noteStatus(status),
       onReady: (count) => this.#noteReady(count),
-      onCopy: () => {
-        if (!this.#inFlight[0]?.streaming) this.discard(copyWithoutStream());
+      onCopy: (answered) => {
+        if (!this.#inFlight[answered]?.streaming) this.discard(copyWithoutStream());
       },
-      copyStream: () => this.#inFlight[0]?.copyStream,
+      copyStream: (answered) => this.#inFlight[answered]?.copyStream,
       onLost: (reason) => this.#lose(reason),
     };
   }

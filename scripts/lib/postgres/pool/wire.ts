@@ -16,10 +16,10 @@ import { type ReachOptions, reach } from "./reach.ts";
 export interface WireListener {
   /** Before the driver sees a ReadyForQuery. `status`: I for idle, T in a transaction, E in a failed one. */
   onStatus(status: string): void;
-  /** Before the driver sees that a COPY begins. */
-  onCopy(): void;
+  /** Before the driver sees that a COPY begins; since the last `onReady`, `answered` statements have been answered. */
+  onCopy(answered: number): void;
   /** After the driver has seen that a COPY TO begins. Returns the stream for its rows, which the driver has created. */
-  copyStream(): Readable | undefined;
+  copyStream(answered: number): Readable | undefined;
   /** After the driver has handled messages, `count` of which were ReadyForQuery. */
   onReady(count: number): void;
   /** Once, when the session has ended. */
@@ -211,7 +211,7 @@ export class Wire extends EventEmitter {
   }
 
   #beginRows(): void {
-    const stream = this.#listener?.copyStream();
+    const stream = this.#listener?.copyStream(this.#readyCount);
     if (stream !== undefined) this.#rows = new CopyRows(stream, () => this.pause());
   }
 
@@ -243,7 +243,7 @@ export class Wire extends EventEmitter {
       if (letter === ready) this.#noteReady(bytes[at + 5] as number);
       else if (isNoted) this.#note(letter, bytes.subarray(at, at + length));
       else if (letter === row) this.hasOpenRows = true;
-      else if (letter === copyIn) this.#listener?.onCopy();
+      else if (letter === copyIn) this.#listener?.onCopy(this.#readyCount);
       else if (letter === completed || letter === closed) this.hasOpenRows = false;
       isCopyOut = letter === copyOut;
       at += length;
@@ -262,7 +262,7 @@ export class Wire extends EventEmitter {
   #note(letter: number, message: Buffer): void {
     if (letter === failure) this.#noteFailure(message);
     else if (letter === keyData) this.key = Buffer.from(message.subarray(5, 13));
-    else if (letter === copyOut) this.#listener?.onCopy();
+    else if (letter === copyOut) this.#listener?.onCopy(this.#readyCount);
     else if (letter === authentication) this.#noteAuthentication(message);
   }
 
