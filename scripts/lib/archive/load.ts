@@ -43,7 +43,6 @@ export interface LoadedArchive {
 }
 
 const log = { schema: "event_store", name: "domain_event" } as const;
-const pieceBytes = 256 * 1024;
 
 /**
  * Restores an archive into a new, empty database: objects and rows in one transaction, then the materialized views.
@@ -150,16 +149,18 @@ async function* readPieces(
 ): AsyncGenerator<Buffer> {
   const read = (index: number) => {
     const segment = table.segments[index];
-    const raw = segment === undefined ? undefined : readSegment(dir, segment, seal);
-    raw?.catch(() => {});
-    return raw;
+    const pieces = segment === undefined ? undefined : readSegment(dir, segment, seal);
+    pieces?.catch(() => {});
+    return pieces;
   };
   let next = read(0);
   for (let index = 0; next !== undefined; index++) {
-    const raw: Buffer = await next;
+    const pieces: readonly Buffer[] = await next;
     next = read(index + 1);
-    for (let at = 0; at < raw.length; at += pieceBytes) yield raw.subarray(at, at + pieceBytes);
-    onPiece(table, raw);
+    for (const piece of pieces) {
+      yield piece;
+      onPiece(table, piece);
+    }
   }
 }
 

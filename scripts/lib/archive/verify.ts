@@ -51,9 +51,10 @@ async function verifyRows(dir: string, table: ArchivedTable, seal: Seal): Promis
   let rows = 0;
   let columns = 0;
   for (const segment of table.segments) {
-    const raw = await readSegment(dir, segment, seal);
-    rows += countRowEnds(raw);
-    columns += countColumnEnds(raw);
+    for (const piece of await readSegment(dir, segment, seal)) {
+      rows += countRowEnds(piece);
+      columns += countColumnEnds(piece);
+    }
   }
   const expected = rows * Math.max(table.columns.length - 1, 0);
   if (rows === table.rows && columns === expected) return;
