@@ -9,12 +9,15 @@ import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { explainConnectionError } from "../../scripts/lib/postgres/explain.ts";
 import { errorCode } from "../../scripts/lib/postgres/failure.ts";
 import { splitDump } from "../../scripts/lib/postgres/pg-dump/blocks.ts";
+import { runBridge } from "../../scripts/lib/postgres/pg-dump/bridge.ts";
 import { type DumpOptions, dumpDatabase } from "../../scripts/lib/postgres/pg-dump/dump.ts";
+import { runNative } from "../../scripts/lib/postgres/pg-dump/native.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
 import { pollUntil } from "../../scripts/lib/retry.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { message, openFakeServer } from "../support/fake-server.ts";
+import { programOf, whyNoNativeDump } from "../support/native-dump.ts";
 import { whyUnavailable, withLaterServer } from "../support/server-version.ts";
 import { withCluster } from "../support/stack.ts";
 import { certificateFile, presentCertificate, requireTls } from "../support/tls-server.ts";
@@ -184,6 +187,23 @@ test("a server that is newer than the bundled pg_dump needs one on the PATH", as
     assert.match(error.message, /PostgreSQL 99 needs a pg_dump of its own version/);
     return true;
   });
+});
+
+test("a native pg_dump prints the same as the bundled one", { skip: whyNoNativeDump() ?? false }, async () => {
+  const args = ["--schema-only", "--restrict-key=x"];
+  const run = { args, applicationName: "cqrs-postgres pg_dump", signal };
+  const native = await runNative(database.administrator, run, 16, programOf(18));
+  assert.deepEqual([native.exitCode, native.stderr], [0, ""]);
+  const bundled = await runBridge(database.administrator, run);
+  const withoutVersion = (text: string) => text.replace(/^-- Dumped by .*$/m, "");
+  assert.equal(withoutVersion(native.dump), withoutVersion(bundled.dump));
+});
+
+test("a native pg_dump that fails reports why", { skip: whyNoNativeDump() ?? false }, async () => {
+  const run = { args: ["--snapshot=0000-1"], applicationName: "cqrs-postgres pg_dump", signal };
+  const { exitCode, stderr } = await runNative(database.administrator, run, 16, programOf(18));
+  assert.equal(exitCode, 1);
+  assert.match(stderr, /invalid snapshot identifier: "0000-1"/);
 });
 
 test("the bundled files are those that vendor/README.md lists", async () => {

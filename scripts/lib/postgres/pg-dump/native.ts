@@ -8,14 +8,16 @@ import type { PgDumpEnd, PgDumpRun } from "./bridge.ts";
  * Runs the pg_dump on the PATH, for a server that is newer than the one in `vendor/`.
  *
  * @param major the server's version, which pg_dump must not be older than
+ * @param program its path, if it is not on the PATH
  * @throws {ScriptError} `NO_PG_DUMP` (exit 9)
  */
 export async function runNative(
   target: ConnectionTarget,
   { args, applicationName, signal }: PgDumpRun,
   major: number,
+  program = "pg_dump",
 ): Promise<PgDumpEnd> {
-  await checkVersion(major, signal);
+  await checkVersion(major, program, signal);
   const { host, port, user, password, database, tls = "disable", tlsRootCert } = target;
   const settings = {
     PGHOST: host,
@@ -30,12 +32,12 @@ export async function runNative(
     PGREQUIREAUTH: tls === "disable" ? "!password,!md5" : undefined,
     LC_ALL: "C.UTF-8",
   };
-  const ended = await runProcess("pg_dump", args, { env: { ...environment(), ...settings }, signal });
+  const ended = await runProcess(program, args, { env: { ...environment(), ...settings }, signal });
   return { exitCode: ended.exitCode ?? 1, dump: ended.stdout, stderr: ended.stderr.trim() };
 }
 
-async function checkVersion(major: number, signal: AbortSignal): Promise<void> {
-  const found = await runProcess("pg_dump", ["--version"], { env: environment(), signal }).catch((error: unknown) => {
+async function checkVersion(major: number, program: string, signal: AbortSignal): Promise<void> {
+  const found = await runProcess(program, ["--version"], { env: environment(), signal }).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   });
