@@ -1,7 +1,7 @@
 // What a restore cannot do, what an archive cannot contain, and how both are reported.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { listBackups } from "../../scripts/lib/backup/list.ts";
@@ -157,6 +157,25 @@ test("a subscription is named as not included", async () => {
   assert.deepEqual(omitted, ["subscription sub"]);
 });
 
+test("a tablespace and is_template of the database are named as not included", async () => {
+  await using archives = await withArchives();
+  const { administrator, name } = archives.database;
+  await using connection = openConnection(administrator);
+  const { sql } = connection;
+  await sql`set allow_in_place_tablespaces = on`;
+  await sql`create tablespace cold location ''`;
+  try {
+    await sql`create table public.frozen (n integer) tablespace cold`;
+    await sql.unsafe(`alter database ${name} is_template true`);
+    const { omitted } = await archives.backUp();
+    assert.deepEqual(omitted, ["is_template of the database", "tablespace of public.frozen"]);
+  } finally {
+    await sql.unsafe(`alter database ${name} is_template false`);
+    await sql`drop table if exists public.frozen`;
+    await sql`drop tablespace cold`;
+  }
+});
+
 test("a backup succeeds although pg_dump queues behind a session that waits for the backup", async () => {
   await using archives = await withArchives();
   const { admin, administrator } = archives.database;
@@ -175,8 +194,10 @@ test("a backup succeeds although pg_dump queues behind a session that waits for 
     await waitForLock(archives, "public.busy");
     return { backup, changed };
   });
-  await backup;
+  const { archive, id } = await backup;
   await changed;
+  assert.deepEqual(await readdir(archives.folder), [id], "what the first attempt wrote is removed");
+  await verifyBackup(archives.stack, { archive, from: undefined, keyFile: undefined, depth: "deep" }, silentRun);
 });
 
 test("backup --only event_store contains the log alone, and restores to it", async () => {

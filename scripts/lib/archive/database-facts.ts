@@ -62,14 +62,21 @@ export async function readNeeds(sql: Sql, owners: readonly string[]): Promise<Ne
 
 /** @returns what an archive does not contain, one phrase each */
 export async function readOmitted(sql: Sql): Promise<string[]> {
-  const rows = await sql<{ phrase: string }[]>`
+  const rows = await sql<{ phrase: string | null }[]>`
     select format('subscription %I', subname) as phrase from pg_catalog.pg_subscription
     where subdbid = (select oid from pg_catalog.pg_database where datname = current_database())
     union all
     select format('tablespace of %s', c.oid::regclass) from pg_catalog.pg_class as c where reltablespace <> 0
       and c.oid >= 16384 and relnamespace <> 'pg_toast'::regnamespace
+    union all
+    select unnest(array[
+      case when spcname <> 'pg_default' then 'tablespace of the database' end,
+      case when datistemplate then 'is_template of the database' end
+    ])
+    from pg_catalog.pg_database as d join pg_catalog.pg_tablespace as t on t.oid = dattablespace
+    where datname = current_database()
     order by 1`;
-  return rows.map(({ phrase }) => phrase);
+  return rows.flatMap(({ phrase }) => phrase ?? []);
 }
 
 /** @returns the statements that give a database its settings and privileges, each independent of the others */
