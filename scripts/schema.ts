@@ -65,6 +65,7 @@ const status = defineStackScript({
   print({ applied, pending, drift }, output) {
     const rows = [...applied.map(({ name }) => [name, "applied"]), ...pending.map((name) => [name, "pending"])];
     output.result(formatTable(rows as [string, string][]));
+    if (drift === null) output.result("drift: not checked (--drift compares the objects)");
     for (const { object, difference } of drift ?? []) output.result(`${difference}: ${object}`);
     if (drift?.length === 0) output.result("no drift: every object is as the files create it");
   },

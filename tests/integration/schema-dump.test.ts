@@ -23,6 +23,7 @@ test("schema status --drift names the objects that are changed, missing or extra
     (await runForData<{ drift: SchemaDifference[] }>(["schema", "status", "--drift"], stack)).drift;
   assert.deepEqual(await read(), []);
   assert.equal((await runForData<{ drift: null }>(["schema", "status"], stack)).drift, null);
+  assert.match((await runScript(["schema", "status"], stack)).stdout, /^drift: not checked/m);
   await database.admin
     .unsafe(`
     create view read_model.added as select 1 as n;
