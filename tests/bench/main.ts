@@ -10,11 +10,15 @@
 //   wait      how soon wait-for returns once PostgreSQL is usable, compared with pg_isready in a loop
 //   archive   what backup and restore of 1,000,000 events cost, compared with pg_dump and pg_restore
 //   commit    what this checkout costs compared with an earlier commit, the third word
+//   testing   what a store per test costs, with node --test; the second word is the number of tests, by default 500
 //   scale     what an event costs to store in a store of 5,000,000, compared with an empty one
 //
 // Variants alternate within one run; quote medians and ratios. The server's CPU time is measured on Linux only.
 import process from "node:process";
 import { defaultRounds } from "../support/benchmark.ts";
+
+/** What `testing` counts instead of rounds. */
+const defaultTests = 500;
 
 type Benchmark = (rounds: number, commit: string) => Promise<void>;
 
@@ -26,11 +30,16 @@ const kinds: Readonly<Record<string, () => Promise<Benchmark>>> = {
   wait: async () => (await import("./wait.ts")).benchmarkWait,
   archive: async () => (await import("./archive.ts")).benchmarkArchive,
   commit: async () => (await import("./commit.ts")).benchmarkCommit,
+  testing: async () => (await import("./testing.ts")).benchmarkTesting,
   scale: async () => (await import("./scale.ts")).benchmarkScale,
 };
 
+function defaultRoundsOf(kind: string): number {
+  return kind === "testing" ? defaultTests : defaultRounds;
+}
+
 async function main(words: readonly string[]): Promise<void> {
-  const [kind = "", roundsText = String(defaultRounds), commit = "HEAD", ...rest] = words;
+  const [kind = "", roundsText = String(defaultRoundsOf(kind)), commit = "HEAD", ...rest] = words;
   const load = Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
   const rounds = Number(roundsText);
   if (load === undefined || !Number.isSafeInteger(rounds) || rounds < 1 || rest.length > 0) {
