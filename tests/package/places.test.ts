@@ -109,7 +109,8 @@ function outputOf({ exitCode, stdout, stderr }: ProgramRun): string {
 }
 
 async function bootstrapIn(place: Place, cwd = place.dir): Promise<void> {
-  assert.match(await runWell(place, ["bootstrap"], cwd), /^ready/);
+  const stdout = await runWell(place, ["bootstrap"], cwd);
+  assert.match(stdout, /^ready .*\neval "\$\(npx cqrs-postgres status --env\)" .*\n$/);
 }
 
 /** Runs the application. @returns the port of its server and the number of events */
@@ -253,22 +254,60 @@ test("a program that Bun has bundled or compiled connects, also without node_mod
 test("a link to a clone, as from npm install <folder> and bun link, keeps its state in the application", {
   skip,
 }, async () => {
-  await using clone = await copyProject();
-  await using built = await install();
-  await cp(join(built.dir, "node_modules/cqrs-postgres/dist"), join(clone.dir, "dist"), { recursive: true });
-  await rm(join(built.dir, "node_modules"), { recursive: true });
-  await mkdir(join(built.dir, "node_modules/.bin"), { recursive: true });
-  await symlink(clone.dir, join(built.dir, "node_modules/cqrs-postgres"));
-  await symlink("../cqrs-postgres/dist/bin.js", join(built.dir, "node_modules/.bin/cqrs-postgres"));
-  const linked = { ...built, bin: join(built.dir, "node_modules/.bin/cqrs-postgres") };
-  await bootstrapIn(linked);
-  assert.equal((await use("connects.mjs", built.dir))[1], 1);
-  assert.equal((await use(join(built.dir, "connects.mjs"), "/"))[1], 2);
-  assert.deepEqual(await findStates(built.dir), [built.dir]);
+  await using clone = await buildClone();
+  await using place = await install();
+  await rm(join(place.dir, "node_modules"), { recursive: true });
+  await mkdir(join(place.dir, "node_modules/.bin"), { recursive: true });
+  await symlink(clone.dir, join(place.dir, "node_modules/cqrs-postgres"));
+  await symlink("../cqrs-postgres/dist/bin.js", join(place.dir, "node_modules/.bin/cqrs-postgres"));
+  await bootstrapIn({ ...place, bin: join(place.dir, "node_modules/.bin/cqrs-postgres") });
+  assert.equal((await use("connects.mjs", place.dir))[1], 1);
+  assert.equal((await use(join(place.dir, "connects.mjs"), "/"))[1], 2);
+  assert.deepEqual(await findStates(place.dir), [place.dir]);
   for (const name of [".cqrs", "infrastructure/state.json", "infrastructure/postgres/data"]) {
     assert.ok(!existsSync(join(clone.dir, name)), name);
   }
 });
+
+test("an application with hard links to a clone's files, as from bun add <folder>, never uses the clone's data", {
+  skip,
+}, async () => {
+  await using clone = await buildClone();
+  await using place = await install();
+  const inClone = async (...words: string[]) =>
+    outputOf(await runProgram([node, "scripts/bin.ts", ...words], clone.dir));
+  await inClone("bootstrap");
+  try {
+    const before = JSON.parse(await inClone("status", "--json")).data;
+    const installed = join(place.dir, "node_modules/cqrs-postgres");
+    await rm(installed, { recursive: true });
+    outputOf(await runProgram(["cp", "-al", clone.dir, installed], place.dir));
+
+    await bootstrapIn(place);
+    const [port, count] = await use("connects.mjs", place.dir);
+    assert.equal(count, 1);
+    assert.notEqual(port, before.port);
+    const linked = { CQRS_STACK_DIR: join(installed, "infrastructure") };
+    for (const words of [["bootstrap"], ["bootstrap", "--adopt", "--yes"], ["status"]]) {
+      const { exitCode, stderr } = await run(place, words, place.dir, linked);
+      assert.equal(exitCode, 9, stderr);
+      assert.match(stderr, /also belong to another folder/);
+    }
+    await rm(installed, { recursive: true });
+    const { pid, stackProblems } = JSON.parse(await inClone("status", "--json")).data;
+    assert.deepEqual([pid, stackProblems], [before.pid, []]);
+  } finally {
+    await inClone("stop");
+  }
+});
+
+/** A clone that was built. */
+async function buildClone(): ReturnType<typeof copyProject> {
+  const clone = await copyProject();
+  await using built = await install();
+  await cp(join(built.dir, "node_modules/cqrs-postgres/dist"), join(clone.dir, "dist"), { recursive: true });
+  return clone;
+}
 
 test("a copied application is refused until it is adopted, and a moved one goes on", { skip }, async () => {
   await using place = await install({ "original/package.json": "{}", "original/connects.mjs": connects });
@@ -397,6 +436,6 @@ test("no text of the package names a command that only works in a clone", { skip
   for (const name of names.filter((one) => one !== "lib/cli/run-line.js")) {
     // Comments are for those who read the code.
     const code = (await readFile(join(dist, name), "utf8")).replaceAll(/\/\*\*.*?\*\/|^\s*\/\/.*$/gms, "");
-    assert.doesNotMatch(code, /bun run|bun scripts|bun install/, name);
+    assert.doesNotMatch(code, /bun run|bun scripts|bun install|bun@/, name);
   }
 });
