@@ -28,8 +28,8 @@ export function findProject(named: string | undefined, environment: Environment)
   if (isClone) return projectAt(assetsDir);
   const found = searchProject(defaultStarts()) ?? nearest(dirname(programFile()), [stateFile]);
   if (found !== undefined) return projectAt(found);
-  if (needsNoProject(environment)) return projectAt(process.cwd());
-  throw noProject(process.cwd());
+  if (needsNoProject(environment)) return projectAt(workingFolder());
+  throw noProject(workingFolder());
 }
 
 /**
@@ -58,12 +58,12 @@ function projectAt(projectDir: string): Project {
 function defaultStarts(): string[] {
   const program = programFile();
   const isInstalled = program.split(sep).includes("node_modules") || program === join(assetsDir, "dist", "bin.js");
-  return isInstalled ? [process.cwd()] : [process.cwd(), dirname(program)];
+  return isInstalled ? [workingFolder()] : [workingFolder(), dirname(program)];
 }
 
 /** The program, or the executable that Bun has compiled it to. Without one, code that was passed as an argument runs. */
 function programFile(): string {
-  const program = process.argv[1] ?? join(process.cwd(), "[eval]");
+  const program = process.argv[1] ?? join(workingFolder(), "[eval]");
   return program.startsWith("/$bunfs/") ? process.execPath : program;
 }
 
@@ -89,8 +89,22 @@ function needsNoProject({ CQRS_STACK_DIR: stackDir = "", VAULT_ADDR, BAO_ADDR }:
   return stackDir === resolve(stackDir) || Boolean(VAULT_ADDR || BAO_ADDR);
 }
 
+/** @throws {ScriptError} `NO_PROJECT` (exit 2) if the folder was deleted */
+function workingFolder(): string {
+  try {
+    return process.cwd();
+  } catch {
+    throw new ScriptError({
+      code: "NO_PROJECT",
+      exitCode: exitCodes.usage,
+      message: "The working folder does not exist any more",
+      fix: "Go to the folder of your project, or name it with --project or CQRS_PROJECT_DIR.",
+    });
+  }
+}
+
 function requireFolder(folder: string, isVariable: boolean): string {
-  const path = resolve(folder);
+  const path = folder === "" ? '""' : resolve(workingFolder(), folder);
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) return path;
   throw new ScriptError({
     code: "NO_PROJECT",

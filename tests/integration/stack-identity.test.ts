@@ -85,6 +85,18 @@ test("an adoption that is killed before the secret is written leaves a stack tha
   await runForData(["destroy", "--yes"], copied);
 });
 
+test("the application of a copied stack without a state does not reach the server of the original either", async () => {
+  await runForData(["stop"], original);
+  const copied = stackIn("stateless");
+  await copyFiles(original.stackDir, copied.stackDir);
+  await rm(join(copied.stackDir, "state.json"));
+  await runForData(["bootstrap"], original);
+  const { exitCode, stderr } = await connects(copied);
+  assert.notEqual(exitCode, 0);
+  assert.match(stderr, /PostgreSQL is not running/);
+  assert.equal(await countEvents(original), 1);
+});
+
 test("a stack that is moved keeps its data and its port", async () => {
   const { port } = await runForData<BootstrapResult>(["bootstrap"], original);
   const moved = stackIn("moved");

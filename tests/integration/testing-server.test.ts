@@ -120,7 +120,7 @@ test("if another program has taken its port, the server moves", async () => {
   await new Promise((resolve) => taken.close(resolve));
 });
 
-test("a server that answers in the place of the test server is refused", async () => {
+test("a server that answers on the port of the test server is refused", async () => {
   await using folder = await makeTestServerFolder();
   await using other = await makeTestServerFolder();
   await runTest(folder);
@@ -140,7 +140,7 @@ test("a server that answers in the place of the test server is refused", async (
   assert.deepEqual(await databasesLike(other, "cqrs_test_"), []);
 });
 
-test("another stack in the place of the test server is refused, and neither changed nor deleted", async () => {
+test("another stack in the folder of the test server is refused, and neither changed nor deleted", async () => {
   await using folder = await makeTestServerFolder();
   const stackDir = join(folder.stackDir, "test");
   await bootstrapTestStack(stackDir);

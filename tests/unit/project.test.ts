@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
+import process from "node:process";
 import { after, before, test } from "node:test";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { findProject, searchProject } from "../../scripts/lib/project.ts";
@@ -80,6 +81,22 @@ test("a folder that does not exist, or is a file, is refused", async () => {
   for (const path of ["e/none", "e/file"]) {
     assert.throws(() => findProject(join(root, path), {}), { code: "NO_PROJECT", exitCode: 2 });
     assert.throws(() => findProject(undefined, { CQRS_PROJECT_DIR: join(root, path) }), { code: "NO_PROJECT" });
+  }
+});
+
+test("a folder without a name is refused, and does not mean the working folder", () => {
+  assert.throws(() => findProject("", {}), { code: "NO_PROJECT", exitCode: 2 });
+});
+
+test("a working folder that was deleted is refused", async () => {
+  await create("gone/");
+  const working = process.cwd();
+  process.chdir(join(root, "gone"));
+  await rm(join(root, "gone"), { recursive: true });
+  try {
+    assert.throws(() => findProject("somewhere", {}), { code: "NO_PROJECT", message: /does not exist any more/ });
+  } finally {
+    process.chdir(working);
   }
 });
 

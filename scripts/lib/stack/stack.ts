@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Reporter, StepResult } from "../cli/reporter.ts";
 import { runLine } from "../cli/run-line.ts";
@@ -157,11 +158,13 @@ export async function applicationTarget(stack: Stack): Promise<ConnectionTarget 
  */
 export async function checkOwnServer(stack: Stack, { host, port }: Pick<ConnectionTarget, "host" | "port">) {
   const { mode, remembered, config, dataDir } = stack;
-  if (mode !== "embedded" || remembered === undefined || host !== "127.0.0.1") return;
+  // An application in a container has neither: its secret comes from Vault.
+  const isHere = remembered !== undefined || existsSync(dataDir);
+  if (mode !== "embedded" || !isHere || host !== "127.0.0.1") return;
   await checkCluster(stack);
   const own = await readOwnPort(dataDir);
   if (own === undefined) throw notRunning(stack);
-  const isPooler = port === remembered.localPort || port === config.localPort;
+  const isPooler = port === remembered?.localPort || port === config.localPort;
   if (own !== port && !isPooler) throw otherServer(port, own);
 }
 

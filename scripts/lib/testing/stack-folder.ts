@@ -9,6 +9,8 @@ import { programEnvironment } from "../runtime.ts";
  * @throws {ScriptError} `NO_PROJECT` (exit 2)
  */
 export function locateStack(projectDir: string | undefined): string {
-  const { CQRS_PROJECT_DIR, CQRS_STACK_DIR } = programEnvironment();
-  return loadConfig({ project: projectDir }, { environment: { CQRS_PROJECT_DIR, CQRS_STACK_DIR } }).stackDir;
+  const { CQRS_PROJECT_DIR, CQRS_STACK_DIR, CQRS_STACK_DIR_FILE } = programEnvironment();
+  const environment = { CQRS_PROJECT_DIR, CQRS_STACK_DIR, CQRS_STACK_DIR_FILE };
+  // The mode is a flag, so that settings of another server in the project's .env are not even checked.
+  return loadConfig({ project: projectDir, mode: "embedded" }, { environment }).stackDir;
 }

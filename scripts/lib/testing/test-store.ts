@@ -33,7 +33,7 @@ const defaultConnections = 4;
  * The first call starts the project's test server, which takes about two seconds if it has to be created. It is a server
  * of its own, which keeps running until `stopTestServer()`; no other server is ever used.
  *
- * @throws {ScriptError} `NOT_A_TEST_SERVER` if another server answers in the place of the test server
+ * @throws {ScriptError} `NOT_A_TEST_SERVER` if another server answers on the port of the test server
  * @throws {InvalidInput} if an option is unknown or invalid
  */
 export async function createTestStore(options: TestStoreOptions = {}): Promise<TestStore> {
