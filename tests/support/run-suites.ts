@@ -26,6 +26,10 @@ const laneCount = Math.min(4, availableParallelism() + 1);
 const suites = ["tests/unit", "tests/integration", "tests/package"];
 /** These take 8 to 35 seconds each. They run first, so that all lanes finish at about the same time. */
 const slowFiles = [
+  "../package/life",
+  "../package/places",
+  "stack-identity",
+  "testing-server",
   "visible-failures",
   "tls",
   "session-chaos",
@@ -51,7 +55,7 @@ const slowFiles = [
   "vault-kill",
   "roles",
   "dynamic",
-].map((name) => `tests/integration/${name}.test.ts`);
+].map((name) => join("tests/integration", `${name}.test.ts`));
 
 async function runSuites(words: readonly string[]): Promise<void> {
   const isSoak = words.includes("--soak");
