@@ -20,6 +20,13 @@ const chunkSize = 256 * 1024;
 
 const compress = promisify(zstdCompress);
 
+/** One archive has many tables, and memory that is not used again stays with the process for a while. */
+const freeBuffers: Buffer[] = [];
+
+function takeBuffer(): Buffer {
+  return freeBuffers.pop() ?? Buffer.allocUnsafe(segmentBytes);
+}
+
 /** Where segments are written, and how. */
 export interface SegmentTarget {
   readonly sink: ArchiveSink;
@@ -31,14 +38,14 @@ export interface SegmentTarget {
 /**
  * Splits a stream into segments. While one is compressed and written, the next is collected.
  *
- * Disposal waits for pending writes, even if the stream failed.
+ * Disposal waits for pending writes, even if the stream failed. Then the next writer uses the buffers.
  */
 export class SegmentWriter implements AsyncDisposable {
   readonly #target: SegmentTarget;
   readonly #segments: Segment[] = [];
-  /** The segment that is being collected, and the one that is being written; both buffers are used again. */
-  #gathering: Buffer = Buffer.allocUnsafe(segmentBytes);
-  #spare: Buffer = Buffer.allocUnsafe(segmentBytes);
+  /** The segment that is being collected, and the one that is being written. */
+  #gathering: Buffer = takeBuffer();
+  #spare: Buffer = takeBuffer();
   #gathered = 0;
   #writing: Promise<void> = Promise.resolve();
   #count = 0;
@@ -66,6 +73,7 @@ export class SegmentWriter implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#writing.catch(() => {});
+    freeBuffers.push(this.#gathering, this.#spare);
   }
 
   async #flush(): Promise<void> {

@@ -11,6 +11,7 @@ import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
+import { isBun } from "../runtime.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { backupsDir } from "./backups-dir.ts";
 import { describeSchema } from "./describe-schema.ts";
@@ -80,7 +81,8 @@ async function writeBackup(context: ArchiveContext, options: BackupOptions): Pro
   const seal = await sealForWriting(context.stack, encryption, id);
   const bases = options.incremental === true ? await listBases(folder, database) : undefined;
   // What was sent to stdout cannot be replaced. The schema decides what an incremental archive may be based on.
-  const describeFirst = output === standardStream || bases !== undefined;
+  // On Deno, pg_dump and the rows together would take 65 MB more than one after the other.
+  const describeFirst = output === standardStream || bases !== undefined || !isBun();
   return await whileTablesChange((onDescribed) => {
     const snapshot = { id, order, only, seal, bases, describeFirst, onDescribed, onProgress };
     const write = (sink: ArchiveSink) => writeSnapshot(context, { sink, ...snapshot });

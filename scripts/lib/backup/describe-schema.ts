@@ -34,10 +34,9 @@ export async function describeSchema(
 ): Promise<Omit<SchemaDescription, "base">> {
   const { server, snapshot } = await readServer(tx);
   const dump = (...args: string[]) => dumpDatabase(target, { ...options, server, args, snapshot, lockTimeoutMs });
-  const [preData, postData] = await Promise.all([
-    dump("--section=pre-data"),
-    dump("--section=post-data", "--schema-only"),
-  ]);
+  // One after the other, because each needs about 30 MB.
+  const preData = await dump("--section=pre-data");
+  const postData = await dump("--section=post-data", "--schema-only");
   const blocks = [...splitDump(preData), ...splitDump(postData)];
   const applied = (await readLedger(tx)).map(({ name, checksum }) => ({ name, checksum }));
   const databaseFacts = await readDatabaseFacts(tx, target.database);
