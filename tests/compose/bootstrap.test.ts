@@ -128,7 +128,7 @@ describe("bootstrap --mode compose reports clearly", () => {
     assertFails({ POSTGRES_IMAGE: "registry.invalid/none:1" }, 9, /An image cannot be pulled[\s\S]*registry\.invalid/));
 
   test("that a container ran out of memory", () =>
-    assertFails({ INIT_MEMORY: "24m" }, 9, /A container ran out of memory/));
+    assertFails({ INIT_MEMORY: "16m" }, 9, /A container ran out of memory/));
 
   test("that the data volume belongs to another major version", async () => {
     const volume = `${stack.project}-postgres-data`;
