@@ -108,7 +108,7 @@ function send(url: string, { ca, ...options }: SendOptions, body: string | undef
   });
 }
 
-/** @throws {VaultFailure} for every status but 2xx, and for a response that is not Vault's */
+/** @throws {VaultFailure} for a status other than 2xx, and for a response that is not Vault's */
 function readBody(response: VaultResponse): VaultBody {
   const { status, body } = response;
   if (status < 200 || status > 299) throw responseFailure(response);
