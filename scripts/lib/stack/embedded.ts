@@ -14,7 +14,7 @@ import {
   superuser,
 } from "../postgres/server/cluster.ts";
 import { ensureRunning } from "../postgres/server/life-cycle.ts";
-import { choosePort } from "../postgres/server/port.ts";
+import { choosePort, startOnNewPort } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
@@ -40,7 +40,7 @@ export async function startEmbeddedServer(stack: Stack, run: BootstrapRun, setti
   await mkdir(dirname(stack.dataDir), { recursive: true });
   const binaries = await findBinaries(account, environment());
   run.reporter.verbose(`PostgreSQL ${binaries.version} at ${binaries.postgres}, run as ${account.description}`);
-  const port = await chooseServerPort(stack);
+  const known = await findServerPort(stack);
   const password = await ensureSuperuserPassword(stack);
   const server: EmbeddedServer = { dataDir: stack.dataDir, binaries, account, superuserPassword: password, settings };
   await run.step("cluster", async () => {
@@ -48,7 +48,16 @@ export async function startEmbeddedServer(stack: Stack, run: BootstrapRun, setti
     await initialiseCluster(server);
     return { isChanged: true, detail: `created ${stack.dataDir} with PostgreSQL ${binaries.version}` };
   });
-  await run.step("server", () => start(stack, run, server, port));
+  let port = known ?? 0;
+  await run.step("server", async () => {
+    if (known !== undefined) return start(stack, run, server, known);
+    const started = await startOnNewPort(
+      () => choosePort(stack.stackDir),
+      (chosen) => start(stack, run, server, chosen),
+    );
+    port = started.port;
+    return started.result;
+  });
   // The secret of an adopted stack may still lead to the server of the original.
   if (!stack.isAdopting) await saveEmbeddedState(stack, port);
   return { host: "127.0.0.1", port, database: stack.database, user: superuser, password };
@@ -64,14 +73,19 @@ async function start(stack: Stack, run: RunContext, server: EmbeddedServer, port
   return { isChanged: true, detail: `started PostgreSQL ${version} on port ${port} (pid ${pid})${reset}` };
 }
 
-/** A running server keeps its port. A stopped server gets the configured port, else the port that it had. */
-async function chooseServerPort(stack: Stack): Promise<number> {
+/**
+ * A running server keeps its port. A stopped server gets the configured port, else the port that it had. If the state
+ * file was lost, that is still in the cluster's settings.
+ *
+ * @returns undefined if it never had one
+ */
+async function findServerPort(stack: Stack): Promise<number | undefined> {
   const { config, remembered } = stack;
   const running = await findPostmaster(stack.dataDir);
   const isRunning = running.state === "running";
   if (isRunning && config.port !== undefined && config.port !== running.port)
     throw cannotMove(running.port, config.port);
-  return isRunning ? running.port : (config.port ?? remembered?.port ?? (await lastOrNewPort(stack)));
+  return isRunning ? running.port : (config.port ?? remembered?.port ?? (await readConfiguredPort(stack.dataDir)));
 }
 
 /** Called once the server is up. If a run is killed before this, the next one finds the server by its pid. */
@@ -89,11 +103,6 @@ export async function saveEmbeddedState(stack: Stack, port: number): Promise<voi
     version: newestVersion(remembered),
   };
   if (JSON.stringify(state) !== JSON.stringify(remembered)) await writeState(stackDir, state);
-}
-
-/** If the state file was lost, the port is still in the cluster's settings. */
-async function lastOrNewPort({ dataDir, stackDir }: Stack): Promise<number> {
-  return (await readConfiguredPort(dataDir)) ?? (await choosePort(stackDir));
 }
 
 async function ensureSuperuserPassword(stack: Stack): Promise<string> {

@@ -90,6 +90,9 @@ async function startOn(server: EmbeddedServer, port: number, wait: WaitLimit): P
     }
     log = await readFinalLog(server.dataDir, wait.signal);
     if (/could not bind .*: Permission denied/.test(log)) throw portDenied(port, server.account);
+    // Another program took the port after it was found to be free.
+    if (/could not bind .*: Address already in use/.test(log))
+      throw serverPortTaken(port, await identifyListener(port));
     // The workers of a killed server hold its shared memory until they notice that it is gone.
     if (!log.includes("pre-existing shared memory block")) throw serverFailed(server, log);
     return undefined;

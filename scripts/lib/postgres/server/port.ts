@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { connect, createServer } from "node:net";
+import { errorCode } from "../failure.ts";
 import { sslRequest } from "../tls.ts";
 
 /** Below the ephemeral ports of the system (from 32768 on Linux, 49152 on macOS). */
@@ -24,6 +25,28 @@ export async function choosePort(
     if (await isUsable(port)) return port;
   }
   throw new Error(`none of the ${attempts} ports from ${firstPort + start} can be used`);
+}
+
+const maxStarts = 5;
+
+/**
+ * Starts a new server on a port of its own. If another program takes the port before the server listens on it, chooses
+ * again.
+ *
+ * @param start fails with `PORT_TAKEN` if the port is taken
+ */
+export async function startOnNewPort<Result>(
+  choose: () => Promise<number>,
+  start: (port: number) => Promise<Result>,
+): Promise<{ readonly port: number; readonly result: Result }> {
+  for (let attempt = 1; ; attempt++) {
+    const port = await choose();
+    try {
+      return { port, result: await start(port) };
+    } catch (error) {
+      if (errorCode(error) !== "PORT_TAKEN" || attempt === maxStarts) throw error;
+    }
+  }
 }
 
 /** @returns whether a server could currently listen on this port of 127.0.0.1 */
