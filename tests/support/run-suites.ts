@@ -1,5 +1,5 @@
-// Runs the tests on Bun, with `--all` on Deno too, and those of the sessions on Node.js 24. The last line is
-// N passed, N failed, N skipped.
+// Runs the tests on Bun, with `--all` on Deno too, and those of the sessions and of the package on Node.js. The last line
+// is N passed, N failed, N skipped.
 //
 // Each file runs in a process of its own with a time limit. Several lanes run files concurrently; each lane has a cluster,
 // and each file clones a database of it. File names on the command line select files; the output of a file is shown if it
@@ -26,8 +26,6 @@ const laneCount = Math.min(4, availableParallelism() + 1);
 const suites = ["tests/unit", "tests/integration", "tests/package"];
 /** These take 8 to 35 seconds each. They run first, so that all lanes finish at about the same time. */
 const slowFiles = [
-  "../package/life",
-  "../package/places",
   "stack-identity",
   "testing-server",
   "visible-failures",
@@ -62,7 +60,8 @@ async function runSuites(words: readonly string[]): Promise<void> {
   const chosen = words.filter((word) => !word.startsWith("--"));
   const files = chosen.length > 0 ? chosen : await findTests();
   const runtimes = chooseRuntimes(words.includes("--all"), process.env["CQRS_TEST_RUNTIMES"]);
-  await using shared = await packFor(files);
+  const packageStage = runtimes.includes("node") ? "node" : chosen.length > 0 ? "bun" : undefined;
+  await using shared = await packFor(packageStage === undefined ? [] : files);
   const settings = {
     timeoutMs: isSoak ? fileTimeoutMs.soak : fileTimeoutMs.normal,
     env: { ...process.env, ...(isSoak ? { CQRS_TEST_ROUNDS: soakRounds } : {}), ...shared.env },
@@ -77,6 +76,8 @@ async function runSuites(words: readonly string[]): Promise<void> {
   for (const runtime of runtimes) {
     process.env["TMPDIR"] = await chooseWorkFolder(runtime);
     const queue = files.filter((file) => isFor(runtime, file)).map((file) => ({ runtime, file }));
+    if (runtime === packageStage)
+      queue.unshift(...files.filter(isOfPackage).map((file) => ({ runtime: "bun", file }) as const));
     if (runtime === "node" && !canRunNode) {
       for (const test of queue.splice(0)) onResult(skip(test));
     }
@@ -99,10 +100,11 @@ function isOfPackage(file: string): boolean {
 
 /**
  * The scripts need Bun or Deno. The driver also has to work in a program on Node.js. Tests of the package start each
- * runtime themselves.
+ * runtime themselves, and run once. Upgrades differ by the server, not by the runtime.
  */
 function isFor(runtime: TestFile["runtime"], file: string): boolean {
-  if (isOfPackage(file)) return runtime === "bun";
+  if (isOfPackage(file)) return false;
+  if (file.includes("/archive-upgrades")) return runtime === "bun";
   return runtime !== "node" || file.includes("/session-");
 }
 
