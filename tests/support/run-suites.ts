@@ -100,11 +100,12 @@ function isOfPackage(file: string): boolean {
 
 /**
  * The scripts need Bun or Deno. The driver also has to work in a program on Node.js. Tests of the package start each
- * runtime themselves, and run once. Upgrades differ by the server, not by the runtime.
+ * runtime themselves, and run once. Upgrades differ by the server, and copies of a stack by their files, not by the
+ * runtime.
  */
 function isFor(runtime: TestFile["runtime"], file: string): boolean {
   if (isOfPackage(file)) return false;
-  if (file.includes("/archive-upgrades")) return runtime === "bun";
+  if (/\/(archive-upgrades|stack-identity)\.test/.test(file)) return runtime === "bun";
   return runtime !== "node" || file.includes("/session-");
 }
 
