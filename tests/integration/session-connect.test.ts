@@ -17,6 +17,7 @@ import {
   running,
   settle,
   terminate,
+  until,
   useGround,
 } from "../support/session.ts";
 import { openServer } from "../support/wait-server.ts";
@@ -281,6 +282,21 @@ test("a password is used for SCRAM only, and never sent itself", async () => {
   assert.equal(await codeOf(pool.sql`select 1`), "28P01");
   assert.equal(server.received().includes("SCRAM-SHA-256"), true);
   assertSecret(server.received());
+});
+
+test("a request to cancel that overtakes its statement is repeated", async () => {
+  await using pool = ground.open({ max: 1 });
+  await pool.sql`select 1`;
+  const { connections } = ground.proxy;
+  const kept = ground.proxy.hold();
+  const statement = pool.sql`select pg_sleep(100)`.execute();
+  const code = codeOf(statement);
+  await settle();
+  statement.cancel();
+  await until(() => ground.proxy.connections > connections + 1);
+  kept.release();
+  assert.equal(await code, "57014");
+  assert.deepEqual([...(await inTime(pool.sql`select 7 as n`))], [{ n: 7 }]);
 });
 
 test("a statement can be cancelled at any moment of the login", async () => {

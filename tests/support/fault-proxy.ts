@@ -15,6 +15,8 @@ export interface FaultProxy extends AsyncDisposable {
   muteAnswers(isMuted: boolean): void;
   /** Drops everything, even the end of a connection, as if a cable was pulled. */
   freeze(isFrozen: boolean): void;
+  /** Keeps what the clients of open connections send until it is released. New ones are not affected. */
+  hold(): { release(): void };
   /** Closes each new connection at once, as if the server was down. */
   refuse(isRefusing: boolean): void;
 }
@@ -28,6 +30,8 @@ interface Link {
   readonly passed: Record<Direction, number>;
   /** Whose next data is passed on by half, before the connection is cut. */
   halved: Direction | undefined;
+  /** What is passed on when it is released; undefined while nothing is held. */
+  held: Buffer[] | undefined;
 }
 
 /** Opens a proxy to a server on this machine. */
@@ -43,6 +47,7 @@ export async function openFaultProxy(serverPort: number): Promise<FaultProxy> {
   };
   const pass = (link: Link, from: Direction, data: Buffer) => {
     if (state.isFrozen || (state.isMuted && from === "server")) return;
+    if (from === "client" && link.held !== undefined) return void link.held.push(data);
     const room = limits[from] - link.passed[from];
     link.passed[from] += data.length;
     const to = from === "server" ? link.client : link.upstream;
@@ -56,7 +61,7 @@ export async function openFaultProxy(serverPort: number): Promise<FaultProxy> {
     client.on("error", () => {});
     if (state.isRefusing) return void client.destroy();
     const upstream = dial(serverPort, "127.0.0.1");
-    const link: Link = { client, upstream, passed: { server: 0, client: 0 }, halved: undefined };
+    const link: Link = { client, upstream, passed: { server: 0, client: 0 }, halved: undefined, held: undefined };
     links.add(link);
     upstream.on("error", () => {});
     upstream.on("close", () => state.isFrozen || drop(link));
@@ -90,6 +95,16 @@ export async function openFaultProxy(serverPort: number): Promise<FaultProxy> {
     },
     freeze(isFrozen) {
       state.isFrozen = isFrozen;
+    },
+    hold() {
+      const holding = [...links];
+      for (const link of holding) link.held = [];
+      const release = (link: Link) => {
+        const { held = [] } = link;
+        link.held = undefined;
+        for (const data of held) pass(link, "client", data);
+      };
+      return { release: () => holding.forEach(release) };
     },
     refuse(isRefusing) {
       state.isRefusing = isRefusing;

@@ -32,6 +32,8 @@ export interface SessionEvents {
 
 /** As many as the driver pipelines by default. */
 const maxInFlight = 100;
+/** Between two requests to cancel the same statement. */
+const [minCancelPauseMs, maxCancelPauseMs] = [20, 1_000];
 
 /**
  * One session of the server. When it ends, for whatever reason, every statement that was sent and not answered is
@@ -65,6 +67,7 @@ export class Session {
   #cancelling: Promise<void> | undefined;
   readonly #onEnd = new Set<() => void>();
   #toCancel: Statement | undefined;
+  #onAnswered = () => {};
 
   private constructor(options: SessionOptions, wire: Wire, credentials: Credentials, events: SessionEvents) {
     this.#options = options;
@@ -234,6 +237,7 @@ export class Session {
 
   #takeAnswered(): void {
     const statement = this.#inFlight.shift();
+    this.#onAnswered();
     if (statement?.retried === undefined || statement.isRepeated) return;
     statement.isRepeated = true;
     this.#inFlight.push(statement);
@@ -286,18 +290,35 @@ export class Session {
     const { key } = this.#wire;
     if (key === undefined || this.#cancelling !== undefined) return this.#cancelling;
     this.#toCancel = undefined;
-    this.#cancelling = Wire.cancel(this.#options, key)
-      .catch(() => {})
-      .finally(() => {
-        this.#cancelling = undefined;
-        if (this.#reason === undefined) this.#proceed();
-      });
+    this.#cancelling = this.#cancelUntilAnswered(this.#inFlight[0], key).finally(() => {
+      this.#cancelling = undefined;
+      if (this.#reason === undefined) this.#proceed();
+    });
     return this.#cancelling;
+  }
+
+  /** The server ignores a request that overtakes its statement, so it is repeated. */
+  async #cancelUntilAnswered(statement: Statement | undefined, key: Buffer): Promise<void> {
+    const isInFlight = () => this.#inFlight[0] === statement;
+    for (let pauseMs = minCancelPauseMs; isInFlight(); pauseMs = Math.min(2 * pauseMs, maxCancelPauseMs)) {
+      await Wire.cancel(this.#options, key).catch(() => {});
+      if (isInFlight()) await this.#answeredWithin(pauseMs);
+    }
+  }
+
+  /** Settles when the first statement in flight is answered, the session has ended, or the time is over. */
+  async #answeredWithin(ms: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#onAnswered = resolve;
+    await promise;
+    clearTimeout(timer);
   }
 
   #lose(reason: Error): void {
     this.#reason = reason;
     for (const statement of [...this.#inFlight.splice(0), ...this.#held.splice(0)]) rejectStatement(statement, reason);
+    this.#onAnswered();
     this.#events.onLost(this, reason);
     for (const call of this.#onEnd) call();
   }
