@@ -16,6 +16,11 @@ const apply = defineStackScript({
     mode: stackFlags.mode,
     database: stackFlags.database,
     timeout: stackFlags.timeout,
+    dir: stackFlags.dir,
+    "dry-run": { type: "boolean", description: "Run the files, then roll everything back" },
+    to: { type: "string", valueHint: "number", description: "Last migration of the project to apply, such as 0005" },
+    "lock-timeout": { type: "duration", description: "Limit for each lock, by default 5s" },
+    "statement-timeout": { type: "duration", description: "Limit for each statement" },
     with: { type: "string", valueHint: "name", description: "Also apply this file from sql/optional" },
   },
   examples: [
@@ -25,18 +30,26 @@ const apply = defineStackScript({
   async run({ args, config, stack, reporter, signal }) {
     const { administratorTarget } = await import("./lib/stack/stack.ts");
     const { applySchema } = await import("./lib/schema/apply.ts");
+    const { readAllFiles } = await import("./lib/schema/source.ts");
     return applySchema(await administratorTarget(stack), {
+      files: await readAllFiles(config.sqlDir),
+      to: args.to,
+      isDryRun: args["dry-run"] === true,
+      lockTimeoutMs: args["lock-timeout"],
+      statementTimeoutMs: args["statement-timeout"],
       timeoutMs: config.timeoutMs,
       optional: args.with === undefined ? [] : [args.with],
       signal,
       onWait: (holder) => reporter.info(`waiting for ${holder}, which is changing the schema`),
+      onBlocked: (text) => reporter.info(text),
       onApplied: (name) => reporter.verbose(`applied ${name}`),
       onNotice: (text) => reporter.warn(text),
     });
   },
-  print({ applied, total }, output) {
-    for (const name of applied) output.result(`applied ${name}`);
-    if (applied.length === 0) output.result(`nothing to apply: all ${total} files are applied`);
+  print({ applied, total, isDryRun, untried }, output) {
+    for (const name of applied) output.result(`${isDryRun ? "would apply" : "applied"} ${name}`);
+    for (const name of untried) output.result(`not tried: ${name}`);
+    if (applied.length + untried.length === 0) output.result(`nothing to apply: all ${total} files are applied`);
   },
 });
 
@@ -46,6 +59,7 @@ const status = defineStackScript({
     mode: stackFlags.mode,
     database: stackFlags.database,
     timeout: stackFlags.timeout,
+    dir: stackFlags.dir,
     drift: { type: "boolean", description: "Also show objects that are not as the files create them" },
     "exit-code": { type: "boolean", description: "Exit with code 10 if a file is pending" },
   },
@@ -53,17 +67,28 @@ const status = defineStackScript({
     [runLine("schema status --exit-code"), "Check in CI that everything is applied"],
     [runLine("schema status --drift"), "Compare the database with one that the files alone create"],
   ],
-  async run({ args, stack, reporter, signal }) {
+  async run({ args, config, stack, reporter, signal }) {
     const { administratorTarget } = await import("./lib/stack/stack.ts");
+    const { readAllFiles, titleOf } = await import("./lib/schema/source.ts");
     const { readSchemaStatus } = await import("./lib/schema/apply.ts");
-    const { applied, pending } = await readSchemaStatus(await administratorTarget(stack), signal);
+    const { applied, pending } = await readSchemaStatus(
+      await administratorTarget(stack),
+      await readAllFiles(config.sqlDir),
+      signal,
+    );
     if (!args.drift) return { applied, pending, drift: null };
     const { readDrift } = await import("./lib/operations/schema-drift.ts");
-    const names = applied.map(({ name }) => name);
+    const names = applied.map(titleOf);
     return { applied, pending, drift: await readDrift(stack, names, { reporter, signal }) };
   },
   print({ applied, pending, drift }, output) {
-    const rows = [...applied.map(({ name }) => [name, "applied"]), ...pending.map((name) => [name, "pending"])];
+    const rows = [
+      ...applied.map((entry) => [
+        entry.source === "cqrs" ? entry.name : `app/${entry.name}`,
+        entry.progress === null ? "applied" : "half applied",
+      ]),
+      ...pending.map((name) => [name, "pending"]),
+    ];
     output.result(formatTable(rows as [string, string][]));
     if (drift === null) output.result("drift: not checked (--drift compares the objects)");
     for (const { object, difference } of drift ?? []) output.result(`${difference}: ${object}`);

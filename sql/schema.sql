@@ -2803,7 +2803,12 @@ CREATE TABLE public.schema_migration (
     applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     applied_by name DEFAULT SESSION_USER NOT NULL,
     duration_ms integer NOT NULL,
-    CONSTRAINT schema_migration_checksum_is_sha256 CHECK ((checksum ~ '^[0-9a-f]{64}$'::text))
+    source text DEFAULT 'cqrs'::text NOT NULL,
+    statements_done integer,
+    is_in_doubt boolean DEFAULT false NOT NULL,
+    CONSTRAINT schema_migration_checksum_is_sha256 CHECK ((checksum ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT schema_migration_source_is_known CHECK ((source = ANY (ARRAY['cqrs'::text, 'app'::text]))),
+    CONSTRAINT schema_migration_statements_done_is_a_number CHECK ((statements_done >= 0))
 );
 
 
@@ -2813,19 +2818,19 @@ ALTER TABLE public.schema_migration OWNER TO cqrs_owner;
 -- Name: TABLE schema_migration; Type: COMMENT; Schema: public; Owner: cqrs_owner
 --
 
-COMMENT ON TABLE public.schema_migration IS 'The ledger: the files of sql/ that were applied';
+COMMENT ON TABLE public.schema_migration IS 'The ledger: the SQL files that were applied';
 
 --
 -- Name: COLUMN schema_migration.name; Type: COMMENT; Schema: public; Owner: cqrs_owner
 --
 
-COMMENT ON COLUMN public.schema_migration.name IS 'Path below sql/, such as migrations/0001-schemas.sql';
+COMMENT ON COLUMN public.schema_migration.name IS 'Path below the folder of the source, such as migrations/0001-schemas.sql';
 
 --
 -- Name: COLUMN schema_migration.checksum; Type: COMMENT; Schema: public; Owner: cqrs_owner
 --
 
-COMMENT ON COLUMN public.schema_migration.checksum IS 'sha-256 of the file with LF line ends, in hexadecimal';
+COMMENT ON COLUMN public.schema_migration.checksum IS 'sha-256 of the file with LF line ends, in hexadecimal; of the statements that were run if it is incomplete';
 
 --
 -- Name: COLUMN schema_migration.applied_at; Type: COMMENT; Schema: public; Owner: cqrs_owner
@@ -2844,6 +2849,24 @@ COMMENT ON COLUMN public.schema_migration.applied_by IS 'The login that applied 
 --
 
 COMMENT ON COLUMN public.schema_migration.duration_ms IS 'How long it took, in milliseconds';
+
+--
+-- Name: COLUMN schema_migration.source; Type: COMMENT; Schema: public; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN public.schema_migration.source IS 'cqrs: the product; app: the project that uses it';
+
+--
+-- Name: COLUMN schema_migration.statements_done; Type: COMMENT; Schema: public; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN public.schema_migration.statements_done IS 'How many statements of a file without a transaction were run; null if the file is complete';
+
+--
+-- Name: COLUMN schema_migration.is_in_doubt; Type: COMMENT; Schema: public; Owner: cqrs_owner
+--
+
+COMMENT ON COLUMN public.schema_migration.is_in_doubt IS 'Whether the next statement of an incomplete file was begun, so that it may have been run as well';
 
 --
 -- Name: dead_letter; Type: TABLE; Schema: read_model; Owner: cqrs_owner
@@ -3361,6 +3384,34 @@ COMMENT ON COLUMN read_model.projection_lag.log_problem IS 'Why the log may have
 ALTER TABLE ONLY event_store.domain_event ALTER COLUMN global_position SET DEFAULT nextval('event_store.domain_event_global_position'::regclass);
 
 --
+-- Name: schema_migration schema_migration_pkey; Type: CONSTRAINT; Schema: public; Owner: cqrs_owner
+--
+
+ALTER TABLE ONLY public.schema_migration
+    ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (source, name);
+
+--
+-- Name: record_project_file(text, text, text, integer, integer, boolean); Type: FUNCTION; Schema: public; Owner: cqrs_owner
+--
+
+CREATE FUNCTION public.record_project_file(name text, checksum text, applied_by text, duration_ms integer, statements_done integer DEFAULT NULL::integer, is_in_doubt boolean DEFAULT false) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO public.schema_migration AS entry (source, name, checksum, applied_by, duration_ms, statements_done, is_in_doubt)
+   VALUES ('app'::text, record_project_file.name, record_project_file.checksum, record_project_file.applied_by, record_project_file.duration_ms, record_project_file.statements_done, record_project_file.is_in_doubt) ON CONFLICT ON CONSTRAINT schema_migration_pkey DO UPDATE SET checksum = excluded.checksum, applied_at = clock_timestamp(), applied_by = excluded.applied_by, duration_ms = excluded.duration_ms, statements_done = excluded.statements_done, is_in_doubt = excluded.is_in_doubt;
+END;
+
+
+ALTER FUNCTION public.record_project_file(name text, checksum text, applied_by text, duration_ms integer, statements_done integer, is_in_doubt boolean) OWNER TO cqrs_owner;
+
+--
+-- Name: FUNCTION record_project_file(name text, checksum text, applied_by text, duration_ms integer, statements_done integer, is_in_doubt boolean); Type: COMMENT; Schema: public; Owner: cqrs_owner
+--
+
+COMMENT ON FUNCTION public.record_project_file(name text, checksum text, applied_by text, duration_ms integer, statements_done integer, is_in_doubt boolean) IS 'Notes in the ledger that a file of the project was applied';
+
+--
 -- Name: domain_event domain_event_event_id_key; Type: CONSTRAINT; Schema: event_store; Owner: cqrs_owner
 --
 
@@ -3408,13 +3459,6 @@ ALTER TABLE ONLY event_store.redaction
 
 ALTER TABLE ONLY event_store.snapshot
     ADD CONSTRAINT snapshot_pkey PRIMARY KEY (stream_id, state_version);
-
---
--- Name: schema_migration schema_migration_pkey; Type: CONSTRAINT; Schema: public; Owner: cqrs_owner
---
-
-ALTER TABLE ONLY public.schema_migration
-    ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (name);
 
 --
 -- Name: dead_letter dead_letter_pkey; Type: CONSTRAINT; Schema: read_model; Owner: cqrs_owner
@@ -3611,24 +3655,28 @@ COMMENT ON TRIGGER dead_letter_quotes_no_erased_data ON read_model.dead_letter I
 --
 
 GRANT ALL ON SCHEMA command_model TO cqrs_app;
+GRANT ALL ON SCHEMA command_model TO cqrs_app_owner;
 
 --
 -- Name: SCHEMA event_store; Type: ACL; Schema: -; Owner: cqrs_owner
 --
 
 GRANT USAGE ON SCHEMA event_store TO cqrs_app;
+GRANT USAGE ON SCHEMA event_store TO cqrs_app_owner;
 
 --
 -- Name: SCHEMA read_model; Type: ACL; Schema: -; Owner: cqrs_owner
 --
 
 GRANT ALL ON SCHEMA read_model TO cqrs_app;
+GRANT ALL ON SCHEMA read_model TO cqrs_app_owner;
 
 --
 -- Name: SCHEMA read_model_next; Type: ACL; Schema: -; Owner: cqrs_owner
 --
 
 GRANT ALL ON SCHEMA read_model_next TO cqrs_app;
+GRANT ALL ON SCHEMA read_model_next TO cqrs_app_owner;
 
 --
 -- Name: FUNCTION advance_named_stream(p_stream_id uuid, p_aggregate_type character varying, p_aggregate_id uuid, p_expected_version integer, p_count integer, p_aggregate_key text); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3743,6 +3791,7 @@ REVOKE ALL ON FUNCTION event_store.server_identity(OUT system_identifier bigint,
 --
 
 GRANT SELECT ON TABLE event_store.log_epoch TO cqrs_app;
+GRANT SELECT,REFERENCES ON TABLE event_store.log_epoch TO cqrs_app_owner;
 
 --
 -- Name: FUNCTION epoch_mismatch(); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3800,6 +3849,7 @@ REVOKE ALL ON FUNCTION event_store.keep_text_ids(events jsonb) FROM PUBLIC;
 --
 
 GRANT SELECT ON TABLE event_store.domain_event TO cqrs_app;
+GRANT SELECT,REFERENCES ON TABLE event_store.domain_event TO cqrs_app_owner;
 
 --
 -- Name: FUNCTION last_drawn_position(); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3820,6 +3870,7 @@ GRANT ALL ON FUNCTION event_store.stream_id_of(aggregate_type character varying,
 --
 
 GRANT SELECT ON TABLE event_store.snapshot TO cqrs_app;
+GRANT SELECT,REFERENCES ON TABLE event_store.snapshot TO cqrs_app_owner;
 
 --
 -- Name: FUNCTION load_snapshot(aggregate_type character varying, aggregate_id uuid, state_version integer); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3846,6 +3897,7 @@ GRANT ALL ON FUNCTION event_store.read_all(after_position bigint, max_count inte
 --
 
 GRANT SELECT ON TABLE event_store.event_stream TO cqrs_app;
+GRANT SELECT,REFERENCES ON TABLE event_store.event_stream TO cqrs_app_owner;
 
 --
 -- Name: FUNCTION read_stream(aggregate_type character varying, aggregate_id uuid, after_version integer, max_count integer, backwards boolean, up_to_version integer, up_to_time timestamp with time zone, event_types text[]); Type: ACL; Schema: event_store; Owner: cqrs_owner
@@ -3938,6 +3990,7 @@ GRANT ALL ON FUNCTION read_model.withhold_error() TO cqrs_app;
 --
 
 GRANT SELECT ON TABLE event_store.redaction TO cqrs_app;
+GRANT SELECT,REFERENCES ON TABLE event_store.redaction TO cqrs_app_owner;
 
 --
 -- Name: TABLE schema_migration; Type: ACL; Schema: public; Owner: cqrs_owner
@@ -3976,10 +4029,29 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE read_model.projection_version TO cqrs
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE read_model.projection_lag TO cqrs_app;
 
 --
+-- Name: FUNCTION record_project_file(name text, checksum text, applied_by text, duration_ms integer, statements_done integer, is_in_doubt boolean); Type: ACL; Schema: public; Owner: cqrs_owner
+--
+
+REVOKE ALL ON FUNCTION public.record_project_file(name text, checksum text, applied_by text, duration_ms integer, statements_done integer, is_in_doubt boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.record_project_file(name text, checksum text, applied_by text, duration_ms integer, statements_done integer, is_in_doubt boolean) TO cqrs_app_owner;
+
+--
+-- Name: DEFAULT PRIVILEGES FOR SEQUENCES; Type: DEFAULT ACL; Schema: command_model; Owner: cqrs_app_owner
+--
+
+ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_app_owner IN SCHEMA command_model GRANT SELECT,USAGE ON SEQUENCES TO cqrs_app;
+
+--
 -- Name: DEFAULT PRIVILEGES FOR SEQUENCES; Type: DEFAULT ACL; Schema: command_model; Owner: cqrs_owner
 --
 
 ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA command_model GRANT SELECT,USAGE ON SEQUENCES TO cqrs_app;
+
+--
+-- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: command_model; Owner: cqrs_app_owner
+--
+
+ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_app_owner IN SCHEMA command_model GRANT ALL ON FUNCTIONS TO cqrs_app;
 
 --
 -- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: command_model; Owner: cqrs_owner
@@ -3988,10 +4060,28 @@ ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA command_model GRANT SELEC
 ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA command_model GRANT ALL ON FUNCTIONS TO cqrs_app;
 
 --
+-- Name: DEFAULT PRIVILEGES FOR TABLES; Type: DEFAULT ACL; Schema: command_model; Owner: cqrs_app_owner
+--
+
+ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_app_owner IN SCHEMA command_model GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO cqrs_app;
+
+--
 -- Name: DEFAULT PRIVILEGES FOR TABLES; Type: DEFAULT ACL; Schema: command_model; Owner: cqrs_owner
 --
 
 ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA command_model GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO cqrs_app;
+
+--
+-- Name: DEFAULT PRIVILEGES FOR TABLES; Type: DEFAULT ACL; Schema: event_store; Owner: cqrs_owner
+--
+
+ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA event_store GRANT SELECT,REFERENCES ON TABLES TO cqrs_app_owner;
+
+--
+-- Name: DEFAULT PRIVILEGES FOR SEQUENCES; Type: DEFAULT ACL; Schema: read_model; Owner: cqrs_app_owner
+--
+
+ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_app_owner IN SCHEMA read_model GRANT SELECT,USAGE ON SEQUENCES TO cqrs_app;
 
 --
 -- Name: DEFAULT PRIVILEGES FOR SEQUENCES; Type: DEFAULT ACL; Schema: read_model; Owner: cqrs_owner
@@ -4000,16 +4090,34 @@ ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA command_model GRANT SELEC
 ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA read_model GRANT SELECT,USAGE ON SEQUENCES TO cqrs_app;
 
 --
+-- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: read_model; Owner: cqrs_app_owner
+--
+
+ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_app_owner IN SCHEMA read_model GRANT ALL ON FUNCTIONS TO cqrs_app;
+
+--
 -- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: read_model; Owner: cqrs_owner
 --
 
 ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA read_model GRANT ALL ON FUNCTIONS TO cqrs_app;
 
 --
+-- Name: DEFAULT PRIVILEGES FOR TABLES; Type: DEFAULT ACL; Schema: read_model; Owner: cqrs_app_owner
+--
+
+ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_app_owner IN SCHEMA read_model GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO cqrs_app;
+
+--
 -- Name: DEFAULT PRIVILEGES FOR TABLES; Type: DEFAULT ACL; Schema: read_model; Owner: cqrs_owner
 --
 
 ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_owner IN SCHEMA read_model GRANT SELECT,INSERT,DELETE,UPDATE ON TABLES TO cqrs_app;
+
+--
+-- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: -; Owner: cqrs_app_owner
+--
+
+ALTER DEFAULT PRIVILEGES FOR ROLE cqrs_app_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
 
 --
 -- Name: DEFAULT PRIVILEGES FOR FUNCTIONS; Type: DEFAULT ACL; Schema: -; Owner: cqrs_owner

@@ -48,6 +48,8 @@ export interface Config {
   readonly projectDir: string;
   /** Absolute path of the folder that everything is written to. */
   readonly stackDir: string;
+  /** Absolute path of the folder of the project's own migrations, routines and seeds. */
+  readonly sqlDir: string;
   /** Undefined: the stack's own port. */
   readonly port: number | undefined;
   /** The port on this host, for programs outside the server's network. Undefined: the server's own. */
@@ -84,6 +86,7 @@ export interface ConfigFlags {
   readonly timeout?: string | undefined;
   readonly secrets?: string | undefined;
   readonly grace?: string | undefined;
+  readonly dir?: string | undefined;
 }
 
 /** Sources that take the place of the usual ones. */
@@ -162,6 +165,7 @@ export function loadConfig({ project: named, ...flags }: ConfigFlags = {}, given
     port: read.setting("POSTGRES_PORT", port, "port"),
     localPort: read.setting("CQRS_LOCAL_PORT", port),
     applicationSecret: read.setting("CQRS_SECRET", applicationSecret) ?? "database-local",
+    sqlDir: resolve(project.projectDir, read.setting("CQRS_SQL_DIR", text, "dir") ?? project.sqlDir),
     database: read.setting("POSTGRES_DB", database, "database"),
     user: read.setting("POSTGRES_USER", login, "user"),
     password: read.setting("POSTGRES_PASSWORD", password),

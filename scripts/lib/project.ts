@@ -11,6 +11,8 @@ export interface Project {
   readonly projectDir: string;
   /** The folder that everything is written to, unless CQRS_STACK_DIR names another. */
   readonly stackDir: string;
+  /** The folder of the project's own SQL files, unless CQRS_SQL_DIR names another. */
+  readonly sqlDir: string;
 }
 
 const manifests = ["package.json", "deno.json", "deno.jsonc"];
@@ -48,7 +50,8 @@ export function searchProject(starts: readonly string[]): string | undefined {
 const stateFile = join(".cqrs", "state.json");
 
 function projectAt(projectDir: string): Project {
-  return { projectDir, stackDir: join(projectDir, isClone && projectDir === assetsDir ? "infrastructure" : ".cqrs") };
+  const [stackDir, sqlDir] = isClone && projectDir === assetsDir ? ["infrastructure", "sql/app"] : [".cqrs", "cqrs"];
+  return { projectDir, stackDir: join(projectDir, stackDir), sqlDir: join(projectDir, sqlDir) };
 }
 
 /**

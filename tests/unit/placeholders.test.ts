@@ -1,18 +1,25 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
-import { expandPlaceholders, placeholdersFor } from "../../scripts/lib/schema/placeholders.ts";
+import { expandPlaceholders, offsetOf, placeholdersFor } from "../../scripts/lib/schema/placeholders.ts";
 import type { SchemaFile } from "../../scripts/lib/schema/source.ts";
 
 function fileOf(text: string): SchemaFile {
-  return { name: "migrations/0001-a.sql", kind: "migration", path: "sql/migrations/0001-a.sql", text, checksum: "" };
+  return {
+    source: "cqrs",
+    name: "migrations/0001-a.sql",
+    kind: "migration",
+    path: "sql/migrations/0001-a.sql",
+    text,
+    checksum: "",
+  };
 }
 
 /** Locates a text of the expanded SQL in the file, by the position that PostgreSQL would report. */
 function locate(source: string, text: string): string {
   const expanded = expandPlaceholders(fileOf(source), placeholdersFor("cqrs_db"));
   const before = expanded.text.slice(0, expanded.text.indexOf(text));
-  return expanded.locate([...before].length + 1);
+  return expanded.locate(offsetOf(expanded.text, [...before].length + 1));
 }
 
 test("expandPlaceholders() replaces all placeholders with quoted names", () => {

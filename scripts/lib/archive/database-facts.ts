@@ -1,4 +1,5 @@
 import type { Sql } from "../postgres/driver.ts";
+import { passingLogins } from "../postgres/logins/roles.ts";
 import { quoteIdentifier, quoteLiteral } from "../postgres/quote.ts";
 import type { DatabaseFacts, Needs } from "./manifest.ts";
 
@@ -26,7 +27,7 @@ export async function readDatabaseFacts(sql: Sql, database: string): Promise<Dat
           order by r.rolname, a.privilege_type), '[]')
         from pg_catalog.aclexplode(coalesce(d.datacl, pg_catalog.acldefault('d', d.datdba))) as a
         left join pg_catalog.pg_roles as r on r.oid = a.grantee
-        where a.grantee <> d.datdba
+        where a.grantee <> d.datdba and (r.rolname is null or r.rolname !~ ${passingLogins})
       ) as grants
     from pg_catalog.pg_database as d where d.datname = ${database}`;
   return row;
@@ -43,13 +44,13 @@ export async function readNeeds(sql: Sql, owners: readonly string[]): Promise<Ne
     select
       (
         select jsonb_agg(rolname order by rolname) from pg_catalog.pg_roles
-        where rolname in (select jsonb_array_elements_text(${JSON.stringify(owners)}::text::jsonb)::name)
+        where rolname !~ ${passingLogins} and (rolname in (select jsonb_array_elements_text(${JSON.stringify(owners)}::text::jsonb)::name)
           or oid in (
             select refobjid from pg_catalog.pg_shdepend
             where refclassid = 'pg_catalog.pg_authid'::regclass and (dbid = d.oid or dbid = 0 and objid = d.oid)
             union
             select setrole from pg_catalog.pg_db_role_setting where setdatabase = d.oid
-          )
+          ))
       ) as roles,
       (
         select coalesce(jsonb_agg(jsonb_build_object('name', extname, 'version', extversion) order by extname), '[]')

@@ -74,7 +74,7 @@ const manifest = v.object({
   lastPosition: bigint,
   /** What made the tables of the log: an incremental archive needs a base for which it is the same. */
   logSchema: sha256,
-  /** The files that were applied, as in the ledger. */
+  /** The files that were applied, as in the ledger; those of a project begin with `app/`. */
   applied: v.array(v.object({ name: v.string(), checksum: sha256 })),
   /** What must exist on a server to restore it. */
   needs,

@@ -8,6 +8,7 @@ import { type DumpBlock, splitDump } from "../postgres/pg-dump/blocks.ts";
 import { dumpDatabase } from "../postgres/pg-dump/dump.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { readLedger } from "../schema/ledger.ts";
+import { titleOf } from "../schema/source.ts";
 
 /** How to read a schema. */
 export interface DescribeOptions {
@@ -38,7 +39,7 @@ export async function describeSchema(
   const preData = await dump("--section=pre-data");
   const postData = await dump("--section=post-data", "--schema-only");
   const blocks = [...splitDump(preData), ...splitDump(postData)];
-  const applied = (await readLedger(tx)).map(({ name, checksum }) => ({ name, checksum }));
+  const applied = (await readLedger(tx)).map((entry) => ({ name: titleOf(entry), checksum: entry.checksum }));
   const databaseFacts = await readDatabaseFacts(tx, target.database);
   if (databaseFacts === undefined) throw new Error("unreachable: the current database exists");
   return {
@@ -62,7 +63,7 @@ async function readServer(tx: Sql): Promise<{ readonly server: number; readonly 
   return row;
 }
 
-/** A migration may have changed the rows of the log without changing its tables. */
+/** A migration of the product may have changed the rows of the log without changing its tables. */
 function digestLog(blocks: readonly DumpBlock[], applied: Manifest["applied"]): string {
   const tables = blocks.filter(({ type, schema }) => type === "TABLE" && schema === "event_store");
   const migrations = applied.filter(({ name }) => name.startsWith("migrations/"));

@@ -8,7 +8,8 @@ import { groupRoles } from "../postgres/logins/roles.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { inTransaction } from "../postgres/transaction.ts";
-import { planSchema } from "../schema/ledger.ts";
+import type { LedgerEntry } from "../schema/ledger.ts";
+import { describeConflict, findConflicts, planSchema } from "../schema/plan.ts";
 import { readSchema } from "../schema/source.ts";
 
 /** The database that a restore would replace. */
@@ -28,15 +29,34 @@ export interface TargetState {
  */
 export async function checkRestorable(sql: Sql, { applied, endedAt, needs }: Manifest): Promise<void> {
   const files = await readSchema();
+  const entries = ledgerOf(applied, endedAt).filter(({ source }) => source === "cqrs");
   const known = new Set(files.map(({ name }) => name));
-  const unknown = applied.filter(({ name }) => !name.startsWith("routines/") && !known.has(name));
+  const unknown = entries.filter(({ name }) => !name.startsWith("routines/") && !known.has(name));
   if (unknown.length > 0) throw newer(unknown.map(({ name }) => name));
   // Throws if a migration was edited after it was archived.
-  planSchema(
-    files,
-    applied.map((entry) => ({ ...entry, appliedAt: new Date(endedAt) })),
-  );
+  planSchema(files, entries);
   await checkNeeds(sql, needs);
+}
+
+/**
+ * Compares the project's own files with those of an archive. Whoever restores may not have the project at hand, so a
+ * difference does not prevent that.
+ *
+ * @returns what `schema apply` will refuse afterwards, one phrase each
+ */
+export async function findProjectConflicts(sqlDir: string, { applied, endedAt }: Manifest): Promise<string[]> {
+  const files = await readSchema(sqlDir, "app");
+  const entries = ledgerOf(applied, endedAt).filter(({ source }) => source === "app");
+  return findConflicts(files, entries).map(describeConflict);
+}
+
+function ledgerOf(applied: Manifest["applied"], endedAt: string): LedgerEntry[] {
+  return applied.map(({ name, checksum }) => {
+    const isOfProject = name.startsWith("app/");
+    const source = isOfProject ? ("app" as const) : ("cqrs" as const);
+    const own = isOfProject ? name.slice("app/".length) : name;
+    return { source, name: own, checksum, appliedAt: new Date(endedAt), progress: null };
+  });
 }
 
 async function checkNeeds(sql: Sql, { roles, extensions }: Needs): Promise<void> {

@@ -14,7 +14,7 @@ import { administratorTarget, type RunContext, type Stack } from "../stack/stack
 import { findBackupsDir } from "./backups-dir.ts";
 import { type ArchiveContext, connectToRestore, lockHolderName, withArchivesLocked } from "./lock.ts";
 import { redactRestored } from "./redactions.ts";
-import { checkRestorable, checkTarget } from "./restore-checks.ts";
+import { checkRestorable, checkTarget, findProjectConflicts } from "./restore-checks.ts";
 import { beginRestoredEpoch, skipDrawnPositions } from "./restored-epoch.ts";
 import { applyNewFiles, createScratchDatabase } from "./scratch-database.ts";
 import { checkSlots, readSlots } from "./slots.ts";
@@ -98,6 +98,7 @@ async function restoreOpened(
   const onlyEventStore = options.onlyEventStore || manifest.only !== null;
   return await withArchivesLocked({ stack, target, run, command: "restore" }, async (context) => {
     await checkRestorable(context.maintenance, manifest);
+    for (const conflict of await findProjectConflicts(stack.config.sqlDir, manifest)) run.reporter.warn(conflict);
     const state = await checkTarget(context.maintenance, target, options.into !== undefined);
     const slots = await readSlots(context.maintenance, target.database);
     if (options.dropOld) checkSlots(slots);

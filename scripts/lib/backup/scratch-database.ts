@@ -6,6 +6,7 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { applySchema } from "../schema/apply.ts";
+import { readAllFiles } from "../schema/source.ts";
 import { ensureDatabase } from "../stack/database.ts";
 import type { ArchiveContext } from "./lock.ts";
 import { dropDatabase, type TemporaryPurpose, temporaryDatabase } from "./swap.ts";
@@ -70,6 +71,7 @@ export async function applyNewFiles(
   target: ConnectionTarget,
 ): Promise<readonly string[]> {
   const { applied } = await applySchema(target, {
+    files: await readAllFiles(stack.config.sqlDir),
     timeoutMs: stack.config.timeoutMs,
     signal: run.signal,
     onWait: () => {},

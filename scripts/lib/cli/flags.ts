@@ -33,6 +33,12 @@ export const stackFlags = {
     setting: "CQRS_TIMEOUT",
   },
   secrets: { type: "string", valueHint: "file|vault", description: "Where secrets are kept", setting: "CQRS_SECRETS" },
+  dir: {
+    type: "string",
+    valueHint: "folder",
+    description: "Folder of the project's SQL files",
+    setting: "CQRS_SQL_DIR",
+  },
   grace: {
     type: "string",
     valueHint: "duration",

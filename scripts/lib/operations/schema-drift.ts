@@ -10,7 +10,7 @@ import type { ConnectionTarget } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
 import { applySchema } from "../schema/apply.ts";
 import { compareSchemas, dumpSchema, type SchemaDifference } from "../schema/dump.ts";
-import { optionalName, readSchema, type SchemaFile } from "../schema/source.ts";
+import { optionalName, readAllFiles, type SchemaFile, titleOf } from "../schema/source.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 
 /**
@@ -32,7 +32,8 @@ export async function readDrift(
 /** Dumps the schema that the files alone create. Kept in the user's cache, by server version and content of the files. */
 export async function readReference(stack: Stack, applied: readonly string[], run: RunContext): Promise<string> {
   const target = await administratorTarget(stack);
-  const files = (await readSchema()).filter(({ kind, name }) => kind !== "optional" || applied.includes(name));
+  const all = await readAllFiles(stack.config.sqlDir);
+  const files = all.filter((file) => file.kind !== "optional" || applied.includes(titleOf(file)));
   return await withArchivesLocked({ stack, target, run, command: "schema" }, async (context) => {
     const file = join(cacheFolder(), `schema-${await digest(context, files)}.sql`);
     const cached = await readFile(file, "utf8").catch(() => undefined);

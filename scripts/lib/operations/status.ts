@@ -8,6 +8,7 @@ import { explainConnectionError } from "../postgres/explain.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { type ConnectionTarget, connectionUrl, maskedUrl } from "../postgres/target.ts";
 import { readPlan } from "../schema/apply.ts";
+import { readAllFiles } from "../schema/source.ts";
 import { demandsTls } from "../server-url.ts";
 import { sharedNote } from "../stack/cluster-problem.ts";
 import { describeOtherServer } from "../stack/external.ts";
@@ -94,7 +95,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
       port: target.port,
       dataDirectory: stack.mode === "embedded" ? stack.dataDir : null,
       ...(await readFacts(connection.sql)),
-      ...(await readSchemaState(connection.sql)),
+      ...(await readSchemaState(connection.sql, stack.config.sqlDir)),
       logProblems: await readLogProblems(connection.sql),
       logHolder: await readLogHolder(connection.sql),
       secrets,
@@ -189,9 +190,12 @@ async function readFacts(sql: Sql): Promise<ServerFacts> {
   return facts;
 }
 
-async function readSchemaState(sql: Sql): Promise<Pick<StackStatus, "pendingMigrations" | "schemaProblem">> {
+async function readSchemaState(
+  sql: Sql,
+  sqlDir: string,
+): Promise<Pick<StackStatus, "pendingMigrations" | "schemaProblem">> {
   try {
-    return { pendingMigrations: (await readPlan(sql)).pending.length, schemaProblem: null };
+    return { pendingMigrations: (await readPlan(sql, await readAllFiles(sqlDir))).pending.length, schemaProblem: null };
   } catch (error) {
     if (!(error instanceof ScriptError)) throw error;
     return { pendingMigrations: null, schemaProblem: error.message };

@@ -1,24 +1,34 @@
-import { runLine } from "../cli/run-line.ts";
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
-import { isConflict, isFromServer, isServerTrouble } from "../postgres/failure.ts";
-import { groupRoles } from "../postgres/logins/roles.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
-import { inTransaction } from "../postgres/transaction.ts";
-import { checkStatements } from "./check.ts";
-import { createLedger, type LedgerEntry, planSchema, readLedger, type SchemaPlan } from "./ledger.ts";
+import { type LedgerEntry, readLedger, sourceRoles } from "./ledger.ts";
 import { lockSchema, type SchemaLockOptions } from "./lock.ts";
-import { type ExpandedSql, expandPlaceholders, type Placeholders, placeholdersFor } from "./placeholders.ts";
-import { readSchema, type SchemaFile } from "./source.ts";
+import { placeholdersFor } from "./placeholders.ts";
+import { entryOf, planSchema, type SchemaPlan } from "./plan.ts";
+import { refusePooler } from "./pooler.ts";
+import { type PreparedFile, prepareFile } from "./prepare.ts";
+import { createProjectLogin } from "./project-login.ts";
+import { type FileSession, type RunLimits, runTogether } from "./run-files.ts";
+import { runStatements } from "./run-statements.ts";
+import { type SchemaFile, type SchemaSource, titleOf } from "./source.ts";
+import { upTo } from "./up-to.ts";
 
 /** How to apply a schema. */
 export interface ApplyOptions extends SchemaLockOptions {
-  /** The schema files; by default, those of the product. */
-  readonly files?: readonly SchemaFile[];
+  readonly files: readonly SchemaFile[];
   /** Optional files to apply as well: their names in `optional/`, without `.sql`. */
   readonly optional?: readonly string[];
+  /** The number of the project's last migration to apply; by default, all. */
+  readonly to?: string | undefined;
+  /** Whether to roll back what was done. */
+  readonly isDryRun?: boolean;
+  /** @default 5 seconds */
+  readonly lockTimeoutMs?: number | undefined;
+  /** @default no limit */
+  readonly statementTimeoutMs?: number | undefined;
+  /** Called for each session that a file waits for, and before each further attempt. */
+  readonly onBlocked?: (text: string) => void;
   /** Called after each file that was applied. */
   readonly onApplied?: (name: string) => void;
   /** Receives the server's notices and warnings while a file runs. */
@@ -31,42 +41,35 @@ export interface ApplyResult {
   readonly applied: readonly string[];
   /** Number of files applied so far, by this run and earlier ones. */
   readonly total: number;
+  /** Whether everything was rolled back. */
+  readonly isDryRun: boolean;
+  /** Names of the files that a dry run cannot try: those without a transaction, and those behind another source's. */
+  readonly untried: readonly string[];
 }
 
+const defaultLockTimeoutMs = 5_000;
+
 /**
- * Applies the pending schema files to a database, each in the same transaction as its row in the ledger. Routines share
- * one transaction, because they call each other: callers see all of them change, or none.
+ * Applies the pending schema files to a database, each in the same transaction as its row in the ledger. Routines of a
+ * source share one transaction, because they call each other: callers see all of them change, or none. The files of a
+ * project run as `cqrs_app_owner`, after those of the product.
  *
  * Of several concurrent runs, one applies the files and the others find nothing to do.
  *
  * @param target the database, with a login that can act as its owner
- * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5), or `MIGRATION_FAILED` (exit 1) with
- * `file:line:column`; the failed file is rolled back, a routine with all other routines, and those before stay applied
+ * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4), `LOCKED` (exit 5), `POOLER` (exit 9), `MIGRATION_STOPPED` (exit 3), or
+ * `MIGRATION_FAILED` (exit 1) with `file:line:column`; the failed file is rolled back, a routine with all other
+ * routines, and those before stay applied
  */
 export async function applySchema(target: ConnectionTarget, options: ApplyOptions): Promise<ApplyResult> {
-  const files = options.files ?? (await readSchema());
-  await using work = openConnection(target, {
-    applicationName: "cqrs-postgres schema apply",
-    role: groupRoles.owner,
-    searchPath: "public",
-    signal: options.signal,
-    onNotice: options.onNotice,
-  });
+  const { isDryRun = false, signal } = options;
+  await using observer = openConnection(target, { applicationName: "cqrs-postgres schema lock", signal });
   try {
-    const plan = await readPlan(work.sql, files, options.optional);
-    if (plan.pending.length === 0) return { applied: [], total: plan.applied.length };
-    await using lock = openConnection(target, { applicationName: "cqrs-postgres schema lock", signal: options.signal });
-    await lockSchema(lock.sql, options);
-    const { applied, pending } = await readPlan(work.sql, files, options.optional);
-    pending.forEach(checkStatements);
-    if (pending.length > 0) await createLedger(work.sql);
-    const placeholders = placeholdersFor(target.database);
-    for (const together of groupFiles(pending)) {
-      await applyTogether(work.sql, together, placeholders);
-      for (const { name } of together) options.onApplied?.(name);
-    }
-    const names = pending.map(({ name }) => name);
-    return { applied: names, total: new Set([...applied.map(({ name }) => name), ...names]).size };
+    const plan = await readWanted(observer.sql, options);
+    if (plan.pending.length === 0) return { applied: [], total: plan.applied.length, isDryRun, untried: [] };
+    await refusePooler(observer.sql, target, signal);
+    await lockSchema(observer.sql, options);
+    return await applyPending(target, observer.sql, options);
   } catch (error) {
     throw explainConnectionError(error, target);
   }
@@ -84,11 +87,15 @@ export interface SchemaStatus {
  *
  * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4)
  */
-export async function readSchemaStatus(target: ConnectionTarget, signal: AbortSignal): Promise<SchemaStatus> {
+export async function readSchemaStatus(
+  target: ConnectionTarget,
+  files: readonly SchemaFile[],
+  signal: AbortSignal,
+): Promise<SchemaStatus> {
   await using connection = openConnection(target, { applicationName: "cqrs-postgres schema status", signal });
   try {
-    const { applied, pending } = await readPlan(connection.sql);
-    return { applied, pending: pending.map(({ name }) => name) };
+    const { applied, pending } = await readPlan(connection.sql, files);
+    return { applied, pending: pending.map(titleOf) };
   } catch (error) {
     throw explainConnectionError(error, target);
   }
@@ -101,77 +108,103 @@ export async function readSchemaStatus(target: ConnectionTarget, signal: AbortSi
  */
 export async function readPlan(
   sql: Sql,
-  files?: readonly SchemaFile[],
+  files: readonly SchemaFile[],
   optional?: readonly string[],
 ): Promise<SchemaPlan> {
-  return planSchema(files ?? (await readSchema()), await readLedger(sql), optional);
+  return planSchema(files, await readLedger(sql), optional);
+}
+
+async function readWanted(sql: Sql, { files, optional, to }: ApplyOptions): Promise<SchemaPlan> {
+  const { applied, pending } = await readPlan(sql, files, optional);
+  return { applied, pending: to === undefined ? pending : upTo(pending, files, to) };
+}
+
+async function applyPending(target: ConnectionTarget, observer: Sql, options: ApplyOptions): Promise<ApplyResult> {
+  const { applied, pending } = await readWanted(observer, options);
+  const placeholders = placeholdersFor(target.database);
+  const prepared: PreparedFile[] = [];
+  for (const file of pending) prepared.push(await prepareFile(file, placeholders));
+  const run: Run = { target, observer, options, applied, done: [], untried: [] };
+  for (const source of ["cqrs", "app"] as const) {
+    const files = prepared.filter(({ file }) => file.source === source);
+    if (files.length > 0) await applySource(run, source, files);
+  }
+  const names = new Set([...applied.map(titleOf), ...run.done]);
+  const total = options.isDryRun ? applied.length : names.size;
+  return { applied: run.done, total, isDryRun: options.isDryRun ?? false, untried: run.untried };
+}
+
+interface Run {
+  readonly target: ConnectionTarget;
+  readonly observer: Sql;
+  readonly options: ApplyOptions;
+  readonly applied: readonly LedgerEntry[];
+  /** Titles of the files that were applied, or tried. */
+  readonly done: string[];
+  readonly untried: string[];
+}
+
+async function applySource(run: Run, source: SchemaSource, files: readonly PreparedFile[]): Promise<void> {
+  const { target, observer, options } = run;
+  // Their own session would not see what is rolled back here.
+  if (options.isDryRun && run.done.length > 0) return void run.untried.push(...files.map(({ file }) => titleOf(file)));
+  await using login = source === "app" ? await createProjectLogin(target, options.signal) : undefined;
+  await using connection = openConnection(login?.target ?? target, {
+    applicationName: "cqrs-postgres schema apply",
+    role: sourceRoles[source],
+    ...(source === "cqrs" ? { searchPath: "public" } : {}),
+    signal: options.signal,
+    onNotice: options.onNotice,
+  });
+  const session: FileSession = {
+    sql: connection.sql,
+    role: sourceRoles[source],
+    appliedBy: target.user,
+    observer,
+    limits: limitsOf(options),
+  };
+  await (options.isDryRun ? tryFiles(run, session, files) : applyFiles(run, session, files));
+}
+
+async function applyFiles(run: Run, session: FileSession, files: readonly PreparedFile[]): Promise<void> {
+  for (const together of groupFiles(files)) {
+    const [first] = together;
+    if (first.isTransactional) await runTogether(session, together, false);
+    else await runStatements(session, first, entryOf(first.file, run.applied));
+    for (const { file } of together) {
+      run.done.push(titleOf(file));
+      run.options.onApplied?.(titleOf(file));
+    }
+  }
+}
+
+/** Runs all files in one transaction, because each may need those before it. */
+async function tryFiles(run: Run, session: FileSession, files: readonly PreparedFile[]): Promise<void> {
+  const [first, ...others] = files.filter(({ isTransactional }) => isTransactional);
+  run.untried.push(...files.filter(({ isTransactional }) => !isTransactional).map(({ file }) => titleOf(file)));
+  if (first === undefined) return;
+  await runTogether(session, [first, ...others], true);
+  run.done.push(...[first, ...others].map(({ file }) => titleOf(file)));
 }
 
 /** @returns the files of each transaction, in order */
-function groupFiles(pending: readonly SchemaFile[]): (readonly SchemaFile[])[] {
-  const of = (wanted: SchemaFile["kind"]) => pending.filter(({ kind }) => kind === wanted);
-  const alone = (files: readonly SchemaFile[]) => files.map((file) => [file]);
-  const routines = of("routine");
-  return [...alone(of("migration")), ...(routines.length === 0 ? [] : [routines]), ...alone(of("optional"))];
+function groupFiles(files: readonly PreparedFile[]): (readonly [PreparedFile, ...PreparedFile[]])[] {
+  const of = (wanted: SchemaFile["kind"]) => files.filter(({ file }) => file.kind === wanted);
+  const alone = (some: readonly PreparedFile[]) => some.map((file) => [file] as const);
+  const [routine, ...routines] = of("routine");
+  return [
+    ...alone(of("migration")),
+    ...(routine === undefined ? [] : [[routine, ...routines] as const]),
+    ...alone(of("optional")),
+  ];
 }
 
-async function applyTogether(sql: Sql, files: readonly SchemaFile[], placeholders: Placeholders): Promise<void> {
-  let explain = (error: unknown) => error;
-  const work = inTransaction(sql, async (tx) => {
-    for (const file of files) {
-      const expanded = expandPlaceholders(file, placeholders);
-      explain = (error) => fileFailed(file, expanded, error);
-      await applyFile(tx, file, expanded);
-    }
-  });
-  await work.catch((error: unknown) => {
-    throw explain(error);
-  });
-}
-
-async function applyFile(tx: Sql, file: SchemaFile, { text }: ExpandedSql): Promise<void> {
-  const startedAt = performance.now();
-  await tx.unsafe(text).simple();
-  // A file may have changed the session's settings, which must not affect its row in the ledger or the next file.
-  await tx.unsafe(`reset session authorization; reset all; set role ${groupRoles.owner}`).simple();
-  const durationMs = Math.round(performance.now() - startedAt);
-  await tx`
-    insert into public.schema_migration (name, checksum, duration_ms)
-    values (${file.name}, ${file.checksum}, ${durationMs})
-    on conflict (name) do update
-    set checksum = excluded.checksum, applied_at = clock_timestamp(), applied_by = session_user,
-        duration_ms = excluded.duration_ms`;
-}
-
-function fileFailed(file: SchemaFile, expanded: ExpandedSql, error: unknown): unknown {
-  if (!isFromServer(error)) return error;
-  const { code, message, detail, hint, position, where } = error as Record<string, string | undefined>;
-  const place = position === undefined ? file.path : `${file.path}:${expanded.locate(Number(position))}`;
-  const kept = whatIsKept(file);
-  if (isConflict(error) || isServerTrouble(error)) return migrationStopped(place, `${message} (${code})`, kept);
-  const reasons = [`${message} (${code})`, detail, hint, position === undefined ? where : undefined];
-  return new ScriptError({
-    code: "MIGRATION_FAILED",
-    exitCode: exitCodes.bug,
-    message: `${place}: ${message}`,
-    why: reasons.filter((reason) => reason !== undefined).join("\n"),
-    fix: `Fix the file, then run ${runLine("schema apply")} again. ${kept}`,
-  });
-}
-
-function whatIsKept({ kind }: SchemaFile): string {
-  return kind === "routine"
-    ? "All routines of this run were rolled back; the migrations before them stay applied."
-    : "This file was rolled back; those before it stay applied.";
-}
-
-/** The cause is the server's state, not the file: disk space, memory, a lock, a cancelled or lost session. */
-function migrationStopped(place: string, why: string, kept: string): ScriptError {
-  return new ScriptError({
-    code: "MIGRATION_STOPPED",
-    exitCode: exitCodes.notReady,
-    message: `${place}: the server could not finish this file`,
-    why,
-    fix: `Fix the cause, then run ${runLine("schema apply")} again. ${kept}`,
-  });
+function limitsOf({ lockTimeoutMs, statementTimeoutMs, timeoutMs, signal, onBlocked }: ApplyOptions): RunLimits {
+  return {
+    lockTimeoutMs: lockTimeoutMs ?? defaultLockTimeoutMs,
+    statementTimeoutMs: statementTimeoutMs ?? 0,
+    timeoutMs,
+    signal,
+    onBlocked: onBlocked ?? (() => {}),
+  };
 }

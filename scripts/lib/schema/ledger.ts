@@ -1,19 +1,33 @@
-import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Sql } from "../postgres/driver.ts";
-import { optionalName, type SchemaFile } from "./source.ts";
+import { groupRoles } from "../postgres/logins/roles.ts";
+import type { SchemaFile, SchemaSource } from "./source.ts";
 
 /** A row of `public.schema_migration`. */
 export interface LedgerEntry {
+  readonly source: SchemaSource;
   readonly name: string;
+  /** Of the file; of the statements that were run, if it is incomplete. */
   readonly checksum: string;
   readonly appliedAt: Date;
+  readonly progress: Progress | null;
 }
 
-/** The result of comparing the files with the ledger. */
-export interface SchemaPlan {
-  /** The files to apply, in order. */
-  readonly pending: readonly SchemaFile[];
-  readonly applied: readonly LedgerEntry[];
+/** How far a file without a transaction was applied. */
+export interface Progress {
+  /** Number of statements that were run. */
+  readonly statements: number;
+  /** Whether the next one was begun, so that it may have been run as well. */
+  readonly isInDoubt: boolean;
+}
+
+/** What to write about a file. */
+export interface LedgerNote {
+  readonly file: Pick<SchemaFile, "source" | "name">;
+  readonly checksum: string;
+  readonly durationMs: number;
+  /** The login that applies it. */
+  readonly appliedBy: string;
+  readonly progress?: Progress;
 }
 
 /**
@@ -23,9 +37,43 @@ export interface SchemaPlan {
  */
 export async function readLedger(sql: Sql): Promise<LedgerEntry[]> {
   if (!(await ledgerExists(sql))) return [];
+  // Before migration 0012, the ledger has neither source nor progress.
   return sql<LedgerEntry[]>`
-    select name, checksum, applied_at as "appliedAt" from public.schema_migration order by name collate "C"`;
+    select coalesce(fields ->> 'source', 'cqrs') as source, name, checksum, applied_at as "appliedAt",
+           case when fields ->> 'statements_done' is not null
+             then jsonb_build_object('statements', fields -> 'statements_done', 'isInDoubt', fields -> 'is_in_doubt')
+           end as progress
+    from public.schema_migration as entry
+    cross join lateral (select to_jsonb(entry) as fields) as row
+    order by source desc, name collate "C"`;
 }
+
+/**
+ * Notes that a file was applied, or how far.
+ *
+ * @param sql a session of the role that applies the file; a project's role writes the ledger through a function
+ */
+export async function writeLedger(sql: Sql, note: LedgerNote): Promise<void> {
+  const { file, checksum, appliedBy, durationMs, progress } = note;
+  const { statements = null, isInDoubt = false } = progress ?? {};
+  if (file.source === "app") {
+    await sql`select public.record_project_file(
+      ${file.name}, ${checksum}, ${appliedBy}, ${durationMs}::int, ${statements}::int, ${isInDoubt})`;
+    return;
+  }
+  if (progress !== undefined) throw new Error(`${file.name} needs a transaction: the product has no other files`);
+  const { count } = await sql`
+    update public.schema_migration as entry
+    set checksum = ${checksum}, applied_at = clock_timestamp(), applied_by = ${appliedBy}, duration_ms = ${durationMs}
+    where name = ${file.name} and to_jsonb(entry) ->> 'source' is distinct from 'app'`;
+  if (count > 0) return;
+  await sql`
+    insert into public.schema_migration (name, checksum, applied_by, duration_ms)
+    values (${file.name}, ${checksum}, ${appliedBy}, ${durationMs})`;
+}
+
+/** The role that applies the files of a source. */
+export const sourceRoles: Readonly<Record<SchemaSource, string>> = { cqrs: groupRoles.owner, app: groupRoles.appOwner };
 
 /** Creates the ledger if it does not exist. The caller holds the lock of the schema. */
 export async function createLedger(sql: Sql): Promise<void> {
@@ -52,74 +100,4 @@ async function ledgerExists(sql: Sql): Promise<boolean> {
   const [row] = await sql<{ exists: boolean }[]>`
     select to_regclass('public.schema_migration') is not null as exists`;
   return row?.exists === true;
-}
-
-/**
- * Compares the files with the ledger.
- *
- * @param wanted names of optional files to apply; those already applied need not be listed
- * @throws {ScriptError} `SCHEMA_DRIFT` (exit 4) if a migration was edited after it was applied, is missing, or comes
- * before one that was applied; `UNKNOWN_OPTION` (exit 2) if there is no optional file of that name
- */
-export function planSchema(
-  files: readonly SchemaFile[],
-  applied: readonly LedgerEntry[],
-  wanted: readonly string[] = [],
-): SchemaPlan {
-  const ledger = new Map(applied.map((entry) => [entry.name, entry]));
-  const names = new Set(files.map(({ name }) => name));
-  const missing = applied.find(({ name }) => !name.startsWith("routines/") && !names.has(name));
-  if (missing !== undefined) throw missingFile(missing.name);
-  checkWanted(files, wanted);
-  const isWanted = (file: SchemaFile) =>
-    file.kind !== "optional" || ledger.has(file.name) || wanted.includes(optionalName(file));
-  const pending = files.filter((file) => isWanted(file) && ledger.get(file.name)?.checksum !== file.checksum);
-  const last = applied.map(({ name }) => name).findLast((name) => name.startsWith("migrations/")) ?? "";
-  for (const { kind, name } of pending) {
-    if (kind === "routine") continue;
-    if (ledger.has(name)) throw editedFile(name);
-    if (kind === "migration" && name < last) throw outOfOrder(name, last);
-  }
-  return { pending, applied };
-}
-
-function checkWanted(files: readonly SchemaFile[], wanted: readonly string[]): void {
-  const known = files.filter(({ kind }) => kind === "optional").map(optionalName);
-  const unknown = wanted.find((name) => !known.includes(name));
-  if (unknown === undefined) return;
-  throw new ScriptError({
-    code: "UNKNOWN_OPTION",
-    exitCode: exitCodes.usage,
-    message: `The schema has no optional file ${JSON.stringify(unknown)}`,
-    why: "Optional files are in sql/optional.",
-    fix: `Choose one of: ${known.join(", ") || "none"}.`,
-  });
-}
-
-function editedFile(name: string): ScriptError {
-  return drift(
-    `${name} was edited after it was applied`,
-    "Its checksum differs from the one in the ledger. Applied migrations must not change. Nothing was applied.",
-    `Undo the edit (git checkout -- sql/${name}) and write the change as a new migration.`,
-  );
-}
-
-function missingFile(name: string): ScriptError {
-  return drift(
-    `${name} was applied to this database, but the file is missing`,
-    "The database is newer than this version of the project, or the file was removed. Nothing was applied.",
-    "Use the newer version of the project, or restore the file.",
-  );
-}
-
-function outOfOrder(name: string, last: string): ScriptError {
-  return drift(
-    `${name} comes before ${last}, which is already applied`,
-    "Applying it now would give this database a different order of migrations than others. Nothing was applied.",
-    "Give it a number after the last one.",
-  );
-}
-
-function drift(message: string, why: string, fix: string): ScriptError {
-  return new ScriptError({ code: "SCHEMA_DRIFT", exitCode: exitCodes.drift, message, why, fix });
 }

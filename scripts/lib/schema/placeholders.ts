@@ -4,16 +4,16 @@ import { quoteIdentifier } from "../postgres/quote.ts";
 import type { SchemaFile } from "./source.ts";
 
 /** The values of the placeholders `:{name}`, each a quoted identifier. */
-export type Placeholders = Readonly<Record<"database" | "owner" | "app", string>>;
+export type Placeholders = Readonly<Record<"database" | "owner" | "app" | "app_owner", string>>;
 
 /** SQL that is ready to be sent, and the mapping from its positions back to the file. */
 export interface ExpandedSql {
   readonly text: string;
   /**
-   * @param position in characters, counted from 1, as PostgreSQL reports it
+   * @param offset in the expanded text, in UTF-16 code units
    * @returns `line:column` in the file, both counted from 1
    */
-  locate(position: number): string;
+  locate(offset: number): string;
 }
 
 interface Stretch {
@@ -27,6 +27,7 @@ export function placeholdersFor(database: string): Placeholders {
     database: quoteIdentifier(database),
     owner: quoteIdentifier(groupRoles.owner),
     app: quoteIdentifier(groupRoles.app),
+    app_owner: quoteIdentifier(groupRoles.appOwner),
   };
 }
 
@@ -48,7 +49,7 @@ export function expandPlaceholders(file: SchemaFile, values: Placeholders): Expa
     stretches.push({ at: text.length, source: readTo });
   }
   text += file.text.slice(readTo);
-  return { text, locate: (position) => lineAndColumn(file.text, sourceOffset(stretches, codeUnits(text, position))) };
+  return { text, locate: (offset) => lineAndColumn(file.text, sourceOffset(stretches, offset)) };
 }
 
 /** A position inside a value maps to the end of its placeholder. */
@@ -59,7 +60,11 @@ function sourceOffset(stretches: readonly Stretch[], offset: number): number {
   return Math.min(source + offset - at, next);
 }
 
-function codeUnits(text: string, position: number): number {
+/**
+ * @param position in characters, counted from 1, as PostgreSQL reports it
+ * @returns the offset in UTF-16 code units
+ */
+export function offsetOf(text: string, position: number): number {
   return [...text].slice(0, position - 1).join("").length;
 }
 
@@ -74,7 +79,7 @@ function unknownPlaceholder(file: SchemaFile, name: string, place: string): Scri
     code: "PLACEHOLDER",
     exitCode: exitCodes.usage,
     message: `${file.path}:${place}: unknown placeholder :{${name}}`,
-    why: "Only :{database}, :{owner} and :{app} are replaced.",
+    why: "Only :{database}, :{owner}, :{app} and :{app_owner} are replaced.",
     fix: "Use one of these, or write the name itself.",
   });
 }

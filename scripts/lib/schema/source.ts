@@ -1,15 +1,18 @@
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join, relative, sep } from "node:path";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { assetsDir } from "../paths.ts";
+
+/** Whose files: the product's own, or those of the project that uses it. Each source numbers its migrations itself. */
+export type SchemaSource = "cqrs" | "app";
 
 /** A migration is applied once, a routine whenever it changes, and an optional file once if it is requested. */
 export type SchemaFileKind = "migration" | "routine" | "optional";
 
 /** A SQL file of the schema. */
 export interface SchemaFile {
+  readonly source: SchemaSource;
   /** Its name in the ledger: `migrations/0001-schemas.sql`, `routines/functions/event_store.append_events.sql`. */
   readonly name: string;
   readonly kind: SchemaFileKind;
@@ -24,19 +27,51 @@ export interface SchemaFile {
 /** The folder of the product's own schema. */
 export const schemaDir: string = join(assetsDir, "sql");
 
+/** The folders that a source may have, in the order in which their files are applied. */
+const folders: Readonly<Record<SchemaSource, readonly (readonly [string, SchemaFileKind])[]>> = {
+  cqrs: [
+    ["migrations", "migration"],
+    ["routines", "routine"],
+    ["optional", "optional"],
+  ],
+  app: [
+    ["migrations", "migration"],
+    ["routines", "routine"],
+  ],
+};
+
+/** What else a project's SQL folder may contain. */
+const otherFolders = ["seeds"];
+
 /**
- * Reads the schema files in the order in which they are applied: migrations by number, routines by folder and name
- * (functions, queries, triggers, views: each depends only on those before it), then optional files.
+ * Reads the files of a database: the product's, then the project's, which may depend on them.
  *
- * @param dir the folder of `migrations/`, `routines/` and possibly `optional/`
- * @throws {ScriptError} `MIGRATION_NAME` (exit 2) for a name without a number, or a number that is used twice
+ * @param projectSqlDir the project's SQL folder, which need not exist
+ * @throws {ScriptError} as `readSchema()`
  */
-export async function readSchema(dir: string = schemaDir): Promise<SchemaFile[]> {
-  const migrations = await readFolder(dir, "migrations", "migration");
-  checkNumbers(migrations);
-  const routines = await readFolder(dir, "routines", "routine");
-  const hasOptional = existsSync(join(dir, "optional"));
-  return [...migrations, ...routines, ...(hasOptional ? await readFolder(dir, "optional", "optional") : [])];
+export async function readAllFiles(projectSqlDir: string): Promise<SchemaFile[]> {
+  return [...(await readSchema()), ...(await readSchema(projectSqlDir, "app"))];
+}
+
+/**
+ * Reads the schema files of a source in the order in which they are applied: migrations by number, routines by folder
+ * and name (functions, queries, triggers, views: each depends only on those before it), then optional files.
+ *
+ * @param dir the folder of `migrations/` and `routines/`, neither of which need exist
+ * @throws {ScriptError} `MIGRATION_NAME` (exit 2) for a file that would be ignored because of its name, and for a number
+ * that is used twice; `FILE_TEXT` (exit 2) for one that is not text
+ */
+export async function readSchema(dir: string = schemaDir, source: SchemaSource = "cqrs"): Promise<SchemaFile[]> {
+  if (source === "app") await checkFolder(dir);
+  const read = folders[source].map(([folder, kind]) => readFolder({ dir, source, folder, kind }));
+  const files = (await Promise.all(read)).flat();
+  checkNumbers(files.filter(({ kind }) => kind === "migration"));
+  return files;
+}
+
+/** @returns the name of a file for people: `migrations/0001-schemas.sql`, or `app/migrations/0001-invoices.sql` */
+export function titleOf({ source, name }: Pick<SchemaFile, "source" | "name">): string {
+  return source === "cqrs" ? name : `${source}/${name}`;
 }
 
 /** @returns the name by which an optional file is requested: `x` for `optional/x.sql` */
@@ -44,46 +79,113 @@ export function optionalName(file: SchemaFile): string {
   return file.name.slice("optional/".length, -".sql".length);
 }
 
-async function readFolder(dir: string, folder: string, kind: SchemaFile["kind"]): Promise<SchemaFile[]> {
-  const entries = await readdir(join(dir, folder), { recursive: true });
-  const names = entries.filter((name) => name.endsWith(".sql")).toSorted();
-  return Promise.all(
-    names.map(async (fileName) => {
-      const path = join(dir, folder, fileName);
-      const text = (await readFile(path, "utf8")).replace(/^\uFEFF/, "").replaceAll("\r\n", "\n");
-      const checksum = createHash("sha256").update(text).digest("hex");
-      return { name: `${folder}/${fileName}`, kind, path, text, checksum };
-    }),
+/** @returns the four digits of a migration's name; undefined if it is not one of a migration */
+export function numberOf(name: string): string | undefined {
+  return /^migrations\/(\d{4})-[a-z0-9-]+\.sql$/.exec(name)?.[1];
+}
+
+/** @returns the number that a new migration would have */
+export function nextNumber(names: readonly string[]): string {
+  const last = Math.max(0, ...names.map((name) => Number(numberOf(name) ?? 0)));
+  return String(last + 1).padStart(4, "0");
+}
+
+interface Folder {
+  readonly dir: string;
+  readonly source: SchemaSource;
+  readonly folder: string;
+  readonly kind: SchemaFileKind;
+}
+
+async function readFolder({ dir, source, folder, kind }: Folder): Promise<SchemaFile[]> {
+  const entries = await list(join(dir, folder));
+  const paths = entries.map((entry) => `${folder}/${entry.split(sep).join("/")}`).filter((name) => !isIgnored(name));
+  for (const name of paths) checkName(name, kind, paths);
+  return Promise.all(paths.toSorted().map((name) => readSqlFile(join(dir, name), { source, name, kind })));
+}
+
+type Identity = Pick<SchemaFile, "source" | "name" | "kind">;
+
+async function readSqlFile(path: string, identity: Identity): Promise<SchemaFile> {
+  const text = decode(await readFile(path), path)
+    .replace(/^\uFEFF/, "")
+    .replaceAll("\r\n", "\n");
+  return { ...identity, path, text, checksum: createHash("sha256").update(text).digest("hex") };
+}
+
+function decode(bytes: Buffer, path: string): string {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    if (!text.includes("\0")) return text;
+  } catch {
+    // Invalid UTF-8.
+  }
+  throw new ScriptError({
+    code: "FILE_TEXT",
+    exitCode: exitCodes.usage,
+    message: `${path} is not a text in UTF-8`,
+    why: "It contains bytes that are not UTF-8, or a null character, behind which nothing would be read.",
+    fix: "Save it as UTF-8.",
+  });
+}
+
+/** @returns the files below a folder, relative to it; none if it does not exist */
+async function list(dir: string): Promise<string[]> {
+  try {
+    const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+    return entries
+      .filter((entry) => !entry.isDirectory())
+      .map((entry) => relative(dir, join(entry.parentPath, entry.name)));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/** Hidden files and those of an editor, and descriptions. */
+function isIgnored(path: string): boolean {
+  return basename(path).startsWith(".") || /^readme(\.|$)/i.test(basename(path));
+}
+
+/** A file that is not applied because of its name would be noticed when the application fails. */
+async function checkFolder(dir: string): Promise<void> {
+  const allowed = [...folders.app.map(([folder]) => folder), ...otherFolders];
+  const entries = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  const other = entries.find((entry) => !isIgnored(entry) && !allowed.includes(entry));
+  if (other === undefined) return;
+  throw refusedName(
+    `${join(dir, other)} would be ignored`,
+    `The project's SQL folder has the folders ${allowed.join(", ")} and nothing else.`,
+    "Move the file into one of them, or out of the folder.",
   );
+}
+
+function checkName(name: string, kind: SchemaFileKind, names: readonly string[]): void {
+  const isRight = kind === "migration" ? numberOf(name) !== undefined : name.endsWith(".sql");
+  if (!isRight) throw badName(name, kind, nextNumber(names));
 }
 
 function checkNumbers(migrations: readonly SchemaFile[]): void {
   const seen = new Map<string, string>();
   for (const { name } of migrations) {
-    const number = numberOf(name);
-    if (number === undefined) throw badName(name, nextNumber(migrations));
+    const number = numberOf(name) as string;
     const other = seen.get(number);
-    if (other !== undefined) throw sameNumber(other, name, nextNumber(migrations));
+    if (other !== undefined) throw sameNumber(other, name, nextNumber(migrations.map((file) => file.name)));
     seen.set(number, name);
   }
 }
 
-function numberOf(name: string): string | undefined {
-  return /^migrations\/(\d{4})-[a-z0-9-]+\.sql$/.exec(name)?.[1];
-}
-
-/** @returns the number that a new migration would have */
-function nextNumber(migrations: readonly SchemaFile[]): string {
-  const last = Math.max(0, ...migrations.map(({ name }) => Number(numberOf(name) ?? 0)));
-  return String(last + 1).padStart(4, "0");
-}
-
-function badName(name: string, next: string): ScriptError {
-  return refusedName(
-    `${name} is not a valid name for a migration`,
-    "Its name is not four digits, a hyphen and words in lower case.",
-    `Rename it, for example to ${next}-add-invoices.sql.`,
-  );
+function badName(name: string, kind: SchemaFileKind, next: string): ScriptError {
+  return kind === "migration"
+    ? refusedName(
+        `${name} is not a valid name for a migration`,
+        "Its name is not four digits, a hyphen and words in lower case.",
+        `Rename it, for example to ${next}-add-invoices.sql.`,
+      )
+    : refusedName(`${name} would be ignored`, "Its name does not end with .sql.", "Rename it, or move it elsewhere.");
 }
 
 function sameNumber(one: string, other: string, next: string): ScriptError {

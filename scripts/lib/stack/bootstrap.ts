@@ -8,6 +8,7 @@ import { connectForMaintenance, maintenanceDatabases } from "../postgres/mainten
 import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
 import { applySchema } from "../schema/apply.ts";
+import { readAllFiles } from "../schema/source.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { type AdministratorSession, openSession } from "./administrator.ts";
 import { type AdoptOptions, settleCluster } from "./adopt.ts";
@@ -158,7 +159,9 @@ async function applyPending(stack: Stack, run: RunContext, target: ConnectionTar
     { ...target, database: stack.database },
     {
       ...waitLimit(stack, run),
+      files: await readAllFiles(stack.config.sqlDir),
       onWait: (holder) => run.reporter.info(`waiting for ${holder}, which is changing the schema`),
+      onBlocked: (text) => run.reporter.info(text),
       onApplied: (name) => run.reporter.verbose(`applied ${name}`),
       onNotice: (text) => run.reporter.warn(text),
     },

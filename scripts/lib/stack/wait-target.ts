@@ -27,7 +27,7 @@ export interface TargetOptions {
  */
 export async function findTarget(word: string, { query, project }: TargetOptions = {}): Promise<WaitTarget> {
   if (word === "postgres") return configuredTarget(word, await sessionCheck(query), project);
-  if (word === "schema") return configuredTarget(word, schemaCheck, project);
+  if (word === "schema") return configuredTarget(word, await schemaCheck(project), project);
   if (word === "vault") return configuredVault(project);
   if (/^file:./.test(word)) return fileTargetOf(word);
   const url = URL.canParse(word) ? new URL(word) : undefined;
@@ -135,12 +135,17 @@ async function sessionCheck(query = "select true"): Promise<SessionCheck> {
 }
 
 /** @throws {ScriptError} `SCHEMA_DRIFT` (exit 4) */
-const schemaCheck: SessionCheck = async (sql) => {
+async function schemaCheck(project: string | undefined): Promise<SessionCheck> {
+  const { loadConfig } = await import("../config.ts");
   const { readPlan } = await import("../schema/apply.ts");
-  const { pending } = await readPlan(sql);
-  if (pending.length === 0) return usable;
-  return notYet(`schema files not applied yet: ${pending.length}`, `Run ${runLine("schema apply")}.`);
-};
+  const { readAllFiles } = await import("../schema/source.ts");
+  const { sqlDir } = loadConfig({ project });
+  return async (sql) => {
+    const { pending } = await readPlan(sql, await readAllFiles(sqlDir));
+    if (pending.length === 0) return usable;
+    return notYet(`schema files not applied yet: ${pending.length}`, `Run ${runLine("schema apply")}.`);
+  };
+}
 
 function hidePassword(word: string): string {
   return word.replace(/(\/\/[^/@]*?):[^/]*@/, "$1:****@");

@@ -17,6 +17,9 @@ export const groupRoles = {
   appOwner: "cqrs_app_owner",
 } as const;
 
+/** A regular expression for the logins that exist only while a project's migrations are applied. */
+export const passingLogins = "^cqrs_migration_[0-9]+$";
+
 /** The login that sets up roles and databases. */
 export interface Administrator {
   /** The current role (`current_user`). */

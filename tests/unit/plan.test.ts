@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
-import { type LedgerEntry, planSchema } from "../../scripts/lib/schema/ledger.ts";
+import type { LedgerEntry } from "../../scripts/lib/schema/ledger.ts";
+import { planSchema } from "../../scripts/lib/schema/plan.ts";
 import type { SchemaFile } from "../../scripts/lib/schema/source.ts";
 
 function file(name: string, checksum = "one"): SchemaFile {
   return {
+    source: "cqrs",
     name,
     kind: name.startsWith("migrations/") ? "migration" : "routine",
     path: `sql/${name}`,
@@ -15,7 +17,7 @@ function file(name: string, checksum = "one"): SchemaFile {
 }
 
 function entry(name: string, checksum = "one"): LedgerEntry {
-  return { name, checksum, appliedAt: new Date(0) };
+  return { source: "cqrs", name, checksum, appliedAt: new Date(0), progress: null };
 }
 
 function pendingNames(files: readonly SchemaFile[], applied: readonly LedgerEntry[]): string[] {

@@ -1,0 +1,133 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { takeAdvisoryLock } from "../postgres/advisory-lock.ts";
+import type { Sql } from "../postgres/driver.ts";
+import { isConflict } from "../postgres/failure.ts";
+import { inTransaction } from "../postgres/transaction.ts";
+import { watchBlockers } from "./blockers.ts";
+import { statementFailed, transactionEnded } from "./failures.ts";
+import { createLedger, writeLedger } from "./ledger.ts";
+import type { Place, PreparedFile } from "./prepare.ts";
+import type { ParsedStatement } from "./statements.ts";
+
+/** A session that applies the files of one source. */
+export interface FileSession {
+  /** A pool of one session. */
+  readonly sql: Sql;
+  /** The role that the files run as. */
+  readonly role: string;
+  /** The login that the ledger names. */
+  readonly appliedBy: string;
+  /** An idle session, to look at the locks. */
+  readonly observer: Sql;
+  readonly limits: RunLimits;
+}
+
+/** How long to wait while files are applied. */
+export interface RunLimits {
+  /** For the locks of one statement. What waits longer is rolled back and tried again, so that others get through. */
+  readonly lockTimeoutMs: number;
+  /** For one statement; 0: no limit. */
+  readonly statementTimeoutMs: number;
+  /** For all attempts at a file. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  /** Called for each session that a file waits for, and before each further attempt. */
+  readonly onBlocked: (text: string) => void;
+}
+
+/**
+ * Runs files and writes them to the ledger, all in one transaction.
+ *
+ * @param isDryRun whether to roll it back
+ */
+export async function runTogether(
+  session: FileSession,
+  files: readonly [PreparedFile, ...PreparedFile[]],
+  isDryRun: boolean,
+): Promise<void> {
+  const place: Place = { prepared: files[0], statement: undefined };
+  const rollback = Symbol("rollback");
+  const work = async (tx: Sql) => {
+    const transaction = await transactionOf(tx);
+    if (files[0].file.source === "cqrs") await createLedger(tx);
+    for (const prepared of files) {
+      place.prepared = prepared;
+      await runFile(tx, { session, place, transaction });
+    }
+    if (isDryRun) throw rollback;
+  };
+  try {
+    await attempt(session, place, () => inTransaction(session.sql, work));
+  } catch (error) {
+    if (error !== rollback) throw error;
+  }
+}
+
+/**
+ * Runs work, and again after it was rolled back because of other sessions.
+ *
+ * @throws {ScriptError} `MIGRATION_FAILED` or `MIGRATION_STOPPED`, with the place
+ */
+export async function attempt(session: FileSession, place: Place, work: () => Promise<void>): Promise<void> {
+  const { limits, observer, sql } = session;
+  await excludeEarlierRun(session);
+  const [row] = await sql<{ pid: number }[]>`select pg_catalog.pg_backend_pid() as pid`;
+  const waitsFor = (holder: string) => limits.onBlocked(`${place.prepared.file.name} waits for ${holder}`);
+  await using watch = watchBlockers(observer, row?.pid as number, waitsFor);
+  for (const deadline = performance.now() + limits.timeoutMs; ; ) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isConflict(error) || performance.now() > deadline) throw statementFailed(place, error, watch.last);
+      limits.onBlocked(`${place.prepared.file.name}: ${(error as Error).message}; trying again`);
+      await sleep(pauseMs, undefined, { signal: limits.signal });
+    }
+  }
+}
+
+/** Runs one statement by itself, so that the server refuses a text that it reads as several. */
+export async function runStatement(sql: Sql, place: Place, statement: ParsedStatement): Promise<void> {
+  place.statement = statement;
+  await sql.unsafe(statement.text, [], { simple: false } as object);
+}
+
+/** Takes back the settings that a file has changed. */
+export async function resetSession(sql: Sql, role: string): Promise<void> {
+  await sql.unsafe(`reset session authorization; reset all; set role ${role}`).simple();
+}
+
+const pauseMs = 500;
+
+/** The server may still be running a statement of a process that was killed; its session holds this lock. */
+async function excludeEarlierRun({ sql, limits }: FileSession): Promise<void> {
+  const { timeoutMs, signal } = limits;
+  await takeAdvisoryLock(sql, { tag: "schr", name: "" }, { timeoutMs, signal });
+}
+
+interface FileRun {
+  readonly session: FileSession;
+  readonly place: Place;
+  readonly transaction: string;
+}
+
+async function runFile(tx: Sql, { session, place, transaction }: FileRun): Promise<void> {
+  const { file, statements } = place.prepared;
+  const { role, appliedBy, limits } = session;
+  const startedAt = performance.now();
+  await tx
+    .unsafe(`
+    set local lock_timeout = ${limits.lockTimeoutMs};
+    set local statement_timeout = ${limits.statementTimeoutMs}`)
+    .simple();
+  for (const statement of statements) await runStatement(tx, place, statement);
+  place.statement = undefined;
+  await resetSession(tx, role);
+  if ((await transactionOf(tx)) !== transaction) throw transactionEnded(place.prepared);
+  const durationMs = Math.round(performance.now() - startedAt);
+  await writeLedger(tx, { file, checksum: file.checksum, appliedBy, durationMs });
+}
+
+async function transactionOf(tx: Sql): Promise<string> {
+  const [row] = await tx<{ id: string }[]>`select pg_catalog.pg_current_xact_id()::text as id`;
+  return row?.id as string;
+}
