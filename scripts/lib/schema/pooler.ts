@@ -31,6 +31,6 @@ function poolerRefused({ host, port }: ConnectionTarget): ScriptError {
     exitCode: exitCodes.prerequisite,
     message: `${host}:${port} is a pooler in transaction mode`,
     why: "It gives each transaction another session, so it cannot keep the lock that excludes concurrent changes.",
-    fix: "Connect to the server itself, or to a port of the pooler that is in session mode.",
+    fix: "Connect to the server itself, by its own host and port.",
   });
 }
