@@ -228,7 +228,7 @@ test("however often it is killed, a repeat completes the schema, and nothing is 
     const words = ["schema", "apply", "--database", database.name, "--dir", folder.dir];
     for (let kill = 0; kill < 3; kill++) {
       const script = startScript(words, database);
-      await Promise.race([script.ended, sleep(300 + Math.random() * 900)]);
+      await Promise.race([script.ended, sleep(150 + Math.random() * 500)]);
       script.kill("SIGKILL");
       await script.ended;
     }

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { basename, join, relative, sep } from "node:path";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { assetsDir } from "../paths.ts";
 
@@ -49,8 +50,14 @@ const otherFolders = ["seeds"];
  * @param projectSqlDir the project's SQL folder, which need not exist
  * @throws {ScriptError} as `readSchema()`
  */
-export async function readAllFiles(projectSqlDir: string): Promise<SchemaFile[]> {
-  return [...(await readSchema()), ...(await readSchema(projectSqlDir, "app"))];
+export async function readAllFiles(projectSqlDir: string, options: ReadOptions = {}): Promise<SchemaFile[]> {
+  return [...(await readSchema()), ...(await readSchema(projectSqlDir, "app", options))];
+}
+
+/** How to read schema files. */
+export interface ReadOptions {
+  /** Whether a number that is used twice is refused; @default true */
+  readonly isChecked?: boolean;
 }
 
 /**
@@ -61,11 +68,15 @@ export async function readAllFiles(projectSqlDir: string): Promise<SchemaFile[]>
  * @throws {ScriptError} `MIGRATION_NAME` (exit 2) for a file that would be ignored because of its name, and for a number
  * that is used twice; `FILE_TEXT` (exit 2) for one that is not text
  */
-export async function readSchema(dir: string = schemaDir, source: SchemaSource = "cqrs"): Promise<SchemaFile[]> {
+export async function readSchema(
+  dir: string = schemaDir,
+  source: SchemaSource = "cqrs",
+  { isChecked = true }: ReadOptions = {},
+): Promise<SchemaFile[]> {
   if (source === "app") await checkFolder(dir);
   const read = folders[source].map(([folder, kind]) => readFolder({ dir, source, folder, kind }));
   const files = (await Promise.all(read)).flat();
-  checkNumbers(files.filter(({ kind }) => kind === "migration"));
+  if (isChecked) checkNumbers(files.filter(({ kind }) => kind === "migration"));
   return files;
 }
 
@@ -192,7 +203,7 @@ function sameNumber(one: string, other: string, next: string): ScriptError {
   return refusedName(
     `${one} and ${other} have the same number`,
     "Migrations are applied in the order of their numbers.",
-    `Give the one that is not applied yet another number, for example ${next}.`,
+    `Give the one that is not applied yet another number, for example ${next}, or run ${runLine("schema repair")}.`,
   );
 }
 

@@ -1,0 +1,182 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { applySchema } from "../../scripts/lib/schema/apply.ts";
+import { type RepairOptions, repairSchema } from "../../scripts/lib/schema/repair.ts";
+import { readAllFiles } from "../../scripts/lib/schema/source.ts";
+import { type TestDatabase, withDatabase } from "../support/database.ts";
+import { runForData, runScript } from "../support/run-script.ts";
+import { type Files, failure, type SchemaFolder, withFiles } from "../support/schema-folder.ts";
+
+const first = "migrations/0001-first.sql";
+const second = "migrations/0002-second.sql";
+const ordinary: Files = {
+  [first]: "create table command_model.first (id integer);\ncomment on table command_model.first is 'First';\n",
+  [second]: "create table command_model.second (id integer);\ncomment on table command_model.second is 'Second';\n",
+};
+
+const patience = { timeoutMs: 30_000, signal: new AbortController().signal, onWait: () => {} };
+
+async function apply({ administrator }: TestDatabase, { dir }: SchemaFolder): Promise<readonly string[]> {
+  const files = await readAllFiles(dir);
+  return (await applySchema(administrator, { ...patience, files, onNotice: () => {} })).applied;
+}
+
+async function repairAll(
+  { administrator }: TestDatabase,
+  { dir }: SchemaFolder,
+  confirm: RepairOptions["confirm"] | undefined,
+): Promise<readonly string[]> {
+  const readFiles = () => readAllFiles(dir, { isChecked: false });
+  const options = { ...patience, readFiles, isDryRun: confirm === undefined, confirm: confirm ?? (async () => {}) };
+  return (await repairSchema(administrator, options)).repairs;
+}
+
+const agree = async () => {};
+const refuse = () => Promise.reject(new Error("no"));
+
+interface Change {
+  /** Changes the files after both were applied. */
+  readonly change: (folder: SchemaFolder) => Promise<void>;
+  /** What `schema apply` says. */
+  readonly problem: RegExp;
+  readonly exitCode: number;
+  readonly repair: RegExp;
+  /** What is applied after the repair. */
+  readonly applied: readonly string[];
+}
+
+const changes: Readonly<Record<string, Change>> = {
+  "an edited file": {
+    change: (folder) => folder.write({ [first]: "create table command_model.other (id integer);\n" }),
+    problem: /app\/migrations\/0001-first\.sql was edited after it was applied/,
+    exitCode: 4,
+    repair: /^accept app\/migrations\/0001-first\.sql as it is now; its changes are not applied to this database$/,
+    applied: [],
+  },
+  "a renamed file": {
+    change: async (folder) => {
+      await folder.remove(second);
+      await folder.write({ "migrations/0003-renamed.sql": ordinary[second] ?? "" });
+    },
+    problem: /app\/migrations\/0002-second\.sql was renamed to migrations\/0003-renamed\.sql after it was applied/,
+    exitCode: 4,
+    repair: /^note in the ledger that app\/migrations\/0002-second\.sql is now app\/migrations\/0003-renamed\.sql$/,
+    applied: [],
+  },
+  "a deleted file": {
+    change: (folder) => folder.remove(second),
+    problem: /app\/migrations\/0002-second\.sql was applied to this database, but the file is missing/,
+    exitCode: 4,
+    repair: /^forget that app\/migrations\/0002-second\.sql was applied; what it has created stays$/,
+    applied: [],
+  },
+  "a file that comes before an applied one": {
+    change: async (folder) => {
+      await folder.remove(first);
+      await folder.write({
+        "migrations/0001-early.sql": "create table command_model.early ();",
+        [first]: ordinary[first] ?? "",
+      });
+      await folder.remove("migrations/0001-early.sql");
+      await folder.write({ "migrations/0000-early.sql": "create table command_model.early ();" });
+    },
+    problem: /app\/migrations\/0000-early\.sql comes before migrations\/0002-second\.sql, which is already applied/,
+    exitCode: 4,
+    repair: /^rename the file \/.*\/0000-early\.sql to 0003-early\.sql$/,
+    applied: ["app/migrations/0003-early.sql"],
+  },
+  "two files with one number": {
+    change: (folder) => folder.write({ "migrations/0002-a.sql": "create table command_model.third ();" }),
+    problem: /migrations\/0002-a\.sql and migrations\/0002-second\.sql have the same number/,
+    exitCode: 2,
+    repair: /^rename the file \/.*\/0002-a\.sql to 0003-a\.sql$/,
+    applied: ["app/migrations/0003-a.sql"],
+  },
+};
+
+for (const [what, { change, problem, exitCode, repair, applied }] of Object.entries(changes)) {
+  test(`schema apply names ${what}, and schema repair settles it after asking`, async () => {
+    await using database = await withDatabase();
+    await using folder = await withFiles(ordinary);
+    await apply(database, folder);
+    await change(folder);
+    const refused = await failure(apply(database, folder));
+    assert.equal(refused.exitCode, exitCode);
+    assert.match(refused.message, problem);
+    assert.match(refused.fix ?? "", /schema repair/);
+
+    const shown = await repairAll(database, folder, undefined);
+    assert.equal(shown.length, 1);
+    assert.match(shown[0] ?? "", repair);
+    await assert.rejects(repairAll(database, folder, refuse), { message: "no" });
+    assert.equal((await failure(apply(database, folder))).message, refused.message);
+
+    assert.deepEqual(await repairAll(database, folder, agree), shown);
+    assert.deepEqual(await apply(database, folder), applied);
+    assert.deepEqual(await repairAll(database, folder, undefined), []);
+  });
+}
+
+test("a half applied file whose first statements were edited is accepted by schema repair", async () => {
+  await using database = await withDatabase();
+  const text = "-- no-transaction\ncreate table command_model.half (id integer);\nselect 1 / 0;\n";
+  await using folder = await withFiles({ [first]: text });
+  assert.equal((await failure(apply(database, folder))).code, "MIGRATION_FAILED");
+  await folder.write({ [first]: text.replace("integer", "bigint").replace("1 / 0", "1") });
+  assert.equal((await failure(apply(database, folder))).code, "SCHEMA_DRIFT");
+  assert.deepEqual(await repairAll(database, folder, agree), [
+    `accept the first 1 statements of app/${first} as they are now`,
+  ]);
+  assert.deepEqual(await apply(database, folder), [`app/${first}`]);
+});
+
+test("schema repair asks, and does nothing without a terminal or --yes", async () => {
+  await using database = await withDatabase();
+  await using folder = await withFiles(ordinary);
+  await apply(database, folder);
+  await folder.remove(second);
+  const words = ["schema", "repair", "--database", database.name, "--dir", folder.dir];
+  assert.equal((await runScript(words, database)).exitCode, 8);
+  assert.equal((await repairAll(database, folder, undefined)).length, 1);
+  const { repairs } = await runForData<{ repairs: string[] }>([...words, "--yes"], database);
+  assert.deepEqual(repairs, [`forget that app/${second} was applied; what it has created stays`]);
+});
+
+test("schema verify checks ledger, drift, comments and invariants", async () => {
+  await using database = await withDatabase();
+  await using folder = await withFiles(ordinary);
+  await apply(database, folder);
+  const words = ["schema", "verify", "--database", database.name, "--dir", folder.dir];
+  interface Verified {
+    checks: { name: string; problems: string[] }[];
+  }
+  const { checks } = await runForData<Verified>(words, database);
+  assert.deepEqual(
+    checks.map(({ name, problems }) => [name, problems]),
+    [
+      ["ledger", []],
+      ["drift", []],
+      ["comments", []],
+      ["invariants", []],
+    ],
+  );
+  await folder.write({ "migrations/0003-third.sql": "select 1;" });
+  await database.admin.unsafe(`
+    create table command_model.stray (id integer);
+    comment on table command_model.second is null;
+    insert into event_store.event_stream (stream_id, aggregate_id, aggregate_type, version)
+    values (gen_random_uuid(), gen_random_uuid(), 'Stray', 1);
+  `);
+  const failed = await runScript([...words, "--json"], database);
+  assert.equal(failed.exitCode, 11, failed.stderr);
+  const problems = Object.fromEntries(
+    (JSON.parse(failed.stdout) as { data: Verified }).data.checks.map((check) => [check.name, check.problems]),
+  );
+  assert.deepEqual(problems["ledger"], ["app/migrations/0003-third.sql is not applied"]);
+  assert.ok(
+    problems["drift"]?.some((line) => line.startsWith("extra: TABLE command_model.stray")),
+    `${problems["drift"]}`,
+  );
+  assert.deepEqual(problems["comments"], ["table command_model.second has no comment"]);
+  assert.ok(problems["invariants"]?.some((line) => line.startsWith("event_store.stream_id_is_derived: ")));
+});
