@@ -26,6 +26,7 @@ test("loadConfig() has a default for every setting that needs one", () => {
     mode: undefined,
     projectDir: assetsDir,
     stackDir: `${assetsDir}/infrastructure`,
+    sqlDir: `${assetsDir}/sql/app`,
     port: undefined,
     localPort: undefined,
     applicationSecret: "database-local",
@@ -54,6 +55,7 @@ test("loadConfig() reads every variable of the stack", () => {
   const config = load({
     CQRS_MODE: "external",
     CQRS_STACK_DIR: "/srv/stack",
+    CQRS_SQL_DIR: "db",
     POSTGRES_PORT: "6543",
     POSTGRES_DB: "orders.db",
     POSTGRES_USER: 'a "user"',
@@ -62,6 +64,7 @@ test("loadConfig() reads every variable of the stack", () => {
   });
   assert.equal(config.mode, "external");
   assert.equal(config.stackDir, "/srv/stack");
+  assert.equal(config.sqlDir, `${assetsDir}/db`);
   assert.equal(config.port, 6543);
   assert.equal(config.database, "orders.db");
   assert.equal(config.user, 'a "user"');
