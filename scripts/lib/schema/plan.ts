@@ -42,14 +42,16 @@ export function planSchema(
   return { pending: files.filter((file) => isWanted(file) && !isComplete(file, entryOf(file, applied))), applied };
 }
 
-/** Finds all conflicts between the files and the ledger. */
+/**
+ * Finds all conflicts between the files and the ledger. Where there is no file of a project, such as in the init
+ * container of a package, those in the ledger are not missed.
+ */
 export function findConflicts(files: readonly SchemaFile[], applied: readonly LedgerEntry[]): SchemaConflict[] {
-  return (["cqrs", "app"] as const).flatMap((source) =>
-    findOwnConflicts(
-      files.filter((file) => file.source === source),
-      applied.filter((entry) => entry.source === source),
-    ),
-  );
+  return (["cqrs", "app"] as const).flatMap((source) => {
+    const own = files.filter((file) => file.source === source);
+    const entries = applied.filter((entry) => entry.source === source);
+    return source === "app" && own.length === 0 ? [] : findOwnConflicts(own, entries);
+  });
 }
 
 function findOwnConflicts(files: readonly SchemaFile[], applied: readonly LedgerEntry[]): SchemaConflict[] {

@@ -8,7 +8,7 @@ import { connectForMaintenance, maintenanceDatabases } from "../postgres/mainten
 import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
 import { applySchema } from "../schema/apply.ts";
-import { readAllFiles } from "../schema/source.ts";
+import { readAllFiles, readSchema } from "../schema/source.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { type AdministratorSession, openSession } from "./administrator.ts";
 import { type AdoptOptions, settleCluster } from "./adopt.ts";
@@ -24,6 +24,7 @@ import {
   type BootstrapRun,
   findStack,
   lockForRun,
+  openStack,
   type RunContext,
   type Stack,
   waitLimit,
@@ -63,6 +64,7 @@ export async function bootstrap(config: Config, run: RunContext, adopt?: AdoptOp
   };
   const start = found.mode === "compose" ? startContainers : setUpServer;
   const application = await start(found, { ...run, step });
+  if (found.mode === "compose") await applyProjectFiles(found, { ...run, step });
   return {
     mode: found.mode,
     url: maskedUrl(application),
@@ -152,6 +154,13 @@ async function setUpCredentials(
     await saveExternalState(stack, session.sql);
   }
   return application;
+}
+
+/** The init container has applied the files of this package; it does not have those of the project. */
+async function applyProjectFiles({ config }: Stack, run: BootstrapRun): Promise<void> {
+  if ((await readSchema(config.sqlDir, "app")).length === 0) return;
+  const running = await openStack({ ...config, mode: "compose" });
+  await run.step("schema", async () => applyPending(running, run, await administratorTarget(running)));
 }
 
 async function applyPending(stack: Stack, run: RunContext, target: ConnectionTarget): Promise<StepResult> {
