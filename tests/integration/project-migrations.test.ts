@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
+import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { type ApplyResult, applySchema, readSchemaStatus } from "../../scripts/lib/schema/apply.ts";
 import { readAllFiles } from "../../scripts/lib/schema/source.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
@@ -226,4 +227,37 @@ test("a commit in a string as the server reads it, but not the parser, is never 
   const error = await failure(applyAll(database, folder));
   assert.equal(error.code, "MIGRATION_FAILED");
   assert.equal((await database.admin`select to_regclass('read_model.mine') as t`)[0]?.["t"], null);
+});
+
+test("an administrator who is no superuser applies the files of a project, too", async () => {
+  await using database = await withDatabase();
+  await using folder = await withFiles(invoices);
+  const user = `plain admin "${database.name}`;
+  const role = quoteIdentifier(user);
+  const password = "plain";
+  await database.admin.unsafe(`create role ${role} login createrole password '${password}'`);
+  try {
+    await database.admin.unsafe(`grant cqrs_owner, cqrs_app_owner to ${role} with admin option`);
+    const administrator = { ...database.administrator, user, password };
+    assert.equal((await applyAll({ ...database, administrator }, folder)).applied.length, 2);
+    assert.equal(await migrationLogins(database), 0);
+    await database.admin.unsafe(`revoke admin option for cqrs_app_owner from ${role}`);
+    await folder.write({ "migrations/0002-more.sql": "select 1" });
+    const error = await failure(applyAll({ ...database, administrator }, folder));
+    assert.deepEqual([error.code, error.exitCode], ["PRIVILEGES", 9]);
+  } finally {
+    await database.admin.unsafe(`drop role ${role}`);
+  }
+});
+
+test("a login that a killed run has left behind is replaced", async () => {
+  await using database = await withDatabase();
+  await using folder = await withFiles(invoices);
+  const [row] = await database.admin`
+    select 'cqrs_migration_' || oid as login from pg_database where datname = current_database()`;
+  const login = row?.["login"] as string;
+  await database.admin.unsafe(`create role ${login} login; grant cqrs_app_owner to ${login}`);
+  await database.admin.unsafe(`grant connect on database ${quoteIdentifier(database.name)} to ${login}`);
+  await applyAll(database, folder);
+  assert.equal(await migrationLogins(database), 0);
 });
