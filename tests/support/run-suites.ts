@@ -4,8 +4,8 @@
 // Each file runs in a process of its own with a time limit. Several lanes run files concurrently; each lane has a cluster,
 // and each file clones a database of it. File names on the command line select files; the output of a file is shown if it
 // was selected or failed. `--soak` runs 20 rounds of every test that kills, races or guesses.
-// CQRS_TEST_RUNTIMES=deno (or bun,deno,node) selects the runtimes instead of `--all`. Data is kept below TMPDIR, on Bun in
-// memory by default.
+// CQRS_TEST_RUNTIMES=deno (or bun,deno,node) selects the runtimes instead of `--all`. CQRS_TEST_RERUN=1 runs a file that
+// failed once more, alone, after all others. Data is kept below TMPDIR, on Bun in memory by default.
 import { chmod, glob, mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +13,7 @@ import process from "node:process";
 import { assetsDir } from "../../scripts/lib/paths.ts";
 import { canRunNode } from "./node.ts";
 import { packageSkip, sharedPackage } from "./package.ts";
+import { describeUnstable, type RerunResults, rerunFailures } from "./rerun.ts";
 import { destroyTestStack, withCluster } from "./stack.ts";
 import { type FileResult, runTestFile, type TestFile, testRuntimes } from "./test-file.ts";
 import { chooseWorkFolder } from "./work-folder.ts";
@@ -83,7 +84,20 @@ async function runSuites(words: readonly string[]): Promise<void> {
     }
     missing += (await runLanes(queue, settings, onResult)) + queue.length;
   }
-  report(results, missing);
+  const isRerun = process.env["CQRS_TEST_RERUN"] === "1";
+  const runAgain = (test: TestFile) => runAlone(test, settings, onResult);
+  report(isRerun ? await rerunFailures([...results], runAgain) : { results, unstable: [] }, missing);
+}
+
+/** @returns undefined if its lane failed, or if a signal ended the run */
+async function runAlone(test: TestFile, settings: LaneSettings, onResult: OnResult): Promise<FileResult | undefined> {
+  let found: FileResult | undefined;
+  process.env["TMPDIR"] = await chooseWorkFolder(test.runtime);
+  await runLanes([test], settings, (result) => {
+    found = result;
+    onResult(result);
+  });
+  return found;
 }
 
 /** Packs the product once, if any of the files needs it. */
@@ -101,11 +115,11 @@ function isOfPackage(file: string): boolean {
 /**
  * The scripts need Bun or Deno. The driver also has to work in a program on Node.js. Tests of the package start each
  * runtime themselves, and run once. Upgrades differ by the server, and copies of a stack by their files, not by the
- * runtime.
+ * runtime. The runner itself needs Bun.
  */
 function isFor(runtime: TestFile["runtime"], file: string): boolean {
   if (isOfPackage(file)) return false;
-  if (/\/(archive-upgrades|stack-identity)\.test/.test(file)) return runtime === "bun";
+  if (/\/(archive-upgrades|stack-identity|rerun)\.test/.test(file)) return runtime === "bun";
   return runtime !== "node" || file.includes("/session-");
 }
 
@@ -169,15 +183,16 @@ async function runLane(queue: TestFile[], { env, ...settings }: LaneSettings, on
   if (settings.signal.aborted) return;
   const workDir = await mkdtemp(join(tmpdir(), "cqrs-lane-"));
   await chmod(workDir, 0o711);
-  const stack = await withCluster();
+  const shared = env["CQRS_TEST_STACK"];
+  const stackDir = shared ?? (await withCluster()).stackDir;
   try {
-    const laneEnv = { ...env, CQRS_TEST_STACK: stack.stackDir };
+    const laneEnv = { ...env, CQRS_TEST_STACK: stackDir };
     while (queue.length > 0 && !settings.signal.aborted) {
       const next = queue.shift() as TestFile;
       onResult(await runTestFile(next, { ...settings, env: laneEnv, workDir }));
     }
   } finally {
-    await destroyTestStack(stack.stackDir);
+    if (shared === undefined) await destroyTestStack(stackDir);
     await rm(workDir, { recursive: true, force: true });
   }
 }
@@ -190,7 +205,7 @@ function show(result: FileResult, isWhole: boolean): void {
 }
 
 /** @param missing number of lanes that failed and of files that did not run; each counts as a failure */
-function report(results: readonly FileResult[], missing: number): void {
+function report({ results, unstable }: RerunResults, missing: number): void {
   for (const { file, runtime, skipped } of results) {
     for (const name of skipped) process.stdout.write(`skipped: ${name} (${file} on ${runtime})\n`);
   }
@@ -199,6 +214,8 @@ function report(results: readonly FileResult[], missing: number): void {
     process.stdout.write(`FAILED: ${file} on ${runtime}${problem === undefined ? "" : `: ${problem}`}\n`);
     for (const name of failures) process.stdout.write(`  failed: ${name}\n`);
   }
+  for (const { output } of unstable) process.stdout.write(`\n${lastFailure(output)}\n`);
+  for (const failure of unstable) process.stdout.write(`${describeUnstable(failure)}\n`);
   const passed = results.reduce((sum, result) => sum + result.passed, 0);
   const failed = results.reduce((sum, result) => sum + result.failed, 0) + missing;
   const skipped = results.reduce((sum, result) => sum + result.skipped.length, 0);
