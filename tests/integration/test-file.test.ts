@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,8 +24,12 @@ function run(file: string, timeoutMs: number, env: Record<string, string> = {}) 
 
 test("a file that hangs is killed together with its server, and counts as failed with a reason", async () => {
   const pidFile = join(workDir, "pid");
-  const result = await run("tests/support/fixtures/hangs.ts", 20_000, { HANGS_PID_FILE: pidFile });
-  assert.deepEqual([result.failed, result.problem], [1, "killed, since it did not end within 20 seconds"]);
+  // A busy machine may need longer to start the server.
+  for (const seconds of [6, 20, 60]) {
+    const result = await run("tests/support/fixtures/hangs.ts", seconds * 1000, { HANGS_PID_FILE: pidFile });
+    assert.deepEqual([result.failed, result.problem], [1, `killed, since it did not end within ${seconds} seconds`]);
+    if (existsSync(pidFile)) break;
+  }
   const pids = (await readFile(pidFile, "utf8")).split(" ").map(Number);
   assert.equal(pids.filter((pid) => pid > 1).length, 2);
   for (const deadline = Date.now() + 60_000; pids.some(isAlive) && Date.now() < deadline; ) await sleep(20);
