@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import type { StackState } from "../../scripts/lib/stack/state.ts";
-import { runForData, runScript, type ScriptRun, startProgram } from "../support/run-script.ts";
+import { runForData, runScript, type ScriptRun, startProgram, startScript } from "../support/run-script.ts";
 import { makeTestStack, type TestStack } from "../support/stack.ts";
 
 /** A running stack with one event; each test copies it. */
@@ -183,8 +183,10 @@ test("an application is told that its own server is stopped, and sends nothing t
   await using other = await makeTestStack();
   await runForData(["bootstrap", "--port", `${port}`], other);
   assert.match((await connects(original)).stderr, /PostgreSQL is not running/);
-  const waiting = await runScript(["wait-for", "postgres", "--timeout", "300ms"], original);
-  assert.match(waiting.stderr, /PostgreSQL is not running/);
+  const waiting = startScript(["wait-for", "postgres"], original);
+  await waiting.saw("PostgreSQL is not running");
+  waiting.kill("SIGTERM");
+  assert.equal((await waiting.ended).exitCode, 143);
   await using connection = openConnection(await other.administrator());
   const logs = await connection.sql<{ log: string }[]>`select pg_read_file(pg_current_logfile()) as log`;
   assert.doesNotMatch(logs[0]?.log ?? "", /password authentication failed/);
