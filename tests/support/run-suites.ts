@@ -5,7 +5,8 @@
 // and each file clones a database of it. File names on the command line select files; the output of a file is shown if it
 // was selected or failed. `--soak` runs 20 rounds of every test that kills, races or guesses.
 // CQRS_TEST_RUNTIMES=deno (or bun,deno,node) selects the runtimes instead of `--all`. CQRS_TEST_RERUN=1 runs a file that
-// failed once more, alone, after all others. Data is kept below TMPDIR, on Bun in memory by default.
+// failed once more, alone, after all others. CQRS_TEST_PASSED names a list of files that another user has passed: those
+// that are the same for every user do not run again. Data is kept below TMPDIR, on Bun in memory by default.
 import { chmod, glob, mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,6 +17,7 @@ import { packageSkip, sharedPackage } from "./package.ts";
 import { describeUnstable, type RerunResults, rerunFailures } from "./rerun.ts";
 import { destroyTestStack, withCluster } from "./stack.ts";
 import { type FileResult, runTestFile, type TestFile, testRuntimes } from "./test-file.ts";
+import { divideByPassed, integrationTest, isFor, isOfPackage, selectedFiles } from "./test-selection.ts";
 import { chooseWorkFolder } from "./work-folder.ts";
 
 const soakRounds = "20";
@@ -54,12 +56,12 @@ const slowFiles = [
   "vault-kill",
   "roles",
   "dynamic",
-].map((name) => join("tests/integration", `${name}.test.ts`));
+].map(integrationTest);
 
 async function runSuites(words: readonly string[]): Promise<void> {
   const isSoak = words.includes("--soak");
   const chosen = words.filter((word) => !word.startsWith("--"));
-  const files = chosen.length > 0 ? chosen : await findTests();
+  const files = chosen.length > 0 ? chosen : await withoutPassed(await findTests());
   const runtimes = chooseRuntimes(words.includes("--all"), process.env["CQRS_TEST_RUNTIMES"]);
   const packageStage = runtimes.includes("node") ? "node" : chosen.length > 0 ? "bun" : undefined;
   await using shared = await packFor(packageStage === undefined ? [] : files);
@@ -89,6 +91,15 @@ async function runSuites(words: readonly string[]): Promise<void> {
   report(isRerun ? await rerunFailures([...results], runAgain) : { results, unstable: [] }, missing);
 }
 
+/** A second user does not repeat what is the same for every user. */
+async function withoutPassed(files: readonly string[]): Promise<readonly string[]> {
+  const passedFile = process.env["CQRS_TEST_PASSED"];
+  if (passedFile === undefined) return files;
+  const { toRun, passed } = await divideByPassed(files, passedFile);
+  process.stdout.write(`# ${passed.length} files passed as another user, and are not repeated: ${passed.join(" ")}\n`);
+  return toRun;
+}
+
 /** @returns undefined if its lane failed, or if a signal ended the run */
 async function runAlone(test: TestFile, settings: LaneSettings, onResult: OnResult): Promise<FileResult | undefined> {
   let found: FileResult | undefined;
@@ -106,21 +117,6 @@ async function packFor(files: readonly string[]): Promise<AsyncDisposable & { re
   if (!isNeeded) return { env: {}, async [Symbol.asyncDispose]() {} };
   const shared = await sharedPackage();
   return { env: { CQRS_TEST_PACKAGE: shared.tarball }, [Symbol.asyncDispose]: () => shared[Symbol.asyncDispose]() };
-}
-
-function isOfPackage(file: string): boolean {
-  return file.includes("tests/package/");
-}
-
-/**
- * The scripts need Bun or Deno. The driver also has to work in a program on Node.js. Tests of the package start each
- * runtime themselves, and run once. Upgrades differ by the server, and copies of a stack by their files, not by the
- * runtime. The runner itself needs Bun.
- */
-function isFor(runtime: TestFile["runtime"], file: string): boolean {
-  if (isOfPackage(file)) return false;
-  if (/\/(archive-upgrades|stack-identity|rerun)\.test/.test(file)) return runtime === "bun";
-  return runtime !== "node" || file.includes("/session-");
 }
 
 function skip(test: TestFile): FileResult {
@@ -149,8 +145,8 @@ async function findTests(): Promise<string[]> {
   for (const suite of suites) {
     for await (const file of glob(`${suite}/**/*.test.ts`, { cwd: assetsDir })) files.push(file);
   }
-  const missing = slowFiles.filter((file) => !files.includes(file));
-  if (missing.length > 0) throw new Error(`slowFiles names ${missing.join()}, which does not exist`);
+  const missing = [...slowFiles, ...selectedFiles].filter((file) => !files.includes(file));
+  if (missing.length > 0) throw new Error(`slowFiles or a list of selected files names ${missing.join()}`);
   return [...slowFiles, ...files.filter((file) => !slowFiles.includes(file)).toSorted()];
 }
 

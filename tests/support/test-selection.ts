@@ -1,0 +1,130 @@
+// Which test files run on which runtime, and which of them a second user does not repeat.
+import { readFile } from "node:fs/promises";
+import type { TestFile } from "./test-file.ts";
+
+/**
+ * These run on Bun alone, because what they test does not differ by runtime: it is up to the server (the log, plans,
+ * statistics, and what archives hold), or to files (copies of a stack). The runner itself needs Bun.
+ */
+const onBunOnly = [
+  "archive-application",
+  "archive-objects",
+  "archive-refusals",
+  "archive-upgrades",
+  "horizon-cost",
+  "log-crash-oracle",
+  "log-oracle",
+  "plans",
+  "redaction-statistics",
+  "rerun",
+  "server-versions",
+  "stack-identity",
+  "stack-identity-shared",
+  "stack-identity-vault",
+];
+
+/**
+ * What these test does not depend on the user who runs them: it is up to a server that has started, or to our own
+ * memory. Files that are not listed here test folders, processes, servers that start, and everything new.
+ */
+const sameForEveryUser = [
+  "append-client",
+  "append-concurrency",
+  "append-race",
+  "archive-application",
+  "archive-corruption",
+  "archive-crash",
+  "archive-objects",
+  "archive-options",
+  "archive-refusals",
+  "archive-upgrades",
+  "dynamic",
+  "event-crash",
+  "horizon-cost",
+  "inline-projections",
+  "inline-projections-crash",
+  "inline-projections-handover",
+  "large-events",
+  "log-crash-oracle",
+  "log-epochs",
+  "log-epochs-limits",
+  "log-oracle",
+  "log-power-cut",
+  "order-summary",
+  "plain-follower",
+  "plans",
+  "projection",
+  "projection-chaos",
+  "projection-failures",
+  "projection-race",
+  "projection-rules",
+  "projections-command",
+  "redaction-dead-letters",
+  "redaction-statistics",
+  "restore-redactions",
+  "restore-schema",
+  "rotation",
+  "rotation-client",
+  "rotation-kill",
+  "rotation-vault",
+  "schema-lock",
+  "server-versions",
+  "session-chaos",
+  "session-connect",
+  "session-copy",
+  "session-cut",
+  "session-dump",
+  "session-frozen",
+  "session-listen",
+  "session-pieces",
+  "session-pool",
+  "session-result",
+  "session-statement",
+  "session-transaction",
+  "status-log-holder",
+  "subscribe-live",
+  "test-file",
+  "upcast-rewrites",
+  "vault-failures",
+  "vault-kill",
+  "vault-roles",
+  "visible-failures",
+  "wait-for",
+];
+
+/** The path of a file in `tests/integration`. */
+export function integrationTest(name: string): string {
+  return `tests/integration/${name}.test.ts`;
+}
+
+const bunFiles = new Set(onBunOnly.map(integrationTest));
+const onceFiles = new Set(sameForEveryUser.map(integrationTest));
+
+/** The files that this module names; each must exist. */
+export const selectedFiles: readonly string[] = [...bunFiles, ...onceFiles];
+
+/** Whether a file is of the package. These start each runtime themselves, and run once. */
+export function isOfPackage(file: string): boolean {
+  return file.includes("tests/package/");
+}
+
+/** The scripts need Bun or Deno. The driver also has to work in a program on Node.js. */
+export function isFor(runtime: TestFile["runtime"], file: string): boolean {
+  if (isOfPackage(file)) return false;
+  if (bunFiles.has(file)) return runtime === "bun";
+  return runtime !== "node" || file.includes("/session-");
+}
+
+/** A division of test files. */
+export interface Division {
+  readonly toRun: readonly string[];
+  /** Those that another user has passed, and that are the same for every user. */
+  readonly passed: readonly string[];
+}
+
+/** @param passedFile lists the files that passed as another user, in the same state of the project, one per line */
+export async function divideByPassed(files: readonly string[], passedFile: string): Promise<Division> {
+  const listed = new Set((await readFile(passedFile, "utf8")).split("\n"));
+  const isPassed = (file: string) => listed.has(file) && onceFiles.has(file);
+  return { toRun: files.filter((file) => !isPassed(file)), passed: files.filter(isPassed) };
+}
