@@ -33,7 +33,7 @@ interface Count {
   readonly skipped: number;
 }
 
-/** Runs two files concurrently, as stacks mostly wait for health checks. Prints a file's output once it has ended. */
+/** Runs three files concurrently, as stacks mostly wait for health checks. Prints a file's output once it has ended. */
 async function runTests(files: readonly string[], folder: string): Promise<void> {
   const waiting = [...files];
   const counts: Count[] = [];
@@ -44,7 +44,7 @@ async function runTests(files: readonly string[], folder: string): Promise<void>
       counts.push(await runFile(file, join(folder, `${basename(file)}.xml`)));
     }
   };
-  await Promise.all([work(), work()]);
+  await Promise.all([work(), work(), work()]);
   const [passed, failed, skipped] = (["passed", "failed", "skipped"] as const).map((name) =>
     counts.reduce((sum, count) => sum + count[name], 0),
   );

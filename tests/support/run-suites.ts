@@ -7,7 +7,7 @@
 // CQRS_TEST_RUNTIMES=deno (or bun,deno,node) selects the runtimes instead of `--all`. CQRS_TEST_RERUN=1 runs a file that
 // failed once more, alone, after all others. CQRS_TEST_PASSED names a list of files that another user has passed: those
 // that are the same for every user do not run again. Data is kept below TMPDIR, on Bun in memory by default.
-import { chmod, glob, mkdtemp, rm } from "node:fs/promises";
+import { chmod, glob, mkdtemp, readFile, rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -95,7 +95,7 @@ async function runSuites(words: readonly string[]): Promise<void> {
 async function withoutPassed(files: readonly string[]): Promise<readonly string[]> {
   const passedFile = process.env["CQRS_TEST_PASSED"];
   if (passedFile === undefined) return files;
-  const { toRun, passed } = await divideByPassed(files, passedFile);
+  const { toRun, passed } = divideByPassed(files, await readFile(passedFile, "utf8"));
   process.stdout.write(`# ${passed.length} files passed as another user, and are not repeated: ${passed.join(" ")}\n`);
   return toRun;
 }

@@ -1,10 +1,9 @@
 // Which test files run on which runtime, and which of them a second user does not repeat.
-import { readFile } from "node:fs/promises";
 import type { TestFile } from "./test-file.ts";
 
 /**
  * These run on Bun alone, because what they test does not differ by runtime: it is up to the server (the log, plans,
- * statistics, and what archives hold), or to files (copies of a stack). The runner itself needs Bun.
+ * statistics, roles, and what archives hold), or to files (copies of a stack). The runner itself needs Bun.
  */
 const onBunOnly = [
   "archive-application",
@@ -13,14 +12,21 @@ const onBunOnly = [
   "archive-upgrades",
   "horizon-cost",
   "log-crash-oracle",
+  "log-epochs",
+  "log-epochs-limits",
   "log-oracle",
+  "log-power-cut",
   "plans",
   "redaction-statistics",
   "rerun",
+  "restore-redactions",
+  "restore-schema",
+  "roles",
   "server-versions",
   "stack-identity",
   "stack-identity-shared",
   "stack-identity-vault",
+  "status-log-holder",
 ];
 
 /**
@@ -40,6 +46,7 @@ const sameForEveryUser = [
   "archive-upgrades",
   "dynamic",
   "event-crash",
+  "external-mode",
   "horizon-cost",
   "inline-projections",
   "inline-projections-crash",
@@ -61,13 +68,16 @@ const sameForEveryUser = [
   "projections-command",
   "redaction-dead-letters",
   "redaction-statistics",
+  "restore",
   "restore-redactions",
   "restore-schema",
+  "roles",
   "rotation",
   "rotation-client",
   "rotation-kill",
   "rotation-vault",
   "schema-lock",
+  "secrets-leaks",
   "server-versions",
   "session-chaos",
   "session-connect",
@@ -81,6 +91,8 @@ const sameForEveryUser = [
   "session-result",
   "session-statement",
   "session-transaction",
+  "stack-identity-shared",
+  "stack-identity-vault",
   "status-log-holder",
   "subscribe-live",
   "test-file",
@@ -122,9 +134,9 @@ export interface Division {
   readonly passed: readonly string[];
 }
 
-/** @param passedFile lists the files that passed as another user, in the same state of the project, one per line */
-export async function divideByPassed(files: readonly string[], passedFile: string): Promise<Division> {
-  const listed = new Set((await readFile(passedFile, "utf8")).split("\n"));
-  const isPassed = (file: string) => listed.has(file) && onceFiles.has(file);
+/** @param listed lists the files that passed as another user, in the same state of the project, one per line */
+export function divideByPassed(files: readonly string[], listed: string): Division {
+  const all = new Set(listed.split("\n"));
+  const isPassed = (file: string) => all.has(file) && onceFiles.has(file);
   return { toRun: files.filter((file) => !isPassed(file)), passed: files.filter(isPassed) };
 }
