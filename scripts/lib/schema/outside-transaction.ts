@@ -34,13 +34,13 @@ const withinTransaction: readonly unknown[] = ["TRANS_STMT_SAVEPOINT", "TRANS_ST
  * REINDEX of a partitioned table are refused too, as is a CALL or DO that commits; DROP SUBSCRIPTION is permitted if
  * the subscription has no slot.
  */
-export function cannotRunInTransaction({ node }: ParsedStatement): boolean {
-  const [[kind, tree] = ["", {}]] = Object.entries(node) as [string, Tree][];
+export function cannotRunInTransaction({ node }: Pick<ParsedStatement, "node">): boolean {
+  const [[kind, tree] = ["", {}]] = Object.entries(node as object as Record<string, Tree>);
   return refused[kind]?.(tree) === true;
 }
 
 /** Whether a statement begins or ends a transaction. Savepoints do neither. */
-export function endsTransaction({ node }: ParsedStatement): boolean {
+export function endsTransaction({ node }: Pick<ParsedStatement, "node">): boolean {
   if (!("TransactionStmt" in node)) return false;
   return !withinTransaction.includes(node.TransactionStmt.kind);
 }
@@ -49,7 +49,7 @@ export function endsTransaction({ node }: ParsedStatement): boolean {
 function isAlterOfSlot({ kind, options }: AlterSubscriptionStmt): boolean {
   if (kind === "ALTER_SUBSCRIPTION_REFRESH") return true;
   if (kind === "ALTER_SUBSCRIPTION_OPTIONS") {
-    return optionOf(options, "failover") !== undefined || optionOf(options, "two_phase") !== undefined;
+    return optionOf(options, "failover") !== undefined || !isOn(options, "two_phase", true);
   }
   return String(kind).endsWith("_PUBLICATION") && isOn(options, "refresh", true);
 }
