@@ -33,6 +33,7 @@ function printFindings({ findings, checked }: LintResult, output: Output): void 
   for (const { file, line, column, rule, message, why, better } of findings) {
     output.result(`${file}:${line}:${column} ${rule}: ${message}\n  ${why}\n  Better: ${better}`);
   }
-  const files = checked === 1 ? "1 file" : `${checked} files`;
-  output.result(findings.length === 0 ? `no findings in ${files}` : `${findings.length} findings in ${files}`);
+  const count = (amount: number, noun: string) => `${amount} ${noun}${amount === 1 ? "" : "s"}`;
+  const found = findings.length === 0 ? "no findings" : count(findings.length, "finding");
+  output.result(`${found} in ${count(checked, "file")}`);
 }

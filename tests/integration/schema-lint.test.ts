@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { Catalog } from "../../scripts/lib/schema/lint/catalog.ts";
 import { lintFiles } from "../../scripts/lib/schema/lint/lint.ts";
 import { lintFile } from "../../scripts/lib/schema/lint/lint-file.ts";
-import { suppressibleRules } from "../../scripts/lib/schema/lint/rules.ts";
+import { ownRules, suppressibleRules } from "../../scripts/lib/schema/lint/rules.ts";
 import { readSchema } from "../../scripts/lib/schema/source.ts";
 import { cleanFiles, files, statements } from "../support/lint-corpus.ts";
 
@@ -41,6 +44,14 @@ test("every rule is in the corpus, with a statement that it finds and one that i
     [...suppressibleRules].filter((rule) => !tried.has(rule)),
     [],
   );
+});
+
+test("sql/README.md lists every rule, and no other", async () => {
+  const readme = await readFile(join(assetsDir, "sql/README.md"), "utf8");
+  const section = readme.split("### Lint\n")[1]?.split("\n### ")[0] ?? "";
+  const listed = [...section.matchAll(/^\| `([a-z-]+)`/gm)].map((match) => match[1]);
+  const own = Object.values(ownRules).map(({ id }) => id);
+  assert.deepEqual(listed.toSorted(), [...new Set([...suppressibleRules, ...own])].toSorted());
 });
 
 test("what is found in the product's own files is about locks of tables that exist", async () => {

@@ -92,6 +92,8 @@ export const jsonContract = {
     "migrated",
     "redacted",
   ],
+  lint: ["findings", "checked"],
+  lintFinding: ["file", "line", "column", "rule", "message", "why", "better"],
   /** The variables of `status --env`, also printed as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
   /** More of them, in external mode. */

@@ -25,6 +25,8 @@ export async function readNamedFile(path: string): Promise<LintFile> {
   const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
     throw noFile(path, error.code ?? error.message);
   });
+  // The parser would not see what is behind it.
+  if (text.includes("\0")) throw noFile(path, "it is not a text");
   return { path: shortPath(path), text: text.replace(/^\uFEFF/, "").replaceAll("\r\n", "\n") };
 }
 

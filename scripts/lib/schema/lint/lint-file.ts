@@ -106,13 +106,9 @@ function expand(file: LintFile): ExpandedSql | Finding {
     const match = error instanceof ScriptError ? /:(\d+):(\d+): (unknown placeholder .*)$/.exec(error.message) : null;
     if (match === null) throw error;
     const place = { line: Number(match[1]), column: Number(match[2]) };
-    return {
-      file: file.path,
-      ...place,
-      ...described(ownRules.placeholder),
-      why: String((error as ScriptError).why),
-      message: String(match[3]),
-    };
+    const { id, better } = ownRules.placeholder;
+    const why = String((error as ScriptError).why);
+    return { file: file.path, ...place, rule: id, message: String(match[3]), why, better };
   }
 }
 
@@ -124,11 +120,7 @@ interface Located {
 
 function findingAt(file: LintFile, expanded: ExpandedSql, { rule, message, offset }: Located): Finding {
   const [line = 1, column = 1] = expanded.locate(offset).split(":").map(Number);
-  return { file: file.path, line, column, ...described(rule), message };
-}
-
-function described({ id, why, better }: OwnRule): Pick<Finding, "rule" | "why" | "better"> {
-  return { rule: id, why, better };
+  return { file: file.path, line, column, rule: rule.id, message, why: rule.why, better: rule.better };
 }
 
 function syntaxFinding(file: LintFile, expanded: ExpandedSql, { message, offset }: SyntaxFailure): Finding {
