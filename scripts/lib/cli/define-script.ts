@@ -4,6 +4,7 @@ import { type Confirmation, confirmOrRefuse } from "./confirm.ts";
 import { sharedFlags } from "./flags.ts";
 import type { Output } from "./output.ts";
 import type { Reporter } from "./reporter.ts";
+import type { ScriptError } from "./script-error.ts";
 
 /** What a script's `run` receives. */
 export interface ScriptContext<Args extends ArgDefinitions> {
@@ -42,6 +43,8 @@ export interface ScriptDefinition<Args extends ArgDefinitions, Data> {
   run(context: ScriptContext<Args>): Promise<Data>;
   /** Prints the result for people. */
   print(data: Data, output: Output): void;
+  /** What a result means that is complete, but says that something is wrong; its exit code is that of the run. */
+  failure?(data: Data): ScriptError | undefined;
   /** The exit code of a successful run. @default 0 */
   exitCode?(data: Data, args: ScriptContext<Args>["args"]): number;
   /** Whether a signal is the normal way to end this run, not an error. */
@@ -65,6 +68,7 @@ export interface Invocation {
 export interface ScriptOutcome {
   readonly data: unknown;
   readonly exitCode: number;
+  readonly failure: ScriptError | undefined;
   readonly endsBySignal: boolean;
   print(): void;
   follow?(): Promise<number>;
@@ -117,6 +121,7 @@ async function runScript<Args extends ArgDefinitions, Data>(
   return {
     data: result,
     exitCode: script.exitCode?.(result, args) ?? 0,
+    failure: script.failure?.(result),
     endsBySignal: script.endsBySignal?.(args) === true,
     print: () => script.print(result, output),
     ...(follow === undefined ? {} : { follow: () => follow(result) }),

@@ -100,16 +100,18 @@ function quoteForShell(word: string): string {
  * result.
  */
 function printOutcome(
-  { data, exitCode, endsBySignal, print }: ScriptOutcome,
+  { data, exitCode, failure, endsBySignal, print }: ScriptOutcome,
   caught: CaughtSignals["caught"],
   output: Output,
   success: unknown,
 ): number {
-  if (output.options.isJson) output.json(caught === undefined ? success : { ...failureOf(caught), data });
+  const error = caught ?? failure;
+  if (output.options.isJson) output.json(error === undefined ? success : { ...failureOf(error), data });
   else print();
-  if (caught === undefined) return exitCode;
-  if (!output.options.isJson && !endsBySignal) output.error(caught);
-  return caught.exitCode;
+  if (error === undefined) return exitCode;
+  const isNormal = error === caught && endsBySignal;
+  if (!output.options.isJson && !isNormal) output.error(error);
+  return error.exitCode;
 }
 
 function createOutput(words: readonly string[]): Output {
