@@ -21,8 +21,11 @@ async function readEpochProblems(sql: Sql): Promise<string[]> {
   );
 }
 
-/** Looks at the settings of the server, of this database and of logins. The latter are stored as they were written. */
-async function readCommitProblems(sql: Sql): Promise<string[]> {
+/**
+ * Finds where synchronous_commit is off: in the settings of the server, of this database and of logins. The latter are
+ * stored as they were written.
+ */
+export async function readCommitProblems(sql: Sql): Promise<string[]> {
   const rows = await sql<{ scope: string }[]>`
     select 'of the server' as scope
     from pg_catalog.pg_settings

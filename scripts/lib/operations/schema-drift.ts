@@ -6,6 +6,7 @@ import { readDatabaseFacts } from "../archive/database-facts.ts";
 import { type ArchiveContext, withArchivesLocked } from "../backup/lock.ts";
 import { createScratchDatabase } from "../backup/scratch-database.ts";
 import { replaceDurably } from "../durable-file.ts";
+import type { Sql } from "../postgres/driver.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
 import { applySchema } from "../schema/apply.ts";
@@ -32,10 +33,9 @@ export async function readDrift(
 /** Dumps the schema that the files alone create. Kept in the user's cache, by server version and content of the files. */
 export async function readReference(stack: Stack, applied: readonly string[], run: RunContext): Promise<string> {
   const target = await administratorTarget(stack);
-  const all = await readAllFiles(stack.config.sqlDir);
-  const files = all.filter((file) => file.kind !== "optional" || applied.includes(titleOf(file)));
+  const files = await readFiles(stack, applied);
   return await withArchivesLocked({ stack, target, run, command: "schema" }, async (context) => {
-    const file = join(cacheFolder(), `schema-${await digest(context, files)}.sql`);
+    const file = await cacheFile(context.maintenance, files);
     const cached = await readFile(file, "utf8").catch(() => undefined);
     if (cached !== undefined) return cached;
     const dump = await dumpReference(context, target, files);
@@ -45,6 +45,21 @@ export async function readReference(stack: Stack, applied: readonly string[], ru
       .catch(() => {});
     return dump;
   });
+}
+
+/** @returns what an earlier run has kept in the cache; undefined if there is none for these files and this server */
+export async function readCachedReference(
+  stack: Stack,
+  applied: readonly string[],
+  sql: Sql,
+): Promise<string | undefined> {
+  const file = await cacheFile(sql, await readFiles(stack, applied));
+  return await readFile(file, "utf8").catch(() => undefined);
+}
+
+async function readFiles({ config }: Stack, applied: readonly string[]): Promise<SchemaFile[]> {
+  const all = await readAllFiles(config.sqlDir);
+  return all.filter((file) => file.kind !== "optional" || applied.includes(titleOf(file)));
 }
 
 async function dumpReference(
@@ -63,10 +78,11 @@ async function dumpReference(
   return await dumpSchema(scratch.target, run.signal);
 }
 
-async function digest({ maintenance }: ArchiveContext, files: readonly SchemaFile[]): Promise<string> {
-  const [row] = await maintenance`select version() as version`;
+async function cacheFile(sql: Sql, files: readonly SchemaFile[]): Promise<string> {
+  const [row] = await sql`select version() as version`;
   const content = [row?.["version"], ...files.map(({ name, checksum }) => [name, checksum])];
-  return createHash("sha256").update(JSON.stringify(content)).digest("hex").slice(0, 32);
+  const digest = createHash("sha256").update(JSON.stringify(content)).digest("hex").slice(0, 32);
+  return join(cacheFolder(), `schema-${digest}.sql`);
 }
 
 function cacheFolder(): string {

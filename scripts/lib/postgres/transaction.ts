@@ -18,6 +18,22 @@ export async function inTransaction<Result>(
   return result;
 }
 
+/** Runs work in a transaction that is always rolled back. */
+export async function inRolledBackTransaction<Result>(sql: Sql, work: (tx: Sql) => Promise<Result>): Promise<Result> {
+  let done: { readonly result: Result } | undefined;
+  try {
+    await inTransaction(sql, async (tx) => {
+      done = { result: await work(tx) };
+      throw new RolledBack();
+    });
+  } catch (error) {
+    if (!(error instanceof RolledBack)) throw error;
+  }
+  return (done as unknown as { readonly result: Result }).result;
+}
+
+class RolledBack extends Error {}
+
 /** Runs work in a savepoint: if the work rejects, only its own changes are rolled back. */
 export async function inSavepoint<Result>(tx: Sql, work: (tx: Sql) => Promise<Result>): Promise<Result> {
   const { result } = await (tx as unknown as Transaction).savepoint(async (savepoint) => ({

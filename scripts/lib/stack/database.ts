@@ -37,6 +37,11 @@ export async function ensureDatabase(sql: Sql, administrator: Administrator, nam
   }
 }
 
+/** @returns the statements that {@link ensureDatabase} would run for an existing database */
+export async function findDatabaseProblems(sql: Sql, name: string): Promise<string[]> {
+  return findRepairs(await readDatabase(sql, name), quoteIdentifier(name));
+}
+
 async function createDatabase(sql: Sql, name: string): Promise<boolean> {
   const [row] = await sql`select from pg_catalog.pg_database where datname = ${name}`;
   if (row !== undefined) return false;

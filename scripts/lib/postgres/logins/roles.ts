@@ -3,7 +3,7 @@ import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { Sql } from "../driver.ts";
 import { errorCode } from "../failure.ts";
 import { quoteIdentifier, quoteLiteral } from "../quote.ts";
-import { inTransaction } from "../transaction.ts";
+import { inRolledBackTransaction, inTransaction } from "../transaction.ts";
 import { retryRace } from "./retry-race.ts";
 import { expireTwin, preparedUntil, type Twin } from "./twin.ts";
 
@@ -101,6 +101,25 @@ export async function prepareLogin(
     await tx.unsafe(`alter role ${quoteIdentifier(login)} password ${quoteLiteral(verifier)}`);
     return [];
   });
+}
+
+/**
+ * Finds what {@link ensureRoles} would change. What that tries is rolled back.
+ *
+ * @param sql a session that may create roles
+ * @returns the changes, one phrase each
+ * @throws {ScriptError} `PRIVILEGES` (exit 9)
+ */
+export async function findRoleProblems(sql: Sql, administrator: Administrator, login: string): Promise<string[]> {
+  const work = async (tx: Sql) => {
+    await tx.unsafe("set transaction read write");
+    return reconcileRoles(tx, administrator, login, "infinity");
+  };
+  try {
+    return await inRolledBackTransaction(sql, work);
+  } catch (error) {
+    throw explainPrivilegeError(error, administrator);
+  }
 }
 
 async function changeRoles(
