@@ -15,6 +15,7 @@ export const command = defineScriptGroup({
     init: () => import("./init.ts").then((script) => script.command),
     bootstrap: () => import("./bootstrap.ts").then((script) => script.command),
     status: () => import("./status.ts").then((script) => script.command),
+    verify: () => import("./verify.ts").then((script) => script.command),
     stop: () => import("./stop.ts").then((script) => script.command),
     destroy: () => import("./destroy.ts").then((script) => script.command),
     seed: () => import("./seed.ts").then((script) => script.command),

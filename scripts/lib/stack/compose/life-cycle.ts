@@ -1,13 +1,15 @@
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
+import { timedOut } from "../../cli/errors.ts";
 import type { StepResult } from "../../cli/reporter.ts";
 import { openConnection } from "../../postgres/connect.ts";
 import type { ConnectionTarget } from "../../postgres/target.ts";
 import { runProcess } from "../../process.ts";
+import { pollUntil } from "../../retry.ts";
 import { readServerIdentity } from "../external.ts";
 import { checkApplicationLogin } from "../login-pair.ts";
 import { newestVersion } from "../skew.ts";
-import { applicationTarget, type BootstrapRun, openStack, type RunContext, type Stack } from "../stack.ts";
+import { applicationTarget, type BootstrapRun, openStack, type RunContext, type Stack, waitLimit } from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer } from "./client.ts";
 import {
@@ -18,6 +20,8 @@ import {
   publishedPortTaken,
   takenPort,
 } from "./failure.ts";
+
+const restartPollMs = 200;
 
 /**
  * Starts the containers of a stack and waits until the database is ready.
@@ -61,6 +65,17 @@ export async function stopContainers(stack: Stack, run: RunContext): Promise<rea
   const names = (await client.containers()).filter(({ State }) => State === "running").map(({ Name }) => Name);
   if (names.length > 0) await mustCompose(client, "stop");
   return names;
+}
+
+/** Restarts the container of the server, and waits until the server answers. */
+export async function restartServer(stack: Stack, run: RunContext): Promise<void> {
+  const client = openClient(stack, run);
+  await mustCompose(client, "restart", "postgres");
+  const answers = await pollUntil(async () => (await databaseSize(await openStack(stack.config))) ?? undefined, {
+    ...waitLimit(stack, run),
+    intervalMs: restartPollMs,
+  });
+  if (answers === undefined) throw timedOut("PostgreSQL does not answer after its restart", stack.config.timeoutMs);
 }
 
 /** @returns the data volume, and its size if the server is running; undefined if there is no volume */
