@@ -74,8 +74,8 @@ export async function withCluster(): Promise<TestStack> {
 }
 
 /** Opens a stack with the default settings. */
-export function openTestStack(stackDir: string): Promise<Stack> {
-  return openStack(testConfig(stackDir));
+export function openTestStack(stackDir: string, flags: ConfigFlags = {}): Promise<Stack> {
+  return openStack(testConfig(stackDir, flags));
 }
 
 /** Stops and deletes a stack. */

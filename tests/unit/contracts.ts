@@ -94,11 +94,40 @@ export const jsonContract = {
   ],
   lint: ["findings", "checked"],
   lintFinding: ["file", "line", "column", "rule", "message", "why", "better"],
+  verification: ["ok", "checks"],
+  verificationCheck: ["number", "id", "title", "result", "evidence", "why", "fix"],
   /** The variables of `status --env`, also printed as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
   /** More of them, in external mode. */
   statusEnvTls: ["PGSSLMODE", "PGSSLROOTCERT"],
 } as const;
+
+/** Ids of the checks of `verify`, in the order of their numbers. */
+export const checkContract: readonly string[] = [
+  "reachable",
+  "health",
+  "version",
+  "identity",
+  "data-directory",
+  "disk-space",
+  "logs",
+  "durability",
+  "schemas",
+  "extensions",
+  "migrations",
+  "drift",
+  "roles",
+  "least-privilege",
+  "credentials",
+  "login",
+  "pool",
+  "immutability",
+  "invariants",
+  "epoch",
+  "projections",
+  "backup",
+  "restart",
+];
 
 /** SQLSTATEs that our functions raise. */
 export const sqlStateContract = {
