@@ -36,8 +36,10 @@ test("bootstrap, status, stop and destroy control the containers; other scripts 
   await using application = openConnection({ ...target, password: env.PGPASSWORD });
   await application.sql`select count(*) from event_store.domain_event`;
   assert.deepEqual((await data(stack, "schema", "status")).pending, []);
+  await assertVerifies(stack);
   assert.equal((await data(stack, "stop")).containers.length, 2);
   assert.equal((await script(stack, ["status"])).exitCode, 3);
+  assert.equal((await script(stack, ["verify"])).exitCode, 3);
   await data(stack, "bootstrap");
   assert.equal((await script(stack, ["destroy"])).exitCode, 8, "refused without --yes");
   const { plan } = await data(stack, "destroy", "--yes");
@@ -46,6 +48,26 @@ test("bootstrap, status, stop and destroy control the containers; other scripts 
   const volumes = (await run("docker", ["volume", "ls", "-q"], { env: stack.env })).stdout.split("\n");
   assert.ok(!volumes.includes(`${stack.project}-postgres-data`) && volumes.includes(`${stack.project}-keys`));
 });
+
+/** What differs from an embedded server: the container, its volume, its log, its restart. */
+async function assertVerifies(stack: ComposeStack): Promise<void> {
+  const { ok, checks } = await data(stack, "verify", "--restart", "--yes");
+  assert.equal(ok, true);
+  const evidence = Object.fromEntries(checks.map((item: { id: string; evidence: string }) => [item.id, item.evidence]));
+  assert.equal(evidence["data-directory"], `volume ${stack.project}-postgres-data, owner postgres, mode 0700`);
+  assert.match(evidence["disk-space"], /^\d{9,} bytes/);
+  assert.equal(evidence["logs"], `docker logs ${stack.project}-postgres`);
+  assert.match(evidence["restart"], /^0 events up to position 0, restarted at /);
+  await stack.mustCompose("exec", "-T", "postgres", "sh", "-c", 'chmod 755 "$PGDATA"');
+  const { exitCode, stdout } = await script(stack, ["verify"]);
+  assert.equal(exitCode, 11, stdout);
+  assert.match(
+    stdout,
+    /failed {2}The data directory or volume .*\n +why: its mode is 0755, not 0700\n +fix: Run docker exec/,
+  );
+  await stack.mustCompose("exec", "-T", "postgres", "sh", "-c", 'chmod 700 "$PGDATA"');
+  await stack.mustCompose("run", "--rm", "-T", "init", "verify");
+}
 
 test("a second clone refuses the containers of the first", async () => {
   await using first = await makeComposeStack();

@@ -7,9 +7,11 @@ import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { stopServer } from "../../scripts/lib/postgres/server/life-cycle.ts";
 import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
 import { startEmbeddedServer } from "../../scripts/lib/stack/embedded.ts";
+import { stopLocalVault } from "../../scripts/lib/stack/local-vault.ts";
 import type { Verification } from "../../scripts/lib/verify/verify.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { openTestStack, silentRun, type TestStack, withCluster } from "../support/stack.ts";
+import { localVaultSkip, makeVaultStack } from "../support/vault-stack.ts";
 import { fails, findCheck, passes, verify } from "../support/verify.ts";
 
 let stack: TestStack;
@@ -51,6 +53,23 @@ test("on an external server, an administrator who is no superuser can verify; wh
     ["failed", "The last bootstrap set up the server with the system identifier 1."],
   );
   await rm(stackDir, { recursive: true });
+});
+
+test("with a local Vault, credentials names the versions of both secrets, and fails if Vault is stopped", {
+  skip: localVaultSkip,
+}, async () => {
+  await using vault = await makeVaultStack();
+  await vault.data("bootstrap", "--secrets", "vault");
+  const verified = findCheck(await vault.data<Verification>("verify"), "credentials");
+  assert.match(verified.evidence, /^local-vault http:\/\/127\.0\.0\.1:\d+: secret\/cqrs-spike\/database version 1, /);
+  await stopLocalVault(vault.stackDir, { timeoutMs: 60_000 });
+  const { exitCode, stdout } = await vault.run("verify", "--json");
+  assert.equal(exitCode, 11, stdout);
+  const { data } = JSON.parse(stdout) as { data: Verification };
+  const failed = findCheck(data, "credentials");
+  assert.match(failed.evidence, /is unreachable/);
+  assert.match(failed.fix ?? "", /bootstrap/);
+  assert.equal(findCheck(data, "immutability").result, "ok", "the rest is checked");
 });
 
 test("on a standby, health fails, and nothing that a standby refuses is tried; after its promotion, epoch fails", async () => {

@@ -137,7 +137,7 @@ test("health fails if an open transaction keeps readers from later events", asyn
   const { fix } = await fails("health", /a transaction is open: cqrs_user \(forgotten\), pid /, stack, {
     maxHeldSeconds: 0,
   });
-  assert.match(fix ?? "", /^End that session/);
+  assert.match(fix ?? "", /^End that session \(select pg_terminate_backend\(\d+\)\)\.$/);
   await session.unsafe("rollback");
   session.release();
 });

@@ -58,6 +58,7 @@ const packages = [...Object.keys(manifest.dependencies), embeddedPostgres];
 /** The other commands; each must succeed. */
 const others = [
   ["status", "--json"],
+  ["verify"],
   ["wait-for", "schema"],
   ["schema", "apply"],
   ["schema", "status", "--exit-code"],

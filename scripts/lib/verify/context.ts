@@ -73,7 +73,7 @@ export interface ContextOptions {
 const applicationName = "cqrs-postgres verify";
 
 /** No check waits longer for a lock of an application or of a migration. */
-const restrictions = "set default_transaction_read_only = on; set lock_timeout = '2s'";
+const restrictions = "set default_transaction_read_only = on; set lock_timeout = '500ms'";
 
 /**
  * Opens the sessions that the checks use, and closes them.

@@ -4,7 +4,7 @@ import { runLine } from "../cli/run-line.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import type { Violation } from "../schema/invariants.ts";
 import { schemaDir } from "../schema/source.ts";
-import { type Finding, failed, noProblems, ok, skipped } from "./check.ts";
+import { type Finding, failed, lockedElsewhere, noProblems, ok, skipped } from "./check.ts";
 import type { Check, VerifyContext } from "./context.ts";
 import { combine, judge, type ProbeReport, refusedChange, tryStatements } from "./probes.ts";
 
@@ -41,7 +41,7 @@ async function checkImmutability(context: VerifyContext): Promise<Finding> {
     const fix = `Run ${runLine("schema status --drift")} and undo what changed a trigger, or restore an archive.`;
     return failed(`${tried} changes tried as ${who}`, all.join("\n"), fix);
   }
-  return isInconclusive ? skipped("a table is locked by another session") : ok(evidence);
+  return isInconclusive ? lockedElsewhere : ok(evidence);
 }
 
 async function tryChanges({ sql, administrator }: VerifyContext): Promise<ProbeReport[]> {

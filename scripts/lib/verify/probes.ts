@@ -56,7 +56,7 @@ export async function tryStatements(
 ): Promise<ReadonlyMap<string, ProbeOutcome>> {
   const settings = [
     "set transaction read write",
-    "set local lock_timeout = '200ms'",
+    "set local lock_timeout = '50ms'",
     ...(asReplica ? ["set local session_replication_role = replica"] : []),
     ...(role === undefined ? [] : [`set local role ${quoteIdentifier(role)}`]),
   ];

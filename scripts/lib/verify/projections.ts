@@ -2,25 +2,18 @@ import { formatSeconds } from "../cli/format.ts";
 import { runLine } from "../cli/run-line.ts";
 import { type ProjectionLag, readProjectionLag } from "../event-store/projection/progress.ts";
 import type { Sql } from "../postgres/driver.ts";
-import { type Finding, failed, ok } from "./check.ts";
+import { type Finding, noneOf, type Problem } from "./check.ts";
 import type { Check, VerifyContext, VerifyLimits } from "./context.ts";
 
 export const projectionChecks: readonly Check[] = [
   { id: "projections", title: "The projections keep up", run: checkProjections },
 ];
 
-interface Problem {
-  readonly text: string;
-  readonly fix: string;
-}
-
 async function checkProjections({ sql, limits }: VerifyContext): Promise<Finding> {
   const lags = await readProjectionLag({ sql });
   const problems = [...lags.flatMap((lag) => findProblems(lag, limits)), ...(await findRetired(sql))];
   const evidence = lags.map(describeLag).join("; ") || "there are none";
-  if (problems.length === 0) return ok(evidence);
-  const fixes = new Set(problems.map(({ fix }) => fix));
-  return failed(evidence, problems.map(({ text }) => text).join("\n"), [...fixes].join(" "));
+  return noneOf(problems, evidence);
 }
 
 function describeLag({ name, version, status, lagEvents, deadLetters }: ProjectionLag): string {

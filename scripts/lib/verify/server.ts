@@ -9,7 +9,7 @@ import { readServerIdentity } from "../stack/external.ts";
 import { isClusterShared } from "../stack/identity.ts";
 import { describeSkew, ownVersion } from "../stack/skew.ts";
 import { checkOwnServer, readApplicationSecret } from "../stack/stack.ts";
-import { type Finding, failed, noProblems, ok, skipped } from "./check.ts";
+import { type Finding, failed, noneOf, ok, type Problem, skipped } from "./check.ts";
 import type { Check, VerifyContext } from "./context.ts";
 
 export const serverChecks: readonly Check[] = [
@@ -65,29 +65,44 @@ async function checkHealth(context: VerifyContext): Promise<Finding> {
     select extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8 as uptime,
       (select coalesce(sum(checksum_failures), 0)::int from pg_stat_database) as failures`;
   const { uptime = 0, failures = 0 } = row ?? {};
-  const damaged = failures === 0 ? [] : [`${failures} pages had a wrong checksum: the disk or memory is damaged`];
-  const problems = [...damaged, ...(await findHeldLog(context)), ...(await findUnhealthyContainer(context))];
-  const evidence = `answers queries, up for ${formatSeconds(uptime)}, takes writes, no checksum failures`;
-  return noProblems(
-    problems,
-    problems.length === 0 ? evidence : `answers queries, up for ${formatSeconds(uptime)}`,
-    damaged.length > 0 ? `Run ${runLine("backup")}, then move to another machine.` : "End that session or transaction.",
-  );
+  const evidence = `answers queries and takes writes, up for ${formatSeconds(uptime)}, ${failures} wrong checksums`;
+  const problems = [
+    ...(failures > 0 ? [damagedPages(failures)] : []),
+    ...(await findHeldLog(context)),
+    ...(await findUnhealthyContainer(context)),
+  ];
+  return noneOf(problems, evidence);
 }
 
-async function findHeldLog({ sql, limits }: VerifyContext): Promise<string[]> {
+function damagedPages(count: number): Problem {
+  return {
+    text: `${count} pages had a wrong checksum: the disk or memory is damaged`,
+    fix: `Run ${runLine("backup")}, then move to another machine.`,
+  };
+}
+
+async function findHeldLog({ sql, limits }: VerifyContext): Promise<Problem[]> {
   const holder = await readLogHolder(sql);
   const since = holder?.since ?? null;
   if (holder === null || since === null) return [];
   const seconds = (Date.now() - Date.parse(since)) / 1000;
   if (seconds < limits.maxHeldSeconds) return [];
-  return [`readers cannot see the end of the log, because a transaction is open: ${describeLogHolder(holder)}`];
+  return [
+    {
+      text: `readers cannot see the end of the log, because a transaction is open: ${describeLogHolder(holder)}`,
+      fix:
+        holder.gid === null
+          ? `End that session (select pg_terminate_backend(${holder.pid})).`
+          : `Run commit prepared '${holder.gid}' or rollback prepared '${holder.gid}'.`,
+    },
+  ];
 }
 
-async function findUnhealthyContainer({ stack, container }: VerifyContext): Promise<string[]> {
+async function findUnhealthyContainer({ stack, container }: VerifyContext): Promise<Problem[]> {
   if (stack.mode !== "compose") return [];
   const { name, health } = await container();
-  return health === "healthy" ? [] : [`the container ${name} is ${health}`];
+  if (health === "healthy") return [];
+  return [{ text: `the container ${name} is ${health}`, fix: `See docker logs ${name}.` }];
 }
 
 async function checkVersion({ sql, stack }: VerifyContext): Promise<Finding> {
