@@ -102,7 +102,12 @@ async function findUnhealthyContainer({ stack, container }: VerifyContext): Prom
   if (stack.mode !== "compose") return [];
   const { name, health } = await container();
   if (health === "healthy") return [];
-  return [{ text: `the container ${name} is ${health}`, fix: `See docker logs ${name}.` }];
+  return [
+    {
+      text: `the container ${name} is ${health}`,
+      fix: `Wait until it has started; if it does not, see docker logs ${name}.`,
+    },
+  ];
 }
 
 async function checkVersion({ sql, stack }: VerifyContext): Promise<Finding> {

@@ -26,20 +26,17 @@ const look = `cd "$PGDATA" && stat -c '%a %U' . && stat -c %U /proc/1 &&
 /** @throws {ScriptError} `DOCKER` (exit 9) */
 export async function inspectServer({ config, remembered }: Stack, { signal }: RunContext): Promise<ContainerFacts> {
   const client = new ComposeClient(config, remembered, signal);
-  const container = (await client.containers()).find(({ Service }) => Service === "postgres");
-  const name = container?.Name ?? "";
-  const [seen, log, health, project] = await Promise.all([
+  const [seen, log, found, project] = await Promise.all([
     client.compose("exec", "-T", "--user", "postgres", "postgres", "sh", "-c", look),
     client.compose("logs", "--no-log-prefix", "--tail=1", "postgres"),
-    client.docker("inspect", "--format", "{{.State.Health.Status}}", name),
+    readServerHealth(client),
     client.project(),
   ]);
   if (seen.exitCode !== 0) throw explainEngineError(seen);
   const [mode = "", serverUser = "", isWritable = "", freeKilobytes = ""] = seen.stdout.split("\n");
   const [dataMode = "", dataOwner = ""] = mode.split(" ");
   return {
-    name,
-    health: health.stdout.trim(),
+    ...found,
     volume: project.volumes["postgres-data"]?.name ?? "",
     dataMode,
     dataOwner,
@@ -48,4 +45,11 @@ export async function inspectServer({ config, remembered }: Stack, { signal }: R
     freeBytes: Number(freeKilobytes) * 1024,
     logLine: log.stdout.trim(),
   };
+}
+
+/** Reads the name and the health of the server's container. After a restart it is `starting`, until its first check. */
+export async function readServerHealth(client: ComposeClient): Promise<Pick<ContainerFacts, "name" | "health">> {
+  const name = (await client.containers()).find(({ Service }) => Service === "postgres")?.Name ?? "";
+  const { stdout } = await client.docker("inspect", "--format", "{{.State.Health.Status}}", name);
+  return { name, health: stdout.trim() };
 }

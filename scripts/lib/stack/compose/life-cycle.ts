@@ -20,6 +20,7 @@ import {
   publishedPortTaken,
   takenPort,
 } from "./failure.ts";
+import { readServerHealth } from "./inspect.ts";
 
 const restartPollMs = 200;
 
@@ -67,15 +68,14 @@ export async function stopContainers(stack: Stack, run: RunContext): Promise<rea
   return names;
 }
 
-/** Restarts the container of the server, and waits until the server answers. */
+/** Restarts the container of the server, and waits until it is healthy. */
 export async function restartServer(stack: Stack, run: RunContext): Promise<void> {
   const client = openClient(stack, run);
   await mustCompose(client, "restart", "postgres");
-  const answers = await pollUntil(async () => (await databaseSize(await openStack(stack.config))) ?? undefined, {
-    ...waitLimit(stack, run),
-    intervalMs: restartPollMs,
-  });
-  if (answers === undefined) throw timedOut("PostgreSQL does not answer after its restart", stack.config.timeoutMs);
+  const isHealthy = async () => (await readServerHealth(client)).health === "healthy" || undefined;
+  const limit = { ...waitLimit(stack, run), intervalMs: restartPollMs };
+  if (await pollUntil(isHealthy, limit)) return;
+  throw timedOut("The container of PostgreSQL is not healthy after its restart", stack.config.timeoutMs);
 }
 
 /** @returns the data volume, and its size if the server is running; undefined if there is no volume */
