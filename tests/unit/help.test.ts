@@ -40,7 +40,15 @@ test("only the commands that ask offer --yes", async () => {
     const { flags } = await describeCommand(command, name);
     if (flags.some((flag) => flag.name === "-y, --yes")) asking.push(name);
   }
-  assert.deepEqual(asking, ["init", "verify", "destroy", "projections remove", "secrets rotate", "schema repair", "restore"]);
+  assert.deepEqual(asking, [
+    "init",
+    "verify",
+    "destroy",
+    "projections remove",
+    "secrets rotate",
+    "schema repair",
+    "restore",
+  ]);
 });
 
 test("the help of a group with a default command shows what that command takes", async () => {

@@ -3,6 +3,7 @@ import { readCachedReference } from "../operations/schema-drift.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { readPlan } from "../schema/apply.ts";
 import { compareSchemas, dumpSchema, type SchemaDifference } from "../schema/dump.ts";
+import { readAllFiles, titleOf } from "../schema/source.ts";
 import { type Finding, failed, noProblems, ok, skipped } from "./check.ts";
 import type { Check, VerifyContext } from "./context.ts";
 
@@ -45,19 +46,18 @@ async function checkExtensions({ sql }: VerifyContext): Promise<Finding> {
 }
 
 /** A drift of the ledger is thrown, with its reason and what to do. */
-async function checkMigrations({ sql }: VerifyContext): Promise<Finding> {
-  const { pending, applied } = await readPlan(sql);
-  const problems = pending.map(({ name }) => `${name} is pending`);
+async function checkMigrations({ sql, stack }: VerifyContext): Promise<Finding> {
+  const { pending, applied } = await readPlan(sql, await readAllFiles(stack.config.sqlDir));
+  const problems = pending.map((file) => `${titleOf(file)} is pending`);
   return noProblems(problems, `${applied.length} files applied, none was edited`, `Run ${runLine("schema apply")}.`);
 }
 
 /** Compares only if an earlier run has stored what the files create: making it means creating a database. */
-async function checkDrift({ sql, target, run }: VerifyContext): Promise<Finding> {
+async function checkDrift({ sql, stack, target, run }: VerifyContext): Promise<Finding> {
   const show = runLine("schema status --drift");
-  const plan = await readPlan(sql).catch(() => undefined);
+  const plan = await readPlan(sql, await readAllFiles(stack.config.sqlDir)).catch(() => undefined);
   if (plan === undefined || plan.pending.length > 0) return skipped("the files and the ledger differ");
-  const names = plan.applied.map(({ name }) => name);
-  const reference = await readCachedReference(sql, names);
+  const reference = await readCachedReference(stack, plan.applied.map(titleOf), sql);
   if (reference === undefined) return skipped(`there is nothing to compare with until you run ${show}`);
   const differences = compareSchemas(reference, await dumpSchema(target, run.signal));
   const [wrong, others] = [differences.filter(isWrong), differences.filter((one) => !isWrong(one))];
