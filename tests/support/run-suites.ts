@@ -41,6 +41,8 @@ const slowFiles = [
   "vault-stack",
   "vault-local",
   "archive-crash",
+  "verify-command",
+  "verify-stack",
   "vault-failures",
   "bootstrap",
   "test-file",
