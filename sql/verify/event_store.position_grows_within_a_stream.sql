@@ -1,7 +1,9 @@
--- Within a stream, positions increase with the versions. Comparing neighbours is enough: versions have no gap
--- (event_store.stream_ends_with_its_version).
-select e.stream_id, e.aggregate_version, e.global_position
-from event_store.domain_event as e
-join event_store.domain_event as previous
-  on previous.stream_id = e.stream_id and previous.aggregate_version = e.aggregate_version - 1
-where e.global_position <= previous.global_position
+-- Within a stream, positions increase with the versions.
+select stream_id, aggregate_version, global_position
+from (
+  select
+    stream_id, aggregate_version, global_position,
+    lag(global_position) over (partition by stream_id order by aggregate_version) as previous_position
+  from event_store.domain_event
+) as e
+where global_position <= previous_position

@@ -79,7 +79,8 @@ export async function withArchivesLocked<Result>(
   }
 }
 
-/** Opens a connection of a restore, with the role that owns all objects. */
+/** Opens a pool of a restore, with the role that owns all objects. It connects once more if two statements wait. */
 export function connectToRestore(target: ConnectionTarget, { signal }: RunContext): Connection {
-  return openConnection(target, { applicationName: lockHolderName("restore"), role: groupRoles.owner, signal });
+  const applicationName = lockHolderName("restore");
+  return openConnection(target, { applicationName, role: groupRoles.owner, signal, max: 2 });
 }
