@@ -11,6 +11,7 @@ import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { errorCode } from "../postgres/failure.ts";
 import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
+import { DumpThread } from "../postgres/pg-dump/bridge.ts";
 import { isBun } from "../runtime.ts";
 import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
 import { backupsDir } from "./backups-dir.ts";
@@ -113,6 +114,8 @@ async function writeSnapshot(
   context: ArchiveContext,
   { bases, onDescribed, ...options }: SnapshotOptions,
 ): Promise<Manifest> {
+  // First, because it compiles pg_dump while this connects.
+  await using thread = new DumpThread();
   const { isSuperuser } = await readAdministrator(context.maintenance);
   const role = isSuperuser ? undefined : groupRoles.owner;
   await using connection = openConnection(context.target, {
@@ -126,7 +129,10 @@ async function writeSnapshot(
     ...options,
     safePosition: position?.safe ?? "0",
     async describeSchema(tx) {
-      const described = await describeSchema(tx, { target: context.target, role, signal: context.run.signal });
+      const { target, run } = context;
+      const described = await describeSchema(tx, { target, role, thread, signal: run.signal });
+      // Its memory would add to that of the rows.
+      await thread[Symbol.asyncDispose]();
       const base = bases === undefined ? null : await chooseBase(tx, bases, described.logSchema);
       onDescribed();
       return { ...described, base };

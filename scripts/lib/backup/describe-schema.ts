@@ -5,6 +5,7 @@ import type { Manifest } from "../archive/manifest.ts";
 import type { SchemaDescription } from "../archive/write.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { type DumpBlock, splitDump } from "../postgres/pg-dump/blocks.ts";
+import type { DumpThread } from "../postgres/pg-dump/bridge.ts";
 import { dumpDatabase } from "../postgres/pg-dump/dump.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { readLedger } from "../schema/ledger.ts";
@@ -15,6 +16,7 @@ export interface DescribeOptions {
   readonly target: ConnectionTarget;
   /** The role that reads it; the login if undefined. */
   readonly role: string | undefined;
+  readonly thread: DumpThread;
   readonly signal: AbortSignal;
 }
 
@@ -34,8 +36,8 @@ export async function describeSchema(
   { target, ...options }: DescribeOptions,
 ): Promise<Omit<SchemaDescription, "base">> {
   const { server, snapshot } = await readServer(tx);
-  const dump = (...args: string[]) => dumpDatabase(target, { ...options, server, args, snapshot, lockTimeoutMs });
-  // One after the other, because each needs about 30 MB.
+  const source = { ...options, server, snapshot, lockTimeoutMs };
+  const dump = (...args: string[]) => dumpDatabase(target, { ...source, args });
   const preData = await dump("--section=pre-data");
   const postData = await dump("--section=post-data", "--schema-only");
   const blocks = [...splitDump(preData), ...splitDump(postData)];

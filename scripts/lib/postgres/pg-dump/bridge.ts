@@ -9,6 +9,8 @@ export interface PgDumpRun {
   readonly args: readonly string[];
   readonly applicationName: string;
   readonly signal: AbortSignal;
+  /** By default, the run has a thread of its own. */
+  readonly thread?: DumpThread | undefined;
 }
 
 /** How pg_dump ended. */
@@ -28,75 +30,91 @@ const terminate = "X".charCodeAt(0);
  *
  * @throws {Error} if the connection cannot be opened or is lost, with a code as in `connectionFailure()`
  */
-export async function runBridge(target: ConnectionTarget, { args, ...run }: PgDumpRun): Promise<PgDumpEnd> {
+export async function runBridge(target: ConnectionTarget, { thread, ...run }: PgDumpRun): Promise<PgDumpEnd> {
   run.signal.throwIfAborted();
+  if (thread === undefined) {
+    await using own = new DumpThread();
+    return await runBridge(target, { ...run, thread: own });
+  }
   const wire = await Wire.connect({ target, connectTimeoutMs, signal: run.signal });
-  const worker = startWorker([...args, "--dbname", connectionString(target, run.applicationName)]);
   const abort = () => wire.destroy(run.signal.reason as Error);
   run.signal.addEventListener("abort", abort, { once: true });
   try {
-    return await relay(wire, worker);
+    return await thread.run(wire, [...run.args, "--dbname", connectionString(target, run.applicationName)]);
   } finally {
     run.signal.removeEventListener("abort", abort);
     wire.destroy(new Error("pg_dump has ended"));
-    worker.answers.close();
-    await worker.thread.terminate();
   }
 }
 
-interface DumpWorker {
-  readonly thread: Worker;
-  readonly answers: MessageChannel["port1"];
-  /** Passes on what the server has sent; null once the connection has ended. */
-  deliver(bytes: Uint8Array | null): void;
-}
+/** A thread for pg_dump, which is compiled as soon as the thread exists. It runs one dump after the other. */
+export class DumpThread implements AsyncDisposable {
+  readonly #worker: Worker;
+  readonly #failed = Promise.withResolvers<never>();
 
-function startWorker(args: readonly string[]): DumpWorker {
-  const arrivals = new Int32Array(new SharedArrayBuffer(4));
-  const { port1, port2 } = new MessageChannel();
-  const input: WorkerInput = { answers: port2, arrivals, args };
-  // The file next to this one, with the same extension.
-  const file = fileURLToPath(import.meta.url.replace(/bridge(\.\w+)$/, "worker$1"));
-  return {
-    thread: new Worker(file, { workerData: input, transferList: [port2] }),
-    answers: port1,
-    deliver(bytes) {
+  constructor() {
+    // The file next to this one, with the same extension.
+    this.#worker = new Worker(fileURLToPath(import.meta.url.replace(/bridge(\.\w+)$/, "worker$1")));
+    this.#worker.on("error", this.#failed.reject);
+    this.#worker.on("exit", (code) => this.#failed.reject(new Error(`the worker of pg_dump ended with ${code}`)));
+    this.#failed.promise.catch(() => {});
+  }
+
+  async run(wire: Wire, args: readonly string[]): Promise<PgDumpEnd> {
+    const arrivals = new Int32Array(new SharedArrayBuffer(4));
+    const { port1, port2 } = new MessageChannel();
+    const deliver = (bytes: Uint8Array | null) => {
       port1.postMessage(bytes);
       Atomics.add(arrivals, 0, 1);
       Atomics.notify(arrivals, 0);
-    },
-  };
+    };
+    const ended = Promise.withResolvers<PgDumpEnd>();
+    const onMessage = relay(wire, deliver, ended);
+    this.#worker.on("message", onMessage);
+    this.#worker.postMessage({ answers: port2, arrivals, args } satisfies WorkerInput, [port2]);
+    try {
+      return await Promise.race([ended.promise, this.#failed.promise]);
+    } finally {
+      this.#worker.off("message", onMessage);
+      port1.close();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#worker.terminate();
+  }
 }
 
-function relay(wire: Wire, { thread, deliver }: DumpWorker): Promise<PgDumpEnd> {
-  return new Promise((resolve, reject) => {
-    let lost: Error | undefined;
-    let isEnding = false;
-    const adapt = withoutChannelBinding();
-    wire.on("data", (chunk: Buffer) => {
-      const bytes = adapt(chunk);
-      if (bytes.length > 0) deliver(new Uint8Array(bytes));
-    });
-    wire.listener = {
-      onStatus: () => {},
-      onCopy: () => {},
-      copyStream: () => undefined,
-      onReady: () => {},
-      onLost(reason) {
-        if (!isEnding) lost = reason;
-        deliver(null);
-      },
-    };
-    thread.on("error", reject);
-    thread.on("exit", (code) => reject(new Error(`the worker of pg_dump ended with ${code}`)));
-    thread.on("message", (output: WorkerOutput) => {
-      if ("send" in output) {
-        isEnding ||= output.send[0] === terminate && output.send.length === 5;
-        wire.write(Buffer.from(output.send));
-      } else if (output.exitCode !== 0 && lost !== undefined) reject(lost);
-      else resolve(output);
-    });
+/** Passes on what the server sends. @returns what to do with a message of the thread */
+function relay(
+  wire: Wire,
+  deliver: (bytes: Uint8Array | null) => void,
+  ended: PromiseWithResolvers<PgDumpEnd>,
+): (output: WorkerOutput) => void {
+  let lost: Error | undefined;
+  let isEnding = false;
+  const adapt = withoutChannelBinding();
+  wire.on("data", (chunk: Buffer) => {
+    const bytes = adapt(chunk);
+    if (bytes.length > 0) deliver(new Uint8Array(bytes));
   });
+  wire.listener = {
+    onStatus: () => {},
+    onCopy: () => {},
+    copyStream: () => undefined,
+    onReady: () => {},
+    onLost(reason) {
+      if (!isEnding) lost = reason;
+      deliver(null);
+    },
+  };
+  return (output) => {
+    if ("send" in output) {
+      isEnding ||= output.send[0] === terminate && output.send.length === 5;
+      wire.write(Buffer.from(output.send));
+    } else if (output.exitCode !== 0 && lost !== undefined) ended.reject(lost);
+    else ended.resolve(output);
+  };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { locked } from "../../cli/errors.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { ConnectionTarget } from "../target.ts";
-import { type PgDumpEnd, type PgDumpRun, runBridge } from "./bridge.ts";
+import { type DumpThread, type PgDumpEnd, type PgDumpRun, runBridge } from "./bridge.ts";
 import { runNative } from "./native.ts";
 
 /** What to dump, and how. */
@@ -17,6 +17,8 @@ export interface DumpOptions {
   /** How long to wait for the lock of a table; @default 10000 */
   readonly lockTimeoutMs?: number;
   readonly signal: AbortSignal;
+  /** Used for several dumps, so that pg_dump is compiled once; by default, each has its own. */
+  readonly thread?: DumpThread;
 }
 
 /** The version of the pg_dump in `vendor/`. It dumps servers up to its own. */
@@ -33,7 +35,7 @@ const always = ["--no-subscriptions", "--no-tablespaces", "--encoding=UTF8"];
  * `NO_PG_DUMP` (exit 9); a lost connection or a refused login keeps its own error
  */
 export async function dumpDatabase(target: ConnectionTarget, options: DumpOptions): Promise<string> {
-  const { server, role, snapshot, lockTimeoutMs = 10_000, signal } = options;
+  const { server, role, snapshot, lockTimeoutMs = 10_000, signal, thread } = options;
   const args = [
     ...options.args,
     ...always,
@@ -42,7 +44,7 @@ export async function dumpDatabase(target: ConnectionTarget, options: DumpOption
     ...(role === undefined ? [] : [`--role=${role}`]),
     ...(snapshot === undefined ? [] : [`--snapshot=${snapshot}`]),
   ];
-  const run: PgDumpRun = { args, applicationName, signal };
+  const run: PgDumpRun = { args, applicationName, signal, thread };
   const major = Math.floor(server / 10_000);
   const end = major > vendoredMajor ? await runNative(target, run, major) : await runBridge(target, run);
   if (end.exitCode !== 0) throw explainEnd(target, end);

@@ -1,8 +1,9 @@
-import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { readFile } from "node:fs/promises";
+import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 // @ts-types="./vendor/pg_dump.d.ts"
-import { createPgDump } from "./vendor/pg_dump.js";
+import { createPgDump, type PgDumpSettings } from "./vendor/pg_dump.js";
 
-/** What the bridge passes to this worker. */
+/** What the bridge passes to this worker for each dump. */
 export interface WorkerInput {
   /** Receives what the server sends; null once the connection has ended. */
   readonly answers: MessagePort;
@@ -17,49 +18,69 @@ export type WorkerOutput =
   | { readonly exitCode: number; readonly dump: string; readonly stderr: string };
 
 const outputFile = "/tmp/dump.sql";
-const { answers, arrivals, args } = workerData as WorkerInput;
-let received: Uint8Array = new Uint8Array();
-let isEnded = false;
-/** Whether libpq was told that there is nothing to read. */
-let wasEmpty = false;
+/** Compiled once: the second dump finds the code that the first has made fast. */
+const program = readFile(new URL("./vendor/pg_dump.wasm", import.meta.url)).then((bytes) =>
+  WebAssembly.compile(new Uint8Array(bytes)),
+);
 
-/**
- * libpq's recv(). It blocks this thread, but not on the first call that finds nothing: after a large read, libpq tries
- * once more in case there is more. If it needs more, it calls again.
- */
-function receive(maxBytes: number): Uint8Array {
-  if (received.length === 0) takeArrived(wasEmpty);
-  wasEmpty = received.length === 0;
-  const piece = received.subarray(0, maxBytes);
-  received = received.subarray(piece.length);
-  return piece;
-}
+/** The server's end of the connection of one dump. */
+class Answers {
+  readonly #answers: MessagePort;
+  readonly #arrivals: Int32Array;
+  #received: Uint8Array = new Uint8Array();
+  #isEnded = false;
+  /** Whether libpq was told that there is nothing to read. */
+  #wasEmpty = false;
 
-function takeArrived(mustWait: boolean): void {
-  while (!isEnded) {
-    const seen = Atomics.load(arrivals, 0);
-    const next = receiveMessageOnPort(answers) as { message: Uint8Array | null } | undefined;
-    if (next !== undefined) {
-      isEnded = next.message === null;
-      received = next.message ?? received;
-      return;
+  constructor({ answers, arrivals }: WorkerInput) {
+    this.#answers = answers;
+    this.#arrivals = arrivals;
+  }
+
+  /**
+   * libpq's recv(). It blocks this thread, but not on the first call that finds nothing: after a large read, libpq tries
+   * once more in case there is more. If it needs more, it calls again.
+   */
+  receive(maxBytes: number): Uint8Array {
+    if (this.#received.length === 0) this.#takeArrived(this.#wasEmpty);
+    this.#wasEmpty = this.#received.length === 0;
+    const piece = this.#received.subarray(0, maxBytes);
+    this.#received = this.#received.subarray(piece.length);
+    return piece;
+  }
+
+  /** libpq's send(). */
+  send(bytes: Uint8Array): void {
+    this.#wasEmpty = false;
+    parentPort?.postMessage({ send: bytes } satisfies WorkerOutput);
+  }
+
+  #takeArrived(mustWait: boolean): void {
+    while (!this.#isEnded) {
+      const seen = Atomics.load(this.#arrivals, 0);
+      const next = receiveMessageOnPort(this.#answers) as { message: Uint8Array | null } | undefined;
+      if (next !== undefined) {
+        this.#isEnded = next.message === null;
+        this.#received = next.message ?? this.#received;
+        return;
+      }
+      if (!mustWait) return;
+      Atomics.wait(this.#arrivals, 0, seen);
     }
-    if (!mustWait) return;
-    Atomics.wait(arrivals, 0, seen);
   }
 }
 
-function send(bytes: Uint8Array): void {
-  wasEmpty = false;
-  parentPort?.postMessage({ send: bytes } satisfies WorkerOutput);
-}
-
-async function run(): Promise<WorkerOutput> {
+async function run(input: WorkerInput): Promise<WorkerOutput> {
+  const server = new Answers(input);
   const stderr: string[] = [];
   let exitCode = 0;
   const dump = await createPgDump({
     thisProgram: "pg_dump",
     noExitRuntime: false,
+    instantiateWasm: (imports, onInstance) => {
+      instantiate(imports, onInstance).catch(fail);
+      return {};
+    },
     print: () => {},
     printErr: (text) => stderr.push(text),
     onExit: (status) => {
@@ -70,12 +91,12 @@ async function run(): Promise<WorkerOutput> {
         Object.assign(module.ENV, { HOME: "/home/postgres", USER: "postgres", LOGNAME: "postgres" });
         module.onRuntimeInitialized = () => {
           const onRead = module.addFunction((at, maxBytes) => {
-            const piece = receive(maxBytes);
+            const piece = server.receive(maxBytes);
             module.HEAPU8.set(piece, at);
             return piece.length;
           }, "iii");
           const onWrite = module.addFunction((at, length) => {
-            send(module.HEAPU8.slice(at, at + length));
+            server.send(module.HEAPU8.slice(at, at + length));
             return length;
           }, "iii");
           module._pgl_set_rw_cbs(onRead, onWrite);
@@ -83,9 +104,26 @@ async function run(): Promise<WorkerOutput> {
       },
     ],
   });
-  dump.callMain([...args, "--file", outputFile]);
+  dump.callMain([...input.args, "--file", outputFile]);
   const text = exitCode === 0 ? dump.FS.readFile(outputFile, { encoding: "utf8" }) : "";
   return { exitCode, dump: text, stderr: stderr.join("\n") };
 }
 
-parentPort?.postMessage(await run());
+async function instantiate(
+  imports: WebAssembly.Imports,
+  onInstance: Parameters<PgDumpSettings["instantiateWasm"]>[1],
+): Promise<void> {
+  const module = await program;
+  onInstance(await WebAssembly.instantiate(module, imports), module);
+}
+
+/** The bridge receives it as an error of the thread. */
+function fail(error: unknown): void {
+  setImmediate(() => {
+    throw error;
+  });
+}
+
+parentPort?.on("message", (input: WorkerInput) => {
+  run(input).then((output) => parentPort?.postMessage(output), fail);
+});

@@ -12,6 +12,10 @@ export interface PgDumpModule {
 export interface PgDumpSettings {
   readonly thisProgram: string;
   readonly noExitRuntime: boolean;
+  readonly instantiateWasm: (
+    imports: WebAssembly.Imports,
+    onInstance: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void,
+  ) => Record<string, never>;
   readonly print: (text: string) => void;
   readonly printErr: (text: string) => void;
   readonly onExit: (status: number) => void;
