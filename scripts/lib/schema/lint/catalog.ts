@@ -21,6 +21,9 @@ interface Check {
   readonly column: string | undefined;
 }
 
+/** The runner creates it; no file does. */
+const ledger = "public.schema_migration";
+
 /** A statement that is recorded. */
 interface Recorded {
   readonly node: Node;
@@ -63,7 +66,7 @@ export class Catalog {
 
   /** Whether the product owns an object: it is in `event_store`, or the product's files create it. */
   isProtected(key: string): boolean {
-    return key.startsWith("event_store.") || this.#objects.get(key)?.origin === "cqrs";
+    return key.startsWith("event_store.") || key === ledger || this.#objects.get(key)?.origin === "cqrs";
   }
 
   /** Whether a file itself has created a table, so that nobody waits for its locks and it has few rows. */

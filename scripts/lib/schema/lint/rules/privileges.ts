@@ -51,9 +51,7 @@ export const privilegeRules: readonly Rule[] = [
     better: "Leave it out. An administrator changes settings of the server.",
     places: everywhere,
     check: ({ node }) => [
-      ...settingChanges(node)
-        .filter(({ name }) => name === "session_replication_role")
-        .map(() => "session_replication_role is changed"),
+      ...when(setsReplicationRole(node), "session_replication_role is changed"),
       ...when("AlterSystemStmt" in node, "ALTER SYSTEM"),
       ...when("AlterEventTrigStmt" in node || "CreateEventTrigStmt" in node, "an event trigger"),
     ],
@@ -75,6 +73,12 @@ export const privilegeRules: readonly Rule[] = [
     },
   },
 ];
+
+/** By SET, by a call, or as a setting of a function, a role or a database. */
+function setsReplicationRole(node: Node): boolean {
+  const isCalled = settingChanges(node).some(({ name }) => name === "session_replication_role");
+  return isCalled || /"name":"session_replication_role"/i.test(JSON.stringify(node));
+}
 
 /** @returns the protected objects of GRANT, REVOKE and ALTER DEFAULT PRIVILEGES */
 function grantedObjects({ node, catalog, searchPath }: Subject): string[] {
