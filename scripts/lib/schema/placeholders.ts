@@ -16,6 +16,8 @@ export interface ExpandedSql {
   locate(offset: number): string;
 }
 
+type PlaceholderFile = Pick<SchemaFile, "path" | "text">;
+
 interface Stretch {
   readonly at: number;
   readonly source: number;
@@ -36,7 +38,7 @@ export function placeholdersFor(database: string): Placeholders {
  *
  * @throws {ScriptError} `PLACEHOLDER` (exit 2) for an unknown name
  */
-export function expandPlaceholders(file: SchemaFile, values: Placeholders): ExpandedSql {
+export function expandPlaceholders(file: PlaceholderFile, values: Placeholders): ExpandedSql {
   let text = "";
   let readTo = 0;
   /** Where each stretch of copied text begins, in the result and in the file. */
@@ -74,7 +76,7 @@ export function lineAndColumn(text: string, offset: number): string {
   return `${before.length}:${[...(before.at(-1) as string)].length + 1}`;
 }
 
-function unknownPlaceholder(file: SchemaFile, name: string, place: string): ScriptError {
+function unknownPlaceholder(file: PlaceholderFile, name: string, place: string): ScriptError {
   return new ScriptError({
     code: "PLACEHOLDER",
     exitCode: exitCodes.usage,

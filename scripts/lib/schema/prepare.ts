@@ -1,6 +1,7 @@
 import type { IndexStmt } from "libpg-query";
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { isRunWithoutTransaction } from "./no-transaction.ts";
 import { cannotRunInTransaction, endsTransaction } from "./outside-transaction.ts";
 import { type ExpandedSql, expandPlaceholders, type Placeholders } from "./placeholders.ts";
 import type { SchemaFile } from "./source.ts";
@@ -32,7 +33,7 @@ export async function prepareFile(file: SchemaFile, placeholders: Placeholders):
   const statements = await parseStatements(expanded.text).catch((error: unknown) => {
     throw error instanceof SyntaxFailure ? syntaxRefused(file, expanded, error) : error;
   });
-  const isTransactional = !isMarked(expanded.text.slice(0, statements[0]?.start));
+  const isTransactional = !isRunWithoutTransaction(expanded.text, statements);
   const prepared = { file, expanded, statements, isTransactional };
   if (!isTransactional && (file.source === "cqrs" || file.kind !== "migration")) {
     throw statementRefused(prepared, 0, "Only a migration of a project can be run without a transaction.");
@@ -42,11 +43,6 @@ export async function prepareFile(file: SchemaFile, placeholders: Placeholders):
     if (why !== undefined) throw statementRefused(prepared, statement.start, why);
   }
   return prepared;
-}
-
-/** Whether the comments before the first statement say that the file is run without a transaction. */
-function isMarked(head: string): boolean {
-  return /^--\s*no-transaction\s*$/m.test(head);
 }
 
 function findObjection(statement: ParsedStatement, isTransactional: boolean): string | undefined {

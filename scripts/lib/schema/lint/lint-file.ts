@@ -1,5 +1,6 @@
 import type { Node } from "libpg-query";
 import { ScriptError } from "../../cli/script-error.ts";
+import { isRunWithoutTransaction } from "../no-transaction.ts";
 import { type ExpandedSql, expandPlaceholders, lineAndColumn, placeholdersFor } from "../placeholders.ts";
 import type { SchemaFile, SchemaSource } from "../source.ts";
 import { type ParsedStatement, parseStatements, SyntaxFailure } from "../statements.ts";
@@ -50,7 +51,7 @@ interface Checked {
 
 async function checkStatements(file: LintFile, checked: Checked): Promise<Violation[]> {
   const { text, statements, catalog, origin } = checked;
-  const isOutsideTransaction = hasNoTransactionComment(text, statements);
+  const isOutsideTransaction = isRunWithoutTransaction(text, statements);
   const addedValues = new Set<string>();
   let path = searchPath;
   const violations = isOutsideTransaction ? needlessComment(statements) : [];
@@ -93,15 +94,9 @@ function nextPath(node: Node, path: readonly string[]): readonly string[] {
   return change.values ?? searchPath;
 }
 
-/** Whether the comment `-- no-transaction` is above the first statement. */
-function hasNoTransactionComment(text: string, statements: readonly ParsedStatement[]): boolean {
-  return /^--[ \t]*no-transaction[ \t]*$/m.test(text.slice(0, statements[0]?.start ?? 0));
-}
-
 function expand(file: LintFile): ExpandedSql | Finding {
   try {
-    // Of the file, only path and text are read.
-    return expandPlaceholders(file as SchemaFile, placeholdersFor("database"));
+    return expandPlaceholders(file, placeholdersFor("database"));
   } catch (error) {
     const match = error instanceof ScriptError ? /:(\d+):(\d+): (unknown placeholder .*)$/.exec(error.message) : null;
     if (match === null) throw error;
