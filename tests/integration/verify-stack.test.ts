@@ -82,7 +82,7 @@ const damages: readonly (readonly [id: string, why: RegExp, damage: string, undo
     "alter database cqrs_db connection limit 7",
     "alter database cqrs_db connection limit -1",
   ],
-  ["pool", /; cqrs_user has 2, and 1 are free/, "alter role cqrs_user connection limit 3"],
+  ["pool", /; cqrs_user has \d, and \d are free/, "alter role cqrs_user connection limit 3"],
   [
     "durability",
     /^synchronous_commit of the database is off/,
