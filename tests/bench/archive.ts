@@ -20,12 +20,9 @@ import { locateDeno } from "../support/deno.ts";
 import { fillStore } from "../support/fill-store.ts";
 import { denoPermissions } from "../support/runtime.ts";
 import { bootstrapTestStack, makeTestStack, type TestStack } from "../support/stack.ts";
+import { measureProcess, type ProcessCost } from "./process-cost.ts";
 
-interface ProcessCost {
-  readonly seconds: number;
-  /** Processor time of the process and its children, without the server's. */
-  readonly cpuSeconds: number;
-  readonly peakMegabytes: number;
+interface ArchiveCost extends ProcessCost {
   readonly archiveMegabytes: number;
 }
 
@@ -34,8 +31,6 @@ const runtimes: Readonly<Record<string, readonly string[]>> = {
   deno: [locateDeno(), "run", "-q", ...denoPermissions],
 };
 const events = Number(process.env["CQRS_BENCH_EVENTS"] || 1_000_000);
-/** GNU time, because nothing else reports the peak memory of a process that has exited. */
-const time = "/usr/bin/time";
 
 /** Prints time, memory and size of backups and restores. */
 export async function benchmarkArchive(rounds: number): Promise<void> {
@@ -83,7 +78,7 @@ async function measureBackup(stack: TestStack, target: ConnectionTarget, folder:
   return { ...cost, archiveMegabytes: (await megabytes(folder)) - before };
 }
 
-function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {
+function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ArchiveCost>[] {
   const folder = join(stack.stackDir, "archives");
   const backUp = async (runtime: string) => {
     await rm(folder, { recursive: true, force: true });
@@ -105,7 +100,7 @@ function backupVariants(stack: TestStack, target: ConnectionTarget, dumpFile: st
   ];
 }
 
-function restoreVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ProcessCost>[] {
+function restoreVariants(stack: TestStack, target: ConnectionTarget, dumpFile: string): Variant<ArchiveCost>[] {
   const from = ["latest", "--from", join(stack.stackDir, "archives"), "--into", "restored"];
   const restore = hasZstd()
     ? ["pg_restore", "-d", "restored", dumpFile]
@@ -136,7 +131,7 @@ const restoreOn = "restore on ";
 const invariants = "invariants alone";
 
 /** Checks the invariants in the database that was restored last, as each restore does. */
-async function measureInvariants(target: ConnectionTarget): Promise<ProcessCost> {
+async function measureInvariants(target: ConnectionTarget): Promise<ArchiveCost> {
   await using administrator = openConnection(target, { max: 2 });
   const started = performance.now();
   await readViolations(administrator.sql);
@@ -145,7 +140,7 @@ async function measureInvariants(target: ConnectionTarget): Promise<ProcessCost>
 }
 
 /** Adds what each restore would take without its invariants, which pg_restore does not check. */
-function withoutInvariants(measured: readonly Measured<ProcessCost>[]): Measured<ProcessCost>[] {
+function withoutInvariants(measured: readonly Measured<ArchiveCost>[]): Measured<ArchiveCost>[] {
   const shares = measured.find(({ name }) => name === invariants)?.measures ?? [];
   const restores = measured.filter(({ name }) => name.startsWith(restoreOn));
   const reduced = restores.map(({ name, measures }) => ({
@@ -162,7 +157,7 @@ function hasZstd(): boolean {
 }
 
 /** A variant that needs one of PostgreSQL's programs; none if that is missing or older than the server. */
-function postgresVariant(name: string, program: string, measure: () => Promise<ProcessCost>): Variant<ProcessCost>[] {
+function postgresVariant(name: string, program: string, measure: () => Promise<ArchiveCost>): Variant<ArchiveCost>[] {
   const version = spawnSync(program, ["--version"], { encoding: "utf8" }).stdout ?? "";
   if (Number(/ (\d+)/.exec(version)?.[1] ?? 0) >= 16) return [{ name, measure }];
   console.log(`skipped: ${name} (no ${program} of version 16 or newer on the PATH)`);
@@ -173,27 +168,18 @@ function script(runtime: string, name: string): string[] {
   return [...(runtimes[runtime] ?? []), join(assetsDir, `scripts/${name}.ts`)];
 }
 
-function run(command: readonly string[], stack: TestStack, target: ConnectionTarget): ProcessCost {
-  const { status, stderr } = spawnSync(time, ["-f", "%e %U %S %M", ...command], {
-    encoding: "utf8",
-    stdio: ["ignore", "ignore", "pipe"],
-    env: {
-      PATH: process.env["PATH"],
-      HOME: process.env["HOME"],
-      CQRS_STACK_DIR: stack.stackDir,
-      PGHOST: target.host,
-      PGPORT: `${target.port}`,
-      PGUSER: target.user,
-      PGPASSWORD: target.password,
-    },
-  });
+function run(command: readonly string[], stack: TestStack, target: ConnectionTarget): ArchiveCost {
+  const env = {
+    CQRS_STACK_DIR: stack.stackDir,
+    PGHOST: target.host,
+    PGPORT: `${target.port}`,
+    PGUSER: target.user,
+    PGPASSWORD: target.password,
+  };
   // A newer pg_restore sets a parameter that the server does not know, reports that and continues.
-  const isDone = status === 0 || /errors ignored on restore: 1$/m.test(stderr);
-  if (!isDone) throw new Error(`${command.join(" ")} exited with ${status}\n${stderr}`);
-  const [seconds = 0, user = 0, system = 0, peakKilobytes = 0] = (stderr.trim().split("\n").at(-1) ?? "")
-    .split(" ")
-    .map(Number);
-  return { seconds, cpuSeconds: user + system, peakMegabytes: peakKilobytes / 1024, archiveMegabytes: 0 };
+  const isDone = (exitCode: number | null, stderr: string) =>
+    exitCode === 0 || /errors ignored on restore: 1$/m.test(stderr);
+  return { ...measureProcess(command, env, isDone), archiveMegabytes: 0 };
 }
 
 async function megabytes(path: string): Promise<number> {
@@ -204,9 +190,9 @@ async function megabytes(path: string): Promise<number> {
   return size;
 }
 
-function report(title: string, measured: readonly Measured<ProcessCost>[]): void {
+function report(title: string, measured: readonly Measured<ArchiveCost>[]): void {
   const reference = measured.find(({ name }) => name.startsWith("pg_"));
-  const middle = (measures: readonly ProcessCost[], figure: keyof ProcessCost) =>
+  const middle = (measures: readonly ArchiveCost[], figure: keyof ArchiveCost) =>
     median(measures.map((cost) => cost[figure]));
   console.log(`\n${title}: medians of ${measured[0]?.measures.length} rounds`);
   for (const { name, measures } of measured) {

@@ -17,6 +17,9 @@ export interface BenchDatabase {
 
 /** A cluster without background work. It is removed when it is disposed of. */
 export interface BenchCluster extends AsyncDisposable {
+  readonly stackDir: string;
+  /** The administrator's login, for the stack's own database. */
+  readonly administrator: ConnectionTarget;
   readonly meter: CostMeter;
   /** Creates a database: with the project's schema, with that of these files, or without any. */
   makeDatabase(contents: "ours" | "empty" | readonly SchemaFile[]): Promise<BenchDatabase>;
@@ -47,6 +50,8 @@ export async function openBenchCluster(): Promise<BenchCluster> {
   await configure(quietSettings);
   const databases: ConnectionTarget[] = [];
   return {
+    stackDir: stack.stackDir,
+    administrator,
     meter: await makeCostMeter(sql, stack.dataDir),
     configure,
     async makeDatabase(contents) {

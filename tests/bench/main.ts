@@ -9,6 +9,7 @@
 //   project   what an event costs a projection that catches up with 200,000 events
 //   wait      how soon wait-for returns once PostgreSQL is usable, compared with pg_isready in a loop
 //   archive   what backup and restore of 1,000,000 events cost, compared with pg_dump and pg_restore
+//   schema    what 100 migrations and a reset cost, compared with node-pg-migrate and psql
 //   commit    what this checkout costs compared with an earlier commit, the third word
 //   testing   what a store per test costs, with node --test; the second word is the number of tests, by default 500
 //   scale     what an event costs to store in a store of 5,000,000, compared with an empty one
@@ -29,6 +30,7 @@ const kinds: Readonly<Record<string, () => Promise<Benchmark>>> = {
   project: async () => (await import("./project.ts")).benchmarkProject,
   wait: async () => (await import("./wait.ts")).benchmarkWait,
   archive: async () => (await import("./archive.ts")).benchmarkArchive,
+  schema: async () => (await import("./schema.ts")).benchmarkSchema,
   commit: async () => (await import("./commit.ts")).benchmarkCommit,
   testing: async () => (await import("./testing.ts")).benchmarkTesting,
   scale: async () => (await import("./scale.ts")).benchmarkScale,
