@@ -149,18 +149,25 @@ async function applySource(run: Run, source: SchemaSource, files: readonly Prepa
   // Their own session would not see what is rolled back here.
   if (options.isDryRun && run.done.length > 0) return void run.untried.push(...files.map(({ file }) => titleOf(file)));
   await using login = source === "app" ? await createProjectLogin(target, options.signal) : undefined;
+  const backend: FileSession["backend"] = { pid: undefined };
+  const forget = () => {
+    backend.pid = undefined;
+  };
   await using connection = openConnection(login?.target ?? target, {
     applicationName: "cqrs-postgres schema apply",
     role: sourceRoles[source],
     ...(source === "cqrs" ? { searchPath: "public" } : {}),
     signal: options.signal,
     onNotice: options.onNotice,
+    onSessionOpen: forget,
+    onSessionLost: forget,
   });
   const session: FileSession = {
     sql: connection.sql,
     role: sourceRoles[source],
     appliedBy: target.user,
     observer,
+    backend,
     limits: limitsOf(options),
   };
   await (options.isDryRun ? tryFiles(run, session, files) : applyFiles(run, session, files));

@@ -1,5 +1,6 @@
 import type { Sql } from "../postgres/driver.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
+import { quoteLiteral } from "../postgres/quote.ts";
 import type { SchemaFile, SchemaSource } from "./source.ts";
 
 /** A row of `public.schema_migration`. */
@@ -54,22 +55,35 @@ export async function readLedger(sql: Sql): Promise<LedgerEntry[]> {
  * @param sql a session of the role that applies the file; a project's role writes the ledger through a function
  */
 export async function writeLedger(sql: Sql, note: LedgerNote): Promise<void> {
-  const { file, checksum, appliedBy, durationMs, progress } = note;
-  const { statements = null, isInDoubt = false } = progress ?? {};
+  await sql.unsafe(ledgerStatement(note, "true"));
+}
+
+/**
+ * @param condition of SQL, without which nothing is noted
+ * @returns a statement that notes a file; it returns a row if it has
+ */
+export function ledgerStatement({ file, progress, ...note }: LedgerNote, condition: string): string {
+  const [name, checksum, appliedBy] = [file.name, note.checksum, note.appliedBy].map(quoteLiteral);
+  const { durationMs } = note;
   if (file.source === "app") {
-    await sql`select public.record_project_file(
-      ${file.name}, ${checksum}, ${appliedBy}, ${durationMs}::int, ${statements}::int, ${isInDoubt})`;
-    return;
+    const { statements = null, isInDoubt = false } = progress ?? {};
+    return `
+      select public.record_project_file(${name}, ${checksum}, ${appliedBy}, ${durationMs}, ${statements}, ${isInDoubt})
+      where ${condition}`;
   }
   if (progress !== undefined) throw new Error(`${file.name} needs a transaction: the product has no other files`);
-  const { count } = await sql`
-    update public.schema_migration as entry
-    set checksum = ${checksum}, applied_at = clock_timestamp(), applied_by = ${appliedBy}, duration_ms = ${durationMs}
-    where name = ${file.name} and to_jsonb(entry) ->> 'source' is distinct from 'app'`;
-  if (count > 0) return;
-  await sql`
-    insert into public.schema_migration (name, checksum, applied_by, duration_ms)
-    values (${file.name}, ${checksum}, ${appliedBy}, ${durationMs})`;
+  return `
+    with updated as (
+      update public.schema_migration as entry
+      set checksum = ${checksum}, applied_at = clock_timestamp(), applied_by = ${appliedBy}, duration_ms = ${durationMs}
+      where name = ${name} and to_jsonb(entry) ->> 'source' is distinct from 'app' and ${condition}
+      returning name
+    ), inserted as (
+      insert into public.schema_migration (name, checksum, applied_by, duration_ms)
+      select ${name}, ${checksum}, ${appliedBy}, ${durationMs} where not exists (select from updated) and ${condition}
+      returning name
+    )
+    select name from updated union all select name from inserted`;
 }
 
 /** The role that applies the files of a source. */

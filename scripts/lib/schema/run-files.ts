@@ -5,8 +5,9 @@ import { isConflict } from "../postgres/failure.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { watchBlockers } from "./blockers.ts";
 import { statementFailed, transactionEnded } from "./failures.ts";
-import { createLedger, writeLedger } from "./ledger.ts";
+import { createLedger, ledgerStatement } from "./ledger.ts";
 import type { Place, PreparedFile } from "./prepare.ts";
+import { canRunAtOnce, runAtOnce } from "./run-at-once.ts";
 import type { ParsedStatement } from "./statements.ts";
 
 /** A session that applies the files of one source. */
@@ -19,6 +20,8 @@ export interface FileSession {
   readonly appliedBy: string;
   /** An idle session, to look at the locks. */
   readonly observer: Sql;
+  /** The process that serves the session, once it holds the lock; the caller forgets it with the session. */
+  readonly backend: { pid: number | undefined };
   readonly limits: RunLimits;
 }
 
@@ -48,11 +51,11 @@ export async function runTogether(
   const place: Place = { prepared: files[0], statement: undefined };
   const rollback = Symbol("rollback");
   const work = async (tx: Sql) => {
-    const transaction = await transactionOf(tx);
+    if (session.backend.pid === undefined) throw replaced;
     if (files[0].file.source === "cqrs") await createLedger(tx);
     for (const prepared of files) {
       place.prepared = prepared;
-      await runFile(tx, { session, place, transaction });
+      await runFile(tx, session, place);
     }
     if (isDryRun) throw rollback;
   };
@@ -69,15 +72,15 @@ export async function runTogether(
  * @throws {ScriptError} `MIGRATION_FAILED` or `MIGRATION_STOPPED`, with the place
  */
 export async function attempt(session: FileSession, place: Place, work: () => Promise<void>): Promise<void> {
-  const { limits, observer, sql } = session;
-  await excludeEarlierRun(session);
-  const [row] = await sql<{ pid: number }[]>`select pg_catalog.pg_backend_pid() as pid`;
+  const { backend, limits, observer } = session;
   const waitsFor = (holder: string) => limits.onBlocked(`${place.prepared.file.name} waits for ${holder}`);
-  await using watch = watchBlockers(observer, row?.pid as number, waitsFor);
+  await using watch = watchBlockers(observer, () => backend.pid, waitsFor);
   for (const deadline = performance.now() + limits.timeoutMs; ; ) {
     try {
+      await excludeEarlierRun(session);
       return await work();
     } catch (error) {
+      if (error === replaced) continue;
       if (!isConflict(error) || performance.now() > deadline) throw statementFailed(place, error, watch.last);
       limits.onBlocked(`${place.prepared.file.name}: ${(error as Error).message}; trying again`);
       await sleep(pauseMs, undefined, { signal: limits.signal });
@@ -93,41 +96,50 @@ export async function runStatement(sql: Sql, place: Place, statement: ParsedStat
 
 /** Takes back the settings that a file has changed. */
 export async function resetSession(sql: Sql, role: string): Promise<void> {
-  await sql.unsafe(`reset session authorization; reset all; set role ${role}`).simple();
+  await sql.unsafe(resetStatements(role)).simple();
 }
 
 const pauseMs = 500;
 
+/** The session was replaced by one that does not hold the lock. */
+const replaced = Symbol("replaced");
+
 /** The server may still be running a statement of a process that was killed; its session holds this lock. */
-async function excludeEarlierRun({ sql, limits }: FileSession): Promise<void> {
+async function excludeEarlierRun({ sql, backend, limits }: FileSession): Promise<void> {
+  if (backend.pid !== undefined) return;
   const { timeoutMs, signal } = limits;
   await takeAdvisoryLock(sql, { tag: "schr", name: "" }, { timeoutMs, signal });
+  const [row] = await sql<{ pid: number }[]>`select pg_catalog.pg_backend_pid() as pid`;
+  backend.pid = row?.pid;
 }
 
-interface FileRun {
-  readonly session: FileSession;
-  readonly place: Place;
-  readonly transaction: string;
-}
-
-async function runFile(tx: Sql, { session, place, transaction }: FileRun): Promise<void> {
+async function runFile(tx: Sql, session: FileSession, place: Place): Promise<void> {
   const { file, statements } = place.prepared;
-  const { role, appliedBy, limits } = session;
+  const { appliedBy, role, limits } = session;
   const startedAt = performance.now();
-  await tx
-    .unsafe(`
-    set local lock_timeout = ${limits.lockTimeoutMs};
-    set local statement_timeout = ${limits.statementTimeoutMs}`)
-    .simple();
-  for (const statement of statements) await runStatement(tx, place, statement);
+  const [started] = await lastRows<{ id: string }>(tx, `${limitStatements(limits)}; ${currentTransaction} as id`);
+  if (canRunAtOnce(statements)) await runAtOnce(tx, place);
+  else for (const statement of statements) await runStatement(tx, place, statement);
   place.statement = undefined;
-  await resetSession(tx, role);
-  if ((await transactionOf(tx)) !== transaction) throw transactionEnded(place.prepared);
   const durationMs = Math.round(performance.now() - startedAt);
-  await writeLedger(tx, { file, checksum: file.checksum, appliedBy, durationMs });
+  const note = { file, checksum: file.checksum, appliedBy, durationMs };
+  const isNoted = ledgerStatement(note, `pg_catalog.pg_current_xact_id()::text = '${started?.id}'`);
+  const noted = await lastRows(tx, `${resetStatements(role)}; ${isNoted}`);
+  if (noted.length === 0) throw transactionEnded(place.prepared);
 }
 
-async function transactionOf(tx: Sql): Promise<string> {
-  const [row] = await tx<{ id: string }[]>`select pg_catalog.pg_current_xact_id()::text as id`;
-  return row?.id as string;
+const currentTransaction = "select pg_catalog.pg_current_xact_id()::text";
+
+function limitStatements({ lockTimeoutMs, statementTimeoutMs }: RunLimits): string {
+  return `set local lock_timeout = ${lockTimeoutMs}; set local statement_timeout = ${statementTimeoutMs}`;
+}
+
+function resetStatements(role: string): string {
+  return `reset session authorization; reset all; set role ${role}`;
+}
+
+/** @returns the rows of the last of several statements */
+async function lastRows<Row>(sql: Sql, statements: string): Promise<readonly Row[]> {
+  const results = (await sql.unsafe(statements).simple()) as unknown as readonly Row[][];
+  return results.at(-1) ?? [];
 }
