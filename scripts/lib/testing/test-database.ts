@@ -1,10 +1,11 @@
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
-import { errorCode, isServerUnavailable } from "../postgres/failure.ts";
+import { isServerUnavailable } from "../postgres/failure.ts";
 import { readAdministrator } from "../postgres/logins/roles.ts";
 import { quoteIdentifier } from "../postgres/quote.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { ensureDatabase } from "../stack/database.ts";
+import { copyTemplate } from "../stack/template.ts";
 import { findOrphans, nameDatabase } from "./owner.ts";
 import { openServer, type TestServer } from "./test-server.ts";
 
@@ -20,7 +21,7 @@ export async function cloneTemplate(server: TestServer, template: string): Promi
   const { sql } = connection;
   await sweepOnce(sql, server.stack.stackDir);
   const name = nameDatabase();
-  if (!(await copyDatabase(sql, template, name))) return undefined;
+  if (!(await copyTemplate(sql, template, name, "file_copy"))) return undefined;
   try {
     await ensureDatabase(sql, await readAdministrator(sql), name);
     await beginEpoch({ ...server.administrator, database: name });
@@ -30,20 +31,6 @@ export async function cloneTemplate(server: TestServer, template: string): Promi
     throw error;
   }
 }
-
-/** @returns whether there is such a template */
-async function copyDatabase(sql: Sql, template: string, name: string): Promise<boolean> {
-  const [from, to] = [template, name].map(quoteIdentifier);
-  try {
-    await sql.unsafe(`create database ${to} template ${from} strategy ${strategy}`);
-    return true;
-  } catch (error) {
-    if (errorCode(error) === "3D000") return false;
-    throw error;
-  }
-}
-
-const strategy = "file_copy";
 
 /** Checkpoints of another test, which is a copy of the same log, must be refused. */
 async function beginEpoch(target: ConnectionTarget): Promise<void> {

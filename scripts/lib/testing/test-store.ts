@@ -4,9 +4,10 @@ import { connectionFailure } from "../postgres/failure.ts";
 import { connectionUrl } from "../postgres/target.ts";
 import type { ConnectOptions } from "../stack/connect.ts";
 import { lockForRun, type RunContext } from "../stack/stack.ts";
+import type { Template } from "../stack/template.ts";
 import { makeRun } from "./progress.ts";
 import { locateStack } from "./stack-folder.ts";
-import { ensureTemplate, findTemplate, type Template } from "./template.ts";
+import { ensureTestTemplate, findTemplate } from "./template.ts";
 import { cloneTemplate, dropTestDatabase } from "./test-database.ts";
 import { findTestServer, openTestCluster, startTestServer, stopTestCluster, type TestServer } from "./test-server.ts";
 
@@ -101,7 +102,7 @@ async function createDatabase(stackDir: string, run: RunContext): Promise<Create
 async function prepareServer(stackDir: string, template: Template, run: RunContext): Promise<TestServer> {
   using _lock = await lockForRun(await openTestCluster(stackDir), run, "createTestStore()");
   const server = await startTestServer(stackDir, run);
-  await ensureTemplate(server, template, run);
+  await ensureTestTemplate(server, template, run);
   return server;
 }
 
