@@ -1,6 +1,7 @@
-// Appends demo data through the event store and projects it.
-// Reads: configuration, sql/demo, the database. Writes: the database.
-// Exits: 0 · 2 configuration · 3 not running · 6 login refused · 8 the demo orders have other events
+// Fills the database: with the demo, whose orders it projects, or with a set of the project.
+// Reads: configuration, the project's seeds/, the database. Writes: the database.
+// Exits: 0 · 1 a statement or module of the set failed · 2 usage, or a wrong set · 3 not running · 6 login refused ·
+// 8 the database has other events
 
 import { stackFlags } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
@@ -8,26 +9,36 @@ import { runLine } from "./lib/cli/run-line.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
 export const command = defineConfiguredScript({
-  meta: { name: "seed", description: "Appends demo data and projects it into order_summary. Idempotent." },
-  args: { mode: stackFlags.mode, database: stackFlags.database },
-  examples: [[runLine("seed"), "Append 142 events of 60 orders"]],
-  async run({ config, signal }) {
-    const { orderSummary } = await import("./lib/demo/order-summary.ts");
-    const { seedDemo } = await import("./lib/demo/seed.ts");
-    const { runProjections, withProjections } = await import("./lib/stack/projections.ts");
-    const chosen = { module: undefined, name: orderSummary.name };
-    return withProjections(config, chosen, async (store, example) => {
-      const seeded = await seedDemo(store);
-      await runProjections(store, example, { stopWhenCaughtUp: true, signal });
-      return seeded;
-    });
+  meta: { name: "seed", description: "Fills the database with the demo, or with a set of the project. Idempotent." },
+  args: {
+    mode: stackFlags.mode,
+    database: stackFlags.database,
+    dir: stackFlags.dir,
+    set: { type: "string", valueHint: "name", description: "A file of seeds/, without its ending (default: demo)" },
+    events: { type: "number", min: 1, description: "Number of events of the demo (default: 500)" },
+    rng: { type: "string", valueHint: "seed", description: "Another seed gives another demo (default: 1)" },
   },
-  print({ streams, appended }, output) {
-    output.result(
-      appended > 0 ? `appended ${appended} events of ${streams} orders` : `nothing to append: ${streams} orders exist`,
-    );
-    output.result("select * from read_model.order_summary;  shows the projected orders");
+  examples: [
+    [runLine("seed"), "Append 500 events of a shop and project its orders"],
+    [runLine("seed --events 100000"), "Append as many"],
+    [runLine("seed --set dev"), "Load seeds/dev.sql, seeds/dev.ts or seeds/dev.jsonl in one transaction"],
+  ],
+  async run({ args, config, reporter, signal }) {
+    const { seed } = await import("./lib/seed/seed.ts");
+    const { set, events, rng } = args;
+    return await seed(config, { set, events, rng }, { reporter, signal });
+  },
+  print({ set, file, events, appended }, output) {
+    output.result(describe(events, appended, file ?? `the set ${set}`));
+    if (file === null) output.result("select * from read_model.order_summary;  shows the projected orders");
   },
 });
+
+function describe(events: number | null, appended: number | null, source: string): string {
+  if (events === null) return `loaded ${source}`;
+  return appended === 0
+    ? `nothing to append: ${source} has ${events} events, which are in the log`
+    : `appended ${appended} of ${events} events of ${source}`;
+}
 
 if (import.meta.main) await runAsProcess(command);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { OrderEvent } from "../../scripts/lib/demo/events.ts";
 import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
-import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import { withArchives } from "../support/archive.ts";

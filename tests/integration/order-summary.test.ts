@@ -4,8 +4,8 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
+import type { OrderEvent } from "../../scripts/lib/demo/events.ts";
 import { orderSummary } from "../../scripts/lib/demo/order-summary.ts";
-import type { OrderEvent } from "../../scripts/lib/demo/orders.ts";
 import { appendEvents } from "../../scripts/lib/event-store/append.ts";
 import type { ProjectionRelations } from "../../scripts/lib/event-store/projection/definition.ts";
 import { project } from "../../scripts/lib/event-store/projection/project.ts";
@@ -18,6 +18,9 @@ import { newOrder, openTestStore } from "../support/event-store.ts";
 import { runInBackground, untilHandled } from "../support/projection.ts";
 import { runForData, runScript, startScript } from "../support/run-script.ts";
 import { withCluster } from "../support/stack.ts";
+
+/** How many orders the first 500 events of the demo are about. */
+const demoOrders = 71;
 
 const some = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)] as Item;
 
@@ -72,12 +75,13 @@ test("the order summary replaces that of version 1, whose ids were UUIDs", async
 
 test("seed fills a database once; list, run, rebuild and replay work with it and with a module", async () => {
   await using stack = await withCluster();
-  assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 142 });
-  assert.deepEqual(await runForData(["seed"], stack), { streams: 60, appended: 0 });
+  const demo = { set: "demo", file: null, events: 500 };
+  assert.deepEqual(await runForData(["seed"], stack), { ...demo, appended: 500 });
+  assert.deepEqual(await runForData(["seed"], stack), { ...demo, appended: 0 });
   await using session = openConnection(await stack.application());
-  assert.equal(await count(session.sql, "read_model.order_summary"), 60);
+  assert.equal(await count(session.sql, "read_model.order_summary"), demoOrders);
   const [days] = await session.sql`select sum(order_count)::integer as orders from read_model.order_day`;
-  assert.deepEqual(days, { orders: 60 });
+  assert.deepEqual(days, { orders: demoOrders });
 
   const [listed] = (await runForData<{ projections: Record<string, unknown>[] }>(["projections", "list"], stack))
     .projections;
@@ -104,7 +108,7 @@ test("seed fills a database once; list, run, rebuild and replay work with it and
   assert.deepEqual(rebuilt.projections, [
     { name: "order_summary", version: 3, outcome: "caught-up", deadLetters: 0, replacedVersion: 2 },
   ]);
-  assert.equal(await count(session.sql, "read_model.order_summary"), 60);
+  assert.equal(await count(session.sql, "read_model.order_summary"), demoOrders);
   const replayed = await runForData<{ projections: unknown[] }>(["projections", "replay", ...own], stack);
   assert.deepEqual(replayed.projections, [{ name: "order_summary", replayed: 0, remaining: 0 }]);
   const once = await runScript(["projections", "run", "--once", "--json"], stack);

@@ -4,7 +4,7 @@ import type { RecordedEvent } from "../event-store/event.ts";
 import type { ProjectionDefinition } from "../event-store/projection/definition.ts";
 import { assetsDir } from "../paths.ts";
 import type { Sql } from "../postgres/driver.ts";
-import type { OrderEvent } from "./orders.ts";
+import type { OrderEvent } from "./events.ts";
 
 /** The example projection: one row per order, and a materialised view with one row per day. Copy it for your own. */
 export const orderSummary: ProjectionDefinition<OrderEvent> = {
@@ -74,7 +74,7 @@ function applyEvent(change: OrderChange, event: RecordedEvent<OrderEvent>): void
   switch (event.type) {
     case "OrderPlaced":
       change.customer_id = event.data.customerId;
-      change.placed_at = event.occurredAt;
+      change.placed_at = event.data.placedAt === undefined ? event.occurredAt : new Date(event.data.placedAt);
       change.total_cents = event.data.totalCents;
       return;
     case "OrderPaid":

@@ -59,6 +59,19 @@ export async function takeAdvisoryLock(
   return isTaken === true ? { isTaken } : { isTaken: false, holder };
 }
 
+/**
+ * Takes an advisory lock for the rest of a transaction, also behind a pooler.
+ *
+ * @param onWait called if another session holds it
+ */
+export async function takeTransactionLock(tx: Sql, key: AdvisoryKey, onWait: () => void): Promise<void> {
+  const [row] = await tx<{ isMine: boolean }[]>`
+    select pg_catalog.pg_try_advisory_xact_lock(${classId(key)}, pg_catalog.hashtext(${key.name})) as "isMine"`;
+  if (row?.isMine === true) return;
+  onWait();
+  await tx`select pg_catalog.pg_advisory_xact_lock(${classId(key)}, pg_catalog.hashtext(${key.name}))`;
+}
+
 /** @returns `session 4711 (cqrs-postgres backup, postgres)` */
 export function describeHolder(holder: LockHolder | undefined): string {
   if (holder === undefined) return "a session that has just ended";

@@ -6,8 +6,15 @@ import { applicationTarget, checkOwnServer, readApplicationSecret, type Stack } 
 
 type StackStoreOptions = Pick<EventStoreOptions, keyof typeof commonOptions>;
 
-/** Opens the event store of a stack, with the application's login. */
-export async function openStackStore(stack: Stack, options: StackStoreOptions = {}): Promise<EventStore> {
+/**
+ * Opens the event store of a stack, with the application's login.
+ *
+ * @param options.database another database than that of the secret
+ */
+export async function openStackStore(
+  stack: Stack,
+  options: StackStoreOptions & Partial<Pick<EventStoreOptions, "database">> = {},
+): Promise<EventStore> {
   const { password: _, ...target } = await applicationTarget(stack);
   const skew = describeSkew(stack.remembered);
   if (skew?.isOlder) chooseLogger(options.logger).warn(skew.text);

@@ -81,7 +81,7 @@ async function importModule(path: string): Promise<Record<string, unknown>> {
 }
 
 /** Bun collects the syntax errors of a module in an AggregateError; Deno colours the path. */
-function describeLoadError(error: unknown): string {
+export function describeLoadError(error: unknown): string {
   const errors: readonly unknown[] = error instanceof AggregateError ? error.errors : [error];
   const lines = errors.map((one) => {
     const { message = String(one), position } = (one ?? {}) as LoadError;

@@ -27,10 +27,13 @@ export async function withStackStore<Result>(
   upcasters: Upcasters = {},
 ): Promise<Result> {
   const stack = await openStack(config);
-  const target = await applicationTarget(stack);
+  const own = await applicationTarget(stack);
+  // --database may name another one than the secret.
+  const target = { ...own, database: config.database ?? own.database };
   // Statements are not prepared, because the secret may name a pooler. They handle batches, so parsing costs little.
   const applicationName = "cqrs-postgres projections";
-  await using store = await openStackStore(stack, { applicationName, prepare: false, upcasters });
+  const { database } = target;
+  await using store = await openStackStore(stack, { database, applicationName, prepare: false, upcasters });
   try {
     // Connect first, because a projection would wait for an unreachable server instead of failing.
     await store.sql`select from read_model.projection_version limit 0`;
