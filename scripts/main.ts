@@ -18,6 +18,7 @@ export const command = defineScriptGroup({
     verify: () => import("./verify.ts").then((script) => script.command),
     stop: () => import("./stop.ts").then((script) => script.command),
     destroy: () => import("./destroy.ts").then((script) => script.command),
+    reset: () => import("./reset.ts").then((script) => script.command),
     seed: () => import("./seed.ts").then((script) => script.command),
     projections: () => import("./projections.ts").then((script) => script.command),
     secrets: () => import("./secrets.ts").then((script) => script.command),

@@ -96,6 +96,8 @@ export const jsonContract = {
   lintFinding: ["file", "line", "column", "rule", "message", "why", "better"],
   verification: ["ok", "checks"],
   verificationCheck: ["number", "id", "title", "result", "evidence", "why", "fix"],
+  reset: ["isReset", "database", "events", "isEmpty", "archive", "kept", "seeded"],
+  seed: ["set", "file", "events", "appended"],
   /** The variables of `status --env`, also printed as `export` lines. */
   statusEnv: ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"],
   /** More of them, in external mode. */

@@ -44,6 +44,7 @@ test("only the commands that ask offer --yes", async () => {
     "init",
     "verify",
     "destroy",
+    "reset",
     "projections remove",
     "secrets rotate",
     "schema repair",

@@ -62,13 +62,17 @@ export interface BackupResult {
  */
 export async function createBackup(stack: Stack, options: BackupOptions, run: RunContext): Promise<BackupResult> {
   const target = await administratorTarget(stack);
-  return withArchivesLocked({ stack, target, run, command: "backup" }, async (context) => {
-    const { path, manifest } = await writeBackup(context, options);
-    const { id, database, tables, lastPosition, omitted } = manifest;
-    if (omitted.length > 0) run.reporter.warn(`not in the archive: ${omitted.join(", ")}`);
-    const totals = { tables: tables.length, rows: countRows(manifest), lastPosition, sizeBytes: countBytes(manifest) };
-    return { archive: path, id, database, ...totals, omitted };
-  });
+  const lock = { stack, target, run, command: "backup" };
+  return withArchivesLocked(lock, (context) => createLockedBackup(context, options));
+}
+
+/** Does what {@link createBackup} does, for a command that holds the lock already. */
+export async function createLockedBackup(context: ArchiveContext, options: BackupOptions): Promise<BackupResult> {
+  const { path, manifest } = await writeBackup(context, options);
+  const { id, database, tables, lastPosition, omitted } = manifest;
+  if (omitted.length > 0) context.run.reporter.warn(`not in the archive: ${omitted.join(", ")}`);
+  const totals = { tables: tables.length, rows: countRows(manifest), lastPosition, sizeBytes: countBytes(manifest) };
+  return { archive: path, id, database, ...totals, omitted };
 }
 
 async function writeBackup(context: ArchiveContext, options: BackupOptions): Promise<PublishedArchive> {

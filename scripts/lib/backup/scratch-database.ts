@@ -17,28 +17,41 @@ export interface ScratchDatabase extends AsyncDisposable {
 }
 
 /**
- * Creates a database without objects. First drops a database of the same name that an interrupted run left behind.
+ * Creates a database without objects.
  *
- * @param facts those of the database that is restored, whose locale it gets
+ * @param facts those of the database that is replaced, whose locale it gets
  */
-export async function createScratchDatabase(
+export function createScratchDatabase(
   context: ArchiveContext,
   purpose: TemporaryPurpose,
   facts: DatabaseFacts,
 ): Promise<ScratchDatabase> {
-  const { maintenance } = context;
-  const target = { ...context.target, database: temporaryDatabase(context.target.database, purpose) };
+  return makeScratchDatabase(context, purpose, (name) => createEmptyDatabase(context, name, facts));
+}
+
+/** Makes a database. First drops one of the same name that an interrupted run left behind. */
+export async function makeScratchDatabase(
+  { maintenance, target: { database, ...server } }: ArchiveContext,
+  purpose: TemporaryPurpose,
+  make: (name: string) => Promise<void>,
+): Promise<ScratchDatabase> {
+  const target = { ...server, database: temporaryDatabase(database, purpose) };
   // If this fails because the server is unreachable, the next run drops it.
   const tryToDrop = () => dropScratchDatabase(target).catch(() => {});
   await dropDatabase(maintenance, target.database);
   try {
-    await createWithLocale(context, target.database, facts);
-    await ensureDatabase(maintenance, await readAdministrator(maintenance), target.database);
+    await make(target.database);
     return { target, [Symbol.asyncDispose]: tryToDrop };
   } catch (error) {
     await tryToDrop();
     throw error;
   }
+}
+
+/** Creates a database without objects, with the owner and the privileges of an application's database. */
+export async function createEmptyDatabase(context: ArchiveContext, name: string, facts: DatabaseFacts): Promise<void> {
+  await createWithLocale(context, name, facts);
+  await ensureDatabase(context.maintenance, await readAdministrator(context.maintenance), name);
 }
 
 /** Only a locale that is not the server's default needs this; a database that cannot be created so gets the default. */
@@ -51,7 +64,7 @@ async function createWithLocale({ maintenance, run }: ArchiveContext, database: 
     await maintenance.unsafe(`${create} encoding 'UTF8' ${locale}`);
   } catch (error) {
     if (!isFromServer(error)) throw error;
-    run.reporter.warn(`the restored database gets this server's locale: ${(error as Error).message}`);
+    run.reporter.warn(`the new database gets this server's locale: ${(error as Error).message}`);
   }
 }
 

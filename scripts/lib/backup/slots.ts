@@ -15,12 +15,15 @@ export async function readSlots(sql: Sql, database: string): Promise<Slot[]> {
     where database = ${database} order by 1`;
 }
 
+const stopOrKeep = "Stop these consumers, or restore without --drop-old, which keeps the database and its slots.";
+
 /**
  * Checks that the slots of a database that is about to be dropped have no consumers.
  *
+ * @param fix what the user can do
  * @throws {ScriptError} `SLOT_IN_USE` (exit 8)
  */
-export function checkSlots(slots: readonly Slot[]): void {
+export function checkSlots(slots: readonly Slot[], fix: string = stopOrKeep): void {
   const used = slots.filter(({ isActive }) => isActive).map(({ name }) => name);
   if (used.length === 0) return;
   throw new ScriptError({
@@ -28,6 +31,6 @@ export function checkSlots(slots: readonly Slot[]): void {
     exitCode: exitCodes.refused,
     message: "A replication slot of the database that would be dropped is in use; nothing was changed",
     why: `Slots with a connected consumer: ${used.join(", ")}.`,
-    fix: "Stop these consumers, or restore without --drop-old, which keeps the database and its slots.",
+    fix,
   });
 }

@@ -14,7 +14,7 @@ const nameBytes = 63;
 const objectInUse = "55006";
 
 /** What a temporary database is for. */
-export type TemporaryPurpose = "restoring" | "scratch";
+export type TemporaryPurpose = "restoring" | "resetting" | "scratch";
 
 /**
  * Names a temporary database. The name is the same in every run, so that the next run finds what a killed one left

@@ -13,6 +13,8 @@ export interface SwitchFlag extends Described {
   readonly alias?: string;
   /** Describes `--no-<name>`, which exists only with this text. */
   readonly negativeDescription?: string;
+  /** Whether it is on if it is omitted. */
+  readonly default?: true;
 }
 
 interface ValueFlag extends Described {
@@ -64,7 +66,7 @@ type ValueOf<Definition> = Definition extends SwitchFlag
       ? Option
       : string;
 
-/** The checked and converted values of {@link ArgDefinitions}. An omitted switch is false. */
+/** The checked and converted values of {@link ArgDefinitions}. An omitted switch is false unless its default is true. */
 export type ArgValues<Definitions> = {
   readonly [Name in keyof Definitions]: Definitions[Name] extends SwitchFlag | { readonly default: string }
     ? ValueOf<Definitions[Name]>
@@ -96,7 +98,7 @@ export function convertArgs<Definitions extends ArgDefinitions>(
 ): ArgValues<Definitions> {
   const values = Object.entries(definitions).map(([name, definition]) => {
     const given = parsed[name];
-    if (definition.type === "boolean") return [name, given === true];
+    if (definition.type === "boolean") return [name, (given ?? definition.default) === true];
     return [name, given === undefined ? undefined : convertArg(`--${name}`, definition, String(given))];
   });
   return Object.fromEntries(values) as ArgValues<Definitions>;

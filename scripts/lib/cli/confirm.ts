@@ -9,6 +9,8 @@ export interface Confirmation {
   readonly plan: string;
   /** `Delete it?` */
   readonly question: string;
+  /** What the answer must be, such as the name of what is lost; @default y or yes */
+  readonly answer?: string;
   /** What a refusal reports: `Nothing was deleted`. */
   readonly refusal: string;
   /** Printed by `--json` together with the refusal. */
@@ -36,7 +38,7 @@ export class Declined extends ScriptError {}
  * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no, or there is no terminal to ask on
  */
 export async function confirmOrRefuse(confirmation: Confirmation, options: ConfirmOptions): Promise<void> {
-  const { plan, question, refusal, data } = confirmation;
+  const { plan, question, answer, refusal, data } = confirmation;
   const { isConfirmed, canAsk, commandLine, reporter, signal } = options;
   const refused = { code: "REFUSED", exitCode: exitCodes.refused, message: refusal, data };
   if (!isConfirmed && !canAsk) {
@@ -44,16 +46,20 @@ export async function confirmOrRefuse(confirmation: Confirmation, options: Confi
     throw new ScriptError({ ...refused, why, fix: `Run ${commandLine} --yes` });
   }
   if (isConfirmed) reporter.info(plan);
-  else if (!(await ask(`${plan}\n${question}`, signal))) throw new Declined(refused);
+  else if (!isConsent(await ask(`${plan}\n${question}${answer === undefined ? " [y/N]" : ""} `, signal), answer))
+    throw new Declined(refused);
+}
+
+function isConsent(given: string, answer: string | undefined): boolean {
+  return answer === undefined ? /^y(es)?$/i.test(given.trim()) : given.trim() === answer.trim();
 }
 
 /** Leaves line editing to the terminal, so that Ctrl-C stays a signal and the terminal's width does not matter. */
-async function ask(question: string, signal: AbortSignal): Promise<boolean> {
+async function ask(question: string, signal: AbortSignal): Promise<string> {
   const prompt = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
   try {
     const ended = new Promise<string>((resolve) => prompt.once("close", () => resolve("")));
-    const answer = await Promise.race([prompt.question(`${question} [y/N] `, { signal }), ended]);
-    return /^y(es)?$/i.test(answer.trim());
+    return await Promise.race([prompt.question(question, { signal }), ended]);
   } finally {
     prompt.close();
   }
