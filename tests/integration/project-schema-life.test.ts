@@ -80,7 +80,14 @@ test("a file that ends its transaction in a way that no parser has seen is notic
       signal: new AbortController().signal,
       onBlocked: () => {},
     };
-    const session = { sql: connection.sql, role: "cqrs_owner", appliedBy: "me", observer: database.admin, limits };
+    const session = {
+      sql: connection.sql,
+      role: "cqrs_owner",
+      appliedBy: "me",
+      observer: database.admin,
+      backend: { pid: undefined },
+      limits,
+    };
     const error = await failure(runTogether(session, [prepared], false));
     assert.deepEqual([error.code, error.exitCode], ["TRANSACTION_ENDED", 1]);
     const rows = await database.admin`select from public.schema_migration where checksum = ${file.checksum}`;

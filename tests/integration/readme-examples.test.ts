@@ -1,7 +1,7 @@
 // Runs what the READMEs show, so that it stays true.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
@@ -13,6 +13,7 @@ import { openPlainPool } from "../support/plain-client.ts";
 import { blocksOf, firstCellsOf, type Readme, readReadmes } from "../support/readme.ts";
 import { runForData } from "../support/run-script.ts";
 import { runtimeCommand, runtimeName } from "../support/runtime.ts";
+import { withFiles } from "../support/schema-folder.ts";
 import { type TestStack, withCluster } from "../support/stack.ts";
 import { runTestFile } from "../support/test-file.ts";
 import { makeTestServerFolder, testServerPid } from "../support/test-stores.ts";
@@ -37,6 +38,29 @@ test("the README's SQL appends, reads and projects as the application", async ()
   await using application = openConnection(database.application);
   const rows = await application.sql`select total::integer from read_model.order_total`;
   assert.deepEqual([...rows], [{ total: 42 }]);
+});
+
+test("the example of a project's own schema works from the first migration to the reset", async () => {
+  await using stack = await withCluster();
+  await using folder = await withFiles({});
+  const options = { stackDir: stack.stackDir, env: { CQRS_SQL_DIR: folder.dir } };
+  await runForData(["bootstrap"], options);
+  const [, text = ""] = /^### An example$([\s\S]*?)^### /m.exec(readmes.get("sql/README.md")?.text ?? "") ?? [];
+  const files = [...text.matchAll(/^```text\n-- sql\/app\/(\S+)\n([\s\S]*?)^```$/gm)];
+  const [creating, ...applying] = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, lines]) => commandsOf(lines));
+  assert.deepEqual([files.length, creating?.length, applying.flat().length], [4, 2, 7]);
+  for (const words of creating ?? []) await runForData(words, options);
+  const created = await readdir(join(folder.dir, "migrations"));
+  const named = files.map(([, name]) => name).filter((name) => name?.startsWith("migrations/"));
+  assert.deepEqual(
+    created.toSorted().map((name) => `migrations/${name}`),
+    named,
+  );
+  await folder.write(Object.fromEntries(files.map(([, name, content]) => [name as string, content as string])));
+  for (const words of applying.flat()) await runForData(words, options);
+  await using connection = openConnection(await stack.administrator());
+  const [row] = await connection.sql`select invoices from read_model.invoice_total`;
+  assert.equal(row?.["invoices"], 0n);
 });
 
 test("the SQL of sql/README.md runs as the application, and reads what it appended", async () => {
@@ -208,4 +232,17 @@ async function runExample(stack: TestStack, readme: string): Promise<string> {
   const [program = "", ...args] = runtimeCommand(programFile(readme));
   const { stdout } = await run(program, args, { env });
   return stdout;
+}
+
+/** @returns the words of each `bun run` command, without its comment */
+function commandsOf(lines = ""): string[][] {
+  return lines
+    .trim()
+    .split("\n")
+    .map((line) =>
+      line
+        .replace(/\s+#.*$/, "")
+        .replace(/^bun run /, "")
+        .split(" "),
+    );
 }
