@@ -362,6 +362,9 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     applied_at: "timestamp with time zone",
     applied_by: "name",
     duration_ms: "integer",
+    source: "text",
+    statements_done: "integer",
+    is_in_doubt: "boolean",
   },
 };
 
@@ -414,5 +417,10 @@ export const keyContract: Readonly<Record<string, readonly string[]>> = {
     "projection_version_version_is_positive",
   ],
   "read_model.dead_letter": ["dead_letter_pkey"],
-  "public.schema_migration": ["schema_migration_checksum_is_sha256", "schema_migration_pkey"],
+  "public.schema_migration": [
+    "schema_migration_checksum_is_sha256",
+    "schema_migration_pkey",
+    "schema_migration_source_is_known",
+    "schema_migration_statements_done_is_a_number",
+  ],
 };
