@@ -363,7 +363,7 @@ export const tableContract: Readonly<Record<string, Readonly<Record<string, stri
     applied_by: "name",
     duration_ms: "integer",
     source: "text",
-    statements_done: "integer",
+    statements_done: "integer?",
     is_in_doubt: "boolean",
   },
 };
