@@ -1,29 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type ApplyOptions, type ApplyResult, applySchema } from "../../scripts/lib/schema/apply.ts";
-import { readAllFiles } from "../../scripts/lib/schema/source.ts";
+import type { ApplyResult } from "../../scripts/lib/schema/apply.ts";
+import { readAllFiles, readSchema } from "../../scripts/lib/schema/source.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { pgBouncerSkip, startPgBouncer } from "../support/pgbouncer.ts";
 import { runForData, startScript } from "../support/run-script.ts";
 import { testRounds } from "../support/runtime.ts";
-import { failure, type SchemaFolder, withFiles } from "../support/schema-folder.ts";
+import { applyProject, failure, withFiles } from "../support/schema-folder.ts";
 import { until } from "../support/session.ts";
-
-async function applyAll(
-  { administrator }: Pick<TestDatabase, "administrator">,
-  { dir }: SchemaFolder,
-  options: Partial<ApplyOptions> = {},
-): Promise<ApplyResult> {
-  return applySchema(administrator, {
-    files: await readAllFiles(dir),
-    timeoutMs: 30_000,
-    signal: new AbortController().signal,
-    onWait: () => {},
-    onNotice: () => {},
-    ...options,
-  });
-}
 
 const things = "create table command_model.thing (id integer); insert into command_model.thing values (1), (2);";
 const steps = `-- no-transaction
@@ -53,8 +38,8 @@ async function progressOf({ admin }: TestDatabase) {
 test("a file without a transaction is run statement by statement, once", async () => {
   await using database = await withDatabase();
   await using folder = await withFiles({ "migrations/0001-things.sql": things, "migrations/0002-steps.sql": steps });
-  await applyAll(database, folder);
-  assert.deepEqual((await applyAll(database, folder)).applied, []);
+  await applyProject(database, folder);
+  assert.deepEqual((await applyProject(database, folder)).applied, []);
   assert.deepEqual(await rowsOf(database), [1, 2, 3, 4]);
   assert.deepEqual(await indexes(database), ["thing_idx"]);
   assert.deepEqual(await progressOf(database), { done: null, isInDoubt: false });
@@ -64,12 +49,12 @@ test("after a statement that fails, the next run goes on with it", async () => {
   await using database = await withDatabase();
   const text = `${steps}insert into command_model.thing values (1 / 0);\ninsert into command_model.thing values (5);\n`;
   await using folder = await withFiles({ "migrations/0001-things.sql": things, "migrations/0002-steps.sql": text });
-  const error = await failure(applyAll(database, folder));
+  const error = await failure(applyProject(database, folder));
   assert.match(error.message, /0002-steps\.sql:5:1: division by zero$/);
   assert.match(error.fix ?? "", /statements before this one stay applied, and the next run goes on with this one/);
   assert.deepEqual(await progressOf(database), { done: 3, isInDoubt: false });
   await folder.write({ "migrations/0002-steps.sql": text.replace("1 / 0", "0") });
-  assert.deepEqual((await applyAll(database, folder)).applied, ["app/migrations/0002-steps.sql"]);
+  assert.deepEqual((await applyProject(database, folder)).applied, ["app/migrations/0002-steps.sql"]);
   assert.deepEqual(await rowsOf(database), [0, 1, 2, 3, 4, 5]);
 });
 
@@ -77,9 +62,9 @@ test("a change of statements that were run is refused, with the file's name", as
   await using database = await withDatabase();
   const text = `${steps}select 1 / 0;\n`;
   await using folder = await withFiles({ "migrations/0001-things.sql": things, "migrations/0002-steps.sql": text });
-  await failure(applyAll(database, folder));
+  await failure(applyProject(database, folder));
   await folder.write({ "migrations/0002-steps.sql": text.replace("(3)", "(33)").replace("1 / 0", "1") });
-  const error = await failure(applyAll(database, folder));
+  const error = await failure(applyProject(database, folder));
   assert.deepEqual([error.code, error.exitCode], ["SCHEMA_DRIFT", 4]);
   assert.match(error.message, /^app\/migrations\/0002-steps\.sql is half applied/);
   assert.deepEqual(await rowsOf(database), [1, 2, 3, 4]);
@@ -92,10 +77,10 @@ test("an invalid index that a failed statement has left is dropped before the ne
     "migrations/0001-things.sql": `${things} insert into command_model.thing values (1);`,
     "migrations/0002-steps.sql": unique,
   });
-  assert.match((await failure(applyAll(database, folder))).why ?? "", /23505/);
+  assert.match((await failure(applyProject(database, folder))).why ?? "", /23505/);
   assert.deepEqual(await indexes(database), ["thing_idx (invalid)"]);
   await database.admin`delete from command_model.thing where ctid = (select max(ctid) from command_model.thing)`;
-  await applyAll(database, folder);
+  await applyProject(database, folder);
   assert.deepEqual(await indexes(database), ["thing_idx"]);
 });
 
@@ -106,7 +91,7 @@ test("an index that another file has made is not taken for the one of this state
     "migrations/0002-steps.sql": steps,
   });
   for (let attempt = 0; attempt < 2; attempt++)
-    assert.match((await failure(applyAll(database, folder))).why ?? "", /42P07/);
+    assert.match((await failure(applyProject(database, folder))).why ?? "", /42P07/);
 });
 
 test("settings of a file hold for its later statements, after an interruption too, and end with the file", async () => {
@@ -122,9 +107,9 @@ insert into command_model.thing select setting::integer from pg_settings where n
     "migrations/0003-after.sql":
       "insert into command_model.thing select setting::integer from pg_settings where name = 'statement_timeout'",
   });
-  await failure(applyAll(database, folder));
+  await failure(applyProject(database, folder));
   await folder.write({ "migrations/0002-steps.sql": text.replace("1 / 0", "1") });
-  await applyAll(database, folder);
+  await applyProject(database, folder);
   assert.deepEqual(await rowsOf(database), [0, 420_000]);
 });
 
@@ -137,7 +122,7 @@ create procedure command_model.fill() language plpgsql as $$ begin
 end $$;`,
     "migrations/0002-steps.sql": "-- no-transaction\ncall command_model.fill();\n",
   });
-  await applyAll(database, folder);
+  await applyProject(database, folder);
   assert.deepEqual(await rowsOf(database), [1, 2, 5, 6]);
 });
 
@@ -154,9 +139,8 @@ for (const [what, text] of [
       "migrations/0001-things.sql": text === undefined ? steps : things,
       ...(text === undefined ? {} : { "migrations/0002-steps.sql": text }),
     });
-    const { readSchema } = await import("../../scripts/lib/schema/source.ts");
     const files = text === undefined ? await readSchema(folder.dir) : await readAllFiles(folder.dir);
-    const error = await failure(applyAll(database, folder, { files }));
+    const error = await failure(applyProject(database, folder, { files }));
     assert.deepEqual([error.code, error.exitCode], ["STATEMENT_REFUSED", 2]);
     assert.equal((await database.admin`select to_regclass('command_model.thing') as t`)[0]?.["t"], null);
   });
@@ -165,7 +149,7 @@ for (const [what, text] of [
 test("a file that cannot get a lock is rolled back, tried again, and says who holds the lock", async () => {
   await using database = await withDatabase();
   await using folder = await withFiles({ "migrations/0001-things.sql": things });
-  await applyAll(database, folder);
+  await applyProject(database, folder);
   await folder.write({ "migrations/0002-column.sql": "alter table command_model.thing add column name text;" });
   const told: string[] = [];
   const options = { lockTimeoutMs: 400, onBlocked: (text: string) => void told.push(text) };
@@ -173,10 +157,10 @@ test("a file that cannot get a lock is rolled back, tried again, and says who ho
   await reader`begin`;
   await reader`select from command_model.thing`;
   const [session] = await reader<{ pid: number }[]>`select pg_backend_pid() as pid`;
-  const error = await failure(applyAll(database, folder, { ...options, timeoutMs: 600 }));
+  const error = await failure(applyProject(database, folder, { ...options, timeoutMs: 600 }));
   assert.deepEqual([error.code, error.exitCode], ["MIGRATION_STOPPED", 3]);
   assert.match(error.why ?? "", new RegExp(`lock timeout \\(55P03\\)\\nIt waited for session ${session?.pid} `));
-  const applied = applyAll(database, folder, options);
+  const applied = applyProject(database, folder, options);
   await until(() => told.filter((text) => text.endsWith("trying again")).length >= 3);
   // Readers get through between the attempts.
   await database.admin`select from command_model.thing`;
@@ -232,7 +216,7 @@ test("however often it is killed, a repeat completes the schema, and nothing is 
       script.kill("SIGKILL");
       await script.ended;
     }
-    await applyAll(database, folder);
+    await applyProject(database, folder);
     assert.equal((await indexes(database)).length, 4);
     assert.ok((await indexes(database)).every((index) => !index.includes("invalid")));
     const counts = await database.admin<{ id: number; count: number }[]>`
@@ -248,7 +232,7 @@ test("however often it is killed, a repeat completes the schema, and nothing is 
 test("20 concurrent runs with a concurrent index among the files do not deadlock, and apply each file once", async () => {
   await using database = await withDatabase();
   await using folder = await withFiles({ "migrations/0001-things.sql": things, "migrations/0002-steps.sql": steps });
-  const runs = await Promise.all(Array.from({ length: 20 }, () => applyAll(database, folder)));
+  const runs = await Promise.all(Array.from({ length: 20 }, () => applyProject(database, folder)));
   assert.deepEqual(runs.flatMap(({ applied }) => applied).toSorted(), [
     "app/migrations/0001-things.sql",
     "app/migrations/0002-steps.sql",
@@ -265,7 +249,7 @@ test("a pooler in transaction mode is refused, although it would lend out the sa
   for (const poolSize of [2, 20]) {
     await using pooler = await startPgBouncer(database.administrator as never, { poolMode: "transaction", poolSize });
     const through = { administrator: { ...database.administrator, port: pooler.port } };
-    const error = await failure(applyAll(through, folder));
+    const error = await failure(applyProject(through, folder));
     assert.deepEqual([error.code, error.exitCode], ["POOLER", 9]);
   }
 });

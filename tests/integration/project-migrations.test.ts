@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
-import { type ApplyResult, applySchema, readSchemaStatus } from "../../scripts/lib/schema/apply.ts";
+import { readSchemaStatus } from "../../scripts/lib/schema/apply.ts";
 import { readAllFiles } from "../../scripts/lib/schema/source.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
-import { type Files, failure, type SchemaFolder, withFiles } from "../support/schema-folder.ts";
+import { applyProject, type Files, failure, withFiles } from "../support/schema-folder.ts";
 
 const invoices: Files = {
   "migrations/0001-invoices.sql": `create table command_model.invoice (
@@ -19,21 +19,6 @@ select count(*) as invoices, sum(amount_cents) as cents from command_model.invoi
 `,
 };
 
-async function applyAll(
-  { administrator }: TestDatabase,
-  { dir }: SchemaFolder,
-  options: { readonly to?: string; readonly isDryRun?: boolean } = {},
-): Promise<ApplyResult> {
-  return applySchema(administrator, {
-    files: await readAllFiles(dir),
-    timeoutMs: 30_000,
-    signal: new AbortController().signal,
-    onWait: () => {},
-    onNotice: () => {},
-    ...options,
-  });
-}
-
 async function migrationLogins({ admin }: TestDatabase): Promise<number> {
   const [row] = await admin<{ count: number }[]>`
     select count(*)::int as count from pg_roles
@@ -44,11 +29,11 @@ async function migrationLogins({ admin }: TestDatabase): Promise<number> {
 test("the files of a project are applied as cqrs_app_owner, by a login that is gone afterwards", async () => {
   await using database = await withDatabase();
   await using folder = await withFiles(invoices);
-  assert.deepEqual((await applyAll(database, folder)).applied, [
+  assert.deepEqual((await applyProject(database, folder)).applied, [
     "app/migrations/0001-invoices.sql",
     "app/routines/read_model.invoice_total.sql",
   ]);
-  assert.deepEqual((await applyAll(database, folder)).applied, []);
+  assert.deepEqual((await applyProject(database, folder)).applied, []);
   const owners = await database.admin`
     select distinct relowner::regrole::text as owner from pg_class where relname in ('invoice', 'invoice_total')`;
   assert.deepEqual([...owners], [{ owner: "cqrs_app_owner" }]);
@@ -68,7 +53,7 @@ test("the application uses what the files of a project have created", async () =
     "routines/command_model.twice.sql":
       "create or replace function command_model.twice(n integer) returns integer language sql return n * 2;",
   });
-  await applyAll(database, folder);
+  await applyProject(database, folder);
   await database.sql`insert into invoice (amount_cents) values (twice(21))`;
   assert.deepEqual(
     [...(await database.sql`select invoices, cents from invoice_total`)],
@@ -114,7 +99,7 @@ test("a file of a project cannot weaken the log, whatever it tries", async () =>
   await using folder = await withFiles({});
   for (const [what, text] of Object.entries(attacks)) {
     await folder.write({ "migrations/0001-attack.sql": `create table read_model.mine (); ${text};` });
-    const error = await failure(applyAll(database, folder));
+    const error = await failure(applyProject(database, folder));
     assert.equal(error.code, "MIGRATION_FAILED", what);
     assert.match(error.why ?? "", /\((42501|0LP01|2F003|55000|25001)\)/, what);
     const [row] = await database.admin`select to_regclass('read_model.mine') as mine`;
@@ -130,11 +115,11 @@ test("a file that has reset the role creates nothing as another role", async () 
   await using folder = await withFiles({
     "migrations/0001-reset.sql": "set role none; create table read_model.mine (id integer);",
   });
-  assert.match((await failure(applyAll(database, folder))).why ?? "", /42501/);
+  assert.match((await failure(applyProject(database, folder))).why ?? "", /42501/);
   await folder.write({
     "migrations/0001-reset.sql": "set role none; set role cqrs_app_owner; create table read_model.mine ();",
   });
-  await applyAll(database, folder);
+  await applyProject(database, folder);
   const [row] = await database.admin`
     select relowner::regrole::text as owner from pg_class where oid = 'read_model.mine'::regclass`;
   assert.equal(row?.["owner"], "cqrs_app_owner");
@@ -143,7 +128,7 @@ test("a file that has reset the role creates nothing as another role", async () 
 test("the numbers of a project have nothing to do with those of the product", async () => {
   await using database = await withDatabase();
   await using folder = await withFiles({ "migrations/0001-schemas.sql": "create table read_model.mine ();" });
-  await applyAll(database, folder);
+  await applyProject(database, folder);
   const { applied, pending } = await readSchemaStatus(
     database.administrator,
     await readAllFiles(folder.dir),
@@ -161,15 +146,15 @@ test("--to applies the project's migrations up to a number, and no routine befor
     "migrations/0002-customers.sql": "create table command_model.customer (id integer);",
     "migrations/0003-orders.sql": "create table command_model.purchase (id integer);",
   });
-  assert.deepEqual((await applyAll(database, folder, { to: "0002" })).applied, [
+  assert.deepEqual((await applyProject(database, folder, { to: "0002" })).applied, [
     "app/migrations/0001-invoices.sql",
     "app/migrations/0002-customers.sql",
   ]);
-  assert.deepEqual((await applyAll(database, folder, { to: "0003" })).applied, [
+  assert.deepEqual((await applyProject(database, folder, { to: "0003" })).applied, [
     "app/migrations/0003-orders.sql",
     "app/routines/read_model.invoice_total.sql",
   ]);
-  assert.deepEqual([(await failure(applyAll(database, folder, { to: "0009" }))).code], ["USAGE"]);
+  assert.deepEqual([(await failure(applyProject(database, folder, { to: "0009" }))).code], ["USAGE"]);
 });
 
 test("a dry run finds what fails, and changes nothing", async () => {
@@ -179,7 +164,7 @@ test("a dry run finds what fails, and changes nothing", async () => {
     "migrations/0002-index.sql":
       "-- no-transaction\ncreate index concurrently invoice_idx on command_model.invoice (id);",
   });
-  const { applied, untried, isDryRun } = await applyAll(database, folder, { isDryRun: true });
+  const { applied, untried, isDryRun } = await applyProject(database, folder, { isDryRun: true });
   assert.deepEqual(
     [applied, untried, isDryRun],
     [
@@ -191,7 +176,7 @@ test("a dry run finds what fails, and changes nothing", async () => {
   const [row] = await database.admin`select to_regclass('command_model.invoice') as invoice`;
   assert.equal(row?.["invoice"], null);
   await folder.write({ "migrations/0003-wrong.sql": "select 1;\nselect 1/0;\n" });
-  const error = await failure(applyAll(database, folder, { isDryRun: true }));
+  const error = await failure(applyProject(database, folder, { isDryRun: true }));
   assert.equal(error.message, `${join(folder.dir, "migrations/0003-wrong.sql")}:2:1: division by zero`);
 });
 
@@ -211,7 +196,7 @@ test("a file that would end its transaction is refused before anything is applie
   await using folder = await withFiles(invoices);
   for (const [what, [text, place]] of Object.entries(ended)) {
     await folder.write({ "migrations/0002-ends.sql": text });
-    const error = await failure(applyAll(database, folder));
+    const error = await failure(applyProject(database, folder));
     assert.deepEqual([error.code, error.exitCode], ["STATEMENT_REFUSED", 2], what);
     assert.ok(error.message.startsWith(`${join(folder.dir, "migrations/0002-ends.sql")}:${place}: `), error.message);
   }
@@ -224,7 +209,7 @@ test("a commit in a string as the server reads it, but not the parser, is never 
     "migrations/0001-strings.sql":
       "create table read_model.mine ();\nset standard_conforming_strings = off;\nselect 'a\\', 'b; commit; --';\n",
   });
-  const error = await failure(applyAll(database, folder));
+  const error = await failure(applyProject(database, folder));
   assert.equal(error.code, "MIGRATION_FAILED");
   assert.equal((await database.admin`select to_regclass('read_model.mine') as t`)[0]?.["t"], null);
 });
@@ -239,11 +224,11 @@ test("an administrator who is no superuser applies the files of a project, too",
   try {
     await database.admin.unsafe(`grant cqrs_owner, cqrs_app_owner to ${role} with admin option`);
     const administrator = { ...database.administrator, user, password };
-    assert.equal((await applyAll({ ...database, administrator }, folder)).applied.length, 2);
+    assert.equal((await applyProject({ ...database, administrator }, folder)).applied.length, 2);
     assert.equal(await migrationLogins(database), 0);
     await database.admin.unsafe(`revoke admin option for cqrs_app_owner from ${role}`);
     await folder.write({ "migrations/0002-more.sql": "select 1" });
-    const error = await failure(applyAll({ ...database, administrator }, folder));
+    const error = await failure(applyProject({ ...database, administrator }, folder));
     assert.deepEqual([error.code, error.exitCode], ["PRIVILEGES", 9]);
   } finally {
     await database.admin.unsafe(`drop role ${role}`);
@@ -258,6 +243,6 @@ test("a login that a killed run has left behind is replaced", async () => {
   const login = row?.["login"] as string;
   await database.admin.unsafe(`create role ${login} login; grant cqrs_app_owner to ${login}`);
   await database.admin.unsafe(`grant connect on database ${quoteIdentifier(database.name)} to ${login}`);
-  await applyAll(database, folder);
+  await applyProject(database, folder);
   assert.equal(await migrationLogins(database), 0);
 });

@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { applySchema } from "../../scripts/lib/schema/apply.ts";
 import { type RepairOptions, repairSchema } from "../../scripts/lib/schema/repair.ts";
 import { readAllFiles } from "../../scripts/lib/schema/source.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { runForData, runScript } from "../support/run-script.ts";
-import { type Files, failure, type SchemaFolder, withFiles } from "../support/schema-folder.ts";
+import { applyProject, type Files, failure, type SchemaFolder, withFiles } from "../support/schema-folder.ts";
 
 const first = "migrations/0001-first.sql";
 const second = "migrations/0002-second.sql";
@@ -16,9 +15,8 @@ const ordinary: Files = {
 
 const patience = { timeoutMs: 30_000, signal: new AbortController().signal, onWait: () => {} };
 
-async function apply({ administrator }: TestDatabase, { dir }: SchemaFolder): Promise<readonly string[]> {
-  const files = await readAllFiles(dir);
-  return (await applySchema(administrator, { ...patience, files, onNotice: () => {} })).applied;
+async function apply(database: TestDatabase, folder: SchemaFolder): Promise<readonly string[]> {
+  return (await applyProject(database, folder)).applied;
 }
 
 async function repairAll(

@@ -6,7 +6,7 @@ import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
 import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
 import { type ApplyOptions, type ApplyResult, applySchema } from "../../scripts/lib/schema/apply.ts";
-import { readSchema } from "../../scripts/lib/schema/source.ts";
+import { readAllFiles, readSchema } from "../../scripts/lib/schema/source.ts";
 
 /** Contents of files by their names. */
 export type Files = Readonly<Record<string, string>>;
@@ -45,13 +45,22 @@ export async function apply(
   options: Partial<ApplyOptions> = {},
 ): Promise<ApplyResult> {
   return applySchema(target, {
-    files: await readSchema(dir),
+    files: options.files ?? (await readSchema(dir)),
     timeoutMs: 30_000,
     signal: new AbortController().signal,
     onWait: () => {},
     onNotice: () => {},
     ...options,
   });
+}
+
+/** Applies the product's files, then those of a project's folder. */
+export async function applyProject(
+  { administrator }: { readonly administrator: ConnectionTarget },
+  { dir }: { readonly dir: string },
+  options: Partial<ApplyOptions> = {},
+): Promise<ApplyResult> {
+  return apply(administrator, { dir }, { files: await readAllFiles(dir), ...options });
 }
 
 /** @returns the ScriptError that work fails with */

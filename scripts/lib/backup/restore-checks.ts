@@ -39,7 +39,7 @@ export async function checkRestorable(sql: Sql, { applied, endedAt, needs }: Man
 }
 
 /**
- * Compares the project's own files with those of an archive. Whoever restores may not have the project at hand, so a
+ * Compares the project's own files with those of an archive. A restore may run where the project is not at hand, so a
  * difference does not prevent that.
  *
  * @returns what `schema apply` will refuse afterwards, one phrase each
