@@ -181,11 +181,11 @@ function checkName(name: string, kind: SchemaFileKind, names: readonly string[])
 
 function checkNumbers(migrations: readonly SchemaFile[]): void {
   const seen = new Map<string, string>();
-  for (const { name } of migrations) {
-    const number = numberOf(name) as string;
+  for (const file of migrations) {
+    const number = numberOf(file.name) as string;
     const other = seen.get(number);
-    if (other !== undefined) throw sameNumber(other, name, nextNumber(migrations.map((file) => file.name)));
-    seen.set(number, name);
+    if (other !== undefined) throw sameNumber(file, other, nextNumber(migrations.map(({ name }) => name)));
+    seen.set(number, file.name);
   }
 }
 
@@ -199,11 +199,12 @@ function badName(name: string, kind: SchemaFileKind, next: string): ScriptError 
     : refusedName(`${name} would be ignored`, "Its name does not end with .sql.", "Rename it, or move it elsewhere.");
 }
 
-function sameNumber(one: string, other: string, next: string): ScriptError {
+function sameNumber({ source, name }: SchemaFile, other: string, next: string): ScriptError {
+  const repair = source === "app" ? `, or run ${runLine("schema repair")}` : "";
   return refusedName(
-    `${one} and ${other} have the same number`,
+    `${other} and ${name} have the same number`,
     "Migrations are applied in the order of their numbers.",
-    `Give the one that is not applied yet another number, for example ${next}, or run ${runLine("schema repair")}.`,
+    `Give the one that is not applied yet another number, for example ${next}${repair}.`,
   );
 }
 
