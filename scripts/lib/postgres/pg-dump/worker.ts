@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 // @ts-types="./vendor/pg_dump.d.ts"
@@ -20,7 +21,7 @@ export type WorkerOutput =
 
 const outputFile = "/tmp/dump.sql";
 /** Compiled once: the second dump finds the code that the first has made fast. */
-const program = readFile(fileURLToPath(new URL("./vendor/pg_dump.wasm", import.meta.url))).then((bytes) =>
+const program = readFile(join(dirname(fileURLToPath(import.meta.url)), "vendor/pg_dump.wasm")).then((bytes) =>
   WebAssembly.compile(new Uint8Array(bytes)),
 );
 
