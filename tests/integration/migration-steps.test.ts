@@ -183,6 +183,8 @@ test("a process that is killed while it creates an index is waited for, and the 
     select pid from pg_stat_activity where datname = ${database.name} and query like 'create index concurrently%'`;
   killed.kill("SIGKILL");
   await killed.ended;
+  const tooEarly = await failure(applyProject(database, folder, { timeoutMs: 100 }));
+  assert.deepEqual([tooEarly.code, tooEarly.exitCode], ["LOCKED", 5]);
   const again = runForData<ApplyResult>(words, database);
   await sleep(300);
   assert.deepEqual(await progressOf(database), { done: 1, isInDoubt: true });

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { takeAdvisoryLock } from "../postgres/advisory-lock.ts";
+import { locked } from "../cli/errors.ts";
+import type { ScriptError } from "../cli/script-error.ts";
+import { describeHolder, type LockHolder, takeAdvisoryLock } from "../postgres/advisory-lock.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { isConflict } from "../postgres/failure.ts";
 import { inTransaction } from "../postgres/transaction.ts";
@@ -108,7 +110,8 @@ const replaced = Symbol("replaced");
 async function excludeEarlierRun({ sql, backend, limits }: FileSession): Promise<void> {
   if (backend.pid !== undefined) return;
   const { timeoutMs, signal } = limits;
-  await takeAdvisoryLock(sql, { tag: "schr", name: "" }, { timeoutMs, signal });
+  const lock = await takeAdvisoryLock(sql, { tag: "schr", name: "" }, { timeoutMs, signal });
+  if (!lock.isTaken) throw earlierRun(lock.holder, timeoutMs);
   const [row] = await sql<{ pid: number }[]>`select pg_catalog.pg_backend_pid() as pid`;
   backend.pid = row?.pid;
 }
@@ -126,6 +129,14 @@ async function runFile(tx: Sql, session: FileSession, place: Place): Promise<voi
   const isNoted = ledgerStatement(note, `pg_catalog.pg_current_xact_id()::text = '${started?.id}'`);
   const noted = await lastRows(tx, `${resetStatements(role)}; ${isNoted}`);
   if (noted.length === 0) throw transactionEnded(place.prepared);
+}
+
+function earlierRun(holder: LockHolder | undefined, timeoutMs: number): ScriptError {
+  return locked(
+    "The server is still running a statement of an earlier run, which was killed",
+    `${describeHolder(holder)} held the lock for ${timeoutMs} ms.`,
+    "Wait for that session, or end it with select pg_terminate_backend(<session>), then run this again.",
+  );
 }
 
 const currentTransaction = "select pg_catalog.pg_current_xact_id()::text";
