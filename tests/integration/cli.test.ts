@@ -52,7 +52,11 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
   ["bootstrap --help=true", "--help is a switch and takes no value", /leave it out/],
   ["stop now", 'Unexpected argument "now"', see("stop")],
   ["schema aply", 'Unknown command "aply"', /Did you mean schema apply\?/],
-  ["schema", "schema needs a command", /apply, status, verify, new, repair, dump\. See bun run schema --help\.$/m],
+  [
+    "schema",
+    "schema needs a command",
+    /apply, status, verify, new, repair, lint, dump\. See bun run schema --help\.$/m,
+  ],
   ["schema --jsn", "Unknown flag --jsn", /Did you mean --json\?/],
   ["schema apply --jsn", "Unknown flag --jsn", /Did you mean --json\? See bun run schema apply --help\.$/m],
   ["main statsu", 'Unknown command "statsu"', /Did you mean status\? See bun run cqrs --help\.$/m],

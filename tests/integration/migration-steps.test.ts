@@ -58,6 +58,26 @@ test("after a statement that fails, the next run goes on with it", async () => {
   assert.deepEqual(await rowsOf(database), [0, 1, 2, 3, 4, 5]);
 });
 
+test("a file that is half applied is not begun again because it has a transaction now", async () => {
+  await using database = await withDatabase();
+  const text = `${steps}insert into command_model.thing values (1 / 0);\n`;
+  await using folder = await withFiles({ "migrations/0001-things.sql": things, "migrations/0002-steps.sql": text });
+  await failure(applyProject(database, folder));
+  const repaired = text.replace("-- no-transaction\n", "").replace(" concurrently", "").replace("1 / 0", "0");
+  await folder.write({ "migrations/0002-steps.sql": repaired });
+  assert.equal((await failure(applyProject(database, folder))).code, "SCHEMA_DRIFT");
+  await folder.write({ "migrations/0002-steps.sql": text.replace("1 / 0", "0") });
+  await applyProject(database, folder);
+  assert.deepEqual(await rowsOf(database), [0, 1, 2, 3, 4]);
+});
+
+test("a statement outside a transaction has the limit for statements", async () => {
+  await using database = await withDatabase();
+  await using folder = await withFiles({ "migrations/0001-steps.sql": "-- no-transaction\nselect pg_sleep(30);\n" });
+  const error = await failure(applyProject(database, folder, { statementTimeoutMs: 100 }));
+  assert.match(error.why ?? "", /statement timeout \(57014\)/);
+});
+
 test("a change of statements that were run is refused, with the file's name", async () => {
   await using database = await withDatabase();
   const text = `${steps}select 1 / 0;\n`;

@@ -265,7 +265,7 @@ test("a command that needs a role explains that it cannot work through PgBouncer
   const { exitCode, stderr } = await runScript(words, { stackDir: join(database.stackDir, "none"), env });
   assert.equal(exitCode, 3, stderr);
   assert.match(stderr, /^error: Cannot use postgres:\/\/postgres:\*\*\*\*@127\.0\.0\.1:\d+\/\w+$/m);
-  assert.match(stderr, /^ {2}why: unsupported startup parameter: role \(08P01\)$/m);
+  assert.match(stderr, /^ {2}why: unsupported startup parameter: search_path \(08P01\)$/m);
   assert.match(stderr, /^ {2}fix: Connect to the PostgreSQL server itself, not to a pooler\.$/m);
 });
 

@@ -168,16 +168,37 @@ test("a dry run finds what fails, and changes nothing", async () => {
   assert.deepEqual(
     [applied, untried, isDryRun],
     [
-      ["app/migrations/0001-invoices.sql", "app/routines/read_model.invoice_total.sql"],
-      ["app/migrations/0002-index.sql"],
+      ["app/migrations/0001-invoices.sql"],
+      ["app/migrations/0002-index.sql", "app/routines/read_model.invoice_total.sql"],
       true,
     ],
   );
   const [row] = await database.admin`select to_regclass('command_model.invoice') as invoice`;
   assert.equal(row?.["invoice"], null);
+  await folder.remove("migrations/0002-index.sql");
   await folder.write({ "migrations/0003-wrong.sql": "select 1;\nselect 1/0;\n" });
   const error = await failure(applyProject(database, folder, { isDryRun: true }));
   assert.equal(error.message, `${join(folder.dir, "migrations/0003-wrong.sql")}:2:1: division by zero`);
+});
+
+test("a dry run stops at a file that it cannot try, and finds what only a commit would check", async () => {
+  await using database = await withDatabase();
+  await using folder = await withFiles({
+    ...invoices,
+    "migrations/0002-index.sql": "-- no-transaction\ncreate table command_model.late (id integer);",
+    "migrations/0003-late.sql": "alter table command_model.late add primary key (id);",
+  });
+  const { applied, untried } = await applyProject(database, folder, { isDryRun: true });
+  assert.deepEqual(applied, ["app/migrations/0001-invoices.sql"]);
+  assert.equal(untried.length, 3);
+  await folder.write({
+    "migrations/0002-index.sql": `create table command_model.late (id integer unique deferrable initially deferred);
+insert into command_model.late values (1), (1);`,
+  });
+  await folder.remove("migrations/0003-late.sql");
+  const error = await failure(applyProject(database, folder, { isDryRun: true }));
+  assert.match(error.why ?? "", /23505/);
+  assert.match(error.fix ?? "", /This was a dry run: nothing was applied\.$/);
 });
 
 const ended: Readonly<Record<string, readonly [string, string]>> = {

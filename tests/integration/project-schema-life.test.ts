@@ -53,7 +53,46 @@ test("bootstrap, status, backup and restore know the files of a project", async 
   assert.match(warned.stderr, /app\/migrations\/0001-invoices\.sql was edited after it was applied/);
   assert.match((await runForData<Status>(["status"], options)).schemaProblem ?? "", /0001-invoices\.sql was edited/);
   const elsewhere = await runScript(["bootstrap"], { ...options, env: { CQRS_SQL_DIR: join(folder.dir, "none") } });
-  assert.equal(elsewhere.exitCode, 0, elsewhere.stderr);
+  assert.equal(elsewhere.exitCode, 4, elsewhere.stderr);
+  assert.match(elsewhere.stderr, /app\/migrations\/0001-invoices\.sql was applied .* the file is missing/);
+});
+
+/** Each fits better than the built-in function that commands call. */
+const overloads = `
+create function command_model.to_jsonb(public.schema_migration) returns jsonb language plpgsql as $$
+begin raise exception 'called as %', session_user; end $$;
+create function command_model.format(text, name, name) returns text language plpgsql as $$
+begin raise exception 'called as %', session_user; end $$;
+create function command_model.count(name) returns bigint language plpgsql as $$
+begin raise exception 'called as %', session_user; end $$;
+create function command_model.current_setting(varchar) returns text language plpgsql as $$
+begin raise exception 'called as %', session_user; end $$;
+create function read_model.split_part(text, text, bigint) returns text language plpgsql as $$
+begin raise exception 'called as %', session_user; end $$;
+`;
+
+test("functions that a project has made beside built-in ones are not called by commands", async () => {
+  await using stack = await withCluster();
+  await using folder = await withFiles({ [first]: overloads });
+  const options = { stackDir: stack.stackDir, env: { CQRS_SQL_DIR: folder.dir } };
+  await runForData(["bootstrap"], options);
+  await folder.write({ "migrations/0002-more.sql": "select 1;" });
+  for (const words of [
+    ["schema", "status", "--drift"],
+    ["schema", "apply"],
+    ["schema", "repair", "--dry-run"],
+    ["status"],
+    ["bootstrap"],
+    ["backup"],
+    ["restore", "latest", "--yes"],
+    ["backup", "verify"],
+    ["verify"],
+    ["reset", "--yes"],
+  ]) {
+    const { exitCode, stdout, stderr } = await runScript(words, options);
+    assert.doesNotMatch(`${stdout}${stderr}`, /called as/, words.join(" "));
+    assert.equal(exitCode, 0, `${words.join(" ")}: ${stderr}`);
+  }
 });
 
 test("a file that ends its transaction in a way that no parser has seen is noticed", async () => {

@@ -7,7 +7,7 @@ import { Reporter } from "../../scripts/lib/cli/reporter.ts";
 import { type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
 import { destroyStack } from "../../scripts/lib/operations/destroy.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
-import type { ConnectionTarget } from "../../scripts/lib/postgres/target.ts";
+import type { ConnectionTarget, SessionTarget } from "../../scripts/lib/postgres/target.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
 import {
   administratorTarget,
@@ -46,7 +46,7 @@ export async function makeTestStack(): Promise<TestStack> {
   return {
     stackDir,
     dataDir: join(stackDir, "postgres/data"),
-    administrator: async () => administratorTarget(await open()),
+    administrator: async () => withDatabasePath(await administratorTarget(await open())),
     application: async () => applicationTarget(await open()),
     async [Symbol.asyncDispose]() {
       const stack = await findStack(testConfig(stackDir));
@@ -97,8 +97,13 @@ export async function sharedStack(): Promise<TestStack> {
   return {
     stackDir,
     dataDir: join(stackDir, "postgres/data"),
-    administrator: async () => administratorTarget(await openTestStack(stackDir)),
+    administrator: async () => withDatabasePath(await administratorTarget(await openTestStack(stackDir))),
     application: async () => applicationTarget(await openTestStack(stackDir)),
     async [Symbol.asyncDispose]() {},
   };
+}
+
+/** Tests write the names of their own tables without a schema. */
+function withDatabasePath({ searchPath: _, ...target }: SessionTarget): ConnectionTarget {
+  return target;
 }

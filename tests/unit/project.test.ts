@@ -71,7 +71,8 @@ test("a program that runs in another folder finds the project it lies in", async
 test("a folder that is named is taken as it is, without a search", async () => {
   await create("d/.git/", "d/package.json", "d/empty/");
   const named = join(root, "d/empty");
-  assert.deepEqual(findProject(named, {}), { projectDir: named, stackDir: join(named, ".cqrs") });
+  const [stackDir, sqlDir] = [join(named, ".cqrs"), join(named, "cqrs")];
+  assert.deepEqual(findProject(named, {}), { projectDir: named, stackDir, sqlDir });
   assert.equal(findProject(undefined, { CQRS_PROJECT_DIR: named }).projectDir, named);
   assert.equal(findProject(named, { CQRS_PROJECT_DIR: root }).projectDir, named);
 });
@@ -101,6 +102,7 @@ test("a working folder that was deleted is refused", async () => {
 });
 
 test("in a clone, the project is the clone", () => {
-  assert.deepEqual(findProject(undefined, {}), { projectDir: assetsDir, stackDir: join(assetsDir, "infrastructure") });
+  const [stackDir, sqlDir] = [join(assetsDir, "infrastructure"), join(assetsDir, "sql/app")];
+  assert.deepEqual(findProject(undefined, {}), { projectDir: assetsDir, stackDir, sqlDir });
   assert.equal(findProject(assetsDir, {}).stackDir, join(assetsDir, "infrastructure"));
 });

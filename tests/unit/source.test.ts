@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { readFile, rm, symlink } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 import { createMigration } from "../../scripts/lib/schema/create.ts";
 import { readAllFiles, readSchema, titleOf } from "../../scripts/lib/schema/source.ts";
@@ -18,6 +18,7 @@ for (const [name, blamed] of [
   ["routines/view.sql.txt", "view.sql.txt"],
   ["0001-first.sql", "0001-first.sql"],
   ["repeatable/view.sql", "repeatable"],
+  ["migration/0001-first.SQL", "migration"],
 ] as const) {
   test(`readSchema() refuses a file that would be ignored: ${name}`, async () => {
     await using folder = await withFiles({ [name]: "select 1" });
@@ -32,8 +33,11 @@ test("readSchema() ignores hidden files, descriptions, seeds and a folder that d
     [first]: "select 1",
     "migrations/README.md": "",
     "migrations/.gitkeep": "",
+    "routines/.history/old.sql": "",
     "seeds/demo.jsonl": "",
     "README.md": "",
+    "cart.ts": "",
+    "tests/cart.test.ts": "",
   });
   assert.deepEqual((await readSchema(folder.dir, "app")).map(titleOf), [`app/${first}`]);
   assert.deepEqual(await readSchema(join(folder.dir, "missing"), "app"), []);
@@ -59,6 +63,12 @@ for (const [what, bytes] of [
   });
 }
 
+test("readSchema() refuses a link to a file that does not exist", async () => {
+  await using folder = await withFiles({});
+  await symlink("nowhere", join(folder.dir, first));
+  assert.equal((await failure(readSchema(folder.dir, "app"))).code, "FILE_TEXT");
+});
+
 test("a file with other line ends or a byte order mark has the same checksum", async () => {
   await using one = await withFiles({ [first]: "select 1;\nselect 2;\n" });
   await using other = await withFiles({ [first]: "\uFEFFselect 1;\r\nselect 2;\r\n" });
@@ -74,6 +84,13 @@ test("createMigration() creates the next migration, in a folder that need not ex
     assert.equal(path, join(folder.dir, "migrations", wanted));
     assert.equal(await readFile(path, "utf8"), "-- Add invoices.\n\n");
   }
+});
+
+test("migrations that are created at once have different numbers", async () => {
+  await using folder = await withFiles({});
+  const created = await Promise.all(["c", "b", "a", "d"].map((name) => createMigration(folder.dir, name)));
+  const numbers = created.map(({ path }) => basename(path).slice(0, 4));
+  assert.equal(new Set(numbers).size, 4, `${numbers}`);
 });
 
 for (const name of ["Add", "../x", "a b", "ü", ""]) {

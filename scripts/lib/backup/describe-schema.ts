@@ -41,7 +41,9 @@ export async function describeSchema(
   const preData = await dump("--section=pre-data");
   const postData = await dump("--section=post-data", "--schema-only");
   const blocks = [...splitDump(preData), ...splitDump(postData)];
-  const applied = (await readLedger(tx)).map((entry) => ({ name: titleOf(entry), checksum: entry.checksum }));
+  const applied = (await readLedger(tx))
+    .filter(({ progress }) => progress === null)
+    .map((entry) => ({ name: titleOf(entry), checksum: entry.checksum }));
   const databaseFacts = await readDatabaseFacts(tx, target.database);
   if (databaseFacts === undefined) throw new Error("unreachable: the current database exists");
   return {

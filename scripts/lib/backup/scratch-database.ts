@@ -80,11 +80,12 @@ async function dropScratchDatabase(target: ConnectionTarget): Promise<void> {
  * @returns the names of the files that were applied
  */
 export async function applyNewFiles(
-  { stack, run }: ArchiveContext,
+  { stack, run, target: { database } }: ArchiveContext,
   target: ConnectionTarget,
 ): Promise<readonly string[]> {
   const { applied } = await applySchema(target, {
     files: await readAllFiles(stack.config.sqlDir),
+    database,
     timeoutMs: stack.config.timeoutMs,
     signal: run.signal,
     onWait: () => {},

@@ -47,7 +47,9 @@ async function findTemplate(context: ArchiveContext, { locale }: DatabaseFacts):
   const files = (await readAllFiles(context.stack.config.sqlDir)).filter(
     (file) => file.kind !== "optional" || optional.has(file.name),
   );
-  return nameTemplate(files, [row?.version ?? "", JSON.stringify(locale)]);
+  const isNamed = files.some(({ text }) => text.includes(":{database}"));
+  const name = isNamed ? context.target.database : "";
+  return nameTemplate(files, [row?.version ?? "", JSON.stringify(locale), name]);
 }
 
 /** @returns the names of the optional files that the target has */
@@ -77,10 +79,13 @@ async function buildTemplate(context: ArchiveContext, template: Template, facts:
   });
 }
 
-async function applyFiles(target: ConnectionTarget, files: readonly SchemaFile[], { stack, run }: ArchiveContext) {
-  await applySchema(target, {
+async function applyFiles(scratch: ConnectionTarget, files: readonly SchemaFile[], context: ArchiveContext) {
+  const { stack, run } = context;
+  const { database } = context.target;
+  await applySchema(scratch, {
     ...waitLimit(stack, run),
     files,
+    database,
     optional: files.filter(({ kind }) => kind === "optional").map(optionalName),
     onWait: (holder) => run.reporter.info(`waiting for ${holder}, which is changing the schema`),
     onBlocked: (text) => run.reporter.info(text),

@@ -74,7 +74,15 @@ async function dumpReference(
   const optional = files.filter(({ kind }) => kind === "optional").map(optionalName);
   const { timeoutMs } = stack.config;
   const onNotice = (text: string) => run.reporter.verbose(text);
-  await applySchema(scratch.target, { files, optional, timeoutMs, signal: run.signal, onWait: () => {}, onNotice });
+  await applySchema(scratch.target, {
+    files,
+    database,
+    optional,
+    timeoutMs,
+    signal: run.signal,
+    onWait: () => {},
+    onNotice,
+  });
   return await dumpSchema(scratch.target, run.signal);
 }
 

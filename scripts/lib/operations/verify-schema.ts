@@ -1,6 +1,7 @@
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
+import { isWrong } from "../schema/dump.ts";
 import { readViolations } from "../schema/invariants.ts";
 import { readLedger } from "../schema/ledger.ts";
 import { describeConflict, findConflicts, planSchema } from "../schema/plan.ts";
@@ -34,7 +35,7 @@ export async function verifySchema(
     return {
       checks: [
         { name: "ledger", problems: await checkLedger(sql, files) },
-        { name: "drift", problems: drift.map(({ object, difference }) => `${difference}: ${object}`) },
+        { name: "drift", problems: drift.filter(isWrong).map(({ object, difference }) => `${difference}: ${object}`) },
         { name: "comments", problems: await findUncommented(sql) },
         {
           name: "invariants",

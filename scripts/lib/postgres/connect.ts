@@ -1,6 +1,6 @@
 import { makeStatementFactory, type Sql } from "./driver.ts";
 import { Pool } from "./pool/pool.ts";
-import type { ConnectionTarget, Credentials } from "./target.ts";
+import type { Credentials, SessionTarget } from "./target.ts";
 
 /** How to connect. */
 export interface ConnectionOptions {
@@ -10,7 +10,7 @@ export interface ConnectionOptions {
   readonly max?: number;
   /** Role to switch to (`SET ROLE`); by default, the login itself. A pooler refuses it. */
   readonly role?: string;
-  /** The search path; by default, that of the database. A pooler refuses it. */
+  /** @default that of the target */
   readonly searchPath?: string;
   /** Whether statements are prepared; `false` behind a pooler that cannot track them. @default true */
   readonly prepare?: boolean;
@@ -41,7 +41,7 @@ const maxLifetimeMs = 30 * 60_000;
 const disposeTimeoutMs = 5_000;
 
 /** Opens a pool; it connects with the first query. */
-export function openConnection(target: ConnectionTarget, options: ConnectionOptions = {}): Connection {
+export function openConnection(target: SessionTarget, options: ConnectionOptions = {}): Connection {
   const { signal, idleTimeoutSeconds = Number.POSITIVE_INFINITY, onSessionOpen = () => {} } = options;
   const pool = new Pool({
     max: options.max ?? 1,
@@ -52,7 +52,7 @@ export function openConnection(target: ConnectionTarget, options: ConnectionOpti
       connectTimeoutMs: Math.min((options.connectTimeoutSeconds ?? 10) * 1000, maxTimerMs),
       credentials: options.credentials ?? (() => ({ user: target.user, password: target.password ?? "" })),
       factory: makeStatementFactory(target, {
-        connection: startupParameters(options),
+        connection: startupParameters({ ...options, searchPath: options.searchPath ?? target.searchPath }),
         prepare: options.prepare ?? true,
         onNotice: options.onNotice ?? (() => {}),
       }),
@@ -72,7 +72,9 @@ export function openConnection(target: ConnectionTarget, options: ConnectionOpti
   };
 }
 
-function startupParameters({ applicationName, role, searchPath }: ConnectionOptions): Record<string, string> {
+type StartupOptions = Pick<ConnectionOptions, "applicationName" | "role"> & { readonly searchPath: string | undefined };
+
+function startupParameters({ applicationName, role, searchPath }: StartupOptions): Record<string, string> {
   return {
     application_name: applicationName ?? "cqrs-postgres",
     ...(role === undefined ? {} : { role }),

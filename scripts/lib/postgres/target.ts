@@ -6,6 +6,12 @@ export interface ConnectionTarget extends ServerAddress, TlsSettings {
   readonly password: string | undefined;
 }
 
+/** A target whose sessions have a search path of their own; a pooler refuses it. */
+export interface SessionTarget extends ConnectionTarget {
+  /** @default that of the database */
+  readonly searchPath?: string;
+}
+
 /** The user and password of a login. */
 export interface Credentials {
   readonly user: string;

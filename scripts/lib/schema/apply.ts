@@ -17,6 +17,8 @@ import { upTo } from "./up-to.ts";
 /** How to apply a schema. */
 export interface ApplyOptions extends SchemaLockOptions {
   readonly files: readonly SchemaFile[];
+  /** What `:{database}` stands for, if the database is to get another name; @default that of the target */
+  readonly database?: string;
   /** Optional files to apply as well: their names in `optional/`, without `.sql`. */
   readonly optional?: readonly string[];
   /** The number of the project's last migration to apply; by default, all. */
@@ -43,7 +45,7 @@ export interface ApplyResult {
   readonly total: number;
   /** Whether everything was rolled back. */
   readonly isDryRun: boolean;
-  /** Names of the files that a dry run cannot try: those without a transaction, and those behind another source's. */
+  /** Names of the files that a dry run cannot try: from one without a transaction on, or behind another source's. */
   readonly untried: readonly string[];
 }
 
@@ -121,7 +123,7 @@ async function readWanted(sql: Sql, { files, optional, to }: ApplyOptions): Prom
 
 async function applyPending(target: ConnectionTarget, observer: Sql, options: ApplyOptions): Promise<ApplyResult> {
   const { applied, pending } = await readWanted(observer, options);
-  const placeholders = placeholdersFor(target.database);
+  const placeholders = placeholdersFor(options.database ?? target.database);
   const prepared: PreparedFile[] = [];
   for (const file of pending) prepared.push(await prepareFile(file, placeholders));
   const run: Run = { target, observer, options, applied, done: [], untried: [] };
@@ -176,8 +178,11 @@ async function applySource(run: Run, source: SchemaSource, files: readonly Prepa
 async function applyFiles(run: Run, session: FileSession, files: readonly PreparedFile[]): Promise<void> {
   for (const together of groupFiles(files)) {
     const [first] = together;
-    if (first.isTransactional) await runTogether(session, together, false);
-    else await runStatements(session, first, entryOf(first.file, run.applied));
+    const entry = entryOf(first.file, run.applied);
+    // It may be half applied, although it has a transaction now.
+    const isOnce = first.isTransactional && (entry === undefined || entry.progress === null);
+    if (isOnce) await runTogether(session, together, false);
+    else await runStatements(session, first, entry);
     for (const { file } of together) {
       run.done.push(titleOf(file));
       run.options.onApplied?.(titleOf(file));
@@ -185,10 +190,11 @@ async function applyFiles(run: Run, session: FileSession, files: readonly Prepar
   }
 }
 
-/** Runs all files in one transaction, because each may need those before it. */
+/** Runs the files in one transaction, up to one that cannot run in it: each file may need those before it. */
 async function tryFiles(run: Run, session: FileSession, files: readonly PreparedFile[]): Promise<void> {
-  const [first, ...others] = files.filter(({ isTransactional }) => isTransactional);
-  run.untried.push(...files.filter(({ isTransactional }) => !isTransactional).map(({ file }) => titleOf(file)));
+  const end = files.findIndex(({ isTransactional }) => !isTransactional);
+  const [first, ...others] = end < 0 ? files : files.slice(0, end);
+  run.untried.push(...(end < 0 ? [] : files.slice(end)).map(({ file }) => titleOf(file)));
   if (first === undefined) return;
   await runTogether(session, [first, ...others], true);
   run.done.push(...[first, ...others].map(({ file }) => titleOf(file)));

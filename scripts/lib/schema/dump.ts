@@ -50,6 +50,14 @@ export function compareSchemas(expected: string, actual: string): SchemaDifferen
   return differences.toSorted((a, b) => (a.object < b.object ? -1 : 1));
 }
 
+/**
+ * Whether a difference is a fault. Extra objects are those of projections and applications. Operators grant privileges,
+ * as for redactions.
+ */
+export function isWrong({ object, difference }: SchemaDifference): boolean {
+  return difference !== "extra" && !/^(DEFAULT )?ACL /.test(object);
+}
+
 /** One object can have several blocks, such as the privileges that two roles have granted. */
 function blocksOf(dump: string): Map<string, string> {
   const blocks = new Map<string, string>();

@@ -12,7 +12,7 @@ export function statementFailed(place: Place, error: unknown, blocker: string | 
   if (!isFromServer(error)) return error;
   const { code, message, detail, hint, position, where } = error as Record<string, string | undefined>;
   const at = describePlace(place, position);
-  const kept = whatIsKept(place.prepared);
+  const kept = whatIsKept(place);
   if (isConflict(error) || isServerTrouble(error)) {
     const holder = blocker === undefined ? [] : [`It waited for ${blocker}.`];
     return migrationStopped(at, [`${message} (${code})`, ...holder].join("\n"), kept);
@@ -46,7 +46,9 @@ function describePlace({ prepared, statement }: Place, position: string | undefi
   return `${file.path}:${expanded.locate(statement.start + offset)}`;
 }
 
-function whatIsKept({ file, isTransactional }: PreparedFile): string {
+function whatIsKept({ prepared, isDryRun }: Place): string {
+  const { file, isTransactional } = prepared;
+  if (isDryRun) return "This was a dry run: nothing was applied.";
   if (!isTransactional) return "Its statements before this one stay applied, and the next run goes on with this one.";
   return file.kind === "routine"
     ? "All routines of this run were rolled back; the migrations before them stay applied."

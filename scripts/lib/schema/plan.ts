@@ -1,8 +1,8 @@
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
-import { isClone } from "../paths.ts";
+import { isClone, isInImage } from "../paths.ts";
 import type { LedgerEntry } from "./ledger.ts";
-import { nextNumber, optionalName, type SchemaFile, titleOf } from "./source.ts";
+import { nextNumber, optionalName, type SchemaFile, type SchemaSource, titleOf } from "./source.ts";
 
 /** The result of comparing the files with the ledger. */
 export interface SchemaPlan {
@@ -43,14 +43,14 @@ export function planSchema(
 }
 
 /**
- * Finds all conflicts between the files and the ledger. Where there is no file of a project, such as in the init
- * container of a package, those in the ledger are not missed.
+ * Finds all conflicts between the files and the ledger. The image of the init container has no file of a project, so
+ * those in the ledger are not missed there.
  */
 export function findConflicts(files: readonly SchemaFile[], applied: readonly LedgerEntry[]): SchemaConflict[] {
   return (["cqrs", "app"] as const).flatMap((source) => {
     const own = files.filter((file) => file.source === source);
     const entries = applied.filter((entry) => entry.source === source);
-    return source === "app" && own.length === 0 ? [] : findOwnConflicts(own, entries);
+    return source === "app" && own.length === 0 && isInImage ? [] : findOwnConflicts(own, entries);
   });
 }
 
@@ -124,7 +124,13 @@ const reasons: Readonly<Record<SchemaConflict["kind"], string>> = {
   "out-of-order": "Applying it now would give this database a different order of migrations than others.",
 };
 
-function conflictError(conflict: SchemaConflict, files: readonly SchemaFile[]): ScriptError {
+/** @returns whose files a conflict concerns */
+export function sourceOf(conflict: SchemaConflict): SchemaSource {
+  return "entry" in conflict ? conflict.entry.source : conflict.file.source;
+}
+
+/** @returns the error of a conflict, for which nothing can be applied */
+export function conflictError(conflict: SchemaConflict, files: readonly SchemaFile[]): ScriptError {
   return new ScriptError({
     code: "SCHEMA_DRIFT",
     exitCode: exitCodes.drift,
@@ -135,19 +141,20 @@ function conflictError(conflict: SchemaConflict, files: readonly SchemaFile[]): 
 }
 
 function adviseOn(conflict: SchemaConflict, files: readonly SchemaFile[]): string {
-  const repair = `If the change is meant to stay, run ${runLine("schema repair")}.`;
+  const isOfProject = sourceOf(conflict) === "app";
+  const repair = isOfProject ? ` If the change is meant to stay, run ${runLine("schema repair")}.` : "";
   switch (conflict.kind) {
     case "edited":
-      return `${undoEdit(conflict.file)} and write the change as a new migration. ${repair}`;
+      return `${undoEdit(conflict.file)} and write the change as a new migration.${repair}`;
     case "renamed":
-      return `Give it its earlier name. ${repair}`;
+      return `Give it its earlier name.${repair}`;
     case "missing":
       return conflict.entry.source === "cqrs"
         ? "Use the newer version of cqrs-postgres."
-        : `Get the newer files, or restore this one. ${repair}`;
+        : `Get the newer files, or restore this one.${repair}`;
     case "out-of-order": {
       const next = nextNumber(files.filter(({ source }) => source === conflict.file.source).map(({ name }) => name));
-      return `Give it a number after the last one, such as ${next}, or run ${runLine("schema repair")}.`;
+      return `Give it a number after the last one, such as ${next}${isOfProject ? `, or run ${runLine("schema repair")}` : ""}.`;
     }
   }
 }

@@ -20,6 +20,8 @@ export interface PreparedFile {
 export interface Place {
   prepared: PreparedFile;
   statement: ParsedStatement | undefined;
+  /** Whether everything is rolled back anyway. */
+  readonly isDryRun: boolean;
 }
 
 /**

@@ -5,7 +5,7 @@ import { retryRace } from "../postgres/logins/retry-race.ts";
 import { explainPrivilegeError, groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
 import { scramVerifier } from "../postgres/logins/scram.ts";
 import { quoteIdentifier, quoteLiteral } from "../postgres/quote.ts";
-import type { ConnectionTarget } from "../postgres/target.ts";
+import type { ConnectionTarget, SessionTarget } from "../postgres/target.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 
 /** A login for the files of a project, until it is disposed of. */
@@ -22,7 +22,7 @@ const validity = "1 hour";
  * @param target the database, with the administrator's login; the caller holds the lock of its schema
  * @throws {ScriptError} `PRIVILEGES` (exit 9)
  */
-export async function createProjectLogin(target: ConnectionTarget, signal: AbortSignal): Promise<ProjectLogin> {
+export async function createProjectLogin(target: SessionTarget, signal: AbortSignal): Promise<ProjectLogin> {
   await using connection = openConnection(target, { applicationName: "cqrs-postgres schema login", signal });
   const { sql } = connection;
   const [row] = await sql<{ user: string }[]>`
@@ -35,8 +35,9 @@ export async function createProjectLogin(target: ConnectionTarget, signal: Abort
   } catch (error) {
     throw explainPrivilegeError(error, await readAdministrator(sql));
   }
+  const { searchPath: _, ...server } = target;
   return {
-    target: { ...target, user, password },
+    target: { ...server, user, password },
     [Symbol.asyncDispose]: () => dropLogin(target, user),
   };
 }
@@ -60,12 +61,15 @@ async function makeLogin(tx: Sql, { user, verifier, database }: LoginFacts): Pro
 /** Opens a new connection, because a signal may have closed the others. */
 async function dropLogin(target: ConnectionTarget, user: string): Promise<void> {
   await using connection = openConnection(target, { applicationName: "cqrs-postgres schema login" });
+  // If it cannot be dropped, it cannot log in either. The next run replaces it.
+  await connection.sql.unsafe(`alter role ${user} nologin`).catch(() => {});
   const drop = async (tx: Sql) => {
+    await tx.unsafe(`grant ${user} to current_user with inherit true, set true`);
+    await tx.unsafe(`drop owned by ${user}`);
     await tx.unsafe(`set local role ${groupRoles.owner}`);
     await tx.unsafe(`revoke all on database ${quoteIdentifier(target.database)} from ${user}`);
     await tx.unsafe("reset role");
     await tx.unsafe(`drop role ${user}`);
   };
-  // It expires, and the next run replaces it.
   await retryRace(() => inTransaction(connection.sql, drop)).catch(() => {});
 }

@@ -9,7 +9,7 @@ import { inTransaction } from "../postgres/transaction.ts";
 import { type LedgerEntry, readLedger } from "./ledger.ts";
 import { lockSchema, type SchemaLockOptions } from "./lock.ts";
 import { placeholdersFor } from "./placeholders.ts";
-import { entryOf, findConflicts, type SchemaConflict } from "./plan.ts";
+import { conflictError, entryOf, findConflicts, type SchemaConflict, sourceOf } from "./plan.ts";
 import { prepareFile } from "./prepare.ts";
 import { progressChecksum } from "./run-statements.ts";
 import { nextNumber, numberOf, type SchemaFile, titleOf } from "./source.ts";
@@ -36,10 +36,10 @@ export interface RepairResult {
 }
 
 /**
- * Makes the ledger follow the files: accepts edited and renamed ones, and forgets those that are missing. A new migration
+ * Makes the ledger follow the files of a project: accepts edited and renamed ones, and forgets those that are missing. A new migration
  * that comes before an applied one gets the next number. Runs no statement of a file.
  *
- * @throws {ScriptError} `LOCKED` (exit 5)
+ * @throws {ScriptError} `LOCKED` (exit 5), `SCHEMA_DRIFT` (exit 4) if files of the product are concerned
  */
 export async function repairSchema(target: ConnectionTarget, options: RepairOptions): Promise<RepairResult> {
   const { isDryRun, confirm, signal } = options;
@@ -85,6 +85,7 @@ async function findRepairs(sql: Sql, database: string, files: readonly SchemaFil
   const renumbered = new Set(repairs.map((repair) => ("file" in repair ? repair.file : undefined)));
   const others = files.filter((file) => !renumbered.has(file));
   for (const conflict of findConflicts(others, applied)) {
+    if (sourceOf(conflict) === "cqrs") throw conflictError(conflict, files);
     const repair = repairOf(conflict, names);
     if (repair.kind === "renumber") names.push(repair.name);
     repairs.push(repair);

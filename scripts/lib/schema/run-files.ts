@@ -50,7 +50,7 @@ export async function runTogether(
   files: readonly [PreparedFile, ...PreparedFile[]],
   isDryRun: boolean,
 ): Promise<void> {
-  const place: Place = { prepared: files[0], statement: undefined };
+  const place: Place = { prepared: files[0], statement: undefined, isDryRun };
   const rollback = Symbol("rollback");
   const work = async (tx: Sql) => {
     if (session.backend.pid === undefined) throw replaced;
@@ -59,7 +59,11 @@ export async function runTogether(
       place.prepared = prepared;
       await runFile(tx, session, place);
     }
-    if (isDryRun) throw rollback;
+    if (isDryRun) {
+      // What a commit would check.
+      await tx`set constraints all immediate`;
+      throw rollback;
+    }
   };
   try {
     await attempt(session, place, () => inTransaction(session.sql, work));
@@ -78,8 +82,8 @@ export async function attempt(session: FileSession, place: Place, work: () => Pr
   const waitsFor = (holder: string) => limits.onBlocked(`${place.prepared.file.name} waits for ${holder}`);
   await using watch = watchBlockers(observer, () => backend.pid, waitsFor);
   for (const deadline = performance.now() + limits.timeoutMs; ; ) {
+    await excludeEarlierRun(session);
     try {
-      await excludeEarlierRun(session);
       return await work();
     } catch (error) {
       if (error === replaced) continue;

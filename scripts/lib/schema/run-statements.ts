@@ -18,6 +18,8 @@ interface Run {
   readonly prepared: PreparedFile;
   readonly place: Place;
   readonly startedAt: number;
+  /** The session that has the settings of the statements before. */
+  pid: number | undefined;
 }
 
 /**
@@ -37,10 +39,15 @@ export async function runStatements(
   if (entry !== undefined && progressChecksum(prepared, progress.statements) !== entry.checksum) {
     throw changedSince(prepared, progress.statements);
   }
-  const run: Run = { session, prepared, place: { prepared, statement: undefined }, startedAt: performance.now() };
-  for (const [index, statement] of statements.entries()) {
-    if (index < progress.statements) await repeatSetting(run, statement);
-    else await runNext(run, index, progress.isInDoubt && index === progress.statements);
+  const run: Run = {
+    session,
+    prepared,
+    place: { prepared, statement: undefined, isDryRun: false },
+    startedAt: performance.now(),
+    pid: undefined,
+  };
+  for (const index of statements.keys()) {
+    if (index >= progress.statements) await runNext(run, index, progress.isInDoubt && index === progress.statements);
   }
   await resetSession(session.sql, session.role);
   await writeLedger(session.sql, { ...noteOf(run), checksum: file.checksum });
@@ -58,7 +65,20 @@ async function runNext(run: Run, index: number, isInDoubt: boolean): Promise<voi
   const work = needsNoTransaction(statement)
     ? () => runOutside(run, index, isInDoubt)
     : () => inTransaction(run.session.sql, (tx) => runInside(tx, run, index));
-  await attempt(run.session, run.place, work);
+  await attempt(run.session, run.place, async () => {
+    await prepareSession(run, index);
+    await work();
+  });
+}
+
+/** Gives a new session the limit for statements, and the settings of the statements before, which rely on them. */
+async function prepareSession(run: Run, count: number): Promise<void> {
+  const { backend, limits, sql } = run.session;
+  if (run.pid === backend.pid) return;
+  await sql.unsafe(`set statement_timeout = ${limits.statementTimeoutMs}`);
+  const before = run.prepared.statements.slice(0, count).filter((one) => kindOf(one) === "VariableSetStmt");
+  for (const statement of before) await sql.unsafe(statement.text, [], { simple: false } as object);
+  run.pid = backend.pid;
 }
 
 /** A procedure or a block may commit, which a transaction around it would refuse. */
@@ -91,11 +111,6 @@ async function runOutside(run: Run, index: number, isInDoubt: boolean): Promise<
     }
   }
   await note(sql, run, { statements: index + 1, isInDoubt: false });
-}
-
-/** Settings end with the session, but the statements after them rely on them. */
-async function repeatSetting({ session, place }: Run, statement: ParsedStatement): Promise<void> {
-  if (kindOf(statement) === "VariableSetStmt") await runStatement(session.sql, place, statement);
 }
 
 async function note(sql: Sql, run: Run, progress: Progress): Promise<void> {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { basename, join, relative, sep } from "node:path";
+import { explainFileError } from "../cli/file-error.ts";
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { assetsDir } from "../paths.ts";
@@ -117,11 +118,30 @@ async function readFolder({ dir, source, folder, kind }: Folder): Promise<Schema
 
 type Identity = Pick<SchemaFile, "source" | "name" | "kind">;
 
-async function readSqlFile(path: string, identity: Identity): Promise<SchemaFile> {
-  const text = decode(await readFile(path), path)
+/**
+ * Reads a text, with LF line ends and without a byte order mark.
+ *
+ * @throws {ScriptError} `FILE_TEXT` (exit 2)
+ */
+export async function readText(path: string): Promise<string> {
+  return decode(await readBytes(path), path)
     .replace(/^\uFEFF/, "")
     .replaceAll("\r\n", "\n");
+}
+
+async function readSqlFile(path: string, identity: Identity): Promise<SchemaFile> {
+  const text = await readText(path);
   return { ...identity, path, text, checksum: createHash("sha256").update(text).digest("hex") };
+}
+
+async function readBytes(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (isAbsent(error))
+      throw notReadable(path, "It has just been removed, or is a link to a file that does not exist.");
+    throw explainFileError(error, path);
+  }
 }
 
 function decode(bytes: Buffer, path: string): string {
@@ -131,12 +151,16 @@ function decode(bytes: Buffer, path: string): string {
   } catch {
     // Invalid UTF-8.
   }
-  throw new ScriptError({
+  throw notReadable(path, "It contains bytes that are not UTF-8, or a null character, behind which nothing is read.");
+}
+
+function notReadable(path: string, why: string): ScriptError {
+  return new ScriptError({
     code: "FILE_TEXT",
     exitCode: exitCodes.usage,
-    message: `${path} is not a text in UTF-8`,
-    why: "It contains bytes that are not UTF-8, or a null character, behind which nothing would be read.",
-    fix: "Save it as UTF-8.",
+    message: `${path} cannot be read as text in UTF-8`,
+    why,
+    fix: "Save it as UTF-8, then run this again.",
   });
 }
 
@@ -148,30 +172,46 @@ async function list(dir: string): Promise<string[]> {
       .filter((entry) => !entry.isDirectory())
       .map((entry) => relative(dir, join(entry.parentPath, entry.name)));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
+    // Not a folder: one of the entries beside the folders.
+    if (isAbsent(error) || (error as NodeJS.ErrnoException).code === "ENOTDIR") return [];
+    throw explainFileError(error, dir);
   }
 }
 
-/** Hidden files and those of an editor, and descriptions. */
+/** Hidden files and folders, and descriptions. */
 function isIgnored(path: string): boolean {
-  return basename(path).startsWith(".") || /^readme(\.|$)/i.test(basename(path));
+  return path.split("/").some((part) => part.startsWith(".")) || /^readme(\.|$)/i.test(basename(path));
 }
 
-/** A file that is not applied because of its name would be noticed when the application fails. */
+/**
+ * SQL that is not applied because of its place would be noticed when the application fails. Other files may lie beside
+ * the folders, such as the sample of `init`.
+ */
 async function checkFolder(dir: string): Promise<void> {
-  const allowed = [...folders.app.map(([folder]) => folder), ...otherFolders];
-  const entries = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return [];
-    throw error;
-  });
-  const other = entries.find((entry) => !isIgnored(entry) && !allowed.includes(entry));
+  const known = [...folders.app.map(([folder]) => folder), ...otherFolders];
+  const entries = await listEntries(dir);
+  const others = entries.filter((entry) => !known.includes(entry) && entry !== "node_modules" && !isIgnored(entry));
+  const inside = await Promise.all(others.map(async (entry) => [entry, ...(await list(join(dir, entry)))]));
+  const other = others.find((_, index) => inside[index]?.some((path) => /\.sql$/i.test(path)));
   if (other === undefined) return;
   throw refusedName(
     `${join(dir, other)} would be ignored`,
-    `The project's SQL folder has the folders ${allowed.join(", ")} and nothing else.`,
+    `SQL files are expected in the folders ${known.join(", ")} of ${dir}.`,
     "Move the file into one of them, or out of the folder.",
   );
+}
+
+async function listEntries(dir: string): Promise<string[]> {
+  try {
+    return await readdir(dir);
+  } catch (error) {
+    if (isAbsent(error)) return [];
+    throw explainFileError(error, dir);
+  }
+}
+
+function isAbsent(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENOENT";
 }
 
 function checkName(name: string, kind: SchemaFileKind, names: readonly string[]): void {

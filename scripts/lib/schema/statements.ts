@@ -23,7 +23,7 @@ export class SyntaxFailure extends Error {
 }
 
 /**
- * Splits a SQL text with PostgreSQL's own parser (that of version 18, which accepts what 16 and 17 accept).
+ * Splits a SQL text with PostgreSQL's own parser (that of version 18, which has a few more reserved words than 16).
  *
  * @throws {SyntaxFailure}
  */

@@ -28,6 +28,7 @@ import {
   type RunContext,
   type Stack,
   waitLimit,
+  withSafePath,
 } from "./stack.ts";
 import { prepareVault } from "./vault-setup.ts";
 
@@ -79,7 +80,8 @@ export async function bootstrap(config: Config, run: RunContext, adopt?: AdoptOp
 
 async function setUpServer(found: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
   const stack = await setUpSecrets(found, run);
-  const target = stack.mode === "embedded" ? await startEmbeddedServer(stack, run) : await administratorTarget(stack);
+  const started = stack.mode === "embedded" ? await startEmbeddedServer(stack, run) : undefined;
+  const target = started === undefined ? await administratorTarget(stack) : withSafePath(started);
   const application = await setUpDatabase(stack, run, target);
   if (stack.isAdopting) await saveEmbeddedState(stack, target.port);
   return application;

@@ -6,7 +6,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type Config, type Mode, reservedDatabases, wrongSettings } from "../config.ts";
 import { superuser } from "../postgres/server/cluster.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
-import type { ConnectionTarget } from "../postgres/target.ts";
+import type { ConnectionTarget, SessionTarget } from "../postgres/target.ts";
 import type { WaitLimit } from "../retry.ts";
 import {
   type ApplicationSecret,
@@ -115,7 +115,20 @@ export function waitLimit({ config }: Stack, { signal }: RunContext): WaitLimit 
  *
  * @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` (exit 3); `CONFIGURATION` (exit 2) without an external server
  */
-export async function administratorTarget(stack: Stack): Promise<ConnectionTarget> {
+export async function administratorTarget(stack: Stack): Promise<SessionTarget> {
+  return withSafePath(await readAdministratorTarget(stack));
+}
+
+/**
+ * The application and the migrations of a project create functions in the schemas of the database's search path. One
+ * whose arguments fit better than those of a built-in function would be called in its place, with the privileges of the
+ * administrator.
+ */
+export function withSafePath(administrator: ConnectionTarget): SessionTarget {
+  return { ...administrator, searchPath: "pg_catalog" };
+}
+
+async function readAdministratorTarget(stack: Stack): Promise<ConnectionTarget> {
   if (stack.mode === "compose" && stack.config.externalServer === undefined) throw notRunning(stack);
   if (stack.mode !== "embedded") return externalTarget(stack);
   const found = await findPostmaster(stack.dataDir);

@@ -12,7 +12,7 @@ import { readSystemIdentifier, removeLeftovers } from "../postgres/server/cluste
 import { stopServer } from "../postgres/server/life-cycle.ts";
 import { isPortFree } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
-import type { ConnectionTarget } from "../postgres/target.ts";
+import type { ConnectionTarget, SessionTarget } from "../postgres/target.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { openSession } from "../stack/administrator.ts";
 import { startEmbeddedServer } from "../stack/embedded.ts";
@@ -92,7 +92,7 @@ export async function findTestServer(stackDir: string): Promise<TestServer | und
   }
 }
 
-async function describeServer(stack: Stack, target: ConnectionTarget): Promise<TestServer> {
+async function describeServer(stack: Stack, { searchPath: _, ...target }: SessionTarget): Promise<TestServer> {
   const { password, user } = await applicationTarget(stack);
   const administrator = { ...target, database: "postgres" };
   return { stack, administrator, application: { ...target, user, password } };

@@ -2,7 +2,7 @@ import { runLine } from "../cli/run-line.ts";
 import { readCachedReference } from "../operations/schema-drift.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { readPlan } from "../schema/apply.ts";
-import { compareSchemas, dumpSchema, type SchemaDifference } from "../schema/dump.ts";
+import { compareSchemas, dumpSchema, isWrong } from "../schema/dump.ts";
 import { readAllFiles, titleOf } from "../schema/source.ts";
 import { type Finding, failed, noProblems, ok, skipped } from "./check.ts";
 import type { Check, VerifyContext } from "./context.ts";
@@ -65,9 +65,4 @@ async function checkDrift({ sql, stack, target, run }: VerifyContext): Promise<F
   if (wrong.length === 0) return ok(evidence);
   const why = wrong.map(({ object, difference }) => `${difference}: ${object}`).join("\n");
   return failed(evidence, why, `Undo the change, or make it in a migration. ${show} lists all differences.`);
-}
-
-/** Other objects are those of projections and applications. Operators grant privileges, as for redactions. */
-function isWrong({ object, difference }: SchemaDifference): boolean {
-  return difference !== "extra" && !/^(DEFAULT )?ACL /.test(object);
 }

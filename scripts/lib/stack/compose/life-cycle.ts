@@ -9,7 +9,15 @@ import { pollUntil } from "../../retry.ts";
 import { readServerIdentity } from "../external.ts";
 import { checkApplicationLogin } from "../login-pair.ts";
 import { newestVersion } from "../skew.ts";
-import { applicationTarget, type BootstrapRun, openStack, type RunContext, type Stack, waitLimit } from "../stack.ts";
+import {
+  applicationTarget,
+  type BootstrapRun,
+  openStack,
+  type RunContext,
+  type Stack,
+  waitLimit,
+  withSafePath,
+} from "../stack.ts";
 import { removeState, writeState } from "../state.ts";
 import { ComposeClient, type ComposeContainer } from "./client.ts";
 import {
@@ -173,7 +181,7 @@ async function dataVolume(client: ComposeClient): Promise<string> {
 
 async function databaseSize({ config, database }: Stack): Promise<number | null> {
   if (config.externalServer === undefined) return null;
-  await using connection = openConnection({ ...config.externalServer, database });
+  await using connection = openConnection(withSafePath({ ...config.externalServer, database }));
   const rows = connection.sql<
     { size: number }[]
   >`select pg_catalog.pg_database_size(current_database())::float8 as size`;
