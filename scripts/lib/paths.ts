@@ -8,7 +8,9 @@ const thisFile = fileURLToPath(import.meta.url);
 export const assetsDir: string = resolve(dirname(thisFile), "../..");
 
 /** Whether this code runs in the image of the init container, which leaves this mark. */
-export const isInImage: boolean = existsSync(join(assetsDir, ".image"));
+export function isInImage(): boolean {
+  return existsSync(join(assetsDir, ".image"));
+}
 
 /** Whether this code runs in a clone of the repository, and not from the built package or below node_modules. */
 export const isClone: boolean = thisFile.endsWith(".ts") && !thisFile.includes(`${sep}node_modules${sep}`);

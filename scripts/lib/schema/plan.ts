@@ -50,7 +50,7 @@ export function findConflicts(files: readonly SchemaFile[], applied: readonly Le
   return (["cqrs", "app"] as const).flatMap((source) => {
     const own = files.filter((file) => file.source === source);
     const entries = applied.filter((entry) => entry.source === source);
-    return source === "app" && own.length === 0 && isInImage ? [] : findOwnConflicts(own, entries);
+    return source === "app" && own.length === 0 && isInImage() ? [] : findOwnConflicts(own, entries);
   });
 }
 
