@@ -111,10 +111,7 @@ async function run(input: WorkerInput): Promise<WorkerOutput> {
   return { exitCode, dump: text, stderr: stderr.join("\n") };
 }
 
-async function instantiate(
-  imports: WebAssembly.Imports,
-  onInstance: Parameters<PgDumpSettings["instantiateWasm"]>[1],
-): Promise<void> {
+async function instantiate(...[imports, onInstance]: Parameters<PgDumpSettings["instantiateWasm"]>): Promise<void> {
   const module = await program;
   onInstance(await WebAssembly.instantiate(module, imports), module);
 }
