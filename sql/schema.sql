@@ -180,7 +180,8 @@ begin
     set version = version + p_count
     where stream_id = p_stream_id
       and aggregate_id = p_aggregate_id
-      and aggregate_type = p_aggregate_type
+      -- Not "=", for which the planner would choose the index on this column while the table has no statistics.
+      and aggregate_type is not distinct from p_aggregate_type
       and archived_at is null
       and (
         p_expected_version = -2
