@@ -96,6 +96,28 @@ const procReader = [
 ] as const;
 
 /**
+ * Finds processes that may be a server of a data directory: on Linux by their working folder, which follows a move;
+ * elsewhere by their command line.
+ *
+ * @param directory without symbolic links
+ */
+export function findProcessesIn(directory: string): number[] {
+  const isLinux = process.platform === "linux";
+  const [program, ...args] = isLinux ? [...folderSearch, directory] : ["ps", "-axww", "-o", "pid=,command="];
+  const lines = runProcessSync(program as string, args).stdout.split("\n");
+  const found = isLinux ? lines : lines.filter((line) => line.endsWith(` -D ${directory}`));
+  return found.map((line) => Number.parseInt(line.replace("/proc/", ""), 10)).filter((pid) => pid > 1);
+}
+
+/** Compares files, not paths: the same path may be another folder in a container. */
+const folderSearch = [
+  "sh",
+  "-c",
+  'for folder in /proc/[0-9]*; do [ "$folder/cwd/PG_VERSION" -ef "$1/PG_VERSION" ] && echo "$folder"; done',
+  "sh",
+] as const;
+
+/**
  * Reads when a process was started: on Linux in clock ticks since the system was started, elsewhere in seconds.
  *
  * @returns undefined if there is no such process, or if it is a zombie

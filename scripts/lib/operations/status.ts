@@ -10,7 +10,7 @@ import { type ConnectionTarget, connectionUrl, maskedUrl } from "../postgres/tar
 import { readPlan } from "../schema/apply.ts";
 import { readAllFiles } from "../schema/source.ts";
 import { demandsTls } from "../server-url.ts";
-import { sharedNote } from "../stack/cluster-problem.ts";
+import { pidFileNote, sharedNote } from "../stack/cluster-problem.ts";
 import { describeOtherServer } from "../stack/external.ts";
 import { isClusterShared } from "../stack/identity.ts";
 import { findLogin } from "../stack/login-pair.ts";
@@ -100,7 +100,11 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
       logHolder: await readLogHolder(connection.sql),
       secrets,
       setUpBy: stack.remembered?.version ?? null,
-      stackProblems: [...(await findStackProblems(stack)), ...(await findServerProblems(stack, connection.sql))],
+      stackProblems: [
+        ...(postmaster?.state === "running" && postmaster.hasLostPidFile ? [pidFileNote] : []),
+        ...(await findStackProblems(stack)),
+        ...(await findServerProblems(stack, connection.sql)),
+      ],
     };
   } catch (error) {
     throw explainConnectionError(error, target);

@@ -5,6 +5,7 @@ import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
+import { pollUntil } from "../retry.ts";
 import { checkCluster, clusterShared, describeProblem, sharedNote } from "./cluster-problem.ts";
 import { findClusterProblem, findOriginal, isClusterShared, readServedFolder } from "./identity.ts";
 import type { RunContext, Stack } from "./stack.ts";
@@ -31,7 +32,7 @@ export async function settleCluster(stack: Stack, run: RunContext, options?: Ado
   const problem = await findClusterProblem(stack);
   if (problem === "shared") throw clusterShared(stack);
   if (await isClusterShared(stack.dataDir)) run.reporter.warn(sharedNote);
-  await checkFolder(stack);
+  await checkFolder(stack, run);
   if (problem === undefined || stack.remembered === undefined) return stack;
   const original = await findOriginal(stack);
   if (problem === "copied" && (await isCopyOfRunningServer(stack))) await options?.confirm(unstoppedCopy(stack));
@@ -41,9 +42,14 @@ export async function settleCluster(stack: Stack, run: RunContext, options?: Ado
   return { ...stack, isAdopting: true, remembered: { ...stack.remembered, port, cluster: null } };
 }
 
-/** A running server opens pg_control by the path that it was started with. */
-async function checkFolder({ dataDir, mode }: Stack): Promise<void> {
+/** How long a server that is starting takes to write its pid file, or one that is stopping to exit after removing it. */
+const pidFileDelayMs = 2000;
+const pollIntervalMs = 50;
+
+/** A running server opens pg_control by the path that it was started with, and needs its pid file. */
+async function checkFolder({ dataDir, mode }: Stack, { signal }: RunContext): Promise<void> {
   if (mode !== "embedded" || (await findPostmaster(dataDir)).state !== "running") return;
+  await checkPidFile(dataDir, signal);
   const served = await readServedFolder(dataDir);
   if (served === undefined || existsSync(served)) return;
   throw new ScriptError({
@@ -52,6 +58,22 @@ async function checkFolder({ dataDir, mode }: Stack): Promise<void> {
     message: `${dataDir} was moved while its server was running`,
     why: `The server still looks for its files in ${served}.`,
     fix: `Run ${runLine("stop")} && ${runLine("bootstrap")}, which recovers what the server could not write.`,
+  });
+}
+
+/** A server that lost its pid file shuts down within a minute, so it must not be reported as ready. */
+async function checkPidFile(dataDir: string, signal: AbortSignal): Promise<void> {
+  const probe = async () => {
+    const found = await findPostmaster(dataDir);
+    return found.state === "running" && found.hasLostPidFile ? undefined : found;
+  };
+  if ((await pollUntil(probe, { timeoutMs: pidFileDelayMs, intervalMs: pollIntervalMs, signal })) !== undefined) return;
+  throw new ScriptError({
+    code: "PID_FILE_LOST",
+    exitCode: exitCodes.refused,
+    message: `The server of ${dataDir} is running, but its postmaster.pid was removed or replaced`,
+    why: "PostgreSQL notices that within a minute and shuts down.",
+    fix: `Run ${runLine("stop")} && ${runLine("bootstrap")}, which loses no data.`,
   });
 }
 

@@ -5,6 +5,11 @@ import { type ClusterOwner, type ClusterProblem, findClusterProblem, findOrigina
 /** What a stack is told whose files were linked into another folder. */
 export const sharedNote = "another folder has hard links to the files of the cluster; delete it, and never start it";
 
+/** What a stack is told whose server has lost its pid file. */
+export const pidFileNote =
+  `postmaster.pid was removed while the server was running, so PostgreSQL shuts down within a minute; run ` +
+  `${runLine("stop")} && ${runLine("bootstrap")}`;
+
 /**
  * Refuses to work with another cluster than the one that the stack remembers. Changes nothing.
  *

@@ -9,7 +9,7 @@ import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { isAlive } from "../../process.ts";
 import { pollUntil, type WaitLimit } from "../../retry.ts";
 import { openConnection } from "../connect.ts";
-import { type ConnectionFailure, connectionFailure } from "../failure.ts";
+import { type ConnectionFailure, connectionFailure, errorCode } from "../failure.ts";
 import type { ConnectionTarget } from "../target.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 import {
@@ -20,7 +20,7 @@ import {
   writeSettings,
 } from "./cluster.ts";
 import { identifyListener, isPortFree } from "./port.ts";
-import { findPostmaster, type Postmaster } from "./postmaster.ts";
+import { findPostmaster, type Postmaster, readPostmaster } from "./postmaster.ts";
 
 /** A running server, and how it came to run. */
 export type StartResult = Postmaster & { readonly how: "started" | "adopted"; readonly isPasswordReset: boolean };
@@ -57,13 +57,22 @@ export async function ensureRunning(server: EmbeddedServer, port: number, wait: 
 export async function stopServer(dataDir: string, wait: WaitLimit): Promise<number | undefined> {
   const found = await findPostmaster(dataDir);
   if (found.state !== "running") return undefined;
-  process.kill(found.pid, "SIGINT");
+  askToStop(found.pid);
   const pid = await pollUntil(() => (isAlive(found.pid) ? undefined : found.pid), {
     ...wait,
     intervalMs: pollIntervalMs,
   });
   if (pid === undefined) throw timedOut(`PostgreSQL (pid ${found.pid}) did not stop`, wait.timeoutMs);
   return pid;
+}
+
+function askToStop(pid: number): void {
+  try {
+    process.kill(pid, "SIGINT");
+  } catch (error) {
+    // It has exited in the meantime.
+    if (errorCode(error) !== "ESRCH") throw error;
+  }
 }
 
 async function start(server: EmbeddedServer, port: number, wait: WaitLimit): Promise<Postmaster> {
@@ -104,7 +113,7 @@ async function startOn(server: EmbeddedServer, port: number, wait: WaitLimit): P
 
 /** PostgreSQL refuses to start if a process has the pid from a lock file, even one that is not a server. */
 async function removeStaleLocks(dataDir: string): Promise<void> {
-  const found = await findPostmaster(dataDir);
+  const found = await readPostmaster(dataDir);
   if (found.state === "recycled") await rm(join(dataDir, "postmaster.pid"), { force: true });
   const names = (await readdir(dataDir)).filter((name) => name.startsWith(".s.PGSQL."));
   for (const name of names) await rm(join(dataDir, name), { force: true });
@@ -135,7 +144,7 @@ async function launch({ dataDir, binaries, account }: EmbeddedServer): Promise<n
 async function awaitPostmaster(dataDir: string, pid: number, limit: WaitLimit): Promise<"ready" | "ended" | undefined> {
   const probe = async () => {
     if (!isAlive(pid)) return "ended";
-    const found = await findPostmaster(dataDir);
+    const found = await readPostmaster(dataDir);
     const lines = (await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "")).split("\n");
     const isReady = found.state === "running" && found.pid === pid && lines[7]?.trim() === "ready";
     return isReady ? "ready" : undefined;
