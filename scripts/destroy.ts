@@ -8,6 +8,7 @@ import { formatBytes } from "./lib/cli/format.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { runLine } from "./lib/cli/run-line.ts";
 import type { DestructionPlan } from "./lib/operations/destroy.ts";
+import type { DoomedDatabase } from "./lib/operations/destroyed-databases.ts";
 import { defineStackScript } from "./lib/stack/define-stack-script.ts";
 
 export const command = defineStackScript({
@@ -45,17 +46,23 @@ export const command = defineStackScript({
 });
 
 function describeDestruction(plan: DestructionPlan): string {
-  const { dataDirectory, testDirectory, kept } = plan;
+  const { dataDirectory, testDirectory, kept, databases } = plan;
   return [
     ...(dataDirectory === null ? [] : [`deletes: ${dataDirectory} (${describeData(plan)})`]),
+    ...(databases ?? []).map(describeDatabase),
     ...(testDirectory === null ? [] : [`deletes: ${testDirectory} (the test server)`]),
     ...(kept.length === 0 ? [] : [`keeps: ${kept.join(", ")}`]),
   ].join("\n");
 }
 
-function describeData({ sizeBytes, streams, events, uncounted }: DestructionPlan): string {
-  const rows = uncounted === null ? `events: ${events}, streams: ${streams}` : `rows not counted: ${uncounted}`;
-  return `${sizeBytes === null ? "size unknown" : formatBytes(sizeBytes)}, ${rows}`;
+function describeData({ sizeBytes, databases, uncounted }: DestructionPlan): string {
+  const size = sizeBytes === null ? "size unknown" : formatBytes(sizeBytes);
+  return databases === null ? `${size}, rows not counted: ${uncounted}` : size;
+}
+
+function describeDatabase({ name, sizeBytes, streams, events, uncounted }: DoomedDatabase): string {
+  const rows = events === null ? "no event store" : `events: ${events}, streams: ${streams}`;
+  return `  ${name} (${formatBytes(sizeBytes)}, ${uncounted === null ? rows : `rows not counted: ${uncounted}`})`;
 }
 
 function isText(place: string | null | undefined): place is string {

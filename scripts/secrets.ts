@@ -3,7 +3,7 @@
 // state.json, the database's logins. Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 Vault's
 // login or policy · 8 not a KV engine, or still in the grace period · 9 no Vault to start · 124 timeout
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
-import { stackFlags } from "./lib/cli/flags.ts";
+import { stackFlags, yesFlag } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { runLine } from "./lib/cli/run-line.ts";
 import { exitCodes } from "./lib/cli/script-error.ts";
@@ -15,9 +15,9 @@ const { mode, database, user, timeout, secrets, port, grace } = stackFlags;
 
 const init = defineStackScript({
   meta: { name: "init", description: "Initialises the secret store and sets up Vault. Existing values are kept." },
-  args: { mode, port, database, user, timeout, secrets },
+  args: { mode, port, database, user, timeout, secrets, yes: yesFlag },
   examples: [[runLine("secrets init"), "Repair the store and deliver AppRole credentials"]],
-  run: async ({ stack, ...run }) => (await import("./lib/stack/secrets.ts")).initSecrets(stack, run),
+  run: async ({ stack, confirm, ...run }) => (await import("./lib/stack/secrets.ts")).initSecrets(stack, run, confirm),
   print({ details, place, location, isChanged }, output) {
     for (const detail of details) output.result(detail);
     output.result(`${output.style("green", "ready")}${isChanged ? "" : " (nothing to change)"}  ${place} ${location}`);

@@ -42,10 +42,12 @@ test("only the commands that ask offer --yes", async () => {
   }
   assert.deepEqual(asking, [
     "init",
+    "bootstrap",
     "verify",
     "destroy",
     "reset",
     "projections remove",
+    "secrets init",
     "secrets rotate",
     "schema repair",
     "restore",

@@ -15,6 +15,9 @@ export const sharedFlags = {
   version: { type: "boolean", description: "Print the version" },
 } as const satisfies ArgDefinitions;
 
+/** For commands that ask before they re-point applications. */
+export const yesFlag = { type: "boolean", alias: "y", description: "Answer every question with yes" } as const;
+
 /** Flags that override a setting. `config.ts` reads and checks them together with the other sources. */
 export const stackFlags = {
   mode: {

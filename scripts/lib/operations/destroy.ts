@@ -2,29 +2,22 @@ import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { lstat, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { ScriptError } from "../cli/script-error.ts";
-import { openConnection } from "../postgres/connect.ts";
-import { errorCode } from "../postgres/failure.ts";
 import { readMajorVersion, removeLeftovers } from "../postgres/server/cluster.ts";
 import { stopServer } from "../postgres/server/life-cycle.ts";
 import { findDataVolume, keptFolders, removeData } from "../stack/compose/life-cycle.ts";
 import { stopLocalVault } from "../stack/local-vault.ts";
-import { administratorTarget, lockForRun, type RunContext, type Stack, waitLimit } from "../stack/stack.ts";
+import { lockForRun, type RunContext, type Stack, waitLimit } from "../stack/stack.ts";
 import { removeState } from "../stack/state.ts";
 import { destroyTestCluster, hasTestCluster, openTestCluster } from "../testing/test-server.ts";
+import { countDatabases, type DatabaseCounts } from "./destroyed-databases.ts";
 import { refuseExternal } from "./stop.ts";
 
 /** What {@link destroyStack} is about to delete. */
-export interface DestructionPlan {
+export interface DestructionPlan extends DatabaseCounts {
   /** Null if there is only a test cluster. */
   readonly dataDirectory: string | null;
   /** Null if unknown, as for the volume of a stopped server. */
   readonly sizeBytes: number | null;
-  /** Null if they could not be counted. */
-  readonly streams: number | null;
-  readonly events: number | null;
-  /** Why they could not be counted; null if they were. */
-  readonly uncounted: string | null;
   /** Folders and volumes that are kept. */
   readonly kept: readonly string[];
   /** The data directory of the test server; null if there is none. */
@@ -49,7 +42,8 @@ export async function planDestruction(stack: Stack): Promise<DestructionPlan | u
   return { ...(data ?? noData), testDirectory };
 }
 
-const noData = { dataDirectory: null, sizeBytes: null, streams: null, events: null, uncounted: null, kept: [] };
+const noCounts = { databases: null, streams: null, events: null, uncounted: null };
+const noData = { dataDirectory: null, sizeBytes: null, ...noCounts, kept: [] };
 
 async function planFolderDestruction(stack: Stack): Promise<DataPlan | undefined> {
   refuseExternal(stack, "destroyed");
@@ -58,7 +52,7 @@ async function planFolderDestruction(stack: Stack): Promise<DataPlan | undefined
   const keptNames = ["secrets", "vault/data", "postgres/backups"];
   const kept = keptNames.map((name) => join(stack.stackDir, name)).filter(existsSync);
   const sizeBytes = await folderSize(stack.dataDir);
-  return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countStreamsAndEvents(stack)) };
+  return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countDatabases(stack)) };
 }
 
 async function planVolumeDestruction(stack: Stack): Promise<DataPlan | undefined> {
@@ -66,7 +60,7 @@ async function planVolumeDestruction(stack: Stack): Promise<DataPlan | undefined
   if (found === undefined) return undefined;
   const { volume, sizeBytes } = found;
   const kept = ["the volumes of Vault and of the keys", ...keptFolders(stack)];
-  return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countStreamsAndEvents(stack)) };
+  return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countDatabases(stack)) };
 }
 
 /**
@@ -92,27 +86,6 @@ async function destroyData(stack: Stack, run: RunContext): Promise<void> {
   // Renamed to a leftover, which the next bootstrap removes: half a cluster must not be mistaken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
   await removeLeftovers(stack.dataDir);
-}
-
-async function countStreamsAndEvents(stack: Stack): Promise<Pick<DestructionPlan, "streams" | "events" | "uncounted">> {
-  try {
-    const target = await administratorTarget(stack);
-    await using connection = openConnection(target);
-    const [row] = await connection.sql<{ streams: number; events: number }[]>`
-      select
-        (select count(*)::float8 from event_store.event_stream) as streams,
-        (select count(*)::float8 from event_store.domain_event) as events`;
-    if (row === undefined) throw new Error("unreachable: a query without FROM returns one row");
-    return { ...row, uncounted: null };
-  } catch (error) {
-    return { streams: null, events: null, uncounted: explainUncounted(error) };
-  }
-}
-
-/** Shows no message of the driver, which may contain credentials. */
-function explainUncounted(error: unknown): string {
-  if (!(error instanceof ScriptError)) return `the database cannot be read (${errorCode(error) || "unknown error"})`;
-  return error.code === "NOT_RUNNING" ? "the server is stopped" : error.message;
 }
 
 async function folderSize(folder: string): Promise<number> {

@@ -8,16 +8,13 @@ import { findPostmaster } from "../postgres/server/postmaster.ts";
 import { pollUntil } from "../retry.ts";
 import { checkCluster, clusterShared, describeProblem, sharedNote } from "./cluster-problem.ts";
 import { findClusterProblem, findOriginal, isClusterShared, readServedFolder } from "./identity.ts";
+import type { Confirm } from "./repoint.ts";
 import type { RunContext, Stack } from "./stack.ts";
 
 /** `bootstrap --adopt`: makes the cluster that is in the folder the one of the stack. */
 export interface AdoptOptions {
-  /**
-   * Asks before an unsafe copy is started, or a secret that other applications read is changed.
-   *
-   * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no
-   */
-  readonly confirm: (confirmation: Confirmation) => Promise<void>;
+  /** Asks before an unsafe copy is started, or a secret that other applications read is changed. */
+  readonly confirm: Confirm;
 }
 
 /**

@@ -11,12 +11,13 @@ import { applySchema } from "../schema/apply.ts";
 import { readAllFiles, readSchema } from "../schema/source.ts";
 import { ensureApplicationSecret } from "../secrets/application-secret.ts";
 import { type AdministratorSession, openSession } from "./administrator.ts";
-import { type AdoptOptions, settleCluster } from "./adopt.ts";
+import { settleCluster } from "./adopt.ts";
 import { startContainers } from "./compose/life-cycle.ts";
 import { ensureDatabase } from "./database.ts";
 import { saveEmbeddedState, startEmbeddedServer } from "./embedded.ts";
 import { describeOtherServer, saveExternalState } from "./external.ts";
 import { checkApplicationLogin, readLoginPair, reconcileLogins } from "./login-pair.ts";
+import { type Confirm, confirmRepointing } from "./repoint.ts";
 import { copySecrets } from "./secrets.ts";
 import { reportSkew } from "./skew.ts";
 import {
@@ -45,18 +46,26 @@ export interface BootstrapResult {
   readonly steps: readonly FinishedStep[];
 }
 
+/** What a bootstrap may do besides, and how it asks. */
+export interface BootstrapOptions {
+  /** Makes the cluster that is in the folder the one of the stack. */
+  readonly adopt: boolean;
+  readonly confirm: Confirm;
+}
+
 /**
  * Sets up the server, roles, database, schema and credentials. Idempotent: each step changes only what differs, so the
  * next bootstrap completes an interrupted one.
  *
- * @param adopt undefined to refuse another cluster than the one that the stack remembers
+ * @param options by default, refuses another cluster than the one that the stack remembers, and asks nothing
  */
-export async function bootstrap(config: Config, run: RunContext, adopt?: AdoptOptions): Promise<BootstrapResult> {
+export async function bootstrap(config: Config, run: RunContext, options?: BootstrapOptions): Promise<BootstrapResult> {
   const before = await findStack(config);
   const isLocal = before.mode !== "external" || before.secretsPlace === "local-vault";
   using _lock = isLocal ? await lockForRun(before, run, "bootstrap") : undefined;
   // Another command may have changed the stack before this one got the lock.
-  const found = await settleCluster(await findStack(config), run, adopt);
+  const found = await settleCluster(await findStack(config), run, options?.adopt ? options : undefined);
+  if (options !== undefined) await confirmRepointing(found, options.confirm);
   reportSkew(found.remembered, run.reporter, true);
   const steps: FinishedStep[] = [];
   const step: BootstrapRun["step"] = async (name, work) => {

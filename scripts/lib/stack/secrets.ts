@@ -3,6 +3,7 @@ import { choosePort } from "../postgres/server/port.ts";
 import { type ApplicationEndpoint, ensureApplicationSecret, secretPaths } from "../secrets/application-secret.ts";
 import { isSameSecret, type SecretData } from "../secrets/store.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
+import { type Confirm, confirmRepointing } from "./repoint.ts";
 import { noVault, openFileStore, rememberedSecrets, type SecretsPlace } from "./secret-store.ts";
 import { administratorTarget, lockForRun, openStack, type RunContext, requireSecret, type Stack } from "./stack.ts";
 import { writeState } from "./state.ts";
@@ -35,8 +36,9 @@ export interface MigratedSecret {
 const applicationPaths = [secretPaths.application, secretPaths.applicationLocal];
 
 /** Initialises the secret store and the application's credentials. Idempotent: existing values are kept. */
-export async function initSecrets(found: Stack, run: RunContext): Promise<SecretsInit> {
+export async function initSecrets(found: Stack, run: RunContext, confirm: Confirm): Promise<SecretsInit> {
   using _lock = await lockForRun(found, run, "secrets init");
+  await confirmRepointing(found, confirm);
   const vault = found.secretsPlace === "file" ? undefined : await prepareVault(found, run);
   const stack = await openStack(found.config);
   const { isChanged } = await ensureApplicationSecret(stack.secrets, await findEndpoint(stack), stack.config.password);
