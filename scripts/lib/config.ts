@@ -74,6 +74,8 @@ export interface Config {
   readonly vault: VaultSettings | undefined;
   /** Problems with variables that embedded mode does not use and that may belong to other projects. */
   readonly externalServerProblems: readonly string[];
+  /** What is ignored, and probably by mistake. */
+  readonly warnings: readonly string[];
 }
 
 /** Values of flags, which override every other source. */
@@ -91,6 +93,19 @@ export interface ConfigFlags {
 
 /** Sources that take the place of the usual ones. */
 type GivenSources = Partial<Omit<SettingsSources, "projectDir">>;
+
+/** The settings that `.env` can have, of those whose names begin with a prefix of ours. */
+const settingsOfDotEnv = [
+  ...["MODE", "STACK_DIR", "SQL_DIR", "TIMEOUT", "GRACE", "SECRETS", "SECRET", "LOCAL_PORT"].map(
+    (name) => `CQRS_${name}`,
+  ),
+  ...["PORT", "DB", "USER", "PASSWORD"].map((name) => `POSTGRES_${name}`),
+  ...["ADDR", "TOKEN", "ROLE_ID", "SECRET_ID", "NAMESPACE", "CACERT"].map((name) => `VAULT_${name}`),
+  ...["ADDR", "TOKEN", "NAMESPACE", "CACERT"].map((name) => `BAO_${name}`),
+  // These are read by docker compose and by Spring.
+  ...["POSTGRES_IMAGE", "POSTGRES_MEMORY", "VAULT_PORT", "VAULT_IMAGE", "VAULT_MEMORY", "CQRS_UID", "CQRS_GID"],
+  "VAULT_AUTHENTICATION",
+];
 
 const reservedRoles = ["postgres", "cqrs_owner", "cqrs_app", "cqrs_vault", "public", "none"];
 /** Databases that every server has; none of them can be the application's. */
@@ -177,7 +192,7 @@ export function loadConfig({ project: named, ...flags }: ConfigFlags = {}, given
   };
   const problems = [...read.problems, ...(config.mode === "external" ? external.problems : [])];
   if (problems.length > 0) throw wrongSettings(problems);
-  return { ...config, externalServerProblems: external.problems };
+  return { ...config, externalServerProblems: external.problems, warnings: read.findIgnored(settingsOfDotEnv) };
 }
 
 /** @returns what is wrong with the name of a database; undefined if the name can be used */

@@ -60,7 +60,7 @@ function readIfPossible(file: string): string {
 /** Whether a variable has the value of a file, and not one that the program has set. */
 function isAddedByBun(name: string, literal: string): boolean {
   const value = process.env[name];
-  return value === literal || (/[$\\'"`]/.test(literal) && value === variablesAtStart[name]);
+  return value === literal || (/[$#\\'"`]/.test(literal) && value === variablesAtStart[name]);
 }
 
 /** Bun's values of variables that it may not read as they are written. */

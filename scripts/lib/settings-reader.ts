@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import * as v from "valibot";
 import { exitCodes, ScriptError } from "./cli/script-error.ts";
-import { parseDotEnv } from "./dot-env.ts";
+import { findStrayLines, parseDotEnv } from "./dot-env.ts";
 import type { Environment } from "./runtime.ts";
 
 /** Where to read settings from, besides the flags. */
@@ -13,6 +13,9 @@ export interface SettingsSources {
   /** Where relative paths in settings start. */
   readonly projectDir: string;
 }
+
+/** What the names of our settings begin with. Those of libpq may be meant for other programs. */
+const ownPrefix = /^(CQRS|POSTGRES|VAULT|BAO)_/;
 
 /** A text that was found, and what to blame if it is invalid. */
 interface Found {
@@ -27,12 +30,15 @@ export class SettingsReader {
   readonly #environment: Environment;
   readonly #dotEnv: Environment;
   readonly #projectDir: string;
+  readonly #strayLines: readonly number[];
   readonly problems: string[] = [];
 
   constructor(flags: Readonly<Record<string, string | undefined>>, sources: SettingsSources) {
     this.#flags = flags;
     this.#environment = sources.environment;
-    this.#dotEnv = sources.dotEnvFile === null ? {} : readDotEnv(sources.dotEnvFile);
+    const dotEnv = sources.dotEnvFile === null ? "" : readDotEnv(sources.dotEnvFile);
+    this.#dotEnv = parseDotEnv(dotEnv);
+    this.#strayLines = findStrayLines(dotEnv);
     this.#projectDir = sources.projectDir;
   }
 
@@ -44,6 +50,21 @@ export class SettingsReader {
   ): v.InferOutput<Schema> | undefined {
     const found = this.#fromFlag(flag) ?? this.#fromEnvironment(variable) ?? this.#fromDotEnv(variable);
     return found === undefined ? undefined : this.check(found.source, found.text, schema);
+  }
+
+  /**
+   * Finds what is ignored in `.env`, and probably by mistake. Shows no line, which may contain a secret.
+   *
+   * @param known the names of all settings
+   * @returns one phrase each
+   */
+  findIgnored(known: readonly string[]): string[] {
+    const isKnown = (name: string) => known.includes(name) || known.includes(name.replace(/_FILE$/, ""));
+    const unknown = Object.keys(this.#dotEnv).filter((name) => ownPrefix.test(name) && !isKnown(name));
+    return [
+      ...this.#strayLines.map((line) => `line ${line} of .env is ignored: it is no assignment such as X=value`),
+      ...unknown.map((name) => `${name} in .env is ignored: no setting of .env has that name`),
+    ];
   }
 
   /** @returns the absolute path of the file that a setting is read from, if any */
@@ -112,11 +133,12 @@ export class SettingsReader {
   }
 }
 
-function readDotEnv(file: string): Environment {
+/** @returns "" if there is no such file */
+function readDotEnv(file: string): string {
   try {
-    return parseDotEnv(readFileSync(file, "utf8"));
+    return readFileSync(file, "utf8");
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return {};
+    if (errorCode(error) === "ENOENT") return "";
     throw new ScriptError({
       code: "CONFIGURATION",
       exitCode: exitCodes.usage,

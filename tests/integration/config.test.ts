@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
 import { ScriptError } from "../../scripts/lib/cli/script-error.ts";
 import { type Config, type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
 import { copyProject, type ProjectCopy } from "../support/project-copy.ts";
 import { startProgram } from "../support/run-script.ts";
 import { runtimeName } from "../support/runtime.ts";
@@ -200,4 +201,27 @@ test("a script reports the problems of the project's .env, in any folder", { ski
     assert.equal(two.exitCode, 2);
     assert.match(two.stderr, /error: 2 settings are invalid\n {2}why: POSTGRES_PORT in \.env must be a number/);
   }
+});
+
+test("loadConfig() warns of what it ignores in .env, without its content", async () => {
+  const dotEnv =
+    "POSTGRES_PROT=1\nPOSTGRES_PASSWORD s3cret\nCQRS_TIMOUT=1s\nMY_APP=1\nVAULT_TOKEN=x\nBAO_TOKEN_FILE=y\n";
+  assert.deepEqual((await load(dotEnv, {})).warnings, [
+    "line 2 of .env is ignored: it is no assignment such as X=value",
+    "POSTGRES_PROT in .env is ignored: no setting of .env has that name",
+    "CQRS_TIMOUT in .env is ignored: no setting of .env has that name",
+  ]);
+});
+
+test("loadConfig() accepts every line of .env.example", async () => {
+  const example = await readFile(join(assetsDir, ".env.example"), "utf8");
+  const names = [...example.matchAll(/^#([A-Z_]+)=/gm)].map(([, name]) => name);
+  assert.ok(names.length > 30, names.join());
+  assert.deepEqual((await load(names.map((name) => `${name}=`).join("\n"), {})).warnings, []);
+});
+
+test("loadConfig() keeps a # in a value, unless a blank is before it", async () => {
+  const dotEnv = "POSTGRES_PASSWORD=abc#def\nPOSTGRES_USER=me # comment\nPOSTGRES_DB='a #b' # comment\n";
+  const { password, user, database } = await load(dotEnv, {});
+  assert.deepEqual([password, user, database], ["abc#def", "me", "a #b"]);
 });

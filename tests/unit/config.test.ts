@@ -40,6 +40,7 @@ test("loadConfig() has a default for every setting that needs one", () => {
     secrets: undefined,
     vault: undefined,
     externalServerProblems: [],
+    warnings: [],
   });
 });
 

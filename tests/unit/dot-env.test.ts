@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseDotEnv } from "../../scripts/lib/dot-env.ts";
+import { findStrayLines, parseDotEnv } from "../../scripts/lib/dot-env.ts";
 
 /** What stands after `X=`, and the value. */
 const values: readonly (readonly [string, string])[] = [
@@ -9,7 +9,12 @@ const values: readonly (readonly [string, string])[] = [
   ["", ""],
   ['""', ""],
   ["plain # comment", "plain"],
-  ["a#b", "a"],
+  ["a#b", "a#b"],
+  ["# comment", ""],
+  ["a#b #c", "a#b"],
+  ["a\t# b", "a"],
+  ["p#1$2'\"`", "p#1$2'\"`"],
+  ["'a'#b", "a"],
   ['"a # b" # comment', "a # b"],
   ["'a # b' # \"comment\"", "a # b"],
   ["a$b $HOME", "a$b $HOME"],
@@ -33,7 +38,17 @@ for (const [text, value] of values) {
   });
 }
 
+test("parseDotEnv() takes a # right after the = for a part of the value", () => {
+  assert.deepEqual(parseDotEnv("X=#a\nY=#\nexport Z=a#"), { X: "#a", Y: "#", Z: "a#" });
+});
+
 test("parseDotEnv() skips what is no assignment, and the last one counts", () => {
   assert.deepEqual(parseDotEnv("X=1\nnonsense\nX\n=3\nX=2"), { X: "2" });
   assert.deepEqual(parseDotEnv(""), {});
+});
+
+test("findStrayLines() finds lines that are neither an assignment nor a comment", () => {
+  assert.deepEqual(findStrayLines(""), []);
+  assert.deepEqual(findStrayLines("# c\n\n  \nA=1\nexport B = 2 # c\n'C'\n"), [6]);
+  assert.deepEqual(findStrayLines('A="two\nlines"\r\nnonsense\r\n=3\nexport X\n-- \n'), [3, 4, 5, 6]);
 });

@@ -27,10 +27,9 @@ export function defineConfiguredScript<const Args extends ArgDefinitions, Data>(
     ...script,
     async run(context: ScriptContext<Args>) {
       const { loadConfig } = await import("../config.ts");
-      return script.run({
-        ...context,
-        config: loadConfig(settingsOf(context.args, { ...sharedFlags, ...script.args })),
-      });
+      const config = loadConfig(settingsOf(context.args, { ...sharedFlags, ...script.args }));
+      for (const warning of config.warnings) context.reporter.warn(warning);
+      return script.run({ ...context, config });
     },
   });
 }
