@@ -29,6 +29,7 @@ const onBunOnly = [
   "stack-identity-shared",
   "stack-identity-vault",
   "status-log-holder",
+  "unusable-disk",
   "verify-elsewhere",
   "verify-log",
   "verify-projections",

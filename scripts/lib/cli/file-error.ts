@@ -5,7 +5,7 @@ const reasons: Readonly<Record<string, readonly [why: string, fix: string]>> = {
   EDQUOT: ["The disk quota of this user is used up.", "Free some space, then run this again."],
   EACCES: ["This user lacks the permission.", "Grant this user access, or run this as the owner."],
   EPERM: ["This user lacks the permission.", "Grant this user access, or run this as the owner."],
-  EROFS: ["The file system is read-only.", "Set CQRS_STACK_DIR to a writable folder."],
+  EROFS: ["The file system is read-only.", "Mount it writable, or set CQRS_STACK_DIR to a writable folder."],
   ENOTDIR: ["A part of the path is a file, not a folder.", "Move that file, or choose another folder."],
   EISDIR: ["It is a folder, not a file.", "Move that folder, or pass another path."],
   ENAMETOOLONG: ["The path is too long for this system.", "Set CQRS_STACK_DIR to a folder with a shorter path."],

@@ -20,6 +20,7 @@ import {
 } from "./resolve-command.ts";
 import { runLine } from "./run-line.ts";
 import { exitCodes, ScriptError } from "./script-error.ts";
+import { explainServerError } from "./server-error.ts";
 import { type CaughtSignals, catchSignals } from "./signals.ts";
 
 /**
@@ -129,7 +130,7 @@ function createOutput(words: readonly string[]): Output {
 }
 
 function report(raised: unknown, output: Output): number {
-  const error = explainFileError(raised);
+  const error = explainServerError(explainFileError(firstOf(raised)));
   if (output.options.isJson) output.json(failureOf(error));
   if (error instanceof ScriptError) {
     if (error instanceof Declined) output.progress(error.message);
@@ -138,6 +139,12 @@ function report(raised: unknown, output: Output): number {
   }
   output.raw(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   return exitCodes.bug;
+}
+
+/** If disposing of something fails after an error, that error is the cause. */
+function firstOf(error: unknown): unknown {
+  const isSuppressed = error instanceof Error && "suppressed" in error;
+  return isSuppressed ? firstOf(error.suppressed) : error;
 }
 
 function failureOf(error: unknown) {

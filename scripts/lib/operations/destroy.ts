@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { lstat, readdir, rename } from "node:fs/promises";
-import { join } from "node:path";
+import { access, constants, lstat, readdir, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { explainFileError } from "../cli/file-error.ts";
 import { readMajorVersion, removeLeftovers } from "../postgres/server/cluster.ts";
 import { stopServer } from "../postgres/server/life-cycle.ts";
 import { findDataVolume, keptFolders, removeData } from "../stack/compose/life-cycle.ts";
@@ -78,6 +79,7 @@ async function destroyData(stack: Stack, run: RunContext): Promise<void> {
   if (stack.mode === "compose") return removeData(stack, run);
   if (!existsSync(stack.dataDir)) return;
   await readMajorVersion(stack.dataDir);
+  await checkWritable(dirname(stack.dataDir));
   const wait = waitLimit(stack, run);
   await stopServer(stack.dataDir, wait);
   await stopLocalVault(stack.stackDir, wait);
@@ -86,6 +88,13 @@ async function destroyData(stack: Stack, run: RunContext): Promise<void> {
   // Renamed to a leftover, which the next bootstrap removes: half a cluster must not be mistaken for a whole one.
   await rename(stack.dataDir, `${stack.dataDir}.tmp-${randomUUID().slice(0, 8)}`);
   await removeLeftovers(stack.dataDir);
+}
+
+/** Checked first, so that the server is not stopped in vain. */
+async function checkWritable(folder: string): Promise<void> {
+  await access(folder, constants.W_OK).catch((error: unknown) => {
+    throw explainFileError(error, folder);
+  });
 }
 
 async function folderSize(folder: string): Promise<number> {

@@ -10,6 +10,7 @@ import { type ConnectionTarget, connectionUrl, maskedUrl } from "../postgres/tar
 import { readPlan } from "../schema/apply.ts";
 import { readAllFiles } from "../schema/source.ts";
 import { demandsTls } from "../server-url.ts";
+import { checkServedFolder } from "../stack/adopt.ts";
 import { pidFileNote, sharedNote } from "../stack/cluster-problem.ts";
 import { describeOtherServer } from "../stack/external.ts";
 import { isClusterShared } from "../stack/identity.ts";
@@ -83,6 +84,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
   const isStopped = !isUp || (postmaster !== undefined && postmaster.state !== "running");
   const secrets = await readSecretsState(stack);
   if (isStopped) throw notRunning(stack, await stoppedStatus(stack, secrets));
+  if (postmaster !== undefined) await checkServedFolder(stack.dataDir);
   const target = await administratorTarget(stack);
   await using connection = openConnection(target, { applicationName: "cqrs-postgres status", signal });
   try {

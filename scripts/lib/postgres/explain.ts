@@ -1,22 +1,23 @@
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { explainServerError } from "../cli/server-error.ts";
 import { demandsTls } from "../server-url.ts";
 import { connectionFailure, errorCode, isClientRejected, messageWithCode } from "./failure.ts";
 import { type ConnectionTarget, maskedUrl } from "./target.ts";
 import { tlsFailure } from "./tls-failure.ts";
 
-const diskFull = "53100";
 /** PgBouncer refuses settings in the start-up message, such as the role that administrators' commands switch to. */
 const protocolViolation = "08P01";
 
 /**
- * Explains an error of the connection, or a full disk on the server.
+ * Explains an error of the connection or of the server's machine.
  *
  * @returns the error to throw instead; any other error unchanged
  */
 export function explainConnectionError(error: unknown, target: ConnectionTarget): unknown {
   if (error instanceof ScriptError) return error;
-  if (errorCode(error) === diskFull) return serverDiskFull(error as Error);
+  const explained = explainServerError(error);
+  if (explained !== error) return explained;
   const failure = connectionFailure(error);
   if (failure === undefined) return error;
   const why = messageWithCode(error as Error);
@@ -65,15 +66,5 @@ function clientRejected(target: ConnectionTarget, error: Error): ScriptError {
     fix: demandsTls(target.tls)
       ? allow
       : `If the server requires TLS, set sslmode=require (DATABASE_URL or PGSSLMODE). ${allow}`,
-  });
-}
-
-function serverDiskFull({ message }: Error): ScriptError {
-  return new ScriptError({
-    code: "SERVER_DISK_FULL",
-    exitCode: exitCodes.prerequisite,
-    message: "The disk of the PostgreSQL server is full",
-    why: message,
-    fix: "Free some space on it, then run this again.",
   });
 }

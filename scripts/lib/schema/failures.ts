@@ -1,5 +1,6 @@
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { explainServerError } from "../cli/server-error.ts";
 import { isConflict, isFromServer, isServerTrouble } from "../postgres/failure.ts";
 import { offsetOf } from "./placeholders.ts";
 import type { Place, PreparedFile } from "./prepare.ts";
@@ -13,6 +14,11 @@ export function statementFailed(place: Place, error: unknown, blocker: string | 
   const { code, message, detail, hint, position, where } = error as Record<string, string | undefined>;
   const at = describePlace(place, position);
   const kept = whatIsKept(place);
+  const explained = explainServerError(error);
+  if (explained instanceof ScriptError) {
+    const fix = `${explained.fix} ${kept}`;
+    return new ScriptError({ ...explained, message: explained.message, why: `${at}: ${message} (${code})`, fix });
+  }
   if (isConflict(error) || isServerTrouble(error)) {
     const holder = blocker === undefined ? [] : [`It waited for ${blocker}.`];
     return migrationStopped(at, [`${message} (${code})`, ...holder].join("\n"), kept);

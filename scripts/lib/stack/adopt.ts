@@ -47,6 +47,11 @@ const pollIntervalMs = 50;
 async function checkFolder({ dataDir, mode }: Stack, { signal }: RunContext): Promise<void> {
   if (mode !== "embedded" || (await findPostmaster(dataDir)).state !== "running") return;
   await checkPidFile(dataDir, signal);
+  await checkServedFolder(dataDir);
+}
+
+/** @throws {ScriptError} `MOVED_WHILE_RUNNING` (exit 8) if the folder of a running server is no longer where it was */
+export async function checkServedFolder(dataDir: string): Promise<void> {
   const served = await readServedFolder(dataDir);
   if (served === undefined || existsSync(served)) return;
   throw new ScriptError({

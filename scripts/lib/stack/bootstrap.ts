@@ -5,6 +5,7 @@ import type { Connection } from "../postgres/connect.ts";
 import { reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance, maintenanceDatabases } from "../postgres/maintenance.ts";
+import { explainServerEnd } from "../postgres/server/life-cycle.ts";
 import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
 import { applySchema } from "../schema/apply.ts";
@@ -91,7 +92,9 @@ async function setUpServer(found: Stack, run: BootstrapRun): Promise<ConnectionT
   const stack = await setUpSecrets(found, run);
   const started = stack.mode === "embedded" ? await startEmbeddedServer(stack, run) : undefined;
   const target = started === undefined ? await administratorTarget(stack) : withSafePath(started);
-  const application = await setUpDatabase(stack, run, target);
+  const application = await setUpDatabase(stack, run, target).catch(async (error: unknown) => {
+    throw stack.mode === "embedded" ? await explainServerEnd(error, stack.dataDir) : error;
+  });
   if (stack.isAdopting) await saveEmbeddedState(stack, target.port);
   return application;
 }

@@ -99,7 +99,11 @@ function writeHolder(file: string, holder: string): void {
 }
 
 function release(lock: DatabaseSync, holderFile: string): void {
-  rmSync(holderFile, { force: true });
+  try {
+    rmSync(holderFile, { force: true });
+  } catch {
+    // For example, the file system is read-only.
+  }
   lock.close();
 }
 

@@ -1,5 +1,6 @@
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { explainServerError } from "../cli/server-error.ts";
 import type { Config } from "../config.ts";
 import { describeError } from "../event-store/describe-error.ts";
 import { InvalidInput, LogRewound } from "../event-store/errors.ts";
@@ -193,6 +194,8 @@ function rewound({ message }: LogRewound): ScriptError {
 function explainRun({ kind, reason }: RunFailed): ScriptError {
   if (kind === "refused") return refusedDefinition(reason as Error);
   if (kind === "misfit") return misfit(reason as Error);
+  const explained = explainServerError(reason);
+  if (explained instanceof ScriptError) return explained;
   return new ScriptError({
     code: "PROJECTION_FAILED",
     exitCode: exitCodes.bug,

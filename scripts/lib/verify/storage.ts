@@ -3,6 +3,7 @@ import { access, open, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { formatBytes } from "../cli/format.ts";
 import { runLine } from "../cli/run-line.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { type Finding, failed, noProblems, ok, skipped } from "./check.ts";
 import type { Check, VerifyContext } from "./context.ts";
 
@@ -33,14 +34,14 @@ async function checkData(context: VerifyContext): Promise<Finding> {
 async function checkFolder(dataDir: string): Promise<Finding> {
   const [folder, pidFile] = await Promise.all([stat(dataDir), stat(join(dataDir, "postmaster.pid"))]);
   const mode = (folder.mode & permissionBits).toString(8).padStart(4, "0");
-  const isWritable = await access(dataDir, constants.W_OK).then(
-    () => true,
-    () => false,
-  );
+  const denial = await access(dataDir, constants.W_OK).then(() => undefined, errorCode);
+  if (denial === "EROFS") {
+    return failed(`${dataDir}, mode ${mode}`, "Its file system is read-only.", "Mount it writable.");
+  }
   const problems = [
     ...(mode === "0700" ? [] : [`its mode is ${mode}, not 0700`]),
     ...(folder.uid === pidFile.uid ? [] : [`it belongs to uid ${folder.uid}, but the server runs as ${pidFile.uid}`]),
-    ...(isWritable ? [] : ["it is not writable"]),
+    ...(denial === undefined ? [] : ["it is not writable"]),
   ];
   const fix = `Run chown ${pidFile.uid} '${dataDir}' && chmod 700 '${dataDir}'`;
   return noProblems(problems, `${dataDir}, owner ${folder.uid}, mode ${mode}`, fix);

@@ -3,6 +3,7 @@ import { chmod, mkdir, open, readdir, readFile, rename, rm, writeFile } from "no
 import { dirname, join } from "node:path";
 import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
+import { serverDiskFull } from "../../cli/server-error.ts";
 import { syncFolder } from "../../durable-file.ts";
 import { assetsDir, isClone } from "../../paths.ts";
 import { runProcess, runProcessSync } from "../../process.ts";
@@ -206,7 +207,15 @@ async function runProgram(account: ServerAccount, program: string, args: readonl
   const [file, ...words] = account.command(program, args);
   const options = { ...account.identity, env: serverEnvironment, cwd: "/", input };
   const { exitCode, signal, stderr } = await runProcess(file as string, words, options);
+  const full = exitCode === 0 ? undefined : findDiskFull(stderr);
+  if (full !== undefined) throw full;
   if (exitCode !== 0) throw programFailed(program, account, exitCode ?? signal ?? "unknown", stderr);
+}
+
+/** @returns the error of a full disk (exit 9), if what PostgreSQL has written says so */
+export function findDiskFull(log: string): ScriptError | undefined {
+  const line = log.split("\n").findLast((text) => /No space left on device|Disk quota exceeded/.test(text));
+  return line === undefined ? undefined : serverDiskFull(line.trim());
 }
 
 function programFailed(program: string, account: ServerAccount, code: number | string, errors: string): ScriptError {

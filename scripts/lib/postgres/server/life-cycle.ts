@@ -14,6 +14,7 @@ import type { ConnectionTarget } from "../target.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 import {
   type EmbeddedServer,
+  findDiskFull,
   readSystemIdentifier,
   resetSuperuserPassword,
   superuser,
@@ -206,7 +207,19 @@ async function readRecentLog(dataDir: string): Promise<string> {
   return texts.flatMap((text) => text.trimEnd().split("\n").slice(-logLines)).join("\n");
 }
 
+/**
+ * A server that cannot write its log of transactions ends all sessions, which then report only that they were ended.
+ *
+ * @returns the error to throw in place of one of the connection
+ */
+export async function explainServerEnd(error: unknown, dataDir: string): Promise<unknown> {
+  if (errorCode(error) !== "NOT_READY" && connectionFailure(error) === undefined) return error;
+  return findDiskFull(await readRecentLog(dataDir)) ?? error;
+}
+
 function serverFailed(server: EmbeddedServer, log: string): ScriptError {
+  const full = findDiskFull(log);
+  if (full !== undefined) return full;
   return new ScriptError({
     code: "SERVER_FAILED",
     exitCode: exitCodes.notReady,
