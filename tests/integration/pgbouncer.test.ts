@@ -227,7 +227,7 @@ test("the projections script works through PgBouncer, on an external server with
     env: {
       CQRS_MODE: "external",
       DATABASE_URL: connectionUrl(administrator),
-      POSTGRES_DB: "pooled",
+      POSTGRES_DB: "cqrs_db",
       POSTGRES_USER: login.user,
       POSTGRES_PASSWORD: login.password,
       CQRS_LOCAL_PORT: `${pooler.port}`,
@@ -236,7 +236,7 @@ test("the projections script works through PgBouncer, on an external server with
   await runForData(["bootstrap"], options);
   await runForData(["seed"], options);
   // Other clients share the sessions, so that a transaction often continues in another one than the last did.
-  await using store = openEventStore({ ...login, port: pooler.port, database: "pooled", prepare: false });
+  await using store = openEventStore({ ...login, port: pooler.port, database: "cqrs_db", prepare: false });
   const stop = new AbortController();
   const load = Array.from({ length: 4 }, async () => {
     while (!stop.signal.aborted) await inTransaction(store.sql, (tx) => tx`select pg_sleep(0.001)`);

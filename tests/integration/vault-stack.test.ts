@@ -120,13 +120,13 @@ vaultTest("bootstrap of an external server keeps its credentials in Vault", asyn
   const env = {
     ...administratorOf(vault),
     CQRS_MODE: "external",
-    DATABASE_URL: `postgres://${user}:${password}@${host}:${port}/orders`,
+    DATABASE_URL: `postgres://${user}:${password}@${host}:${port}/cqrs_db`,
     POSTGRES_USER: "orders_user",
   };
   const bootstrap = () => runForData<BootstrapResult>(["bootstrap"], { ...stack, env });
   assert.equal((await bootstrap()).isChanged, true);
   const stored = await readStored(vault);
-  assert.deepEqual([stored["database"], stored["username"], stored["port"]], ["orders", "orders_user", `${port}`]);
+  assert.deepEqual([stored["database"], stored["username"], stored["port"]], ["cqrs_db", "orders_user", `${port}`]);
   assert.ok(await canLogIn(stored));
   assert.equal((await bootstrap()).isChanged, false);
   assert.ok(!existsSync(join(stack.stackDir, "secrets")), "no secret is in files");

@@ -18,6 +18,7 @@ import { ensureDatabase } from "./database.ts";
 import { saveEmbeddedState, startEmbeddedServer } from "./embedded.ts";
 import { describeOtherServer, saveExternalState } from "./external.ts";
 import { checkApplicationLogin, readLoginPair, reconcileLogins } from "./login-pair.ts";
+import { refuseOtherStack } from "./other-stack.ts";
 import { type Confirm, confirmRepointing } from "./repoint.ts";
 import { copySecrets } from "./secrets.ts";
 import { reportSkew } from "./skew.ts";
@@ -117,6 +118,7 @@ async function setUpDatabase(stack: Stack, run: BootstrapRun, target: Connection
   const session = await openSession(connection.sql);
   const otherServer = await describeOtherServer(stack, session.sql);
   if (otherServer !== undefined) run.reporter.warn(otherServer);
+  await refuseOtherStack(stack, session.sql);
   const logins = await readLoginPair(stack);
   await run.step("roles", async () =>
     stepResult(await reconcileLogins(session, logins, stack.config.graceMs), "up to date"),
