@@ -30,6 +30,7 @@ const onBunOnly = [
   "stack-identity-shared",
   "stack-identity-vault",
   "status-log-holder",
+  "vault-stolen",
   "unusable-disk",
   "verify-elsewhere",
   "verify-log",
@@ -118,6 +119,7 @@ const sameForEveryUser = [
   "vault-failures",
   "vault-kill",
   "vault-roles",
+  "vault-stolen",
   "visible-failures",
   "wait-for",
 ];

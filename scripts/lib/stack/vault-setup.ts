@@ -1,10 +1,21 @@
 import type { StepResult } from "../cli/reporter.ts";
+import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { isInImage } from "../paths.ts";
 import { tokenLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
-import { credentialState, deliverSecretId, ensureDelivered, receiveCredentials } from "../secrets/vault/delivery.ts";
+import {
+  credentialState,
+  deliverSecretId,
+  ensureDelivered,
+  forgetLoss,
+  readLoss,
+  receiveCredentials,
+  revokeLostDelivery,
+} from "../secrets/vault/delivery.ts";
+import { revokeStrayTokens } from "../secrets/vault/revocation.ts";
 import { generateRoot, revokeRoot, revokeStrayRoots } from "../secrets/vault/root.ts";
-import { appRoles, canReadSetup, setUpVault } from "../secrets/vault/setup.ts";
+import { type AppRoleName, appRoles, canReadSetup, setUpVault } from "../secrets/vault/setup.ts";
 import { ensureLocalVault, localVaultFiles, type RunningVault } from "./local-vault.ts";
 import { openVaultClient, vaultLimits } from "./secret-store.ts";
 import { type RunContext, type Stack, waitLimit } from "./stack.ts";
@@ -14,7 +25,8 @@ import { type RunContext, type Stack, waitLimit } from "./stack.ts";
  * delivers the credentials of the AppRoles. Idempotent.
  */
 export async function prepareVault(stack: Stack, run: RunContext): Promise<StepResult> {
-  const changes = stack.secretsPlace === "local-vault" ? await prepareLocal(stack, run) : await prepareExisting(stack);
+  const changes =
+    stack.secretsPlace === "local-vault" ? await prepareLocal(stack, run) : await prepareExisting(stack, run);
   return { isChanged: changes.length > 0, detail: changes.join(", ") || "up to date" };
 }
 
@@ -35,10 +47,10 @@ async function prepareLocal(stack: Stack, run: RunContext): Promise<string[]> {
   const vault = await ensureLocalVault(stack.stackDir, waitLimit(stack, run));
   const started = vault.isStarted ? [`started Vault (pid ${vault.pid})`] : [];
   if (vault.rootToken === undefined) {
-    const changes = await tryAsScript(stack);
+    const changes = await tryAsScript(stack, run);
     if (changes !== undefined) return [...started, ...changes];
   }
-  const changes = await asRoot(stack, vault, (client) => setUpAndDeliver(stack, client, true));
+  const changes = await asRoot(stack, vault, (client) => setUpAndDeliver({ stack, run, client }));
   // Last, so that a run that is killed before it revokes root does not look complete.
   await receiveOwnCredentials(stack, openClient(stack));
   return [...started, ...changes];
@@ -71,11 +83,11 @@ async function asRoot<Result>(
 }
 
 /** @returns undefined if the stack's own AppRole is missing, refused, or lacks a capability */
-async function tryAsScript(stack: Stack): Promise<string[] | undefined> {
+async function tryAsScript(stack: Stack, run: RunContext): Promise<string[] | undefined> {
   const folder = localVaultFiles(stack.stackDir).credentials;
   if ((await credentialState(folder, "cqrs-init")) !== "received") return undefined;
   try {
-    return await setUpAndDeliver(stack, openClient(stack), true);
+    return await setUpAndDeliver({ stack, run, client: openClient(stack) });
   } catch (error) {
     if (error instanceof ScriptError && error.exitCode === exitCodes.authentication) return undefined;
     throw error;
@@ -83,11 +95,11 @@ async function tryAsScript(stack: Stack): Promise<string[] | undefined> {
 }
 
 /** If an administrator has already set up everything, a token that can only read and write our secrets is enough. */
-async function prepareExisting(stack: Stack): Promise<string[]> {
+async function prepareExisting(stack: Stack, run: RunContext): Promise<string[]> {
   const client = openClient(stack);
   if (!(await canReadSetup(client))) return [];
   const deliverInit = stack.config.vault?.roleId === undefined;
-  const changes = await setUpAndDeliver(stack, client, deliverInit);
+  const changes = await setUpAndDeliver({ stack, run, client }, deliverInit);
   if (deliverInit) await receiveOwnCredentials(stack, client);
   return changes;
 }
@@ -98,15 +110,56 @@ async function receiveOwnCredentials(stack: Stack, client: VaultClient): Promise
   await receiveCredentials((request, options) => client.send(request, options), folder, "cqrs-init");
 }
 
+/** Vault, with the login that sets it up. */
+interface SetupContext {
+  readonly stack: Stack;
+  readonly run: RunContext;
+  readonly client: VaultClient;
+}
+
 /** @param deliverInit false if scripts have a configured AppRole and need none of their own */
-async function setUpAndDeliver(stack: Stack, client: VaultClient, deliverInit: boolean): Promise<string[]> {
+async function setUpAndDeliver(context: SetupContext, deliverInit = true): Promise<string[]> {
+  const { stack, client } = context;
   const changes = [...(await setUpVault(client))];
   const folder = localVaultFiles(stack.stackDir).credentials;
-  for (const role of Object.keys(appRoles) as (keyof typeof appRoles)[]) {
+  for (const role of Object.keys(appRoles) as AppRoleName[]) {
     if (role === "cqrs-init" && !deliverInit) continue;
+    await revokeLostDelivery(client, folder, role);
+    const revoked = await revokeLostTokens(context, folder, role);
+    if (revoked > 0) changes.push(`revoked ${revoked} tokens of ${role}`);
     if (await ensureDelivered(client, folder, role)) changes.push(`delivered the secret id of ${role}`);
   }
   return changes;
+}
+
+/** For a local Vault, the error of a login that may not revoke tokens makes the caller try again as root. */
+async function revokeLostTokens({ stack, run, client }: SetupContext, folder: string, role: AppRoleName) {
+  const loss = await readLoss(folder, role);
+  if (loss === undefined) return 0;
+  try {
+    const count = await revokeStrayTokens(client, role);
+    await forgetLoss(folder, role);
+    if (loss === "taken" || count > 0) run.reporter.warn(adviseRotation(role));
+    return count;
+  } catch (error) {
+    const isForbidden = error instanceof ScriptError && error.exitCode === exitCodes.authentication;
+    if (!isForbidden || stack.secretsPlace === "local-vault") throw error;
+    // An application that was not started in time is the usual reason, so that is not worth a warning.
+    if (loss === "taken") run.reporter.warn(adviseRevocation(role));
+    return 0;
+  }
+}
+
+function adviseRotation(role: AppRoleName): string {
+  const rotate = `${runLine("secrets rotate")} --grace 0s --yes`;
+  return `someone else received the secret id of ${role} and could read the password: run ${rotate}`;
+}
+
+function adviseRevocation(role: AppRoleName): string {
+  const revoke = isInImage()
+    ? "restart Vault (docker compose restart vault)"
+    : `run ${runLine("secrets init")} with VAULT_TOKEN set to an administrator's token`;
+  return `someone else received the secret id of ${role}, and this login may not revoke their tokens, which are valid for up to 24 hours: ${revoke}, then run ${runLine("secrets rotate")} --grace 0s --yes`;
 }
 
 function openClient(stack: Stack): VaultClient {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
@@ -8,16 +8,23 @@ import { pollUntil } from "../../retry.ts";
 import type { AppRoleCredentials, SendUnauthenticated } from "./authentication.ts";
 import type { VaultClient } from "./client.ts";
 import { VaultFailure } from "./failure.ts";
+import { revokeSecretId } from "./revocation.ts";
 import type { AppRoleName } from "./setup.ts";
 import type { VaultBody } from "./transport.ts";
 
 /** How long a delivery stays valid. */
 const wrapTtl = "24h";
+/** Also the maximum age of a token of the application. */
+const dayMs = 24 * 3600 * 1000;
+const clockSkewMs = 60_000;
 /** How long another process may take to write the secret id that it unwrapped. */
 const concurrentUnwrap = { timeoutMs: 3000, intervalMs: 50 } as const;
 
 /** What the credentials folder contains for an AppRole. */
 export type CredentialState = "none" | "delivered" | "received";
+
+/** How a delivery was lost: someone else received it, or it was not received in time (or by someone else). */
+export type DeliveryLoss = "taken" | "expired";
 
 interface Delivery {
   /** The wrapping token. */
@@ -34,20 +41,49 @@ export async function credentialState(folder: string, role: AppRoleName): Promis
 
 /**
  * Ensures that the folder contains valid credentials for an AppRole. Delivers a single-use token that wraps the secret
- * id, not the secret id itself.
+ * id, not the secret id itself. Call {@link revokeLostDelivery} first.
  *
  * @returns whether anything was delivered
  */
 export async function ensureDelivered(client: VaultClient, folder: string, role: AppRoleName): Promise<boolean> {
-  const delivery = await readDelivery(folder, role);
   const secretId = await readSecretFile(file(folder, role, "secret-id"));
+  if (secretId === undefined && (await readDelivery(folder, role)) !== undefined) return false;
   if (secretId !== undefined && (await isValidSecretId(client, role, secretId))) return false;
-  if (secretId === undefined && delivery !== undefined) {
-    if (await isUnopened(client, delivery)) return false;
-    await revokeDelivery(client, role, delivery);
-  }
   await deliverSecretId(client, folder, role);
   return true;
+}
+
+/**
+ * If a delivery can no longer be received, destroys its secret id and the delivery. Its tokens are still to be revoked:
+ * the folder records the loss until {@link forgetLoss} is called.
+ */
+export async function revokeLostDelivery(client: VaultClient, folder: string, role: AppRoleName): Promise<void> {
+  const delivery = await readDelivery(folder, role);
+  if (delivery === undefined || (await credentialState(folder, role)) === "received") return;
+  if (await isUnopened(client, delivery)) return;
+  const wrapped = file(folder, role, "wrapped");
+  const isExpired = (await ageOf(wrapped)) > dayMs - clockSkewMs;
+  await writeSecretFile(file(folder, role, "lost"), isExpired ? "expired" : "taken");
+  await revokeSecretId(client, role, delivery.delivery);
+  await rm(wrapped, { force: true });
+}
+
+/**
+ * @returns how a delivery was lost whose tokens were not revoked; undefined if there is none, or if its tokens have
+ * reached their maximum age
+ */
+export async function readLoss(folder: string, role: AppRoleName): Promise<DeliveryLoss | undefined> {
+  const lost = file(folder, role, "lost");
+  const loss = await readSecretFile(lost);
+  return loss === undefined || (await ageOf(lost)) > dayMs ? undefined : (loss as DeliveryLoss);
+}
+
+export function forgetLoss(folder: string, role: AppRoleName): Promise<void> {
+  return rm(file(folder, role, "lost"), { force: true });
+}
+
+async function ageOf(path: string): Promise<number> {
+  return Date.now() - (await stat(path)).mtimeMs;
 }
 
 /**
@@ -134,36 +170,12 @@ async function isUnopened(client: VaultClient, { token }: Delivery): Promise<boo
   }
 }
 
-/** Revokes the secret id that someone else may have unwrapped. */
-async function revokeDelivery(client: VaultClient, role: AppRoleName, { delivery }: Delivery): Promise<void> {
-  const path = `auth/approle/role/${role}`;
-  const accessors = await listAccessors(client, path);
-  for (const accessor of accessors) {
-    const body = { secret_id_accessor: accessor };
-    const found = await client
-      .request({ method: "POST", path: `${path}/secret-id-accessor/lookup`, body }, { expected: [404] })
-      .catch(ignoreFailure);
-    if (found?.data?.metadata?.delivery !== delivery) continue;
-    await client.request({ method: "POST", path: `${path}/secret-id-accessor/destroy`, body });
-  }
-}
-
-async function listAccessors(client: VaultClient, path: string): Promise<readonly string[]> {
-  const request = { method: "GET", path: `${path}/secret-id`, isList: true } as const;
-  const answer = await client.request(request, { expected: [404] }).catch(ignoreFailure);
-  return answer?.data?.keys ?? [];
-}
-
-function ignoreFailure(error: unknown): undefined {
-  if (!(error instanceof VaultFailure)) throw error;
-}
-
 /** Of requests that unwrap one token concurrently, Vault answers some with 500 instead of 400. */
 function isUnwrapFailure(error: unknown): error is VaultFailure {
   return error instanceof VaultFailure && [400, 403, 404, 500].includes(error.status);
 }
 
-function file(folder: string, role: AppRoleName, kind: "role-id" | "secret-id" | "wrapped"): string {
+function file(folder: string, role: AppRoleName, kind: "role-id" | "secret-id" | "wrapped" | "lost"): string {
   return join(folder, `${role}.${kind}`);
 }
 
@@ -207,7 +219,9 @@ function deliveryTaken(role: AppRoleName): ScriptError {
     exitCode: exitCodes.authentication,
     message: `The delivered secret id of the AppRole ${role} can no longer be unwrapped`,
     why: `Its wrapping token has expired (after ${wrapTtl}), or someone else used it and has the secret id.`,
-    fix: `Run ${runLine("secrets init")}, which revokes that secret id and delivers a new one.`,
+    fix:
+      `Run ${runLine("secrets init")}, which revokes that secret id and its tokens, and delivers a new one. ` +
+      `Then run ${runLine("secrets rotate")} --grace 0s --yes, because they could read the password.`,
   });
 }
 
