@@ -16,6 +16,7 @@ export const command = defineScriptGroup({
     bootstrap: () => import("./bootstrap.ts").then((script) => script.command),
     status: () => import("./status.ts").then((script) => script.command),
     verify: () => import("./verify.ts").then((script) => script.command),
+    doctor: () => import("./doctor.ts").then((script) => script.command),
     stop: () => import("./stop.ts").then((script) => script.command),
     destroy: () => import("./destroy.ts").then((script) => script.command),
     reset: () => import("./reset.ts").then((script) => script.command),

@@ -85,7 +85,7 @@ export async function destroyTestStack(stackDir: string): Promise<void> {
   await rm(stackDir, { recursive: true, force: true });
 }
 
-function testConfig(stackDir: string, flags: ConfigFlags = {}) {
+export function testConfig(stackDir: string, flags: ConfigFlags = {}) {
   const sources = { environment: { CQRS_STACK_DIR: stackDir }, dotEnvFile: join(stackDir, "no.env") };
   return loadConfig({ timeout: "60s", ...flags }, sources);
 }

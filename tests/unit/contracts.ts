@@ -96,6 +96,10 @@ export const jsonContract = {
   lintFinding: ["file", "line", "column", "rule", "message", "why", "better"],
   verification: ["ok", "checks"],
   verificationCheck: ["number", "id", "title", "result", "evidence", "why", "fix"],
+  doctor: ["ok", "findings", "notChecked", "repairs"],
+  doctorFinding: ["id", "symptom", "cause", "evidence", "fix", "repair"],
+  doctorUnchecked: ["area", "reason"],
+  doctorRepair: ["description", "error"],
   reset: ["isReset", "database", "events", "isEmpty", "archive", "kept", "seeded"],
   seed: ["set", "file", "events", "appended"],
   /** The variables of `status --env`, also printed as `export` lines. */
@@ -129,6 +133,16 @@ export const checkContract: readonly string[] = [
   "projections",
   "backup",
   "restart",
+];
+
+/** What people notice, as `doctor` names it. */
+export const symptomContract: readonly string[] = [
+  "does-not-start",
+  "cannot-connect",
+  "data-at-risk",
+  "schema",
+  "readers",
+  "secrets",
 ];
 
 /** SQLSTATEs that our functions raise. */

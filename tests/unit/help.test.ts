@@ -44,6 +44,7 @@ test("only the commands that ask offer --yes", async () => {
     "init",
     "bootstrap",
     "verify",
+    "doctor",
     "destroy",
     "reset",
     "projections remove",

@@ -56,6 +56,6 @@ export function defineStackScript<const Args extends ArgDefinitions, Data>(
 }
 
 /** The flags that override settings. */
-function settingsOf(args: Readonly<Record<string, unknown>>, definitions: ArgDefinitions): ConfigFlags {
+export function settingsOf(args: Readonly<Record<string, unknown>>, definitions: ArgDefinitions): ConfigFlags {
   return Object.fromEntries(Object.entries(args).filter(([name]) => "setting" in (definitions[name] ?? {})));
 }

@@ -1,0 +1,55 @@
+import { existsSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { runLine } from "../../cli/run-line.ts";
+import type { ScriptError } from "../../cli/script-error.ts";
+import { errorCode } from "../../postgres/failure.ts";
+import type { Stack } from "../../stack/stack.ts";
+import { bootstrapRepair, type DoctorContext, type Probe } from "../context.ts";
+import type { Finding } from "../finding.ts";
+
+/** The state file and the data directory of an embedded server. */
+export const filesProbe: Probe = { area: "files", find: findFileProblems };
+
+async function findFileProblems(context: DoctorContext): Promise<readonly Finding[]> {
+  const stack = await context.stack().catch((error: unknown) => {
+    if (errorCode(error) === "STATE") return undefined;
+    throw error;
+  });
+  if (stack === undefined) return [await unreadableState(context)];
+  return findMissing(context, stack);
+}
+
+async function unreadableState(context: DoctorContext): Promise<Finding> {
+  const error = await context.stack().catch((reason: ScriptError) => reason);
+  const { message, why, fix } = error as ScriptError;
+  const bootstrap = bootstrapRepair(context);
+  return {
+    id: "state-unreadable",
+    symptom: "does-not-start",
+    cause: `${message}.`,
+    evidence: why ?? message,
+    fix: fix ?? `Run ${runLine("bootstrap")}.`,
+    repair: {
+      description: `deletes state.json, which contains no data, and ${bootstrap.description}`,
+      run: async () => {
+        await rm(join(context.config.stackDir, "state.json"));
+        await bootstrap.run();
+      },
+    },
+  };
+}
+
+async function findMissing(context: DoctorContext, { mode, remembered, dataDir }: Stack): Promise<Finding[]> {
+  if (mode === "external" || remembered !== undefined || existsSync(dataDir)) return [];
+  return [
+    {
+      id: "not-set-up",
+      symptom: "does-not-start",
+      cause: "No stack has been set up here.",
+      evidence: `There is neither ${dataDir} nor state.json in ${context.config.stackDir}.`,
+      fix: `Run ${runLine("bootstrap")}, or name the project with --project.`,
+      repair: bootstrapRepair(context),
+    },
+  ];
+}

@@ -1,0 +1,109 @@
+import type { Config } from "../config.ts";
+import { type Connection, openConnection } from "../postgres/connect.ts";
+import type { Sql } from "../postgres/driver.ts";
+import { explainConnectionError } from "../postgres/explain.ts";
+import type { ConnectionTarget } from "../postgres/target.ts";
+import { openSession } from "../stack/administrator.ts";
+import { bootstrap } from "../stack/bootstrap.ts";
+import { checkCluster } from "../stack/cluster-problem.ts";
+import { administratorTarget, findStack, type RunContext, type Stack } from "../stack/stack.ts";
+import { once } from "../verify/check.ts";
+import { defaultLimits, type VerifyLimits } from "../verify/context.ts";
+import type { Finding, Repair } from "./finding.ts";
+
+/** From which value on something counts as a problem; the rest is as in `verify`. */
+export interface DoctorLimits extends VerifyLimits {
+  /** Share of the disk that must be free if the disk is small. */
+  readonly minFreeShare: number;
+  /** How long a transaction may hold a lock that others wait for. */
+  readonly maxBlockedSeconds: number;
+  /** How long one area may take. */
+  readonly probeTimeoutMs: number;
+}
+
+export const doctorLimits: DoctorLimits = {
+  ...defaultLimits,
+  minFreeShare: 0.02,
+  maxBlockedSeconds: 10,
+  probeTimeoutMs: 10_000,
+};
+
+/** The administrator's session, in which PostgreSQL refuses to write. */
+export interface ServerSession {
+  readonly sql: Sql;
+  readonly target: ConnectionTarget;
+}
+
+/** What the probes share. Each function does its work once. */
+export interface DoctorContext {
+  readonly run: RunContext;
+  readonly limits: DoctorLimits;
+  readonly config: Config;
+  /**
+   * The stack, whose cluster may be another one than it remembers.
+   *
+   * @throws {ScriptError} if the state file or the settings of the containers cannot be read
+   */
+  readonly stack: () => Promise<Stack>;
+  /**
+   * A session on the server, which is opened only if the cluster is the one of the stack.
+   *
+   * @throws {ScriptError} why there is none
+   */
+  readonly server: () => Promise<ServerSession>;
+}
+
+/** One area that is looked at. What it throws makes the area count as not checked. */
+export interface Probe {
+  readonly area: string;
+  find(context: DoctorContext): Promise<readonly Finding[]>;
+}
+
+const applicationName = "cqrs-postgres doctor";
+const connectTimeoutSeconds = 3;
+const restrictions = "set default_transaction_read_only = on; set lock_timeout = '500ms'; set statement_timeout = '5s'";
+
+/** Opens what the probes use, and closes it. */
+export async function withDoctorContext<Result>(
+  config: Config,
+  run: RunContext,
+  limits: DoctorLimits,
+  work: (context: DoctorContext) => Promise<Result>,
+): Promise<Result> {
+  const closing = new AbortController();
+  const signal = AbortSignal.any([run.signal, closing.signal]);
+  const opened: Connection[] = [];
+  const stack = once(() => findStack(config));
+  const server = once(async () => openServer(await stack(), signal, opened));
+  try {
+    return await work({ run, limits, config, stack, server });
+  } finally {
+    // A server that hangs does not answer a request to end the session.
+    closing.abort();
+    for (const connection of opened) await connection[Symbol.asyncDispose]();
+  }
+}
+
+async function openServer(stack: Stack, signal: AbortSignal, opened: Connection[]): Promise<ServerSession> {
+  await checkCluster(stack);
+  const target = await administratorTarget(stack);
+  const connection = openConnection(target, { applicationName, connectTimeoutSeconds, signal });
+  opened.push(connection);
+  try {
+    const { sql } = await openSession(connection.sql);
+    await sql.unsafe(restrictions).simple();
+    return { sql, target };
+  } catch (error) {
+    throw explainConnectionError(error, target);
+  }
+}
+
+/** @returns the repair that runs `bootstrap` */
+export function bootstrapRepair({ config, run }: DoctorContext): Repair {
+  return {
+    description: "runs bootstrap, which sets up the server, schema and credentials again; data stays",
+    run: async () => {
+      await bootstrap(config, run);
+    },
+  };
+}

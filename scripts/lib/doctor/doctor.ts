@@ -1,0 +1,113 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { formatSeconds } from "../cli/format.ts";
+import { ScriptError } from "../cli/script-error.ts";
+import { type Config, type ConfigFlags, loadConfig } from "../config.ts";
+import type { RunContext } from "../stack/stack.ts";
+import { filesProbe } from "./causes/files.ts";
+import { serverProbe } from "./causes/server.ts";
+import { type DoctorContext, type DoctorLimits, doctorLimits, type Probe, withDoctorContext } from "./context.ts";
+import { type Finding, NotChecked } from "./finding.ts";
+
+/** An area that could not be looked at. */
+export interface Unchecked {
+  readonly area: string;
+  readonly reason: string;
+}
+
+/** What is wrong with a stack. */
+export interface Diagnosis {
+  readonly findings: readonly Finding[];
+  readonly notChecked: readonly Unchecked[];
+}
+
+/** How to diagnose. */
+export interface DoctorOptions {
+  readonly limits?: Partial<DoctorLimits>;
+  /** The areas to look at; @default all */
+  readonly areas?: readonly string[];
+}
+
+/** From the outside in. */
+export const allProbes: readonly Probe[] = [filesProbe, serverProbe];
+
+/** After this time, a line reports what is being looked at. */
+const silenceMs = 1_000;
+
+/**
+ * Diagnoses the stack that the flags and the configuration refer to.
+ *
+ * @throws {ScriptError} `CONFIGURATION` (exit 2) if a flag is wrong
+ */
+export async function diagnoseFlags(flags: ConfigFlags, run: RunContext): Promise<Diagnosis> {
+  const isUsable = "stackDir" in readConfig(() => loadConfig({ project: flags.project }));
+  const config = isUsable ? loadConfig(flags) : undefined;
+  return diagnose(() => config ?? loadConfig(flags), run);
+}
+
+/**
+ * Finds out what is wrong with a stack, whatever is broken. Changes nothing.
+ *
+ * @param load reads the configuration, which may itself be what is wrong
+ */
+export async function diagnose(
+  load: () => Config,
+  run: RunContext,
+  { limits, areas }: DoctorOptions = {},
+): Promise<Diagnosis> {
+  const probes = allProbes.filter(({ area }) => areas?.includes(area) ?? true);
+  const config = readConfig(load);
+  if (!("stackDir" in config)) return { findings: [config], notChecked: withoutConfiguration(probes) };
+  return withDoctorContext(config, run, { ...doctorLimits, ...limits }, (context) => runAll(probes, context));
+}
+
+function readConfig(load: () => Config): Config | Finding {
+  try {
+    return load();
+  } catch (error) {
+    if (!(error instanceof ScriptError)) throw error;
+    return {
+      id: "configuration-invalid",
+      symptom: "does-not-start",
+      cause: error.message,
+      evidence: error.why ?? error.message,
+      fix: error.fix ?? "Fix the settings, in the environment or in .env.",
+    };
+  }
+}
+
+function withoutConfiguration(probes: readonly Probe[]): Unchecked[] {
+  const areas = [...new Set(probes.map(({ area }) => area))];
+  return areas.map((area) => ({ area, reason: "the configuration cannot be read" }));
+}
+
+async function runAll(probes: readonly Probe[], context: DoctorContext): Promise<Diagnosis> {
+  const findings: Finding[] = [];
+  const notChecked = new Map<string, Unchecked>();
+  for (const probe of probes) {
+    context.run.signal.throwIfAborted();
+    const result = await runProbe(probe, context);
+    if (typeof result !== "string") findings.push(...result);
+    else notChecked.set(`${probe.area} ${result}`, { area: probe.area, reason: result });
+  }
+  return { findings, notChecked: [...notChecked.values()] };
+}
+
+/** @returns what was found, or why nothing could be looked at */
+async function runProbe({ area, find }: Probe, context: DoctorContext): Promise<readonly Finding[] | string> {
+  const timer = setTimeout(() => context.run.reporter.info(`still looking at: ${area}`), silenceMs);
+  const ended = new AbortController();
+  try {
+    return await Promise.race([find(context), failLater(context.limits.probeTimeoutMs, ended.signal)]);
+  } catch (error) {
+    context.run.signal.throwIfAborted();
+    return error instanceof Error ? error.message : String(error);
+  } finally {
+    clearTimeout(timer);
+    ended.abort();
+  }
+}
+
+async function failLater(timeoutMs: number, signal: AbortSignal): Promise<never> {
+  await sleep(timeoutMs, undefined, { signal }).catch(() => {});
+  throw new NotChecked(`it did not finish within ${formatSeconds(timeoutMs / 1000)}`);
+}

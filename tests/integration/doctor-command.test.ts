@@ -1,0 +1,115 @@
+import assert from "node:assert/strict";
+import { readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { symptoms } from "../../scripts/lib/doctor/finding.ts";
+import type { DoctorReport } from "../../scripts/lib/doctor/report.ts";
+import { assetsDir } from "../../scripts/lib/paths.ts";
+import { finds, isHealthy, repair } from "../support/doctor.ts";
+import { runForData, runScript } from "../support/run-script.ts";
+import { makeTestStack, type TestStack, withCluster } from "../support/stack.ts";
+import { jsonContract, symptomContract } from "../unit/contracts.ts";
+
+let stack: TestStack;
+before(async () => {
+  stack = await withCluster();
+});
+after(() => stack[Symbol.asyncDispose]());
+
+interface FailedRun {
+  readonly ok: boolean;
+  readonly error: { readonly code: string; readonly message: string; readonly fix: string };
+  readonly data: DoctorReport;
+}
+
+test("each cause has a test that produces it, and a row in infrastructure/README.md", async () => {
+  const causes = await readFolder("scripts/lib/doctor", () => true);
+  const ids = [...causes.matchAll(/\bid: "([a-z-]+)"/g)].map(([, id = ""]) => id);
+  const tests = await readFolder("tests", (name) => /doctor[a-z-]*\.test\.ts$/.test(name));
+  const [, section = ""] = (await readFile(join(assetsDir, "infrastructure/README.md"), "utf8")).split(
+    "\n## Troubleshooting\n",
+  );
+  assert.ok(ids.length > 0);
+  for (const id of ids) {
+    assert.match(tests, new RegExp(`"${id}"`), `a test finds ${id}`);
+    assert.ok(section.includes(`| \`${id}\``), `infrastructure/README.md explains ${id}`);
+  }
+  const rows = [...section.matchAll(/^\| `([a-z-]+)`/gm)].map(([, id]) => id);
+  assert.deepEqual(rows.toSorted(), [...new Set(ids)].toSorted());
+});
+
+async function readFolder(folder: string, isWanted: (name: string) => boolean): Promise<string> {
+  const names = await readdir(join(assetsDir, folder), { recursive: true });
+  const files = names.filter((name) => name.endsWith(".ts") && isWanted(name));
+  return (await Promise.all(files.map((name) => readFile(join(assetsDir, folder, name), "utf8")))).join("\n");
+}
+
+test("nothing is found on a healthy stack, everything is checked, and the exit code is 0", async () => {
+  const text = await runScript(["doctor"], stack);
+  assert.deepEqual([text.exitCode, text.stdout], [0, "no problem found\n"], text.stderr);
+  const data = await runForData<DoctorReport>(["doctor", "--fix"], stack);
+  assert.deepEqual(Object.keys(data), [...jsonContract.doctor]);
+  assert.deepEqual(data, { ok: true, findings: [], notChecked: [], repairs: [] });
+  assert.deepEqual(symptoms, symptomContract);
+});
+
+test("a problem exits with 11; --fix asks, repairs, and looks again", async () => {
+  const state = join(stack.stackDir, "state.json");
+  await writeFile(state, "{");
+  const text = await runScript(["doctor"], stack);
+  assert.equal(text.exitCode, 11, text.stderr);
+  assert.match(
+    text.stdout,
+    /^state-unreadable \(does not start\): Cannot read .*state\.json\.\n {4}.+\n {4}fix: Remove it, .* Or use --fix\.\nnot/,
+  );
+  assert.match(text.stderr, /^error: 1 problem: state-unreadable\n {2}fix: Run bun run doctor --fix, or/m);
+
+  const refused = JSON.parse((await runScript(["doctor", "--fix", "--json"], stack)).stdout) as FailedRun;
+  assert.equal(refused.error.code, "REFUSED");
+  assert.match(refused.error.fix, /doctor --fix --json --yes$/);
+  const [finding] = refused.data.findings;
+  assert.deepEqual(Object.keys(finding ?? {}), [...jsonContract.doctorFinding]);
+  assert.deepEqual(Object.keys(refused.data.notChecked[0] ?? {}), [...jsonContract.doctorUnchecked]);
+
+  const fixed = await runForData<DoctorReport>(["doctor", "--fix", "--yes"], stack);
+  assert.deepEqual([fixed.ok, fixed.findings], [true, []]);
+  assert.deepEqual(Object.keys(fixed.repairs[0] ?? {}), [...jsonContract.doctorRepair]);
+  assert.deepEqual(fixed.repairs, [{ description: finding?.repair, error: null }]);
+});
+
+for (const [damage, content] of [
+  ["cut off", '{ "mode": "embed'],
+  ["empty", ""],
+  ["of another program", '{ "version": 4 }'],
+] as const) {
+  test(`a state file that is ${damage} is found and written again`, async () => {
+    await writeFile(join(stack.stackDir, "state.json"), content);
+    await finds("state-unreadable", { evidence: /./, fix: /^Remove it, which loses no data/ }, stack);
+    await repair(stack);
+    await isHealthy(stack);
+  });
+}
+
+test("a folder without a stack is found, and --fix sets one up", async () => {
+  await using empty = await makeTestStack();
+  await finds("not-set-up", { evidence: /neither .*postgres\/data nor state\.json/, fix: /bootstrap/ }, empty);
+  await repair(empty);
+  await isHealthy(empty);
+});
+
+test("a server that was stopped is found, and --fix starts it", async () => {
+  await runForData(["stop"], stack);
+  await finds("server-stopped", { evidence: /is not running/, fix: /bootstrap/ }, stack);
+  await repair(stack);
+  await isHealthy(stack);
+});
+
+test("settings that cannot be used are found, and a wrong flag is wrong usage", async () => {
+  const env = { POSTGRES_PORT: "many" };
+  const run = await runScript(["doctor", "--json"], { ...stack, env });
+  const { error, data } = JSON.parse(run.stdout) as FailedRun;
+  assert.deepEqual([run.exitCode, error.code, data.findings[0]?.id], [11, "DIAGNOSIS", "configuration-invalid"]);
+  assert.match(data.findings[0]?.evidence ?? "", /POSTGRES_PORT must be a number/);
+  assert.equal((await runScript(["doctor", "--mode", "clouds"], stack)).exitCode, 2);
+  assert.equal((await runScript(["doctor"], stack)).exitCode, 0);
+});
