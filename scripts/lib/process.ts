@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import process from "node:process";
 import { x, xSync } from "tinyexec";
 import { variableNames } from "./runtime.ts";
@@ -45,6 +46,44 @@ export async function runProcess(
   const { exitCode, stdout, stderr } = await running;
   signal?.throwIfAborted();
   return { exitCode, signal: running.signalCode, stdout, stderr };
+}
+
+/** The end of the errors of a program whose output is passed on. */
+const maxErrorBytes = 64 * 1024;
+
+/**
+ * Runs a program and passes its output on while it runs.
+ *
+ * @param onOutput returns false to end the program
+ * @throws the system's error if it cannot be started
+ */
+export async function streamProcess(
+  program: string,
+  args: readonly string[],
+  { cwd, env, signal }: Pick<ProcessOptions, "cwd" | "env" | "signal">,
+  onOutput: (chunk: Buffer) => Promise<boolean>,
+): Promise<Pick<ProcessResult, "exitCode" | "stderr">> {
+  const child = spawn(program, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+  const end = () => void child.kill();
+  let stderr = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr = (stderr + text).slice(-maxErrorBytes);
+  });
+  const ended = new Promise<number | undefined>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (exitCode) => resolve(exitCode ?? undefined));
+  });
+  const pass = async () => {
+    for await (const chunk of child.stdout) if (!(await onOutput(chunk as Buffer))) end();
+  };
+  signal?.addEventListener("abort", end, { once: true });
+  if (signal?.aborted) end();
+  try {
+    const [exitCode] = await Promise.all([ended, pass()]);
+    return { exitCode, stderr };
+  } finally {
+    signal?.removeEventListener("abort", end);
+  }
 }
 
 /** Like {@link runProcess}, but blocks until the program exits. For programs that take milliseconds. */

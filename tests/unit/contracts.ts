@@ -100,6 +100,7 @@ export const jsonContract = {
   doctorFinding: ["id", "symptom", "cause", "evidence", "fix", "repair"],
   doctorUnchecked: ["area", "reason"],
   doctorRepair: ["description", "error"],
+  logs: ["lines"],
   reset: ["isReset", "database", "events", "isEmpty", "archive", "kept", "seeded"],
   seed: ["set", "file", "events", "appended"],
   /** The variables of `status --env`, also printed as `export` lines. */

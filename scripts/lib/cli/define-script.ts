@@ -18,6 +18,12 @@ export interface ScriptContext<Args extends ArgDefinitions> {
   /** Aborted by SIGINT and SIGTERM: stop waiting, clean up, return. */
   readonly signal: AbortSignal;
   /**
+   * Prints a part of a result that is too long, or not over, when `print` runs. Not for `--json`.
+   *
+   * @returns false once nobody reads any more
+   */
+  write(text: string): Promise<boolean>;
+  /**
    * Shows what is about to be lost, and asks for confirmation unless `--yes` was given.
    *
    * @throws {ScriptError} `REFUSED` (exit 8) if the answer is no, or there is no terminal to ask on
@@ -116,7 +122,8 @@ async function runScript<Args extends ArgDefinitions, Data>(
   const isConfirmed = (args as ArgValues<typeof sharedFlags>).yes;
   const confirm = (confirmation: Confirmation) =>
     confirmOrRefuse(confirmation, { isConfirmed, canAsk, commandLine, reporter, signal });
-  const result = await script.run({ ...given, reporter, signal, confirm });
+  const write = (text: string) => output.write(text);
+  const result = await script.run({ ...given, reporter, signal, confirm, write });
   const { follow } = script;
   return {
     data: result,

@@ -31,6 +31,16 @@ export class Output {
     process.stdout.write(`${this.options.isResultColored ? text : stripVTControlCharacters(text)}\n`);
   }
 
+  /**
+   * Writes a part of a long result, in the pace of its reader.
+   *
+   * @returns false once nobody reads any more
+   */
+  write(text: string): Promise<boolean> {
+    const printed = this.options.isResultColored ? text : stripVTControlCharacters(text);
+    return new Promise((resolve) => process.stdout.write(printed, (error) => resolve(!error)));
+  }
+
   /** Writes the result for programs: one JSON object on one line. */
   json(value: unknown): void {
     process.stdout.write(`${JSON.stringify(value)}\n`);

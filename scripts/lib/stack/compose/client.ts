@@ -1,6 +1,6 @@
 import process from "node:process";
 import type { Config } from "../../config.ts";
-import { runProcess } from "../../process.ts";
+import { runProcess, streamProcess } from "../../process.ts";
 import { environment } from "../../runtime.ts";
 import type { StackState } from "../state.ts";
 import { type DockerRun, explainEngineError } from "./failure.ts";
@@ -45,6 +45,18 @@ export class ComposeClient {
   /** Runs `docker compose …` and returns its result, whatever its exit code. */
   compose(...words: string[]): Promise<DockerRun> {
     return this.docker("compose", "--ansi=never", ...this.place.options, ...words);
+  }
+
+  /**
+   * Runs `docker compose …` and passes its output on while it runs.
+   *
+   * @param onOutput returns false to end it
+   */
+  async stream(words: readonly string[], onOutput: (chunk: Buffer) => Promise<boolean>): Promise<DockerRun> {
+    const options = { cwd: this.place.workingDir, env: this.#env, ...(this.#signal && { signal: this.#signal }) };
+    const all = ["compose", "--ansi=never", ...this.place.options, ...words];
+    const { exitCode = 1, stderr } = await streamProcess("docker", all, options, onOutput);
+    return { exitCode, stdout: "", stderr };
   }
 
   /**
