@@ -22,10 +22,9 @@ const list = defineConfiguredScript({
   meta: { name: "list", description: "Shows the lag of each projection, its owner, and what holds it back." },
   args: { mode, database },
   examples: [[runLine("projections list"), "Show lag, owner and dead letters"]],
-  async run({ config }) {
-    const { readProjectionLag } = await import("./lib/event-store/projection/progress.ts");
-    const { withStackStore } = await import("./lib/stack/projections.ts");
-    return { projections: await withStackStore(config, readProjectionLag) };
+  async run({ config, reporter }) {
+    const { listProjections } = await import("./lib/operations/list-projections.ts");
+    return { projections: await listProjections(config, reporter) };
   },
   print({ projections }, output) {
     if (projections.length === 0) output.result("no projection has run yet");

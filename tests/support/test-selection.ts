@@ -29,6 +29,7 @@ const onBunOnly = [
   "stack-identity",
   "stack-identity-shared",
   "stack-identity-vault",
+  "standby",
   "status-log-holder",
   "vault-stolen",
   "unusable-disk",

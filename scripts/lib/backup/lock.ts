@@ -6,6 +6,7 @@ import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { groupRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
+import { requirePrimary } from "../postgres/primary.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { isAlive } from "../process.ts";
 import type { RunContext, Stack } from "../stack/stack.ts";
@@ -62,7 +63,7 @@ function isGone(holder: LockHolder | undefined): boolean {
 /**
  * Runs work while holding the lock of a database's archives.
  *
- * @throws {ScriptError} `LOCKED` (exit 5); `NOT_READY` (exit 3), also if the server goes down during the work
+ * @throws {ScriptError} `LOCKED` (exit 5); `STANDBY` (exit 9); `NOT_READY` (exit 3), also if the server goes down during the work
  */
 export async function withArchivesLocked<Result>(
   lock: ArchiveLock,
@@ -72,6 +73,7 @@ export async function withArchivesLocked<Result>(
   try {
     const options = { applicationName: lockHolderName(command), signal: run.signal };
     await using maintenance = await connectForMaintenance(target, options);
+    await requirePrimary(maintenance.sql, target);
     await lockArchives(maintenance.sql, target.database, run.signal);
     return await work({ ...lock, maintenance: maintenance.sql });
   } catch (error) {

@@ -1,6 +1,7 @@
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
+import { requirePrimary } from "../postgres/primary.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { type LedgerEntry, readLedger, sourceRoles } from "./ledger.ts";
 import { lockSchema, type SchemaLockOptions } from "./lock.ts";
@@ -69,6 +70,7 @@ export async function applySchema(target: ConnectionTarget, options: ApplyOption
   try {
     const plan = await readWanted(observer.sql, options);
     if (plan.pending.length === 0) return { applied: [], total: plan.applied.length, isDryRun, untried: [] };
+    await requirePrimary(observer.sql, target);
     await refusePooler(observer.sql, target, signal);
     await lockSchema(observer.sql, options);
     return await applyPending(target, observer.sql, options);

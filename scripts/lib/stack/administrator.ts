@@ -2,6 +2,7 @@ import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { type Administrator, readAdministrator } from "../postgres/logins/roles.ts";
+import { requirePrimary } from "../postgres/primary.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { administratorTarget, type RunContext, type Stack } from "./stack.ts";
 
@@ -25,6 +26,7 @@ export async function withAdministrator<Result>(
   const target = await administratorTarget(stack);
   await using connection = openConnection(target, { applicationName, signal: run.signal });
   try {
+    await requirePrimary(connection.sql, target);
     return await work(await openSession(connection.sql), target);
   } catch (error) {
     throw explainConnectionError(error, target);

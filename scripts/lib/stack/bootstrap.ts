@@ -5,6 +5,7 @@ import type { Connection } from "../postgres/connect.ts";
 import { reconcilePassword } from "../postgres/logins/login.ts";
 import { ensureRoles } from "../postgres/logins/roles.ts";
 import { connectForMaintenance, maintenanceDatabases } from "../postgres/maintenance.ts";
+import { requirePrimary } from "../postgres/primary.ts";
 import { explainServerEnd } from "../postgres/server/life-cycle.ts";
 import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
@@ -115,6 +116,7 @@ async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
 
 async function setUpDatabase(stack: Stack, run: BootstrapRun, target: ConnectionTarget): Promise<ConnectionTarget> {
   await using connection = await connectAsAdministrator(target, stack.config, run.signal);
+  await requirePrimary(connection.sql, target);
   const session = await openSession(connection.sql);
   const otherServer = await describeOtherServer(stack, session.sql);
   if (otherServer !== undefined) run.reporter.warn(otherServer);

@@ -147,7 +147,7 @@ async function awaitPostmaster(dataDir: string, pid: number, limit: WaitLimit): 
     if (!isAlive(pid)) return "ended";
     const found = await readPostmaster(dataDir);
     const lines = (await readFile(join(dataDir, "postmaster.pid"), "utf8").catch(() => "")).split("\n");
-    const isReady = found.state === "running" && found.pid === pid && lines[7]?.trim() === "ready";
+    const isReady = found.state === "running" && found.pid === pid && /^(ready|standby)\s*$/.test(lines[7] ?? "");
     return isReady ? "ready" : undefined;
   };
   return await pollUntil(probe, { ...limit, intervalMs: pollIntervalMs });
