@@ -13,6 +13,7 @@ import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import { readContent } from "../support/oracle.ts";
+import { runScript } from "../support/run-script.ts";
 import { runtimeCommand, testRounds } from "../support/runtime.ts";
 import { failure } from "../support/schema-folder.ts";
 import { silentRun } from "../support/stack.ts";
@@ -42,6 +43,22 @@ test("backup --output writes one tar file, and restore creates the same database
   assert.equal((await archives.restore({ archive: output })).archive, output);
   assert.deepEqual(await readContent(database.admin), before);
   assert.deepEqual(await leftOver(), []);
+});
+
+test("a TMPDIR that cannot be used is named", async () => {
+  await using archives = await withArchives();
+  const output = join(archives.folder, "nightly.tar");
+  await archives.backUp({ to: undefined, output });
+  for (const [folder, code] of [
+    [join(archives.folder, "missing"), "ENOENT"],
+    [output, "ENOTDIR"],
+  ] as const) {
+    const { stackDir, name } = archives.database;
+    const env = { TMPDIR: folder, POSTGRES_DB: name };
+    const run = await runScript(["restore", output, "--yes"], { stackDir, env });
+    assert.equal(run.exitCode, 9, run.stderr);
+    assert.match(run.stderr, new RegExp(`^error: Cannot use ${folder}\\n.*\\(${code}\\)\\.\\n.*Set TMPDIR`, "m"));
+  }
 });
 
 test("backup --output does not replace an existing file", async () => {

@@ -8,6 +8,7 @@ import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
 import { runScript } from "../support/run-script.ts";
 import { runtimeName } from "../support/runtime.ts";
+import { failure } from "../support/schema-folder.ts";
 
 test("backup list shows the position up to which an archive contains the log", async () => {
   await using archives = await withArchives();
@@ -83,6 +84,34 @@ test("latest ignores damage of older archives, incomplete runs and folders that 
   const listed = await run(archives, ["list"]);
   const missing = `${older.id}  damaged: It has no manifest.json, which is written last.`;
   assert.deepEqual(listed.stdout.trimEnd().split("\n").slice(1), [missing]);
+});
+
+test("an archive can be named by its manifest or another of its files", async () => {
+  await using archives = await withArchives();
+  const { archive } = await archives.backUp();
+  const files = (await readdir(archive, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
+  const paths = files.map(({ parentPath, name }) => join(parentPath, name));
+  assert.ok(paths.includes(join(archive, "manifest.json")));
+  for (const path of [join(archive, "manifest.json"), ...paths.slice(0, 2), paths.at(-1) ?? ""]) {
+    const { exitCode, stdout, stderr } = await run(archives, ["verify", path]);
+    assert.deepEqual([exitCode, stdout.split(" ")[0]], [0, archive], stderr);
+  }
+});
+
+test("a row that COPY cannot send is reported with its table", async () => {
+  await using archives = await withArchives();
+  const { admin } = archives.database;
+  await admin.unsafe(`
+    create type command_model.mood as enum ('good');
+    create table command_model."My moods" (mood command_model.mood);
+    insert into command_model."My moods" values ('good');
+    set allow_system_table_mods = on;
+    delete from pg_enum where enumtypid = 'command_model.mood'::regtype;
+    reset allow_system_table_mods`);
+  const error = await failure(archives.backUp());
+  assert.deepEqual([error.code, error.exitCode], ["TABLE_UNREADABLE", 9]);
+  assert.match(error.message, /cannot send the rows of "command_model"\."My moods"$/);
+  assert.match(`${error.why} ${error.fix}`, /invalid internal value for enum: .*COPY sends at most 1 GB/);
 });
 
 test("a newest archive of a newer format is reported as such", async () => {

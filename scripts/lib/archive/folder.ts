@@ -1,5 +1,6 @@
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { explainCreation, explainFileError } from "../cli/file-error.ts";
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
@@ -137,12 +138,20 @@ export async function markVerified(dir: string, now: Date): Promise<void> {
 export async function findArchive(folder: string, requested: string): Promise<string> {
   if (requested === "latest") return findLatest(folder);
   for (const path of [join(folder, requested), resolve(requested)]) {
-    if ((await stat(path).catch(() => undefined)) !== undefined) return path;
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined) return found.isFile() ? archiveOf(path) : path;
   }
   throw noArchive(
     `There is no archive ${requested}, neither in ${folder} nor at that path`,
     `Run ${runLine("backup list")} --from ${folder} and choose one that it shows.`,
   );
+}
+
+/** @returns the archive that a file belongs to: its folder, or the file itself if it is a tar file */
+function archiveOf(file: string): string {
+  const folders = [dirname(file), dirname(dirname(file))];
+  const isWithin = (folder: string) => isArchiveId(basename(folder)) && existsSync(join(folder, manifestName));
+  return folders.find(isWithin) ?? (basename(file) === manifestName ? dirname(file) : file);
 }
 
 /** Never falls back to an older archive: a user who asks for the latest one would not notice. */

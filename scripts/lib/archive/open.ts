@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { addAbortSignal, type Readable } from "node:stream";
-import { explainFileError } from "../cli/file-error.ts";
+import { explainFileError, folderUnusable } from "../cli/file-error.ts";
 import { ScriptError } from "../cli/script-error.ts";
+import { errorCode } from "../postgres/failure.ts";
 import { findArchive } from "./folder.ts";
 import { standardStream, unpackTar } from "./tar.ts";
 
@@ -58,7 +59,7 @@ async function withTar<Result>(
   { name, folder, input, signal }: TarSource,
   work: (opened: OpenArchive) => Promise<Result>,
 ): Promise<Result> {
-  const dir = await mkdtemp(join(tmpdir(), "cqrs-postgres-archive-"));
+  const dir = await makeTemporaryFolder();
   try {
     await unpack(addAbortSignal(signal, input), dir, name);
     return await work({ name, dir, folder, isUnpacked: true });
@@ -68,6 +69,13 @@ async function withTar<Result>(
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+function makeTemporaryFolder(): Promise<string> {
+  return mkdtemp(join(tmpdir(), "cqrs-postgres-archive-")).catch((error: unknown) => {
+    const why = `A tar file is unpacked into it, and no folder can be created there (${errorCode(error)}).`;
+    throw folderUnusable(tmpdir(), why, "Set TMPDIR to a writable folder.");
+  });
 }
 
 async function unpack(input: Readable, dir: string, name: string): Promise<void> {

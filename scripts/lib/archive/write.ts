@@ -1,5 +1,8 @@
 import manifestOfPackage from "../../../package.json" with { type: "json" };
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { explainServerError } from "../cli/server-error.ts";
 import type { Sql } from "../postgres/driver.ts";
+import { messageWithCode } from "../postgres/failure.ts";
 import { inTransaction } from "../postgres/transaction.ts";
 import { type CatalogTable, columnList, copySettings, qualified, readSequences, readTables } from "./catalog.ts";
 import { copyOut } from "./copy.ts";
@@ -13,6 +16,7 @@ import {
   serializeManifest,
 } from "./manifest.ts";
 import { type OnPiece, type OnProgress, trackProgress } from "./progress.ts";
+import { isRefusal } from "./restore-error.ts";
 import type { Seal } from "./seal.ts";
 import { compressionLevel, type SegmentTarget, SegmentWriter, sha256 } from "./segment.ts";
 import type { ArchiveSink } from "./sink.ts";
@@ -205,8 +209,25 @@ async function writeTable(
   const rows = await copyOut(tx, statement, async (piece) => {
     await writer.write(piece);
     target.onPiece({ schema, name }, piece);
+  }).catch((error: unknown) => {
+    throw isRefusal(error) ? unreadableTable(qualified({ schema, name }), error as Error) : error;
   });
   return { schema, name, columns: [...columns], rows, segments: await writer.end() };
+}
+
+/** For example, a row is longer than COPY can send. */
+function unreadableTable(table: string, error: Error): unknown {
+  const explained = explainServerError(error);
+  if (explained !== error) return explained;
+  return new ScriptError({
+    code: "TABLE_UNREADABLE",
+    exitCode: exitCodes.prerequisite,
+    message: `PostgreSQL cannot send the rows of ${table}`,
+    why: messageWithCode(error),
+    fix:
+      "If a row is too long (COPY sends at most 1 GB, and a bytea takes twice its size), shorten it. If not, repair " +
+      "the table. To archive only events: --only event_store.",
+  });
 }
 
 /** An incremental archive contains only the events since its base, and those that were redacted. */

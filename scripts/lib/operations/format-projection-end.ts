@@ -26,6 +26,8 @@ export function endOfRuns(ends: readonly ProjectionEnd[]): number {
 /** @returns a line about a rebuild that has ended */
 export function formatRebuild(rebuilt: Rebuild): string {
   const { name, version, outcome, replacedVersion } = rebuilt;
+  if (outcome === "stopped" && replacedVersion === null)
+    return `${name}: version ${version} has not caught up: stopped`;
   if (outcome === "stopped") return `${name}: version ${version} is not serving yet: stopped`;
   if (outcome === "retired") return `${name}: version ${version} is not serving; a later version has replaced it`;
   const replaced = replacedVersion === null ? "" : `, replacing version ${replacedVersion}`;

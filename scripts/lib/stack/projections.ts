@@ -156,7 +156,9 @@ async function rebuildProjection(
       exitCode: exitCodes.refused,
       message: `Version ${version} of the projection ${name} is already serving`,
       why: "A version is built only once, so a rebuild needs a new version number.",
-      fix: `Set its version to ${version + 1} in the module, then run this again.`,
+      fix:
+        `Set its version to ${version + 1} in the module, then run this again. ` +
+        `If this version only has to catch up, run ${runLine("projections run")} --once.`,
     });
   }
   const [end] = await runProjections(store, [definition], { stopWhenCaughtUp: true, signal });
