@@ -1,8 +1,22 @@
 #!/bin/sh
 # Creates what the other containers need when they start: the superuser's password, and folders that only their users
-# can read. Refuses a data volume of another major version. Idempotent. Runs as root, without network.
+# can read. Refuses the volumes of another folder, and a data volume of another major version. Idempotent. Runs as root,
+# without network. `keys.sh check` only looks whose volumes they are.
 set -eu
 umask 077
+
+# The volumes and the folder that they were made from have the same id: compose gives a second clone the same names.
+volume_id=/keys/stack-id folder_id=/backups/.stack-id
+if [ -s "$volume_id" ] && ! cmp -s "$volume_id" "$folder_id"; then
+  if [ "${CQRS_TAKE_OVER:-}" != yes ]; then
+    echo "error: the volumes of the compose project $COMPOSE_PROJECT_NAME belong to another folder" >&2
+    echo "  why: $BACKUPS/.stack-id is not that of the volumes, which another clone has made, or it was deleted" >&2
+    echo "  fix: For a database of its own, set COMPOSE_PROJECT_NAME, POSTGRES_PORT and VAULT_PORT in .env. To use that of the volumes here, run docker compose run --rm -e CQRS_TAKE_OVER=yes keys" >&2
+    exit 8
+  fi
+  cat "$volume_id" >"$folder_id"
+fi
+[ "${1:-}" != check ] || exit 0
 
 # This container runs the server's image, so it can report an incompatible volume before the server fails and restarts
 # forever.
@@ -52,3 +66,7 @@ if [ -z "$(find /backups -maxdepth 0 $writable)" ]; then
   echo "  fix: Run chown or chmod on that folder, or set CQRS_UID and CQRS_GID to its owner." >&2
   exit 9
 fi
+
+[ -s "$folder_id" ] || head -c 512 /dev/urandom | LC_ALL=C tr -dc a-z0-9 | cut -c 1-32 >"$folder_id"
+chown "$CQRS_UID:$CQRS_GID" "$folder_id"
+[ -s "$volume_id" ] || cat "$folder_id" >"$volume_id"

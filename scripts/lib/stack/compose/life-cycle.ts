@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { timedOut } from "../../cli/errors.ts";
 import type { StepResult } from "../../cli/reporter.ts";
+import { exitCodes } from "../../cli/script-error.ts";
 import { openConnection } from "../../postgres/connect.ts";
 import type { ConnectionTarget } from "../../postgres/target.ts";
 import { runProcess } from "../../process.ts";
@@ -29,6 +30,7 @@ import {
   takenPort,
 } from "./failure.ts";
 import { readServerHealth } from "./inspect.ts";
+import { otherVolumes } from "./owner.ts";
 
 const restartPollMs = 200;
 
@@ -86,13 +88,17 @@ export async function restartServer(stack: Stack, run: RunContext): Promise<void
   throw timedOut("The container of PostgreSQL is not healthy after its restart", stack.config.timeoutMs);
 }
 
-/** @returns the data volume, and its size if the server is running; undefined if there is no volume */
+/**
+ * @returns the data volume, and its size if the server is running; undefined if there is no volume
+ * @throws {ScriptError} `OTHER_CONTAINERS` (exit 8) if it was made from another folder
+ */
 export async function findDataVolume(
   stack: Stack,
 ): Promise<{ readonly volume: string; readonly sizeBytes: number | null } | undefined> {
   const client = openClient(stack);
   const volume = await dataVolume(client);
   if ((await client.docker("volume", "inspect", volume)).exitCode !== 0) return undefined;
+  await checkVolumes(client);
   return { volume, sizeBytes: await databaseSize(stack) };
 }
 
@@ -100,6 +106,7 @@ export async function findDataVolume(
 export async function removeData(stack: Stack, run: RunContext): Promise<void> {
   const client = openClient(stack, run);
   const volume = await dataVolume(client);
+  await checkVolumes(client);
   await mustCompose(client, "--profile", "tools", "down", "--remove-orphans");
   const removed = await client.docker("volume", "rm", volume);
   if (removed.exitCode !== 0) throw explainEngineError(removed);
@@ -145,6 +152,8 @@ async function explainFailedUp(client: ComposeClient, up: DockerRun): Promise<Er
   const port = takenPort(up);
   if (port !== undefined) return publishedPortTaken(port, await portHolder(client, port));
   const ended = failedService(up);
+  if (ended?.name === "keys" && ended.exitCode === exitCodes.refused)
+    return otherVolumes((await client.project()).name);
   const services = ended === undefined ? ["keys", "vault", "postgres"] : [ended.name];
   const logs = await client.compose("logs", "--no-log-prefix", "--tail=15", ...services);
   const { name } = await client.project();
@@ -177,6 +186,13 @@ async function portHolder(client: ComposeClient, port: number): Promise<string> 
 
 async function dataVolume(client: ComposeClient): Promise<string> {
   return (await client.project()).volumes["postgres-data"]?.name ?? "";
+}
+
+/** There may be volumes without containers, which would show their folder. Only a container can look into them. */
+async function checkVolumes(client: ComposeClient): Promise<void> {
+  const run = await client.compose("run", "--rm", "--no-deps", "-T", "keys", "check");
+  if (run.exitCode === exitCodes.refused) throw otherVolumes((await client.project()).name);
+  if (run.exitCode !== 0) throw explainEngineError(run);
 }
 
 async function databaseSize({ config, database }: Stack): Promise<number | null> {

@@ -32,6 +32,13 @@ export function refuseCopiedName(name: string, original: NonNullable<StackState[
   if (name === original.name) throw otherContainers(name, `This folder is a copy of the stack ${original.directory}.`);
 }
 
+/** @returns the error of a compose project whose volumes were made from another folder (exit 8) */
+export function otherVolumes(name: string): ScriptError {
+  const why = "Its volumes were made from another folder, or the file .stack-id in this folder's archives was deleted.";
+  const takeOver = ` To use their data here, run docker compose -p ${name} run --rm -e CQRS_TAKE_OVER=yes keys.`;
+  return otherContainers(name, why, takeOver);
+}
+
 function isSame(one: string, other: string): boolean {
   return resolveLinks(one) === resolveLinks(other);
 }
