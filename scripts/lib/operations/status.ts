@@ -116,9 +116,11 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
 /** @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` or `OTHER_DATABASE` (exit 3) */
 export async function readClientEnvironment(config: Config): Promise<ClientEnvironment> {
   const stack = await openStack(config);
-  const { port }: ConnectionTarget = await administratorTarget(stack);
-  const target = { ...(await applicationTarget(stack)), port };
-  const { host, user, password, database, tls, tlsRootCert } = target;
+  const { port: ownPort }: ConnectionTarget = await administratorTarget(stack);
+  const application = await applicationTarget(stack);
+  // The embedded server may have moved to another port. Elsewhere, the host and the port of a secret belong together.
+  const target = stack.mode === "embedded" ? { ...application, port: ownPort } : application;
+  const { host, port, user, password, database, tls, tlsRootCert } = target;
   if (database !== stack.database) throw otherDatabase(stack.database, database);
   return {
     DATABASE_URL: connectionUrl(target),

@@ -5,7 +5,15 @@ import { isSameSecret, type SecretData } from "../secrets/store.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
 import { type Confirm, confirmRepointing } from "./repoint.ts";
 import { noVault, openFileStore, rememberedSecrets, type SecretsPlace } from "./secret-store.ts";
-import { administratorTarget, lockForRun, openStack, type RunContext, requireSecret, type Stack } from "./stack.ts";
+import {
+  administratorTarget,
+  applicationSecretPath,
+  lockForRun,
+  openStack,
+  type RunContext,
+  requireSecret,
+  type Stack,
+} from "./stack.ts";
 import { writeState } from "./state.ts";
 import { prepareVault } from "./vault-setup.ts";
 
@@ -49,12 +57,12 @@ export async function initSecrets(found: Stack, run: RunContext, confirm: Confir
 }
 
 /**
- * Reads the application's secret without checking its keys.
+ * Reads the application's secret that CQRS_SECRET selects, without checking its keys.
  *
  * @throws {ScriptError} `SECRETS_MISSING` (exit 3)
  */
 export async function readSecretData(stack: Stack): Promise<SecretData> {
-  return (await requireSecret(stack.secrets, secretPaths.application)).data;
+  return (await requireSecret(stack.secrets, applicationSecretPath(stack))).data;
 }
 
 /** Reads where the secrets are, whether the store is ready, and which versions it has. */

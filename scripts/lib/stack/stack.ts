@@ -138,14 +138,18 @@ async function readAdministratorTarget(stack: Stack): Promise<ConnectionTarget> 
   return { host: "127.0.0.1", port: found.port, database: stack.database, user: superuser, password };
 }
 
+/** @returns the path of the application's secret that CQRS_SECRET selects */
+export function applicationSecretPath({ config }: Stack): string {
+  return config.applicationSecret === "database-local" ? secretPaths.applicationLocal : secretPaths.application;
+}
+
 /**
  * Reads the application's credentials.
  *
  * @throws {ScriptError} `SECRETS_MISSING` (exit 3)
  */
 export async function readApplicationSecret(stack: Stack): Promise<ApplicationSecret> {
-  const isLocal = stack.config.applicationSecret === "database-local";
-  const path = isLocal ? secretPaths.applicationLocal : secretPaths.application;
+  const path = applicationSecretPath(stack);
   const { data } = await requireSecret(stack.secrets, path);
   for (const key of applicationSecretKeys) requireKey(data, key, path);
   return data as ApplicationSecret;
