@@ -69,6 +69,14 @@ test("a stale pid file whose pid belongs to another program does not prevent the
   }
 });
 
+test("a pid file that a full disk or a power failure left empty does not prevent the start of the server", async () => {
+  await using stack = await makeTestStack();
+  await runForData(["bootstrap"], stack);
+  await killServer(stack);
+  await writeFile(join(stack.dataDir, "postmaster.pid"), "");
+  await assertBootstraps(stack);
+});
+
 test("a server that does not start is reported with the end of its log", async () => {
   await using stack = await makeTestStack();
   await runForData(["bootstrap"], stack);

@@ -3,6 +3,7 @@ import { realpathSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { portTaken, timedOut } from "../../cli/errors.ts";
 import { runLine } from "../../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../../cli/script-error.ts";
@@ -29,6 +30,7 @@ export type StartResult = Postmaster & { readonly how: "started" | "adopted"; re
 const pollIntervalMs = 20;
 const restartIntervalMs = 100;
 const logFlushMs = 500;
+const emptyPidFileMs = 500;
 const logLines = 12;
 
 /**
@@ -115,9 +117,18 @@ async function startOn(server: EmbeddedServer, port: number, wait: WaitLimit): P
 /** PostgreSQL refuses to start if a process has the pid from a lock file, even one that is not a server. */
 async function removeStaleLocks(dataDir: string): Promise<void> {
   const found = await readPostmaster(dataDir);
-  if (found.state === "recycled") await rm(join(dataDir, "postmaster.pid"), { force: true });
+  const file = join(dataDir, "postmaster.pid");
+  if (found.state === "recycled" || (await remainsEmpty(file))) await rm(file, { force: true });
   const names = (await readdir(dataDir)).filter((name) => name.startsWith(".s.PGSQL."));
   for (const name of names) await rm(join(dataDir, name), { force: true });
+}
+
+/** A server that is being started writes its pid at once. The file stays empty if the disk was full, or power failed. */
+async function remainsEmpty(file: string): Promise<boolean> {
+  const isEmpty = async () => (await stat(file).catch(() => undefined))?.size === 0;
+  if (!(await isEmpty())) return false;
+  await sleep(emptyPidFileMs);
+  return await isEmpty();
 }
 
 /** Starts the server in its own session, so that it survives this script, the terminal and Ctrl-C. */
