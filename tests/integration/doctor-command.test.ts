@@ -99,7 +99,7 @@ test("a folder without a stack is found, and --fix sets one up", async () => {
 
 test("a server that was stopped is found, and --fix starts it", async () => {
   await runForData(["stop"], stack);
-  await finds("server-stopped", { evidence: /is not running/, fix: /bootstrap/ }, stack);
+  await finds("server-stopped", { evidence: /No server is running/, fix: /bootstrap/ }, stack);
   await repair(stack);
   await isHealthy(stack);
 });

@@ -9,11 +9,15 @@ export interface DiagnosedPlace {
   readonly stackDir: string;
   /** Name of the database; that of the stack by default. */
   readonly name?: string;
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Diagnoses in this process. */
-export function diagnosePlace({ stackDir, name }: DiagnosedPlace, options: DoctorOptions = {}): Promise<Diagnosis> {
-  return diagnose(() => testConfig(stackDir, { database: name }), silentRun, options);
+export function diagnosePlace(
+  { stackDir, name, env }: DiagnosedPlace,
+  options: DoctorOptions = {},
+): Promise<Diagnosis> {
+  return diagnose(() => testConfig(stackDir, { database: name }, env), silentRun, options);
 }
 
 /** Asserts that a cause is found, with its evidence and advice; returns it. */

@@ -42,7 +42,7 @@ export async function withLaterServer(major: number): Promise<LaterServer> {
     await rm(folder, { recursive: true, force: true, maxRetries: 5 });
   };
   try {
-    const administrator = await startServer(dataDir, await laterBinaries(major));
+    const administrator = await startServer(dataDir, await otherBinaries(major));
     const config = externalConfig(join(folder, "stack"), administrator);
     await bootstrap(config, silentRun);
     const { database, username, password } = await readApplicationSecret(await openStack(config));
@@ -56,6 +56,27 @@ export async function withLaterServer(major: number): Promise<LaterServer> {
       },
       [Symbol.asyncDispose]: dispose,
     };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+/** A server of an earlier PostgreSQL, which is not supported; removed when it is disposed of. */
+export interface EarlierServer extends AsyncDisposable {
+  readonly administrator: ConnectionTarget;
+}
+
+/** Starts a server of an earlier PostgreSQL. */
+export async function withEarlierServer(major: number): Promise<EarlierServer> {
+  const folder = await mkdtemp(join(tmpdir(), "cqrs-earlier-"));
+  const dataDir = join(folder, "data");
+  const dispose = async () => {
+    await stopServer(dataDir, wait);
+    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  };
+  try {
+    return { administrator: await startServer(dataDir, await otherBinaries(major)), [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;
@@ -76,7 +97,7 @@ function externalConfig(stackDir: string, administrator: ConnectionTarget): Conf
   return loadConfig({ mode: "external", timeout: "60s" }, { environment, dotEnvFile: join(stackDir, "no.env") });
 }
 
-async function laterBinaries(major: number): Promise<Binaries> {
+async function otherBinaries(major: number): Promise<Binaries> {
   const folder = packageFolder(major) ?? "";
   await linkLibraries(folder);
   const bin = join(folder, "native/bin");

@@ -8,6 +8,7 @@ import { type ConfigFlags, loadConfig } from "../../scripts/lib/config.ts";
 import { destroyStack } from "../../scripts/lib/operations/destroy.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import type { ConnectionTarget, SessionTarget } from "../../scripts/lib/postgres/target.ts";
+import type { Environment } from "../../scripts/lib/runtime.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
 import {
   administratorTarget,
@@ -85,8 +86,9 @@ export async function destroyTestStack(stackDir: string): Promise<void> {
   await rm(stackDir, { recursive: true, force: true });
 }
 
-export function testConfig(stackDir: string, flags: ConfigFlags = {}) {
-  const sources = { environment: { CQRS_STACK_DIR: stackDir }, dotEnvFile: join(stackDir, "no.env") };
+/** The configuration of a stack; nothing else of this process's environment counts. */
+export function testConfig(stackDir: string, flags: ConfigFlags = {}, env: Environment = {}) {
+  const sources = { environment: { CQRS_STACK_DIR: stackDir, ...env }, dotEnvFile: join(stackDir, "no.env") };
   return loadConfig({ timeout: "60s", ...flags }, sources);
 }
 

@@ -2,6 +2,9 @@ import type { Config } from "../config.ts";
 import { type Connection, openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
+import { connectionFailure } from "../postgres/failure.ts";
+import { readAdministrator } from "../postgres/logins/roles.ts";
+import { connectForMaintenance } from "../postgres/maintenance.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { openSession } from "../stack/administrator.ts";
 import { bootstrap } from "../stack/bootstrap.ts";
@@ -13,18 +16,24 @@ import type { Finding, Repair } from "./finding.ts";
 
 /** From which value on something counts as a problem; the rest is as in `verify`. */
 export interface DoctorLimits extends VerifyLimits {
-  /** Share of the disk that must be free if the disk is small. */
-  readonly minFreeShare: number;
+  /** Free space for temporary files, backups and state, at least. */
+  readonly minFreeTempBytes: number;
+  /** Room for new files on a file system with a limit, at least. */
+  readonly minFreeFiles: number;
   /** How long a transaction may hold a lock that others wait for. */
   readonly maxBlockedSeconds: number;
+  /** How long the server may take to answer. */
+  readonly connectTimeoutSeconds: number;
   /** How long one area may take. */
   readonly probeTimeoutMs: number;
 }
 
 export const doctorLimits: DoctorLimits = {
   ...defaultLimits,
-  minFreeShare: 0.02,
+  minFreeTempBytes: 100e6,
+  minFreeFiles: 1_000,
   maxBlockedSeconds: 10,
+  connectTimeoutSeconds: 3,
   probeTimeoutMs: 10_000,
 };
 
@@ -60,7 +69,6 @@ export interface Probe {
 }
 
 const applicationName = "cqrs-postgres doctor";
-const connectTimeoutSeconds = 3;
 const restrictions = "set default_transaction_read_only = on; set lock_timeout = '500ms'; set statement_timeout = '5s'";
 
 /** Opens what the probes use, and closes it. */
@@ -74,7 +82,7 @@ export async function withDoctorContext<Result>(
   const signal = AbortSignal.any([run.signal, closing.signal]);
   const opened: Connection[] = [];
   const stack = once(() => findStack(config));
-  const server = once(async () => openServer(await stack(), signal, opened));
+  const server = once(async () => openServer(await stack(), { ...limits, signal }, opened));
   try {
     return await work({ run, limits, config, stack, server });
   } finally {
@@ -84,7 +92,11 @@ export async function withDoctorContext<Result>(
   }
 }
 
-async function openServer(stack: Stack, signal: AbortSignal, opened: Connection[]): Promise<ServerSession> {
+async function openServer(
+  stack: Stack,
+  { signal, connectTimeoutSeconds }: Pick<DoctorLimits, "connectTimeoutSeconds"> & { readonly signal: AbortSignal },
+  opened: Connection[],
+): Promise<ServerSession> {
   await checkCluster(stack);
   const target = await administratorTarget(stack);
   const connection = openConnection(target, { applicationName, connectTimeoutSeconds, signal });
@@ -94,8 +106,15 @@ async function openServer(stack: Stack, signal: AbortSignal, opened: Connection[
     await sql.unsafe(restrictions).simple();
     return { sql, target };
   } catch (error) {
+    if (connectionFailure(error) === "no-database") await checkVersion(target, signal);
     throw explainConnectionError(error, target);
   }
+}
+
+/** @throws {ScriptError} `SERVER_VERSION` (exit 9), which explains more than a missing database */
+async function checkVersion(target: ConnectionTarget, signal: AbortSignal): Promise<void> {
+  await using connection = await connectForMaintenance(target, { applicationName, signal });
+  await readAdministrator(connection.sql);
 }
 
 /** @returns the repair that runs `bootstrap` */

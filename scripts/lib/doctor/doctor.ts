@@ -3,8 +3,13 @@ import { formatSeconds } from "../cli/format.ts";
 import { ScriptError } from "../cli/script-error.ts";
 import { type Config, type ConfigFlags, loadConfig } from "../config.ts";
 import type { RunContext } from "../stack/stack.ts";
+import { credentialsProbe } from "./causes/credentials.ts";
 import { filesProbe } from "./causes/files.ts";
+import { hostProbe } from "./causes/host.ts";
+import { portProbe } from "./causes/port.ts";
 import { serverProbe } from "./causes/server.ts";
+import { sessionsProbe } from "./causes/sessions.ts";
+import { settingsProbe } from "./causes/settings.ts";
 import { type DoctorContext, type DoctorLimits, doctorLimits, type Probe, withDoctorContext } from "./context.ts";
 import { type Finding, NotChecked } from "./finding.ts";
 
@@ -28,7 +33,15 @@ export interface DoctorOptions {
 }
 
 /** From the outside in. */
-export const allProbes: readonly Probe[] = [filesProbe, serverProbe];
+export const allProbes: readonly Probe[] = [
+  hostProbe,
+  filesProbe,
+  portProbe,
+  serverProbe,
+  settingsProbe,
+  sessionsProbe,
+  credentialsProbe,
+];
 
 /** After this time, a line reports what is being looked at. */
 const silenceMs = 1_000;

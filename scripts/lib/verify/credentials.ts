@@ -79,7 +79,8 @@ async function withLogin<Result>(
 /** The default of `connect()`, and of Spring Boot's pool. */
 const poolSize = 10;
 
-interface Room {
+/** How many sessions there may be, and how many there are. A limit below 0 means none. */
+export interface Room {
   readonly allowed: number;
   readonly used: number;
   readonly loginLimit: number;
@@ -114,7 +115,7 @@ async function holdTwoSessions({ sql }: EventStore): Promise<void> {
   }
 }
 
-async function readRoom(sql: Sql, login: string): Promise<Room> {
+export async function readRoom(sql: Sql, login: string): Promise<Room> {
   const [room] = await sql<Room[]>`
     select
       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
@@ -128,7 +129,8 @@ async function readRoom(sql: Sql, login: string): Promise<Room> {
   return room;
 }
 
-function freeSessions({ allowed, used, loginLimit, usedByLogin, databaseLimit, usedInDatabase }: Room): number {
+/** @returns how many more sessions the login may open in the database */
+export function freeSessions({ allowed, used, loginLimit, usedByLogin, databaseLimit, usedInDatabase }: Room): number {
   const ofLogin = loginLimit < 0 ? allowed : loginLimit - usedByLogin;
   const ofDatabase = databaseLimit < 0 ? allowed : databaseLimit - usedInDatabase;
   return Math.max(0, Math.min(allowed - used, ofLogin, ofDatabase));

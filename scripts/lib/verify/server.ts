@@ -3,6 +3,7 @@ import { formatSeconds } from "../cli/format.ts";
 import { runLine } from "../cli/run-line.ts";
 import { ScriptError } from "../cli/script-error.ts";
 import { describeLogHolder, readLogHolder } from "../operations/log-holder.ts";
+import type { Sql } from "../postgres/driver.ts";
 import { hostAndPort } from "../server-url.ts";
 import { sharedNote } from "../stack/cluster-problem.ts";
 import { readServerIdentity } from "../stack/external.ts";
@@ -10,7 +11,7 @@ import { isClusterShared } from "../stack/identity.ts";
 import { describeSkew, ownVersion } from "../stack/skew.ts";
 import { checkOwnServer, readApplicationSecret } from "../stack/stack.ts";
 import { type Finding, failed, noneOf, ok, type Problem, skipped } from "./check.ts";
-import type { Check, VerifyContext } from "./context.ts";
+import type { Check, VerifyContext, VerifyLimits } from "./context.ts";
 
 export const serverChecks: readonly Check[] = [
   { id: "reachable", title: "The server is up and reachable on its port", run: checkReachable },
@@ -68,7 +69,7 @@ async function checkHealth(context: VerifyContext): Promise<Finding> {
   const evidence = `answers queries and takes writes, up for ${formatSeconds(uptime)}, ${failures} wrong checksums`;
   const problems = [
     ...(failures > 0 ? [damagedPages(failures)] : []),
-    ...(await findHeldLog(context)),
+    ...(await findHeldLog(context.sql, context.limits)),
     ...(await findUnhealthyContainer(context)),
   ];
   return noneOf(problems, evidence);
@@ -81,7 +82,8 @@ function damagedPages(count: number): Problem {
   };
 }
 
-async function findHeldLog({ sql, limits }: VerifyContext): Promise<Problem[]> {
+/** Finds a transaction that has kept readers from later events for too long. */
+export async function findHeldLog(sql: Sql, limits: Pick<VerifyLimits, "maxHeldSeconds">): Promise<Problem[]> {
   const holder = await readLogHolder(sql);
   const since = holder?.since ?? null;
   if (holder === null || since === null) return [];

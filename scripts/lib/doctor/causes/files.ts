@@ -2,27 +2,34 @@ import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { runLine } from "../../cli/run-line.ts";
-import type { ScriptError } from "../../cli/script-error.ts";
+import { ScriptError } from "../../cli/script-error.ts";
 import { errorCode } from "../../postgres/failure.ts";
 import type { Stack } from "../../stack/stack.ts";
 import { bootstrapRepair, type DoctorContext, type Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
+import { findClusterProblems } from "./cluster.ts";
+import { findIncompleteData, findWrongAccess } from "./data-directory.ts";
+import { findPidFileProblems } from "./pid-file.ts";
 
 /** The state file and the data directory of an embedded server. */
 export const filesProbe: Probe = { area: "files", find: findFileProblems };
 
 async function findFileProblems(context: DoctorContext): Promise<readonly Finding[]> {
   const stack = await context.stack().catch((error: unknown) => {
-    if (errorCode(error) === "STATE") return undefined;
+    if (errorCode(error) === "STATE") return error as ScriptError;
     throw error;
   });
-  if (stack === undefined) return [await unreadableState(context)];
-  return findMissing(context, stack);
+  if (stack instanceof ScriptError) return [unreadableState(context, stack)];
+  const missing = findMissing(context, stack);
+  if (missing.length > 0 || stack.mode !== "embedded") return missing;
+  const access = await findWrongAccess(stack);
+  const incomplete = await findIncompleteData(stack);
+  if (incomplete.length > 0) return [...access, ...incomplete];
+  const cluster = await findClusterProblems(stack);
+  return cluster.length > 0 ? [...access, ...cluster] : [...access, ...(await findPidFileProblems(context, stack))];
 }
 
-async function unreadableState(context: DoctorContext): Promise<Finding> {
-  const error = await context.stack().catch((reason: ScriptError) => reason);
-  const { message, why, fix } = error as ScriptError;
+function unreadableState(context: DoctorContext, { message, why, fix }: ScriptError): Finding {
   const bootstrap = bootstrapRepair(context);
   return {
     id: "state-unreadable",
@@ -40,7 +47,7 @@ async function unreadableState(context: DoctorContext): Promise<Finding> {
   };
 }
 
-async function findMissing(context: DoctorContext, { mode, remembered, dataDir }: Stack): Promise<Finding[]> {
+function findMissing(context: DoctorContext, { mode, remembered, dataDir }: Stack): Finding[] {
   if (mode === "external" || remembered !== undefined || existsSync(dataDir)) return [];
   return [
     {

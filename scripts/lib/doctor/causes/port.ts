@@ -1,0 +1,38 @@
+import { runLine } from "../../cli/run-line.ts";
+import { readConfiguredPort } from "../../postgres/server/cluster.ts";
+import { identifyListener, isPortFree } from "../../postgres/server/port.ts";
+import { findPostmaster } from "../../postgres/server/postmaster.ts";
+import type { DoctorContext, Probe } from "../context.ts";
+import type { Finding } from "../finding.ts";
+import { describeServer, findListener, type Listener } from "../listener.ts";
+
+/** The port of a server that is not running. */
+export const portProbe: Probe = { area: "port", find: findPortProblems };
+
+async function findPortProblems(context: DoctorContext): Promise<readonly Finding[]> {
+  const stack = await context.stack();
+  if (stack.mode !== "embedded" || (await findPostmaster(stack.dataDir)).state === "running") return [];
+  const port = context.config.port ?? stack.remembered?.port ?? (await readConfiguredPort(stack.dataDir));
+  if (port === undefined || (await isPortFree(port))) return [];
+  return [await portTaken(port, findListener(port))];
+}
+
+async function portTaken(port: number, listener: Listener | undefined): Promise<Finding> {
+  const move = `move this stack with ${runLine("bootstrap")} --port <number>`;
+  const finding = { id: "port-taken", symptom: "does-not-start" } as const;
+  if (listener === undefined) {
+    const what = await identifyListener(port);
+    const evidence = "Its process belongs to another user, or lsof, ss and fuser are not installed.";
+    const cause = `Port ${port} is in use by ${what}.`;
+    return { ...finding, cause, evidence, fix: `Run lsof -i :${port} as root and stop it, or ${move}.` };
+  }
+  const { pid, command } = listener;
+  const evidence = `pid ${pid}: ${command}`;
+  if (/docker-proxy\b/.test(command)) {
+    const fix = `Run docker ps --filter publish=${port}, and docker stop <name>, or ${move}.`;
+    return { ...finding, cause: `Port ${port} is in use by a Docker container.`, evidence, fix };
+  }
+  const server = describeServer(listener) ?? (await identifyListener(port));
+  const cause = `Port ${port} is in use by ${server}.`;
+  return { ...finding, cause, evidence, fix: `Stop it (kill ${pid}), or ${move}.` };
+}

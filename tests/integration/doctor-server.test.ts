@@ -1,0 +1,170 @@
+import assert from "node:assert/strict";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { stopStack } from "../../scripts/lib/operations/stop.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import type { Sql } from "../../scripts/lib/postgres/driver.ts";
+import { stopServer } from "../../scripts/lib/postgres/server/life-cycle.ts";
+import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
+import { pollUntil } from "../../scripts/lib/retry.ts";
+import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
+import { startEmbeddedServer } from "../../scripts/lib/stack/embedded.ts";
+import { findStack, openStack } from "../../scripts/lib/stack/stack.ts";
+import { diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
+import { unusedPort } from "../support/port.ts";
+import { whyUnavailable, withEarlierServer } from "../support/server-version.ts";
+import { bootstrapTestStack, silentRun, type TestStack, testConfig, withCluster } from "../support/stack.ts";
+import { presentCertificate } from "../support/tls-server.ts";
+
+let stack: TestStack;
+before(async () => {
+  stack = await withCluster();
+});
+after(() => stack[Symbol.asyncDispose]());
+
+async function asAdministrator(work: (sql: Sql) => Promise<unknown>): Promise<void> {
+  await using admin = openConnection(await stack.administrator());
+  await work(admin.sql);
+}
+
+const refusals: readonly (readonly [what: string, damage: string, evidence: RegExp])[] = [
+  ["whose password is another one", "alter role cqrs_user password 'an older one'", /the login cqrs_user exists$/],
+  ["that has expired", "alter role cqrs_user valid until '2020-01-01'", /the login cqrs_user has expired$/],
+  ["that may not log in", "alter role cqrs_user nologin", /cqrs_user may not log in$/],
+  ["that is missing", "alter role cqrs_user rename to somebody", /the server has no login cqrs_user$/],
+];
+
+for (const [what, damage, evidence] of refusals) {
+  test(`a login ${what} is found, and --fix sets what the store has`, async () => {
+    await asAdministrator((sql) => sql.unsafe(damage));
+    await finds("password-refused", { evidence, fix: /bootstrap/ }, stack);
+    await repair(stack);
+    await asAdministrator((sql) => sql.unsafe("drop role if exists somebody"));
+    await isHealthy(stack);
+  });
+}
+
+test("a secret with another port than the server's is found, is not used, and --fix writes it again", async () => {
+  await stopStack(await findStack(testConfig(stack.stackDir)), silentRun);
+  const moved = await openStack(testConfig(stack.stackDir, { port: `${await unusedPort()}` }));
+  // As a bootstrap that is killed before it writes the secret.
+  await startEmbeddedServer(moved, { ...silentRun, step: async (_name, work) => void (await work()) });
+  const evidence = /listens on port \d+, but the secret names port \d+/;
+  await finds("secret-address-wrong", { evidence, fix: /bootstrap/ }, stack);
+  await repair(stack);
+  await isHealthy(stack);
+});
+
+test("a database that is missing is found, and the other areas are not checked", async () => {
+  const place = { ...stack, name: "none_such" };
+  await finds("database-missing", { evidence: /"none_such" does not exist/, fix: /restore latest.*bootstrap/ }, place);
+  const { notChecked } = await diagnosePlace(place);
+  assert.ok(notChecked.some(({ area }) => area === "sessions"));
+});
+
+for (const [where, set, reset] of [
+  ["the server", "alter system set synchronous_commit = off", "alter system reset synchronous_commit"],
+  [
+    "the database",
+    "alter database cqrs_db set synchronous_commit = off",
+    "alter database cqrs_db reset synchronous_commit",
+  ],
+  ["a login", "alter role cqrs_user set synchronous_commit = off", "alter role cqrs_user reset synchronous_commit"],
+] as const) {
+  test(`synchronous_commit that is off for ${where} is found, and resetting it fixes it`, async () => {
+    const change = async (statement: string) => {
+      await asAdministrator(async (sql) => {
+        await sql.unsafe(statement);
+        await sql`select pg_reload_conf()`;
+      });
+    };
+    await change(set);
+    const evidence = /^synchronous_commit of the (server|database|login cqrs_user) is off: a crash/;
+    await awaitFindings(["synchronous-commit-off"]);
+    await finds("synchronous-commit-off", { evidence, fix: /reset synchronous_commit/ }, stack);
+    await change(reset);
+    await awaitFindings([]);
+  });
+}
+
+/** The server reads its settings again some time after it was told to. */
+async function awaitFindings(ids: readonly string[]): Promise<void> {
+  const isReached = async () => {
+    const { findings } = await diagnosePlace(stack);
+    return JSON.stringify(findings.map(({ id }) => id)) === JSON.stringify(ids) || undefined;
+  };
+  assert.ok(await pollUntil(isReached, { timeoutMs: 20_000, intervalMs: 10 }), `it finds ${ids}`);
+}
+
+interface External extends AsyncDisposable {
+  readonly stackDir: string;
+  readonly env: { readonly DATABASE_URL: string };
+}
+
+/** A stack that uses the server as an external one. */
+async function externalStack(): Promise<External> {
+  const stackDir = await mkdtemp(join(tmpdir(), "cqrs-external-"));
+  const env = { DATABASE_URL: connectionUrl({ ...(await stack.administrator()), database: "postgres" }) };
+  await bootstrap(testConfig(stackDir, { mode: "external", database: "elsewhere", user: "other" }, env), silentRun);
+  return { stackDir, env, [Symbol.asyncDispose]: () => rm(stackDir, { recursive: true }) };
+}
+
+test("an external server: another one, none, one without TLS, and one whose TLS is not used are told apart", async () => {
+  await using place = await externalStack();
+  await isHealthy(place);
+
+  await using other = await withCluster();
+  const wrong = connectionUrl({ ...(await other.administrator()), database: "postgres" });
+  const elsewhere = { ...place, name: "cqrs_db", env: { DATABASE_URL: wrong } };
+  const evidence = /the server has the system identifier \d+; the last bootstrap set up \d+/;
+  await finds("other-server", { evidence, fix: /Correct DATABASE_URL/ }, elsewhere);
+
+  const closed = { DATABASE_URL: wrong.replace(/:\d+\//, `:${await unusedPort()}/`) };
+  await finds("server-unreachable", { evidence: /ECONNREFUSED/, fix: /host and port/ }, { ...place, env: closed });
+  await finds(
+    "server-unusable",
+    { evidence: /Neither DATABASE_URL nor PGHOST/, fix: /Set DATABASE_URL/ },
+    { ...place, env: {} },
+  );
+  const password = { DATABASE_URL: place.env.DATABASE_URL.replace(/:[^:@]+@/, ":wrong@") };
+  await finds(
+    "server-unusable",
+    { evidence: /password authentication failed/, fix: /PGPASSWORD/ },
+    { ...place, env: password },
+  );
+  const demanding = { ...place, env: { ...place.env, PGSSLMODE: "require" } };
+  await finds("server-unusable", { evidence: /TLS|SSL/i, fix: /./ }, demanding);
+
+  await presentCertificate(stack, "self-signed");
+  const plain = { ...place, env: { DATABASE_URL: `${place.env.DATABASE_URL}?sslmode=disable` } };
+  await finds("tls-unused", { evidence: /ssl is on/, fix: /sslmode=require/ }, plain);
+  await isHealthy({ ...place, env: { DATABASE_URL: `${place.env.DATABASE_URL}?sslmode=require` } });
+  await presentCertificate(stack, "none");
+  await isHealthy(plain);
+});
+
+test("an external server that is older than PostgreSQL 16 is found", { skip: whyUnavailable(15) }, async () => {
+  await using server = await withEarlierServer(15);
+  await using place = await externalStack();
+  const env = { DATABASE_URL: connectionUrl(server.administrator) };
+  const expected = { evidence: /PostgreSQL 16 or newer is required/, fix: /Upgrade the server/ };
+  const { cause } = await finds("server-unsupported", expected, { ...place, name: "postgres_15", env });
+  assert.match(cause, /^The server is PostgreSQL 15\.\d+\.$/);
+  await isHealthy(place);
+});
+
+test("a standby is found, and is healthy once it is promoted and its log has a new epoch", async () => {
+  await stopServer(stack.dataDir, { timeoutMs: 60_000 });
+  await writeFile(join(stack.dataDir, "standby.signal"), "", { mode: 0o600 });
+  const opened = await openStack(testConfig(stack.stackDir));
+  await startEmbeddedServer(opened, { ...silentRun, step: async (_name, work) => void (await work()) });
+  await finds("standby", { evidence: /pg_is_in_recovery/, fix: /pg_promote.*begin_epoch/ }, stack);
+  await asAdministrator(async (sql) => {
+    await sql`select pg_promote()`;
+    await sql`select event_store.begin_epoch('promoted')`;
+  });
+  await bootstrapTestStack(stack.stackDir);
+  await isHealthy(stack);
+});

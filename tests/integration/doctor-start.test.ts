@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { appendFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { after, before, beforeEach, test } from "node:test";
+import { stopStack } from "../../scripts/lib/operations/stop.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
+import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
+import { findStack } from "../../scripts/lib/stack/stack.ts";
+import { diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
+import {
+  bootstrapTestStack,
+  makeTestStack,
+  silentRun,
+  type TestStack,
+  testConfig,
+  withCluster,
+} from "../support/stack.ts";
+
+let stack: TestStack;
+before(async () => {
+  stack = await withCluster();
+});
+beforeEach(() => bootstrapTestStack(stack.stackDir));
+after(() => stack[Symbol.asyncDispose]());
+
+async function stop(): Promise<void> {
+  await stopStack(await findStack(testConfig(stack.stackDir)), silentRun);
+}
+
+/** Stops the server and lets another program listen on its port. */
+async function takePort(program: string): Promise<AsyncDisposable & { readonly pid: number; readonly port: number }> {
+  const { port } = await stack.administrator();
+  await stop();
+  const code = `require("node:net").createServer().listen(${port}, "127.0.0.1", () => console.log("listening"))`;
+  const child: ChildProcess = spawn(process.execPath, ["-e", code], {
+    argv0: program,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await once(child.stdout ?? child, "data");
+  return {
+    port,
+    pid: child.pid ?? 0,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await once(child, "close");
+    },
+  };
+}
+
+test("a program that listens on the stack's port is found by its pid and command; once it ends, --fix starts the server", async () => {
+  {
+    await using taker = await takePort("my-service");
+    const evidence = new RegExp(`^pid ${taker.pid}: my-service -e`);
+    const { cause } = await finds("port-taken", { evidence, fix: new RegExp(`kill ${taker.pid}.*--port`) }, stack);
+    assert.equal(cause, `Port ${taker.port} is in use by another program.`);
+  }
+  await repair(stack);
+  await isHealthy(stack);
+});
+
+test("a container that publishes the stack's port is told apart by Docker's proxy", async () => {
+  await using taker = await takePort("/usr/bin/docker-proxy");
+  const fix = new RegExp(`docker ps --filter publish=${taker.port}`);
+  const { cause } = await finds("port-taken", { evidence: /docker-proxy/, fix }, stack);
+  assert.equal(cause, `Port ${taker.port} is in use by a Docker container.`);
+});
+
+test("another PostgreSQL server on the stack's port is found with its data directory; --port moves the stack", async () => {
+  const { port } = await stack.administrator();
+  await stop();
+  await using other = await makeTestStack();
+  await bootstrapTestStack(other.stackDir, { port: `${port}` });
+  const { cause } = await finds(
+    "port-taken",
+    { evidence: /^pid \d+: .*postgres/, fix: /bootstrap --port <number>/ },
+    stack,
+  );
+  assert.equal(cause, `Port ${port} is in use by PostgreSQL 16 on ${other.dataDir}.`);
+  await bootstrapTestStack(stack.stackDir, { port: `${port + 1}` });
+  await isHealthy(stack);
+});
+
+test("a server that did not start is found with the reason of its log, and the setting to remove", async () => {
+  const file = join(stack.dataDir, "postgresql.auto.conf");
+  const healthy = await readFile(file, "utf8");
+  for (const [line, evidence] of [
+    ["shared_preload_libraries = 'none_such'", /FATAL: +could not access file "none_such"/],
+    ["no_such_setting = on", /unrecognized configuration parameter "no_such_setting" .*\nFATAL: .* contains errors/],
+    ["max_connections = 'many'", /invalid value for parameter "max_connections": "many"/],
+  ] as const) {
+    await stop();
+    await appendFile(file, `${line}\n`);
+    await assert.rejects(bootstrapTestStack(stack.stackDir), /exited during startup/);
+    const fix = new RegExp(`remove it from .*postgresql\\.auto\\.conf, which has: ${line}\\.$`);
+    await finds("server-start-failed", { evidence, fix }, stack);
+    await writeFile(file, healthy);
+    await bootstrapTestStack(stack.stackDir);
+  }
+  await isHealthy(stack);
+});
+
+test("a server that panics while it starts is found with the reason, and is healthy once its log is put back", async () => {
+  await stop();
+  const [wal, aside] = [join(stack.dataDir, "pg_wal"), join(stack.stackDir, "aside")];
+  await rename(wal, aside);
+  await mkdir(wal, { mode: 0o700 });
+  await assert.rejects(bootstrapTestStack(stack.stackDir), /exited during startup/);
+  const evidence = /PANIC: +could not locate a valid checkpoint record/;
+  await finds("server-start-failed", { evidence, fix: /^Fix what its log reports .*bootstrap\.$/ }, stack);
+  await rm(wal, { recursive: true });
+  await rename(aside, wal);
+  await bootstrapTestStack(stack.stackDir);
+  await stop();
+  await finds("server-stopped", { evidence: /No server is running/, fix: /bootstrap/ }, stack);
+});
+
+test("a server that is suspended is found within the time limit, and is healthy once it goes on", async () => {
+  const found = await findPostmaster(stack.dataDir);
+  assert.equal(found.state, "running");
+  const pid = found.state === "running" ? found.pid : 0;
+  process.kill(pid, "SIGSTOP");
+  const limits = { connectTimeoutSeconds: 0.5 };
+  await finds(
+    "server-unreachable",
+    { evidence: /CONNECT_TIMEOUT|no answer/i, fix: new RegExp(`kill -CONT ${pid} `) },
+    stack,
+    { limits },
+  );
+  const { notChecked } = await diagnosePlace(stack, { limits });
+  assert.ok(notChecked.some(({ area, reason }) => area === "sessions" && reason.startsWith("Cannot use postgres://")));
+  process.kill(pid, "SIGCONT");
+  await isHealthy(stack);
+});
+
+test("a superuser whose password is another one than in the store is found, and --fix sets it", async () => {
+  {
+    await using admin = openConnection(await stack.administrator());
+    await admin.sql.unsafe("alter role postgres password 'an older one'");
+  }
+  await finds("administrator-refused", { evidence: /password authentication failed/, fix: /bootstrap/ }, stack);
+  await repair(stack);
+  await isHealthy(stack);
+});
