@@ -17,6 +17,7 @@ export const command = defineScriptGroup({
     status: () => import("./status.ts").then((script) => script.command),
     verify: () => import("./verify.ts").then((script) => script.command),
     doctor: () => import("./doctor.ts").then((script) => script.command),
+    psql: () => import("./psql.ts").then((script) => script.command),
     logs: () => import("./logs.ts").then((script) => script.command),
     stop: () => import("./stop.ts").then((script) => script.command),
     destroy: () => import("./destroy.ts").then((script) => script.command),

@@ -1,7 +1,9 @@
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { delimiter, join } from "node:path";
 import process from "node:process";
 import { x, xSync } from "tinyexec";
-import { variableNames } from "./runtime.ts";
+import { environment, variableNames } from "./runtime.ts";
 
 /** How to run a program. */
 export interface ProcessOptions {
@@ -103,6 +105,12 @@ function settings({ env, ...options }: Omit<ProcessOptions, "input" | "signal">)
 /** tinyexec adds our own environment, passwords included, to the given one; undefined removes a variable. */
 function onlyThese(env: NonNullable<ProcessOptions["env"]>): Record<string, string | undefined> {
   return { ...Object.fromEntries(variableNames().map((name) => [name, undefined])), ...env };
+}
+
+/** @returns the path of the first of these programs that is on the PATH */
+export function findOnPath(...names: string[]): string | undefined {
+  const folders = (environment()["PATH"] ?? "").split(delimiter).filter(Boolean);
+  return folders.flatMap((folder) => names.map((name) => join(folder, name))).find(existsSync);
 }
 
 /** What the system knows about a process. */

@@ -85,7 +85,7 @@ const misunderstood: readonly (readonly [line: string, message: string, fix: Reg
   [
     "main",
     "cqrs-postgres needs a command",
-    /bootstrap, status, verify, stop, destroy, reset, seed, projections, secrets, wait-for, schema, backup, restore/,
+    /bootstrap, status, verify, doctor, psql, logs, stop, destroy, reset, seed, projections, secrets, wait-for, schema, backup, restore/,
   ],
 ];
 

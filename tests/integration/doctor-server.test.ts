@@ -107,7 +107,7 @@ interface External extends AsyncDisposable {
 async function externalStack(): Promise<External> {
   const stackDir = await mkdtemp(join(tmpdir(), "cqrs-external-"));
   const env = { DATABASE_URL: connectionUrl({ ...(await stack.administrator()), database: "postgres" }) };
-  await bootstrap(testConfig(stackDir, { mode: "external", database: "elsewhere", user: "other" }, env), silentRun);
+  await bootstrap(testConfig(stackDir, { mode: "external", user: "other" }, env), silentRun);
   return { stackDir, env, [Symbol.asyncDispose]: () => rm(stackDir, { recursive: true }) };
 }
 

@@ -31,7 +31,10 @@ test("a program on the port of a stopped server gets no password from any script
     for (const words of [["status"], ["backup"], ["schema", "status"]]) {
       exitCodes.push((await runScript(words, { stackDir: stack.stackDir })).exitCode);
     }
-    assert.deepEqual(exitCodes, [6, 6, 143, 3, 3, 3]);
+    for (const words of [["psql"], ["psql", "--admin"]]) {
+      exitCodes.push((await runScript([...words, "-c", "select 1"], { stackDir: stack.stackDir })).exitCode);
+    }
+    assert.deepEqual(exitCodes, [6, 6, 143, 3, 3, 3, 3, 3]);
     assert.ok(impostor.connections >= 3);
     assert.equal(impostor.answers().length, 0);
     const received = impostor.received();

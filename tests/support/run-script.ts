@@ -9,6 +9,8 @@ export interface RunOptions {
   /** Variables in addition to PATH and HOME. Nothing else is passed on. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
+  /** What stdin contains; by default, nothing. */
+  readonly input?: string;
 }
 
 /** The result of a script. */
@@ -56,8 +58,10 @@ export function startProgram(file: string, args: readonly string[], options: Pro
   const child = spawn(program as string, [...runtimeArgs, ...args], {
     cwd: options.cwd,
     env: { ...inherited(), ...options.env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe"],
   });
+  // It may end without reading its input.
+  child.stdin.on("error", () => {}).end(options.input);
   const written = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) {
     child[name].setEncoding("utf8").on("data", (chunk: string) => {

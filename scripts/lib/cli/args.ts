@@ -25,6 +25,8 @@ interface ValueFlag extends Described {
 export interface StringFlag extends ValueFlag {
   readonly type: "string";
   readonly valueHint: string;
+  /** One letter: `c` for `-c`. */
+  readonly alias?: string;
   /** The environment variable that this flag overrides. `config.ts` reads and checks both. */
   readonly setting?: string;
 }
@@ -83,7 +85,7 @@ function toCittyArg(definition: Flag | Positional): ArgDef {
   const defaultValue = definition.default === undefined ? {} : { default: definition.default };
   return definition.type === "positional"
     ? { type: "positional", required: false, ...defaultValue }
-    : { type: "string", ...defaultValue };
+    : { type: "string", ...defaultValue, ...("alias" in definition ? { alias: definition.alias } : {}) };
 }
 
 /**

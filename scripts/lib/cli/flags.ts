@@ -112,8 +112,9 @@ function findFlag(flag: string, definitions: ArgDefinitions): Flag | undefined {
 
 /** Every way to write a flag: `--color` and `--no-color`, `--yes` and `-y`. */
 export function spellings(name: string, definition: Flag): string[] {
-  if (definition.type !== "boolean") return [`--${name}`];
-  const short = definition.alias === undefined ? [] : [`-${definition.alias}`];
+  const alias = "alias" in definition ? definition.alias : undefined;
+  const short = alias === undefined ? [] : [`-${alias}`];
+  if (definition.type !== "boolean") return [...short, `--${name}`];
   return [...short, `--${name}`, ...(definition.negativeDescription === undefined ? [] : [`--no-${name}`])];
 }
 

@@ -97,7 +97,10 @@ function flagRows(key: string, flag: Flag): HelpRow[] {
   if (flag.type !== "boolean") {
     const variable = flag.type === "string" && flag.setting !== undefined ? ` (${flag.setting})` : "";
     return [
-      { name: `--${key} <${hintOf(flag)}>`, description: withDefault(flag.description + variable, flag.default) },
+      {
+        name: `${spellings(key, flag).join(", ")} <${hintOf(flag)}>`,
+        description: withDefault(flag.description + variable, flag.default),
+      },
     ];
   }
   const names = spellings(key, flag);

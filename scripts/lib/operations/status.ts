@@ -115,13 +115,26 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
 
 /** @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` or `OTHER_DATABASE` (exit 3) */
 export async function readClientEnvironment(config: Config): Promise<ClientEnvironment> {
-  const stack = await openStack(config);
-  const { port: ownPort }: ConnectionTarget = await administratorTarget(stack);
+  return clientEnvironment(await readClientTarget(await openStack(config)));
+}
+
+/**
+ * Finds the server and the application's login.
+ *
+ * @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` or `OTHER_DATABASE` (exit 3)
+ */
+export async function readClientTarget(stack: Stack): Promise<ConnectionTarget> {
+  const { port }: ConnectionTarget = await administratorTarget(stack);
   const application = await applicationTarget(stack);
   // The embedded server may have moved to another port. Elsewhere, the host and the port of a secret belong together.
-  const target = stack.mode === "embedded" ? { ...application, port: ownPort } : application;
-  const { host, port, user, password, database, tls, tlsRootCert } = target;
-  if (database !== stack.database) throw otherDatabase(stack.database, database);
+  const target = stack.mode === "embedded" ? { ...application, port } : application;
+  if (target.database !== stack.database) throw otherDatabase(stack.database, target.database);
+  return target;
+}
+
+/** @returns the variables with which PostgreSQL's clients connect to a target */
+export function clientEnvironment(target: ConnectionTarget): ClientEnvironment {
+  const { host, port, user, password = "", database, tls, tlsRootCert } = target;
   return {
     DATABASE_URL: connectionUrl(target),
     PGHOST: host,

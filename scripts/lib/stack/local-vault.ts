@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { mkdir, open, readFile, rm } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import process from "node:process";
 import { portTaken, timedOut } from "../cli/errors.ts";
 import { runLine } from "../cli/run-line.ts";
@@ -9,9 +9,8 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { replaceDurably } from "../durable-file.ts";
 import { assetsDir } from "../paths.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
-import { describeProcess, isAlive } from "../process.ts";
+import { describeProcess, findOnPath, isAlive } from "../process.ts";
 import { pollUntil, type WaitLimit } from "../retry.ts";
-import { environment } from "../runtime.ts";
 import { noLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
 import { readSecretFile, writeSecretFile } from "../secrets/vault/delivery.ts";
@@ -185,8 +184,7 @@ async function waitUntil(
 }
 
 function findProgram(): string {
-  const folders = (environment()["PATH"] ?? "").split(delimiter).filter(Boolean);
-  const found = folders.flatMap((folder) => [join(folder, "vault"), join(folder, "bao")]).find(existsSync);
+  const found = findOnPath("vault", "bao");
   if (found !== undefined) return found;
   throw new ScriptError({
     code: "VAULT_BINARY",

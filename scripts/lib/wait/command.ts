@@ -3,7 +3,7 @@ import { constants } from "node:os";
 import process from "node:process";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { errorCode } from "../postgres/failure.ts";
-import { environment, terminal } from "../runtime.ts";
+import { type Environment, environment, terminal } from "../runtime.ts";
 
 const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"] as const;
 
@@ -11,10 +11,14 @@ const forwarded = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2
  * Runs a command in place of this process, as far as possible: the command inherits our standard streams and
  * environment, and receives our signals.
  *
+ * @param env its whole environment
  * @returns its exit code, or 128 + n if signal n killed it
  * @throws {ScriptError} `COMMAND` (exit 9) if it cannot be started
  */
-export async function runCommand([program = "", ...args]: readonly string[]): Promise<number> {
+export async function runCommand(
+  [program = "", ...args]: readonly string[],
+  env: Environment = environment(),
+): Promise<number> {
   const { isStdinTerminal } = terminal();
   let pid: number | undefined;
   // Registered before the command starts, so that not even a signal sent right after its start is lost.
@@ -26,7 +30,7 @@ export async function runCommand([program = "", ...args]: readonly string[]): Pr
     return () => process.removeListener(name, forward);
   });
   try {
-    const child = spawn(program, args, { stdio: "inherit", env: environment() });
+    const child = spawn(program, args, { stdio: "inherit", env });
     pid = child.pid;
     return await new Promise<number>((resolve, reject) => {
       child.once("error", (error) => reject(explainSpawnError(error, program)));
