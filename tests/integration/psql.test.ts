@@ -197,11 +197,9 @@ test("psql is not started if the server asks for the password in clear text", as
   await using impostor = await openFakeServer((socket) => socket.write(clearTextRequest));
   const fake = await fakePsql(0);
   const env = { ...fake.env, PGHOST: "127.0.0.1", PGPORT: `${impostor.port}`, PGPASSWORD: "for-another-server" };
-  for (const words of [[], ["--admin"]]) {
-    const { exitCode, stderr } = await psql(["--mode", "external", ...words], { env });
-    assert.equal(exitCode, 6);
-    assert.match(stderr, /^error: Did not send the password to /);
-  }
+  const { exitCode, stderr } = await psql(["--mode", "external", "--admin"], { env });
+  assert.equal(exitCode, 6);
+  assert.match(stderr, /^error: Did not send the password to /);
   assert.equal(await fake.seen(), "");
   assert.equal(impostor.answers().length, 0);
 });
