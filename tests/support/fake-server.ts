@@ -13,7 +13,7 @@ export interface FakeServer extends AsyncDisposable {
 }
 
 /** Answers a client's message; `index` counts the messages of a connection, beginning with the start-up message. */
-type Answer = (socket: Socket, index: number) => void;
+export type Answer = (socket: Socket, index: number, data: Buffer) => void;
 
 const sslRequestLength = 8;
 
@@ -27,7 +27,7 @@ export async function openFakeServer(answer: Answer, port = 0): Promise<FakeServ
       pieces.push(data);
       if (data.length === sslRequestLength) return void socket.write("N");
       if (index > 0) answers.push(data);
-      answer(socket, index++);
+      answer(socket, index++, data);
     });
   };
   const server: WaitServer = await openServer(behaviour, port);

@@ -48,7 +48,7 @@ export async function makeTestStack(): Promise<TestStack> {
     stackDir,
     dataDir: join(stackDir, "postgres/data"),
     administrator: async () => withDatabasePath(await administratorTarget(await open())),
-    application: async () => applicationTarget(await open()),
+    application: async () => applicationOf(await open()),
     async [Symbol.asyncDispose]() {
       const stack = await findStack(testConfig(stackDir));
       if (stack.mode === "embedded") await stopStack(stack, silentRun);
@@ -100,12 +100,18 @@ export async function sharedStack(): Promise<TestStack> {
     stackDir,
     dataDir: join(stackDir, "postgres/data"),
     administrator: async () => withDatabasePath(await administratorTarget(await openTestStack(stackDir))),
-    application: async () => applicationTarget(await openTestStack(stackDir)),
+    application: async () => applicationOf(await openTestStack(stackDir)),
     async [Symbol.asyncDispose]() {},
   };
 }
 
 /** Tests write the names of their own tables without a schema. */
 function withDatabasePath({ searchPath: _, ...target }: SessionTarget): ConnectionTarget {
+  return target;
+}
+
+/** The application's login, for any client. */
+async function applicationOf(stack: Stack): Promise<ConnectionTarget & { readonly password: string }> {
+  const { requireScram: _, ...target } = await applicationTarget(stack);
   return target;
 }

@@ -50,7 +50,7 @@ export function openConnection(target: SessionTarget, options: ConnectionOptions
     session: {
       target,
       connectTimeoutMs: Math.min((options.connectTimeoutSeconds ?? 10) * 1000, maxTimerMs),
-      credentials: options.credentials ?? (() => ({ user: target.user, password: target.password ?? "" })),
+      credentials: options.credentials ?? (() => ({ ...target, password: target.password ?? "" })),
       factory: makeStatementFactory(target, {
         connection: startupParameters({ ...options, searchPath: options.searchPath ?? target.searchPath }),
         prepare: options.prepare ?? true,

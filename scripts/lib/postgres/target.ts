@@ -6,16 +6,20 @@ export interface ConnectionTarget extends ServerAddress, TlsSettings {
   readonly password: string | undefined;
 }
 
-/** A target whose sessions have a search path of their own; a pooler refuses it. */
+/** A target with demands on its sessions. */
 export interface SessionTarget extends ConnectionTarget {
-  /** @default that of the database */
+  /** A pooler refuses it. @default that of the database */
   readonly searchPath?: string;
+  /** Whether the server must prove by SCRAM that it knows the login, so that no other program can pose as it. */
+  readonly requireScram?: boolean;
 }
 
 /** The user and password of a login. */
 export interface Credentials {
   readonly user: string;
   readonly password: string;
+  /** Whether the server must prove by SCRAM that it knows the login, so that no other program can pose as it. */
+  readonly requireScram?: boolean;
 }
 
 /** @returns `postgres://user:password@host:port/database?sslmode=…` with every part percent-encoded */

@@ -15,13 +15,13 @@ export async function openStackStore(
   stack: Stack,
   options: StackStoreOptions & Partial<Pick<EventStoreOptions, "database">> = {},
 ): Promise<EventStore> {
-  const { password: _, ...target } = await applicationTarget(stack);
+  const { password: _, requireScram = false, ...target } = await applicationTarget(stack);
   const skew = describeSkew(stack.remembered);
   if (skew?.isOlder) chooseLogger(options.logger).warn(skew.text);
   const credentials = async (): Promise<Credentials> => {
     const { username, password } = await readApplicationSecret(stack);
     await checkOwnServer(stack, target);
-    return { user: username, password };
+    return { user: username, password, requireScram };
   };
   return openEventStore({ ...target, credentials, ...options });
 }

@@ -160,10 +160,11 @@ export async function readApplicationSecret(stack: Stack): Promise<ApplicationSe
  *
  * @throws {ScriptError} `SECRETS_MISSING` (exit 3), `SECRETS_UNUSABLE` or `CONFIGURATION` (exit 2)
  */
-export async function applicationTarget(stack: Stack): Promise<ConnectionTarget & { readonly password: string }> {
+export async function applicationTarget(stack: Stack): Promise<SessionTarget & { readonly password: string }> {
   const secret = await readApplicationSecret(stack);
   const { host, port, database, username: user, password } = secret;
-  return { host, port: Number(port), database, user, password, ...applicationTls(stack, secret) };
+  const target = { host, port: Number(port), database, user, password, ...applicationTls(stack, secret) };
+  return isOwnAddress(stack, target) ? { ...target, requireScram: true } : target;
 }
 
 /**
@@ -174,15 +175,26 @@ export async function applicationTarget(stack: Stack): Promise<ConnectionTarget 
  * @throws {ScriptError} `NOT_RUNNING` or `OTHER_SERVER` (exit 3), and those of {@link openStack}
  */
 export async function checkOwnServer(stack: Stack, { host, port }: Pick<ConnectionTarget, "host" | "port">) {
-  const { mode, remembered, config, dataDir } = stack;
+  if (!isOwnHost(stack, host)) return;
+  await checkCluster(stack);
+  const own = await readOwnPort(stack.dataDir);
+  if (own === undefined) throw notRunning(stack);
+  if (own !== port && !isPooler(stack, port)) throw otherServer(port, own);
+}
+
+/** Whether an address is that of this stack's own server, which demands SCRAM from every client. */
+function isOwnAddress(stack: Stack, { host, port }: Pick<ConnectionTarget, "host" | "port">): boolean {
+  return isOwnHost(stack, host) && !isPooler(stack, port);
+}
+
+function isOwnHost({ mode, remembered, dataDir }: Stack, host: string): boolean {
   // An application in a container has neither: its secret comes from Vault.
   const isHere = remembered !== undefined || existsSync(dataDir);
-  if (mode !== "embedded" || !isHere || host !== "127.0.0.1") return;
-  await checkCluster(stack);
-  const own = await readOwnPort(dataDir);
-  if (own === undefined) throw notRunning(stack);
-  const isPooler = port === remembered?.localPort || port === config.localPort;
-  if (own !== port && !isPooler) throw otherServer(port, own);
+  return mode === "embedded" && isHere && host === "127.0.0.1";
+}
+
+function isPooler({ remembered, config }: Stack, port: number): boolean {
+  return port === remembered?.localPort || port === config.localPort;
 }
 
 function otherServer(port: number, own: number): ScriptError {

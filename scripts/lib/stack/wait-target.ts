@@ -4,7 +4,7 @@ import { usageError } from "../cli/errors.ts";
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config, ExternalServer } from "../config.ts";
-import type { ConnectionTarget } from "../postgres/target.ts";
+import type { ConnectionTarget, SessionTarget } from "../postgres/target.ts";
 import type { SessionCheck } from "../wait/postgres.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "../wait/target.ts";
 
@@ -104,7 +104,7 @@ async function configuredTarget(name: string, check: SessionCheck, project: stri
 }
 
 interface ServerToWaitFor {
-  readonly server: ConnectionTarget;
+  readonly server: SessionTarget;
   /** Whether the server is one that bootstrap cannot start. */
   readonly isExternal: boolean;
 }

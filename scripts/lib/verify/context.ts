@@ -112,11 +112,12 @@ export async function withContext<Result>(
 function makeStores(stack: Stack): AsyncDisposable & { readonly open: VerifyContext["store"] } {
   const opened: EventStore[] = [];
   const open = once(async () => {
-    const { password, ...target } = await applicationTarget(stack);
+    const { password, requireScram = false, ...target } = await applicationTarget(stack);
     await checkOwnServer(stack, target);
+    const credentials = () => ({ user: target.user, password, requireScram });
     // The address may be that of a pooler, which cannot track prepared statements.
     const options = { applicationName, prepare: false, logger: false } as const;
-    const store = openEventStore({ ...target, ...options, database: stack.database, password });
+    const store = openEventStore({ ...target, ...options, database: stack.database, credentials });
     opened.push(store);
     return store;
   });

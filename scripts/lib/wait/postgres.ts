@@ -3,7 +3,7 @@ import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { connectionFailure, errorCode, isFromServer, messageWithCode } from "../postgres/failure.ts";
-import { type ConnectionTarget, maskedUrl } from "../postgres/target.ts";
+import { type ConnectionTarget, maskedUrl, type SessionTarget } from "../postgres/target.ts";
 import { tlsFailure } from "../postgres/tls-failure.ts";
 import { judgeSocketError } from "./failure.ts";
 import { type Finding, notYet, usable, type WaitTarget } from "./target.ts";
@@ -25,11 +25,7 @@ export function postgresTarget(server: ConnectionTarget, check: SessionCheck = q
  *
  * @throws {ScriptError} `AUTHENTICATION` (exit 6), `TLS` or `QUERY` (exit 2), or the error of the check
  */
-export async function probePostgres(
-  server: ConnectionTarget,
-  check: SessionCheck,
-  signal: AbortSignal,
-): Promise<Finding> {
+export async function probePostgres(server: SessionTarget, check: SessionCheck, signal: AbortSignal): Promise<Finding> {
   await using connection = openConnection(server, { applicationName: "cqrs-postgres wait-for", signal });
   try {
     return await check(connection.sql);

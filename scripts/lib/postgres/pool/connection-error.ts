@@ -24,6 +24,12 @@ export function insecureAuthentication(target: ConnectionTarget, how: string): E
   return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION" });
 }
 
+/** The server accepts a login without the password: it may be any program. */
+export function unprovenServer(target: ConnectionTarget): Error {
+  const message = `${hostAndPort(target)} accepts the login without SCRAM, so it may be another program; nothing was sent`;
+  return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION" });
+}
+
 /** The server asks for an authentication that the driver cannot give. */
 export function unsupportedAuthentication(target: ConnectionTarget, kind: number): Error {
   const message = `${hostAndPort(target)} asks for an authentication that is not supported (${kind}); use SCRAM`;

@@ -88,7 +88,7 @@ export class Session {
   /** Connects. The login follows with the first statement. */
   static async open(options: SessionOptions, events: SessionEvents): Promise<Session> {
     const credentials = await withinLimits(options, Promise.resolve(options.credentials()));
-    const wire = await Wire.connect(options);
+    const wire = await Wire.connect(options, credentials.requireScram);
     return new Session(options, wire, credentials, events);
   }
 

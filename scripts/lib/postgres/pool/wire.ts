@@ -7,10 +7,11 @@ import {
   connectionError,
   insecureAuthentication,
   protocolError,
+  unprovenServer,
   unsupportedAuthentication,
 } from "./connection-error.ts";
 import { CopyRows } from "./copy-data.ts";
-import { type ReachOptions, reach } from "./reach.ts";
+import { type Reached, type ReachOptions, reach } from "./reach.ts";
 
 /** What a session learns from its wire. */
 export interface WireListener {
@@ -45,9 +46,12 @@ const maxNotedBytes = 1024 * 1024;
 
 const insecureRequests: Readonly<Record<number, string>> = { 3: "in clear text", 5: "as an MD5 hash" };
 
+const authenticated = 0;
 const scramChallenge = 11;
+/** The server's proof; the driver checks it. */
+const scramFinal = 12;
 /** Those that the driver can answer: success, and requests in clear text, by MD5 and by SCRAM. */
-const authenticationKinds = new Set([0, 3, 5, 10, scramChallenge, 12]);
+const authenticationKinds = new Set([authenticated, 3, 5, 10, scramChallenge, scramFinal]);
 /** A server uses 4096 by default; a million take about half a second. */
 const maxScramIterations = 1_000_000;
 
@@ -75,6 +79,8 @@ export class Wire extends EventEmitter {
   readonly #target: ConnectionTarget;
   readonly #socket: Socket;
   readonly #isEncrypted: boolean;
+  /** Whether the server has yet to prove that it knows the login. */
+  #needsProof: boolean;
   #loginTimer: ReturnType<typeof setTimeout> | undefined;
   #listener: WireListener | undefined;
   #isLost = false;
@@ -88,19 +94,19 @@ export class Wire extends EventEmitter {
   /** What takes the rows of a COPY TO; undefined once another message has arrived. */
   #rows: CopyRows | undefined;
 
-  private constructor(target: ConnectionTarget, socket: Socket, isEncrypted: boolean) {
+  private constructor(target: ConnectionTarget, { socket, isEncrypted }: Reached, requireScram: boolean) {
     super();
     this.#target = target;
     this.#socket = socket;
     this.#isEncrypted = isEncrypted;
+    this.#needsProof = requireScram;
   }
 
   /** Connects, with TLS if the target asks for it. */
-  static async connect(options: ReachOptions): Promise<Wire> {
+  static async connect(options: ReachOptions, requireScram = false): Promise<Wire> {
     const { target, connectTimeoutMs } = options;
     const started = performance.now();
-    const { socket, isEncrypted } = await reach(options);
-    const wire = new Wire(target, socket, isEncrypted);
+    const wire = new Wire(target, await reach(options), requireScram);
     wire.#follow(Math.max(1, connectTimeoutMs - (performance.now() - started)));
     return wire;
   }
@@ -292,9 +298,11 @@ export class Wire extends EventEmitter {
   #noteAuthentication(message: Buffer): void {
     const kind = message.readUInt32BE(5);
     const how = insecureRequests[kind];
+    if (kind === scramFinal) this.#needsProof = false;
     if (how !== undefined && !this.#isEncrypted) this.destroy(insecureAuthentication(this.#target, how));
     else if (kind === scramChallenge && !isChallenge(message.toString("latin1", 9)))
       this.destroy(protocolError(this.#target));
+    else if (kind === authenticated && this.#needsProof) this.destroy(unprovenServer(this.#target));
     else if (!authenticationKinds.has(kind)) this.destroy(unsupportedAuthentication(this.#target, kind));
   }
 }
