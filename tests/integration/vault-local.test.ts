@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -9,6 +10,7 @@ import { loadConfig } from "../../scripts/lib/config.ts";
 import type { StackStatus } from "../../scripts/lib/operations/status.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { isAlive } from "../../scripts/lib/process.ts";
+import { pollUntil } from "../../scripts/lib/retry.ts";
 import { secretPaths } from "../../scripts/lib/secrets/application-secret.ts";
 import type { SecretStore } from "../../scripts/lib/secrets/store.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
@@ -131,6 +133,38 @@ test("another program on the port of a stopped local Vault gets no credentials",
     assert.deepEqual(requests, []);
   } finally {
     await new Promise((resolve) => impostor.close(resolve));
+  }
+});
+
+test("a local Vault that a person started with our configuration is unsealed and used, not refused", {
+  skip: localVaultSkip,
+}, async () => {
+  await using stack = await makeVaultStack();
+  await stack.data("secrets", "init", "--secrets", "vault");
+  const password = await stack.password();
+  const limit = { timeoutMs: 30_000, signal: new AbortController().signal };
+  for (const [folder, ...words] of [
+    ["vault", "-config", "data/server.hcl"],
+    ["vault/data", "-config=./server.hcl"],
+    ["vault", "-log-level=warn", "--config=data"],
+  ]) {
+    await stopLocalVault(stack.stackDir, limit);
+    const cwd = join(stack.stackDir, `${folder}`);
+    const program = join(stack.stackDir, "programs/vault");
+    const child = spawn(program, ["server", ...words], { cwd, stdio: "ignore", detached: true });
+    child.unref();
+    const found = await pollUntil(async () => findLocalVault(stack.stackDir), { timeoutMs: 30_000, intervalMs: 50 });
+    assert.equal(found, child.pid, words.join(" "));
+    const sealed = await pollUntil(
+      async () => {
+        const shown = await stack.run("secrets", "show");
+        return /sealed/i.test(shown.stderr) ? shown : undefined;
+      },
+      { timeoutMs: 30_000, intervalMs: 100 },
+    );
+    assert.match(sealed?.stderr ?? "", /bun run bootstrap/);
+    await stack.data("secrets", "init");
+    assert.equal(await stack.password(), password);
   }
 });
 

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { mkdir, open, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, isAbsolute, join, resolve } from "node:path";
 import process from "node:process";
 import { portTaken, timedOut } from "../cli/errors.ts";
 import { runLine } from "../cli/run-line.ts";
@@ -9,7 +9,7 @@ import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { replaceDurably } from "../durable-file.ts";
 import { assetsDir } from "../paths.ts";
 import { choosePort, isPortFree } from "../postgres/server/port.ts";
-import { describeProcess, findOnPath, isAlive } from "../process.ts";
+import { describeProcess, findOnPath, isAlive, type ProcessFacts } from "../process.ts";
 import { pollUntil, type WaitLimit } from "../retry.ts";
 import { noLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
@@ -87,7 +87,16 @@ export function findLocalVault(stackDir: string): number | undefined {
   const files = localVaultFiles(stackDir);
   const pid = existsSync(files.pid) ? Number(readFileSync(files.pid, "utf8")) : 0;
   if (!Number.isSafeInteger(pid) || pid <= 1 || !isAlive(pid)) return undefined;
-  return describeProcess(pid).command.includes(files.config) ? pid : undefined;
+  return isStartedWith(files.config, describeProcess(pid)) ? pid : undefined;
+}
+
+/** A person may have started it by a relative path, or with the folder of the configuration. */
+function isStartedWith(config: string, { command, folder }: ProcessFacts): boolean {
+  if (command.includes(config)) return true;
+  const path = /\s--?config[= ](.+?)(?= -|$)/.exec(command)?.[1];
+  // On macOS, the working folder of a process is unknown.
+  if (path === undefined || (folder === "" && !isAbsolute(path))) return false;
+  return [config, dirname(config)].some((one) => isSameFolder(resolve(folder, path), one));
 }
 
 /** @returns the pid that was stopped; undefined if it was not running */
