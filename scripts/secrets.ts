@@ -7,6 +7,7 @@ import { stackFlags, yesFlag } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { runLine } from "./lib/cli/run-line.ts";
 import { exitCodes } from "./lib/cli/script-error.ts";
+import { formatMigration } from "./lib/operations/format-migration.ts";
 import { formatRotation } from "./lib/operations/format-rotation.ts";
 import { formatSecretsStatus } from "./lib/operations/format-secrets-status.ts";
 import { defineConfiguredScript, defineStackScript } from "./lib/stack/define-stack-script.ts";
@@ -58,14 +59,14 @@ const status = defineStackScript({
 
 const migrate = defineStackScript({
   meta: { name: "migrate", description: "Copies the credentials from files to Vault, and uses Vault from then on." },
-  args: { mode, timeout, secrets },
-  examples: [[runLine("secrets migrate --secrets vault"), "Move the credentials to Vault"]],
-  run: async ({ stack, ...run }) => (await import("./lib/stack/secrets.ts")).migrateSecrets(stack, run),
-  print(migrated, output) {
-    for (const { path, outcome } of migrated) output.result(`${path}: ${outcome}`);
-    if (migrated.some(({ outcome }) => outcome === "different"))
-      output.result(`Vault's values were kept. Run ${runLine("bootstrap")} to apply them to PostgreSQL.`);
+  args: {
+    ...{ mode, timeout, secrets },
+    "delete-files": { type: "boolean", description: "Delete the files of what Vault has" },
   },
+  examples: [[runLine("secrets migrate --secrets vault"), "Move the credentials to Vault"]],
+  run: async ({ args, stack, ...run }) =>
+    (await import("./lib/stack/secrets.ts")).migrateSecrets(stack, run, { deleteFiles: args["delete-files"] }),
+  print: (migrated, output) => output.result(formatMigration(migrated)),
 });
 
 const rotate = defineConfiguredScript({

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Stats } from "node:fs";
-import { constants, link, lstat, mkdir, open, readdir, unlink } from "node:fs/promises";
+import { constants, link, lstat, mkdir, open, readdir, rm, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import type { ScriptError } from "../cli/script-error.ts";
@@ -56,6 +56,19 @@ export class FileSecretStore implements SecretStore {
     return ensureSecret(this, path, make);
   }
 
+  /** @returns the folder of a secret */
+  folderOf(path: string): string {
+    return join(this.#root, ...splitSecretPath(path));
+  }
+
+  /** Deletes a secret with all its versions. */
+  async remove(path: string): Promise<void> {
+    const folder = await this.#existingFolder(path);
+    if (folder === undefined) return;
+    await rm(folder, { recursive: true });
+    await syncFolder(dirname(folder));
+  }
+
   async status(): Promise<SecretStoreStatus> {
     return { kind: "file", location: this.#root, isReady: (await checkFolder(this.#root)) !== undefined };
   }
@@ -70,7 +83,7 @@ export class FileSecretStore implements SecretStore {
     for (const folder of this.#foldersTo(path)) {
       if ((await checkFolder(folder)) === undefined) return undefined;
     }
-    return join(this.#root, ...splitSecretPath(path));
+    return this.folderOf(path);
   }
 
   async #ensureFolder(path: string): Promise<string> {
@@ -79,7 +92,7 @@ export class FileSecretStore implements SecretStore {
       await mkdir(folder, { mode: 0o700 }).catch(ignoreCode("EEXIST"));
       await checkFolder(folder);
     }
-    return join(this.#root, ...splitSecretPath(path));
+    return this.folderOf(path);
   }
 
   #foldersTo(path: string): string[] {

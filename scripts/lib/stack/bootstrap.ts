@@ -1,4 +1,5 @@
 import type { FinishedStep, StepResult } from "../cli/reporter.ts";
+import { runLine } from "../cli/run-line.ts";
 import { ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
 import type { Connection } from "../postgres/connect.ts";
@@ -101,6 +102,8 @@ async function setUpServer(found: Stack, run: BootstrapRun): Promise<ConnectionT
   return application;
 }
 
+const deleteFiles = "secrets migrate --delete-files";
+
 /** Finds the stack again afterwards, because a new Vault has an address and credentials that it did not know before. */
 async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
   if (stack.secretsPlace === "file") return stack;
@@ -110,6 +113,7 @@ async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
   if (prepared.remembered !== undefined && prepared.remembered.secrets === undefined) {
     const copied = (await copySecrets(prepared)).filter(({ outcome }) => outcome === "copied");
     run.reporter.info(`this stack now keeps its secrets in Vault (${copied.length} copied from files)`);
+    if (copied.length > 0) run.reporter.warn(`the files still contain them: run ${runLine(deleteFiles)}`);
   }
   return prepared;
 }

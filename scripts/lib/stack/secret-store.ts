@@ -35,7 +35,7 @@ export function secretsPlace(config: Config, remembered: StackState | undefined)
 }
 
 /** Opens the file store. It always has the superuser's password, so that losing Vault does not lock anyone out. */
-export function openFileStore(config: Config): SecretStore {
+export function openFileStore(config: Config): FileSecretStore {
   return new FileSecretStore(join(config.stackDir, "secrets"));
 }
 

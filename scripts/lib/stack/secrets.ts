@@ -39,6 +39,14 @@ export interface MigratedSecret {
   readonly path: string;
   /** `different`: Vault has other values and keeps them. */
   readonly outcome: "copied" | "same" | "different" | "absent";
+  /** The folder that still contains the secret, with its earlier versions, in plain text; null if there is none. */
+  readonly folder: string | null;
+}
+
+/** What `secrets migrate` does besides copying. */
+export interface MigrateOptions {
+  /** Whether to delete the files of the secrets that Vault has. */
+  readonly deleteFiles: boolean;
 }
 
 const applicationPaths = [secretPaths.application, secretPaths.applicationLocal];
@@ -80,7 +88,11 @@ export async function readSecretsStatus(stack: Stack): Promise<SecretsStatus> {
  *
  * @throws {ScriptError} `NOT_VAULT` (exit 2) if no Vault is configured
  */
-export async function migrateSecrets(found: Stack, run: RunContext): Promise<readonly MigratedSecret[]> {
+export async function migrateSecrets(
+  found: Stack,
+  run: RunContext,
+  { deleteFiles }: MigrateOptions,
+): Promise<readonly MigratedSecret[]> {
   if (found.secretsPlace === "file") {
     const fix = `Set VAULT_ADDR and VAULT_TOKEN, or run ${runLine("secrets migrate")} --secrets vault to start a local Vault.`;
     throw noVault("move the secrets to", fix);
@@ -91,7 +103,19 @@ export async function migrateSecrets(found: Stack, run: RunContext): Promise<rea
   const migrated = await copySecrets(stack);
   const { remembered, stackDir } = stack;
   if (remembered !== undefined) await writeState(stackDir, { ...remembered, ...rememberedSecrets(stack) });
-  return migrated;
+  if (!deleteFiles) return migrated;
+  const kept: MigratedSecret[] = [];
+  for (const secret of migrated) kept.push(await deleteFile(stack, secret));
+  return kept;
+}
+
+/** Asks Vault once more before it deletes anything. */
+async function deleteFile(stack: Stack, secret: MigratedSecret): Promise<MigratedSecret> {
+  const files = openFileStore(stack.config);
+  const [source, stored] = [await files.read(secret.path), await stack.secrets.read(secret.path)];
+  if (source === undefined || stored === undefined || !isSameSecret(source.data, stored.data)) return secret;
+  await files.remove(secret.path);
+  return { ...secret, folder: null };
 }
 
 /** Copies secrets from files to the stack's store. Values that the store already has are kept. */
@@ -101,11 +125,12 @@ export async function copySecrets(stack: Stack): Promise<readonly MigratedSecret
   for (const path of [...applicationPaths, secretPaths.archiveKey]) {
     const source = await files.read(path);
     if (source === undefined) {
-      migrated.push({ path, outcome: "absent" });
+      migrated.push({ path, outcome: "absent", folder: null });
       continue;
     }
     const { data, isNew } = await stack.secrets.ensure(path, () => source.data);
-    migrated.push({ path, outcome: isNew ? "copied" : isSameSecret(data, source.data) ? "same" : "different" });
+    const outcome = isNew ? "copied" : isSameSecret(data, source.data) ? "same" : "different";
+    migrated.push({ path, outcome, folder: files.folderOf(path) });
   }
   return migrated;
 }
