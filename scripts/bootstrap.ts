@@ -7,11 +7,13 @@ import manifest from "../package.json" with { type: "json" };
 import { stackFlags, yesFlag } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
 import { runLine, silentRunLine } from "./lib/cli/run-line.ts";
-import { isClone } from "./lib/paths.ts";
+import { isClone, isInImage } from "./lib/paths.ts";
 import { isBunInstalled } from "./lib/runtime.ts";
 import { defineConfiguredScript } from "./lib/stack/define-stack-script.ts";
 
 const npx = `npx --yes ${manifest.packageManager}`;
+/** The URL above has the address for containers. */
+const composeShow = "docker compose run --rm -T -e CQRS_SECRET=database-local init secrets show --reveal";
 const { mode, port, database, user, timeout, secrets } = stackFlags;
 
 const adopt = {
@@ -36,6 +38,7 @@ export const command = defineConfiguredScript({
   },
   print({ url, isChanged }, output) {
     output.result(`${output.style("green", "ready")}${isChanged ? "" : " (nothing to change)"}  ${url}`);
+    if (isClone && isInImage()) return output.result(`${composeShow}  shows it with the password, for the host`);
     output.result(`eval "$(${silentRunLine("status")} --env)"  exports it with the password`);
     if (isClone && !isBunInstalled())
       output.result(`eval "$(${npx} run --silent status --env)"  does the same without bun on the PATH`);

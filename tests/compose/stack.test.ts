@@ -41,6 +41,17 @@ test("up --wait returns once the schema is applied and the credentials in Vault 
   assert.equal(pending.exitCode, 0, pending.stderr);
 });
 
+test("the logs show no text of our own files, and advise nothing that Docker users do not have", async () => {
+  const server = await stack.mustCompose("logs", "--no-log-prefix", "postgres");
+  assert.match(server, /database system is ready to accept connections/);
+  assert.doesNotMatch(server, /create (table|or replace function) event_store/i);
+  const init = await stack.mustCompose("logs", "--no-log-prefix", "init");
+  assert.match(init, /docker compose run .* secrets show --reveal {2}shows it with the password, for the host$/m);
+  assert.doesNotMatch(init, /bun/);
+  const failed = await stack.compose("run", "--rm", "-T", "init", "restore", "nowhere", "--yes");
+  assert.match(failed.stderr, /docker compose run --rm -T init backup list/);
+});
+
 test("a second up changes nothing", async () => {
   const secret = await stack.secret("database");
   await stack.mustCompose("up", "--wait");
@@ -98,6 +109,55 @@ async function countInLayers(image: string, texts: readonly string[]): Promise<n
   const counts = texts.map((text) => run("grep", ["--count", "--text", "--fixed-strings", "--", text, file]));
   return (await Promise.all(counts)).map(({ stdout }) => Number(stdout));
 }
+
+test("secrets show and status --env print the secret that CQRS_SECRET selects, host and port of one address", async () => {
+  const print = async (secret: string, ...words: string[]) =>
+    stack.mustCompose("run", "--rm", "-T", "-e", `CQRS_SECRET=${secret}`, "init", ...words);
+  for (const [secret, host, port] of [
+    ["database", "postgres", 5432],
+    ["database-local", "127.0.0.1", stack.port],
+  ] as const) {
+    const shown = await print(secret, "secrets", "show", "--env", "--reveal");
+    const env = await print(secret, "status", "--env");
+    for (const text of [shown, env]) assert.match(text, new RegExp(`@${host}:${port}/cqrs_db'`), secret);
+    assert.match(env, new RegExp(`^export PGHOST='${host}'\nexport PGPORT='${port}'$`, "m"));
+  }
+});
+
+test("the image says what it is, and files of the host get the label that SELinux wants", async () => {
+  const inspect = async (format: string, name: string) =>
+    JSON.parse(mustRun("inspect", await run("docker", ["inspect", "--format", format, name], { env: stack.env })));
+  const labels = await inspect("{{json .Config.Labels}}", `${stack.project}-init`);
+  assert.equal(labels["org.opencontainers.image.title"], "cqrs-postgres");
+  assert.equal(labels["org.opencontainers.image.base.name"], process.env["BUN_IMAGE"]);
+  for (const service of ["keys", "vault", "postgres"]) {
+    const { Binds, Memory, MemorySwap } = await inspect("{{json .HostConfig}}", `${stack.project}-${service}`);
+    const files = (Binds as string[]).filter((bind) => bind.startsWith("/"));
+    assert.ok(files.length > 0 && files.every((bind) => /:(ro|rw),z$/.test(bind)), files.join());
+    if (service === "vault") assert.equal(MemorySwap, Memory, "secrets are not swapped out");
+  }
+});
+
+test("a container is healthy soon after it starts; after that, a health check runs every 30 seconds", async () => {
+  const read = async () => {
+    const words = ["inspect", "--format", "{{json .State}}", `${stack.project}-vault`, `${stack.project}-postgres`];
+    const { stdout } = await run("docker", words, { env: stack.env });
+    return stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+  };
+  await stack.mustCompose("restart");
+  await until("both are healthy", async () => (await read()).every(({ Health }) => Health.Status === "healthy"));
+  for (const { StartedAt, Health } of await read()) {
+    const [{ Start }] = Health.Log.filter(({ ExitCode }: { ExitCode: number }) => ExitCode === 0);
+    assert.ok(Date.parse(Start) - Date.parse(StartedAt) < 20_000);
+  }
+  for (const service of ["vault", "postgres"]) {
+    const { stdout } = await stack.compose("exec", "-T", service, "sh", "-c", "sleep 3; ps");
+    assert.match(stdout, /sleep 28/, service);
+  }
+});
 
 test("containers have minimal privileges and resources", async () => {
   const ids = (await stack.mustCompose("ps", "--all", "--quiet")).trim().split("\n");

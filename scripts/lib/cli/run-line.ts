@@ -1,19 +1,24 @@
-import { isClone } from "../paths.ts";
+import { isClone, isInImage } from "../paths.ts";
 import { environment, isBun, isDeno } from "../runtime.ts";
+
+/** Runs a command in the containers of a clone, without a terminal. */
+const composeRun = "docker compose run --rm -T init";
 
 /**
  * The command line that runs a script in this place, for messages, hints and help.
  *
  * @param words the script and its arguments, quoted for a shell
- * @returns `bun run backup list` in a clone; `npx cqrs-postgres backup list` or the like in another project
+ * @returns `bun run backup list` in a clone; in the image made from it, a line that runs the command in its containers;
+ * `npx cqrs-postgres backup list` or the like in another project
  */
 export function runLine(words: string): string {
-  return `${isClone ? "bun run" : packageRunner()} ${words}`.trimEnd();
+  if (isClone) return `${isInImage() ? composeRun : "bun run"} ${words}`.trimEnd();
+  return `${packageRunner()} ${words}`.trimEnd();
 }
 
 /** Like `runLine()`; what the script prints is not preceded by the line itself. */
 export function silentRunLine(words: string): string {
-  return isClone ? `bun run --silent ${words}` : runLine(words);
+  return isClone && !isInImage() ? `bun run --silent ${words}` : runLine(words);
 }
 
 /** The line for a script of package.json, or for a task of deno.json: package managers put programs on the PATH there. */
@@ -24,6 +29,8 @@ export function packageScript(words: string): string {
 
 /** What a package manager runs the package's program with. */
 function packageRunner(): string {
+  // People run the commands on the host.
+  if (isInImage()) return "npx cqrs-postgres";
   if (isDeno()) return "deno run -A npm:cqrs-postgres";
   const manager = /^\w+/.exec(environment()["npm_config_user_agent"] ?? "")?.[0];
   // Without --bun, the program would run on Node.js.

@@ -10,6 +10,8 @@ export interface ConnectionOptions {
   readonly max?: number;
   /** Role to switch to (`SET ROLE`); by default, the login itself. A pooler refuses it. */
   readonly role?: string;
+  /** Whether the server may log the statements; only a superuser may say `false`. @default true */
+  readonly logStatements?: boolean;
   /** @default that of the target */
   readonly searchPath?: string;
   /** Whether statements are prepared; `false` behind a pooler that cannot track them. @default true */
@@ -72,12 +74,16 @@ export function openConnection(target: SessionTarget, options: ConnectionOptions
   };
 }
 
-type StartupOptions = Pick<ConnectionOptions, "applicationName" | "role"> & { readonly searchPath: string | undefined };
+type StartupOptions = Pick<ConnectionOptions, "applicationName" | "role" | "logStatements"> & {
+  readonly searchPath: string | undefined;
+};
 
-function startupParameters({ applicationName, role, searchPath }: StartupOptions): Record<string, string> {
+function startupParameters(options: StartupOptions): Record<string, string> {
+  const { applicationName, role, searchPath, logStatements = true } = options;
   return {
     application_name: applicationName ?? "cqrs-postgres",
     ...(role === undefined ? {} : { role }),
     ...(searchPath === undefined ? {} : { search_path: searchPath }),
+    ...(logStatements ? {} : { log_statement: "none", log_min_duration_statement: "-1" }),
   };
 }

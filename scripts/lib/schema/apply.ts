@@ -160,7 +160,7 @@ async function applySource(run: Run, source: SchemaSource, files: readonly Prepa
   await using connection = openConnection(login?.target ?? target, {
     applicationName: "cqrs-postgres schema apply",
     role: sourceRoles[source],
-    ...(source === "cqrs" ? { searchPath: "public" } : {}),
+    ...(source === "cqrs" ? { searchPath: "public", logStatements: !(await isSuperuser(observer)) } : {}),
     signal: options.signal,
     onNotice: options.onNotice,
     onSessionOpen: forget,
@@ -175,6 +175,12 @@ async function applySource(run: Run, source: SchemaSource, files: readonly Prepa
     limits: limitsOf(options),
   };
   await (options.isDryRun ? tryFiles(run, session, files) : applyFiles(run, session, files));
+}
+
+/** The server's log would consist mostly of the text of our own files. */
+async function isSuperuser(sql: Sql): Promise<boolean> {
+  const [row] = await sql`select from pg_catalog.pg_roles where rolname = session_user and rolsuper`;
+  return row !== undefined;
 }
 
 async function applyFiles(run: Run, session: FileSession, files: readonly PreparedFile[]): Promise<void> {
