@@ -83,6 +83,8 @@ set_up() {
   done
   role cqrs-init 20m 1h
   role cqrs-app 1h 24h
+  # A stolen token ends here at the latest; clients whose token is revoked log in again.
+  "$vault" write -f sys/leases/revoke-prefix/auth/approle/login >/dev/null
   "$vault" read -field=role_id auth/approle/role/cqrs-init/role-id | store /keys/init/cqrs-init.role-id
   "$vault" write -f -field=secret_id auth/approle/role/cqrs-init/secret-id | store /keys/init/cqrs-init.secret-id
 }

@@ -159,6 +159,20 @@ test("a container is healthy soon after it starts; after that, a health check ru
   }
 });
 
+test("a token that was issued before Vault restarted is revoked, in case it was stolen", async () => {
+  const script = `cd /keys/init && vault=$(command -v vault || command -v bao) && export VAULT_ADDR=http://127.0.0.1:8200
+    $vault write -field=token auth/approle/login role_id=@cqrs-init.role-id secret_id=@cqrs-init.secret-id`;
+  const token = (await stack.mustCompose("exec", "-T", "vault", "sh", "-c", script)).trim();
+  const read = async () => {
+    const url = `http://127.0.0.1:${stack.vaultPort}/v1/secret/data/cqrs-spike/database`;
+    return (await fetch(url, { headers: { "X-Vault-Token": token } })).status;
+  };
+  assert.equal(await read(), 200);
+  await stack.mustCompose("restart", "vault");
+  await until("Vault is usable again", async () => (await health(stack, "vault")) === "healthy");
+  assert.equal(await read(), 403);
+});
+
 test("containers have minimal privileges and resources", async () => {
   const ids = (await stack.mustCompose("ps", "--all", "--quiet")).trim().split("\n");
   const { stdout } = await run("docker", ["inspect", ...ids], { env: stack.env });
