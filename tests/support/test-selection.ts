@@ -43,6 +43,7 @@ const onBunOnly = [
   "verify-log",
   "verify-projections",
   "verify-schema",
+  "verify-storage",
 ];
 
 /**
