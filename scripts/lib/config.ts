@@ -96,7 +96,7 @@ type GivenSources = Partial<Omit<SettingsSources, "projectDir">>;
 
 /** The settings that `.env` can have, of those whose names begin with a prefix of ours. */
 const settingsOfDotEnv = [
-  ...["MODE", "STACK_DIR", "SQL_DIR", "TIMEOUT", "GRACE", "SECRETS", "SECRET", "LOCAL_PORT"].map(
+  ...["MODE", "STACK_DIR", "SQL_DIR", "TIMEOUT", "GRACE", "SECRETS", "SECRET", "LOCAL_PORT", "ADMIN_URL"].map(
     (name) => `CQRS_${name}`,
   ),
   ...["PORT", "DB", "USER", "PASSWORD"].map((name) => `POSTGRES_${name}`),
@@ -207,7 +207,8 @@ export function findNameProblem(name: string): string | undefined {
  * @throws {ScriptError} `CONFIGURATION` (exit 2)
  */
 export function parseServerUrl(url: string, variables: Environment = {}): ExternalServer {
-  const environment = { ...variables, DATABASE_URL: url, DATABASE_URL_FILE: undefined };
+  const others = { DATABASE_URL_FILE: undefined, CQRS_ADMIN_URL: undefined, CQRS_ADMIN_URL_FILE: undefined };
+  const environment = { ...variables, ...others, DATABASE_URL: url };
   const read = new SettingsReader({}, { environment, dotEnvFile: null, projectDir: "" });
   const { externalServer: server } = readExternalServer(read);
   const problems = read.problems.map((problem) => problem.replace("DATABASE_URL", "It"));
@@ -238,7 +239,8 @@ export function wrongSettings(problems: readonly string[]): ScriptError {
 }
 
 function readExternalServer(read: SettingsReader): Pick<Config, "externalServer" | "externalTls"> {
-  const databaseUrl = read.setting("DATABASE_URL", postgresUrl);
+  const administratorUrl = read.setting("CQRS_ADMIN_URL", postgresUrl);
+  const databaseUrl = administratorUrl ?? read.setting("DATABASE_URL", postgresUrl);
   const url = databaseUrl === undefined ? undefined : new URL(databaseUrl);
   const externalTls = readTls(read, url);
   const host = read.setting("PGHOST", text);
@@ -249,16 +251,27 @@ function readExternalServer(read: SettingsReader): Pick<Config, "externalServer"
     database: read.setting("PGDATABASE", identifier),
   };
   if (url === undefined && host === undefined) return { externalServer: undefined, externalTls };
-  const externalServer = {
-    host: decodeURIComponent(url?.hostname ?? "").replace(/^\[|\]$/g, "") || (host ?? "localhost"),
-    port: Number(url?.port) || (server.port ?? 5432),
-    user: decodeURIComponent(url?.username ?? "") || (server.user ?? "postgres"),
-    password: decodeURIComponent(url?.password ?? "") || server.password,
-    database: decodeURIComponent(url?.pathname.slice(1) ?? "") || server.database,
-    tls: "prefer" as const,
-    ...externalTls,
+  // Next to CQRS_ADMIN_URL, the PG* variables are those of the application.
+  if (url !== undefined && administratorUrl !== undefined)
+    return { externalServer: serverOf(url, externalTls), externalTls };
+  return { externalServer: serverOf(url, externalTls, { ...server, host }), externalTls };
+}
+
+type ServerDefaults = Partial<Record<"host" | "user" | "password" | "database", string | undefined>> & {
+  readonly port?: number | undefined;
+};
+
+/** @param defaults for the parts that the URL leaves out */
+function serverOf(url: URL | undefined, tls: TlsSettings, defaults: ServerDefaults = {}): ExternalServer {
+  return {
+    host: decodeURIComponent(url?.hostname ?? "").replace(/^\[|\]$/g, "") || (defaults.host ?? "localhost"),
+    port: Number(url?.port) || (defaults.port ?? 5432),
+    user: decodeURIComponent(url?.username ?? "") || (defaults.user ?? "postgres"),
+    password: decodeURIComponent(url?.password ?? "") || defaults.password,
+    database: decodeURIComponent(url?.pathname.slice(1) ?? "") || defaults.database,
+    tls: "prefer",
+    ...tls,
   };
-  return { externalServer, externalTls };
 }
 
 /** Like libpq, reads `ssl=true` of JDBC's URLs as `sslmode=require`. */

@@ -21,3 +21,8 @@ export function loginPair(user: string, stored: string | undefined): LoginPair {
   const second = `${user}${secondSuffix}`;
   return stored === second ? { current: second, other: user } : { current: user, other: second };
 }
+
+/** Whether two names are of one pair of logins, which rotations alternate with. */
+export function isSameLogin(one: string, other: string): boolean {
+  return loginPair(one, other).current === other || loginPair(other, one).current === one;
+}

@@ -16,6 +16,7 @@ const onBunOnly = [
   "doctor-server",
   "doctor-sessions",
   "doctor-start",
+  "external-variables",
   "horizon-cost",
   "impostor",
   "log-crash-oracle",

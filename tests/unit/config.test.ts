@@ -235,3 +235,16 @@ test("loadConfig() needs both halves of an AppRole, and a known secret store", (
   assert.equal(load({ ...address, VAULT_ROLE_ID: "r", VAULT_SECRET_ID: "s" }).vault?.secretId, "s");
   assert.deepEqual(problemsOf({}, { secrets: "env" }), ['--secrets "env" must be file or vault']);
 });
+
+test("loadConfig() prefers CQRS_ADMIN_URL, and completes it with no variable of the application", () => {
+  const application = {
+    DATABASE_URL: "postgres://app:a@db:1/x",
+    PGHOST: "db",
+    PGUSER: "app",
+    PGPASSWORD: "a",
+    PGPORT: "1",
+  };
+  const { externalServer } = load({ ...application, CQRS_ADMIN_URL: "postgres://boss@db" });
+  const expected = { host: "db", port: 5432, user: "boss", password: undefined, database: undefined, tls: "prefer" };
+  assert.deepEqual(externalServer, expected);
+});

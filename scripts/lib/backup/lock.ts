@@ -9,6 +9,7 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { requirePrimary } from "../postgres/primary.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { isAlive } from "../process.ts";
+import { requireAdministrator } from "../stack/administrator.ts";
 import type { RunContext, Stack } from "../stack/stack.ts";
 
 /** What to lock, and for which command. */
@@ -69,7 +70,8 @@ export async function withArchivesLocked<Result>(
   lock: ArchiveLock,
   work: (context: ArchiveContext) => Promise<Result>,
 ): Promise<Result> {
-  const { target, command, run } = lock;
+  const { stack, target, command, run } = lock;
+  requireAdministrator(stack, target);
   try {
     const options = { applicationName: lockHolderName(command), signal: run.signal };
     await using maintenance = await connectForMaintenance(target, options);

@@ -124,10 +124,11 @@ export async function readClientEnvironment(config: Config): Promise<ClientEnvir
  * @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` or `OTHER_DATABASE` (exit 3)
  */
 export async function readClientTarget(stack: Stack): Promise<ConnectionTarget> {
-  const { port }: ConnectionTarget = await administratorTarget(stack);
   const application = await applicationTarget(stack);
+  // An external server is not asked: the secret has all, and DATABASE_URL may name the application's login.
+  const server: ConnectionTarget = stack.mode === "external" ? application : await administratorTarget(stack);
   // The embedded server may have moved to another port. Elsewhere, the host and the port of a secret belong together.
-  const target = stack.mode === "embedded" ? { ...application, port } : application;
+  const target = stack.mode === "embedded" ? { ...application, port: server.port } : application;
   if (target.database !== stack.database) throw otherDatabase(stack.database, target.database);
   return target;
 }

@@ -1,3 +1,5 @@
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
+import { isSameLogin } from "../login-names.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
@@ -24,6 +26,7 @@ export async function withAdministrator<Result>(
   work: (session: AdministratorSession, target: ConnectionTarget) => Promise<Result>,
 ): Promise<Result> {
   const target = await administratorTarget(stack);
+  requireAdministrator(stack, target);
   await using connection = openConnection(target, { applicationName, signal: run.signal });
   try {
     await requirePrimary(connection.sql, target);
@@ -31,6 +34,22 @@ export async function withAdministrator<Result>(
   } catch (error) {
     throw explainConnectionError(error, target);
   }
+}
+
+/**
+ * Refuses the application's own login, which `status --env` exports in the variables that also name the administrator.
+ *
+ * @throws {ScriptError} `CONFIGURATION` (exit 2)
+ */
+export function requireAdministrator({ mode, user: configured, remembered }: Stack, { user }: ConnectionTarget): void {
+  if (mode !== "external" || !isSameLogin(user, remembered?.user ?? configured)) return;
+  throw new ScriptError({
+    code: "CONFIGURATION",
+    exitCode: exitCodes.usage,
+    message: `${user} is the application's login, not an administrator`,
+    why: "DATABASE_URL or the PG* variables name it, as status --env exports them.",
+    fix: "Set CQRS_ADMIN_URL to the administrator's URL, which takes precedence, or unset these variables.",
+  });
 }
 
 /** Prepares a connection for administration: statements that set a password stay out of the server's log. */

@@ -28,6 +28,8 @@ import {
   administratorTarget,
   type BootstrapRun,
   findStack,
+  ignoredServer,
+  ignoresServer,
   lockForRun,
   openStack,
   type RunContext,
@@ -71,6 +73,7 @@ export async function bootstrap(config: Config, run: RunContext, options?: Boots
   const found = await settleCluster(await findStack(config), run, options?.adopt ? options : undefined);
   if (options !== undefined) await confirmRepointing(found, options.confirm);
   reportSkew(found.remembered, run.reporter, true);
+  if (ignoresServer(found)) run.reporter.info(ignoredServer);
   const steps: FinishedStep[] = [];
   const step: BootstrapRun["step"] = async (name, work) => {
     run.signal.throwIfAborted();

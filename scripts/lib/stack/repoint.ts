@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import type { Confirmation } from "../cli/confirm.ts";
-import { loginPair } from "../login-names.ts";
+import { isSameLogin } from "../login-names.ts";
 import { secretPaths } from "../secrets/application-secret.ts";
 import type { Stack } from "./stack.ts";
 
@@ -41,9 +41,4 @@ async function readKnownNames({ remembered, mode, dataDir, secretsPlace, secrets
   if (mode !== "embedded" || secretsPlace !== "file" || !existsSync(dataDir)) return undefined;
   const { database, username } = (await secrets.read(secretPaths.application))?.data ?? {};
   return database === undefined || username === undefined ? undefined : { database, user: username };
-}
-
-/** Whether a login is the one of the other name, or the second one of its pair, which rotations alternate with. */
-function isSameLogin(known: string, user: string): boolean {
-  return loginPair(user, known).current === known || loginPair(known, user).current === user;
 }

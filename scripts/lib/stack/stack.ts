@@ -239,13 +239,26 @@ function databaseOfUrl({ externalServer }: Config, mode: Mode): string | undefin
   return name === undefined || reservedDatabases.includes(name) ? undefined : name;
 }
 
+/** Whether the configuration describes a server that a stack does not use, although nobody has chosen its mode yet. */
+export function ignoresServer({ config, mode, remembered }: Stack): boolean {
+  return (
+    mode === "embedded" && config.mode === undefined && remembered === undefined && config.externalServer !== undefined
+  );
+}
+
+/** What a user is told of such a server. */
+export const ignoredServer: string = `DATABASE_URL and the PG* variables are ignored; to use that server, run ${runLine("bootstrap")} --mode external.`;
+
 /** @returns the error of a script that needs a running stack (exit 3) */
 export function notRunning(stack: Stack, data?: unknown): ScriptError {
   return new ScriptError({
     code: "NOT_RUNNING",
     exitCode: exitCodes.notReady,
     message: "PostgreSQL is not running",
-    why: stack.mode === "compose" ? "Its container is not running." : `No server is running on ${stack.dataDir}.`,
+    why: [
+      stack.mode === "compose" ? "Its container is not running." : `No server is running on ${stack.dataDir}.`,
+      ...(ignoresServer(stack) ? [ignoredServer] : []),
+    ].join("\n"),
     fix: `Run ${runLine("bootstrap")}, which starts the server.`,
     data,
   });
@@ -259,7 +272,7 @@ function externalTarget({ config, database }: Stack): ConnectionTarget {
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,
     message: "No external server is configured",
-    why: "Neither DATABASE_URL nor PGHOST is set, and a stack does not store the credentials of an external server.",
-    fix: "Set DATABASE_URL, or PGHOST, PGUSER and PGPASSWORD, to a login that can create roles and databases.",
+    why: "None of CQRS_ADMIN_URL, DATABASE_URL and PGHOST is set, and a stack does not store the credentials of an external server.",
+    fix: "Set CQRS_ADMIN_URL or DATABASE_URL, or PGHOST, PGUSER and PGPASSWORD, to a login that can create roles and databases.",
   });
 }

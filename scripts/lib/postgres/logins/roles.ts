@@ -276,6 +276,6 @@ function sameLogin(login: string): ScriptError {
     exitCode: exitCodes.usage,
     message: `${login} cannot be both the administrator and the application's login`,
     why: "The application's login gets only the application's privileges; the administrator would lose its own.",
-    fix: "Pass another --user (POSTGRES_USER), or connect as another administrator (PGUSER).",
+    fix: "Pass another --user (POSTGRES_USER), or connect as another administrator (CQRS_ADMIN_URL, PGUSER).",
   });
 }
