@@ -9,11 +9,11 @@ test("status --env of an external server needs only the secret, and CQRS_ADMIN_U
   await using server = await sharedStack();
   await using stack = await makeTestStack();
   const { stackDir } = stack;
-  const url = connectionUrl({ ...(await server.administrator()), database: "variables" });
+  const url = connectionUrl({ ...(await server.administrator()), database: "cqrs_db" });
   const user = { POSTGRES_USER: "variables_user" };
   await runForData(["bootstrap", "--mode", "external"], { stackDir, env: { ...user, DATABASE_URL: url } });
   const { env } = await runForData<{ env: ClientEnvironment }>(["status", "--env"], stack);
-  assert.deepEqual([env.PGUSER, env.PGDATABASE], ["variables_user", "variables"]);
+  assert.deepEqual([env.PGUSER, env.PGDATABASE], ["variables_user", "cqrs_db"]);
 
   const refusedCommands = [["backup"], ["reset", "--yes"], ["secrets", "rotate"], ["bootstrap"]];
   for (const words of refusedCommands) {

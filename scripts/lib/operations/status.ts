@@ -124,11 +124,11 @@ export async function readClientEnvironment(config: Config): Promise<ClientEnvir
  * @throws {ScriptError} `NOT_RUNNING`, `SECRETS_MISSING` or `OTHER_DATABASE` (exit 3)
  */
 export async function readClientTarget(stack: Stack): Promise<ConnectionTarget> {
-  const application = await applicationTarget(stack);
   // An external server is not asked: the secret has all, and DATABASE_URL may name the application's login.
-  const server: ConnectionTarget = stack.mode === "external" ? application : await administratorTarget(stack);
+  const server: ConnectionTarget | undefined = stack.mode === "external" ? undefined : await administratorTarget(stack);
+  const application = await applicationTarget(stack);
   // The embedded server may have moved to another port. Elsewhere, the host and the port of a secret belong together.
-  const target = stack.mode === "embedded" ? { ...application, port: server.port } : application;
+  const target = stack.mode === "embedded" ? { ...application, port: server?.port ?? application.port } : application;
   if (target.database !== stack.database) throw otherDatabase(stack.database, target.database);
   return target;
 }
