@@ -1,4 +1,4 @@
-import { isClone, isInImage } from "../paths.ts";
+import { assetsDir, isClone, isInImage } from "../paths.ts";
 import { environment, isBun, isDeno } from "../runtime.ts";
 
 /** Runs a command in the containers of a clone, without a terminal. */
@@ -12,13 +12,13 @@ const composeRun = "docker compose run --rm -T init";
  * `npx cqrs-postgres backup list` or the like in another project
  */
 export function runLine(words: string): string {
-  if (isClone) return `${isInImage() ? composeRun : "bun run"} ${words}`.trimEnd();
+  if (isClone) return `${isInInit() ? composeRun : "bun run"} ${words}`.trimEnd();
   return `${packageRunner()} ${words}`.trimEnd();
 }
 
 /** Like `runLine()`; what the script prints is not preceded by the line itself. */
 export function silentRunLine(words: string): string {
-  return isClone && !isInImage() ? `bun run --silent ${words}` : runLine(words);
+  return isClone && !isInInit() ? `bun run --silent ${words}` : runLine(words);
 }
 
 /** The line for a script of package.json, or for a task of deno.json: package managers put programs on the PATH there. */
@@ -30,11 +30,16 @@ export function packageScript(words: string): string {
 /** What a package manager runs the package's program with. */
 function packageRunner(): string {
   // People run the commands on the host.
-  if (isInImage()) return "npx cqrs-postgres";
+  if (isInInit()) return "npx cqrs-postgres";
   if (isDeno()) return "deno run -A npm:cqrs-postgres";
   const manager = /^\w+/.exec(environment()["npm_config_user_agent"] ?? "")?.[0];
   // Without --bun, the program would run on Node.js.
   if (isBun() || manager === "bun") return "bunx --bun cqrs-postgres";
   if (manager === "pnpm") return "pnpm exec cqrs-postgres";
   return manager === "yarn" ? "yarn cqrs-postgres" : "npx cqrs-postgres";
+}
+
+/** Whether this runs in the init container. Elsewhere, reading the mark may need a permission on Deno. */
+function isInInit(): boolean {
+  return environment()["CQRS_PROJECT_DIR"] === assetsDir && isInImage();
 }
