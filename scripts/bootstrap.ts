@@ -1,7 +1,7 @@
 // Sets up the server, roles, schema and credentials.
 // Reads: configuration, sql/, infrastructure/postgres/config/. Writes: the stack directory, the database.
 // Exits: 0 ready · 1 a SQL file failed · 2 configuration · 3 not ready · 4 schema drift · 5 locked · 6 login refused ·
-// 8 running on another port, another cluster, refused without --yes · 9 prerequisite · 124 timeout
+// 8 running on another port, another cluster or stack, refused without --yes · 9 prerequisite · 124 timeout
 
 import manifest from "../package.json" with { type: "json" };
 import { stackFlags, yesFlag } from "./lib/cli/flags.ts";
