@@ -29,20 +29,26 @@ export const majorVersion = 16;
  * Finds PostgreSQL in the npm package of this platform and makes it runnable.
  *
  * The install script of the package links the libraries to the names that the programs load, but Bun and Deno do not
- * run it, so the links are created here. If the package is read-only, or the account cannot reach it, a private copy
- * is used.
+ * run it, so the links are created here. If the package is read-only, or the account or initdb cannot use its path, a
+ * private copy is used.
  *
  * @throws {ScriptError} `NO_BINARIES` (exit 9) if there is no package for this platform, or its programs do not run
  */
 export async function findBinaries(account: ServerAccount, environment: Environment): Promise<Binaries> {
   const packaged = locatePackage();
-  const isLinked = await linkLibraries(packaged);
+  const isLinked = isSafeInShell(packaged) && (await linkLibraries(packaged));
   const first = isLinked ? tryVersion(packaged, account) : undefined;
   if (first?.version !== undefined) return binariesIn(packaged, first.version);
   const copied = await copyPackage(packaged, environment);
+  if (!isSafeInShell(copied)) throw unavailable(`initdb cannot run in ${copied}, which contains ", $, \` or \\.`);
   const second = tryVersion(copied, account);
   if (second.version !== undefined) return binariesIn(copied, second.version);
   throw unavailable(`${join(copied, "native/bin/postgres")} does not run: ${second.reason}`);
+}
+
+/** initdb passes its own path to a shell, in double quotes. */
+function isSafeInShell(path: string): boolean {
+  return !/["$`\\]/.test(path);
 }
 
 function binariesIn(folder: string, version: string): Binaries {
