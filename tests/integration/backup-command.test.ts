@@ -6,7 +6,7 @@ import process from "node:process";
 import { test } from "node:test";
 import { append, placed } from "../support/append.ts";
 import { type ArchiveTest, withArchives } from "../support/archive.ts";
-import { runScript } from "../support/run-script.ts";
+import { runScript, startScript } from "../support/run-script.ts";
 import { runtimeName } from "../support/runtime.ts";
 import { failure } from "../support/schema-folder.ts";
 
@@ -112,6 +112,28 @@ test("a row that COPY cannot send is reported with its table", async () => {
   assert.deepEqual([error.code, error.exitCode], ["TABLE_UNREADABLE", 9]);
   assert.match(error.message, /cannot send the rows of "command_model"\."My moods"$/);
   assert.match(`${error.why} ${error.fix}`, /invalid internal value for enum: .*COPY sends at most 1 GB/);
+});
+
+test("backup and reset say which session they wait for", async () => {
+  await using archives = await withArchives();
+  const { database, folder } = archives;
+  await database.admin`create table command_model.locked (id int)`;
+  for (const words of [
+    ["backup", "--to", folder],
+    ["reset", "--yes", "--no-backup"],
+  ]) {
+    const options = { stackDir: database.stackDir, env: { POSTGRES_DB: database.name } };
+    const started = await database.admin.begin(async (tx) => {
+      await tx`set local application_name = 'a migration'`;
+      await tx`lock table command_model.locked, event_store.domain_event in access exclusive mode`;
+      const script = startScript(words, options);
+      await script.saw("(a migration, ");
+      return script;
+    });
+    const { exitCode, stderr } = await started.ended;
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stderr, /^waiting for session \d+ \(a migration, .*\), which holds a lock$/m);
+  }
 });
 
 test("a newest archive of a newer format is reported as such", async () => {

@@ -47,6 +47,7 @@ test("formatTable() writes nothing for no rows", () => assert.equal(formatTable(
 test("describeTransfer() shows table, rows, bytes, rate and the remaining time", () => {
   const state = { table: "a.b", rowsDone: 41_000, bytesDone: 12_300_000, bytesTotal: 45_600_000 };
   assert.equal(describeTransfer(state, 2), "a.b  41000 rows, 12.3 MB of about 45.6 MB, 6.2 MB/s, 5 s left");
+  assert.equal(describeTransfer({ ...state, bytesDone: 0 }, 60), "a.b  41000 rows, 0 B of about 45.6 MB");
   const beyond = { ...state, bytesDone: 50_000_000 };
   assert.equal(describeTransfer(beyond, 1), "a.b  41000 rows, 50.0 MB of about 50.0 MB, 50.0 MB/s, 0 s left");
 });

@@ -11,6 +11,7 @@ import type { ConnectionTarget } from "../postgres/target.ts";
 import { isAlive } from "../process.ts";
 import { requireAdministrator } from "../stack/administrator.ts";
 import type { RunContext, Stack } from "../stack/stack.ts";
+import { watchLocks } from "./watch-locks.ts";
 
 /** What to lock, and for which command. */
 export interface ArchiveLock {
@@ -77,6 +78,7 @@ export async function withArchivesLocked<Result>(
     await using maintenance = await connectForMaintenance(target, options);
     await requirePrimary(maintenance.sql, target);
     await lockArchives(maintenance.sql, target.database, run.signal);
+    await using _watch = watchLocks(target, run);
     return await work({ ...lock, maintenance: maintenance.sql });
   } catch (error) {
     throw explainConnectionError(error, target);

@@ -36,7 +36,7 @@ const minSecondsToEstimate = 1;
 export function describeTransfer({ table, rowsDone, bytesDone, bytesTotal }: TransferState, seconds: number): string {
   const amounts = `${formatBytes(bytesDone)} of about ${formatBytes(Math.max(bytesTotal, bytesDone))}`;
   const done = `${table}  ${rowsDone} rows, ${amounts}`;
-  if (seconds < minSecondsToEstimate) return done;
+  if (seconds < minSecondsToEstimate || (bytesDone === 0 && bytesTotal > 0)) return done;
   const rate = bytesDone / seconds;
   const left = Math.max(bytesTotal - bytesDone, 0) / Math.max(rate, 1);
   return `${done}, ${formatBytes(rate)}/s, ${formatSeconds(left)} left`;
