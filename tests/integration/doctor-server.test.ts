@@ -163,8 +163,10 @@ test("a standby is found, and is healthy once it is promoted and its log has a n
   await finds("standby", { evidence: /pg_is_in_recovery/, fix: /pg_promote.*begin_epoch/ }, stack);
   await asAdministrator(async (sql) => {
     await sql`select pg_promote()`;
-    await sql`select event_store.begin_epoch('promoted')`;
   });
+  const expected = { evidence: /the timeline is 2, but the log's epoch began on 1/, fix: /begin_epoch/ };
+  await finds("epoch-unreported", expected, stack);
+  await asAdministrator((sql) => sql`select event_store.begin_epoch('promoted')`);
   await bootstrapTestStack(stack.stackDir);
   await isHealthy(stack);
 });

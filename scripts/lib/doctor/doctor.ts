@@ -6,7 +6,10 @@ import type { RunContext } from "../stack/stack.ts";
 import { credentialsProbe } from "./causes/credentials.ts";
 import { filesProbe } from "./causes/files.ts";
 import { hostProbe } from "./causes/host.ts";
+import { logProbe } from "./causes/log.ts";
 import { portProbe } from "./causes/port.ts";
+import { projectionsProbe } from "./causes/projections.ts";
+import { schemaProbe } from "./causes/schema.ts";
 import { serverProbe } from "./causes/server.ts";
 import { sessionsProbe } from "./causes/sessions.ts";
 import { settingsProbe } from "./causes/settings.ts";
@@ -41,6 +44,9 @@ export const allProbes: readonly Probe[] = [
   settingsProbe,
   sessionsProbe,
   credentialsProbe,
+  schemaProbe,
+  logProbe,
+  projectionsProbe,
 ];
 
 /** After this time, a line reports what is being looked at. */

@@ -9,7 +9,8 @@ export async function readLogProblems(sql: Sql): Promise<string[]> {
   return [...(await readEpochProblems(sql)), ...(await readCommitProblems(sql))];
 }
 
-async function readEpochProblems(sql: Sql): Promise<string[]> {
+/** Compares the server with the one on which the last epoch of the log began. */
+export async function readEpochProblems(sql: Sql): Promise<string[]> {
   const [found] = await sql`select where to_regprocedure('event_store.epoch_mismatch()') is not null`;
   if (found === undefined) return [];
   const rows = await sql<{ fact: string; recorded: string; actual: string }[]>`

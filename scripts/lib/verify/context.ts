@@ -1,4 +1,5 @@
 import { type EventStore, openEventStore } from "../event-store/store.ts";
+import type { DelayLimits } from "../operations/projection-problems.ts";
 import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
@@ -11,15 +12,11 @@ import { administratorTarget, applicationTarget, checkOwnServer, type RunContext
 import { type Finding, once } from "./check.ts";
 
 /** From which value on a check fails. */
-export interface VerifyLimits {
+export interface VerifyLimits extends DelayLimits {
   /** Free space of the disk, at least. PostgreSQL stops if it cannot write its log. */
   readonly minFreeBytes: number;
   /** How long a transaction may keep readers from later events. */
   readonly maxHeldSeconds: number;
-  /** Age of the oldest event that a serving projection has not handled, while a run holds its lease. */
-  readonly maxLagSeconds: number;
-  /** The same while no run holds it. */
-  readonly maxStalledSeconds: number;
   /** Age of the newest archive that passed a verification. */
   readonly maxBackupDays: number;
 }
