@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import type { Config } from "../../scripts/lib/config.ts";
 import { type Diagnosis, type DoctorOptions, diagnose } from "../../scripts/lib/doctor/doctor.ts";
 import type { Finding } from "../../scripts/lib/doctor/finding.ts";
 import { repairAll } from "../../scripts/lib/doctor/repair.ts";
@@ -10,14 +11,14 @@ export interface DiagnosedPlace {
   /** Name of the database; that of the stack by default. */
   readonly name?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Reads the configuration in another way. */
+  readonly load?: () => Config;
 }
 
 /** Diagnoses in this process. */
-export function diagnosePlace(
-  { stackDir, name, env }: DiagnosedPlace,
-  options: DoctorOptions = {},
-): Promise<Diagnosis> {
-  return diagnose(() => testConfig(stackDir, { database: name }, env), silentRun, options);
+export function diagnosePlace(place: DiagnosedPlace, options: DoctorOptions = {}): Promise<Diagnosis> {
+  const { stackDir, name, env, load = () => testConfig(stackDir, { database: name }, env) } = place;
+  return diagnose(load, silentRun, options);
 }
 
 /** Asserts that a cause is found, with its evidence and advice; returns it. */

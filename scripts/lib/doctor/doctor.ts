@@ -3,6 +3,7 @@ import { formatSeconds } from "../cli/format.ts";
 import { ScriptError } from "../cli/script-error.ts";
 import { type Config, type ConfigFlags, loadConfig } from "../config.ts";
 import type { RunContext } from "../stack/stack.ts";
+import { configurationProbe } from "./causes/configuration.ts";
 import { credentialsProbe } from "./causes/credentials.ts";
 import { filesProbe } from "./causes/files.ts";
 import { hostProbe } from "./causes/host.ts";
@@ -10,9 +11,11 @@ import { logProbe } from "./causes/log.ts";
 import { portProbe } from "./causes/port.ts";
 import { projectionsProbe } from "./causes/projections.ts";
 import { schemaProbe } from "./causes/schema.ts";
+import { secretFilesProbe } from "./causes/secret-files.ts";
 import { serverProbe } from "./causes/server.ts";
 import { sessionsProbe } from "./causes/sessions.ts";
 import { settingsProbe } from "./causes/settings.ts";
+import { vaultProbe } from "./causes/vault.ts";
 import { type DoctorContext, type DoctorLimits, doctorLimits, type Probe, withDoctorContext } from "./context.ts";
 import { type Finding, NotChecked } from "./finding.ts";
 
@@ -39,7 +42,10 @@ export interface DoctorOptions {
 export const allProbes: readonly Probe[] = [
   hostProbe,
   filesProbe,
+  configurationProbe,
+  secretFilesProbe,
   portProbe,
+  vaultProbe,
   serverProbe,
   settingsProbe,
   sessionsProbe,

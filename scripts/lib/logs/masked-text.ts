@@ -32,17 +32,18 @@ export class MaskedText {
     const text = this.#pending + this.#decoder.write(chunk);
     const end = text.length > maxPending ? text.length : text.lastIndexOf("\n") + 1;
     this.#pending = text.slice(end);
-    return end === 0 || this.#write(mask(text.slice(0, end)));
+    return end === 0 || this.#write(maskPasswords(text.slice(0, end)));
   }
 
   /** Completes the last line. */
   async end(): Promise<void> {
     const text = this.#pending + this.#decoder.end();
     this.#pending = "";
-    if (text !== "") await this.#write(`${mask(text)}\n`);
+    if (text !== "") await this.#write(`${maskPasswords(text)}\n`);
   }
 }
 
-function mask(text: string): string {
+/** @returns the text without the passwords in it */
+export function maskPasswords(text: string): string {
   return passwords.reduce((masked, [pattern, replacement]) => masked.replaceAll(pattern, replacement), text);
 }

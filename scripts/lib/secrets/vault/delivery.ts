@@ -53,6 +53,13 @@ export async function ensureDelivered(client: VaultClient, folder: string, role:
   return true;
 }
 
+/** Whether the folder contains a delivery that can no longer be unwrapped. Changes nothing. */
+export async function isDeliveryTaken(client: VaultClient, folder: string, role: AppRoleName): Promise<boolean> {
+  if ((await credentialState(folder, role)) !== "delivered") return false;
+  const delivery = await readDelivery(folder, role);
+  return delivery !== undefined && !(await isUnopened(client, delivery));
+}
+
 /**
  * If a delivery can no longer be received, destroys its secret id and the delivery. Its tokens are still to be revoked:
  * the folder records the loss until {@link forgetLoss} is called.
