@@ -3,8 +3,10 @@ import { formatSeconds } from "../cli/format.ts";
 import { ScriptError } from "../cli/script-error.ts";
 import { type Config, type ConfigFlags, loadConfig } from "../config.ts";
 import type { RunContext } from "../stack/stack.ts";
+import { composeProbe } from "./causes/compose.ts";
 import { configurationProbe } from "./causes/configuration.ts";
 import { credentialsProbe } from "./causes/credentials.ts";
+import { dockerProbe } from "./causes/docker.ts";
 import { filesProbe } from "./causes/files.ts";
 import { hostProbe } from "./causes/host.ts";
 import { logProbe } from "./causes/log.ts";
@@ -44,6 +46,8 @@ export const allProbes: readonly Probe[] = [
   filesProbe,
   configurationProbe,
   secretFilesProbe,
+  dockerProbe,
+  composeProbe,
   portProbe,
   vaultProbe,
   serverProbe,

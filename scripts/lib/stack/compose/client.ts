@@ -23,6 +23,7 @@ export interface ComposeContainer {
 export interface ComposeProject {
   readonly name: string;
   readonly volumes: Readonly<Record<string, { readonly name: string }>>;
+  readonly services: Readonly<Record<string, { readonly ports?: readonly { readonly published: string }[] }>>;
 }
 
 const directoryLabel = "com.docker.compose.project.working_dir";

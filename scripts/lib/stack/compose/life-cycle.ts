@@ -173,7 +173,7 @@ async function listOutOfMemory(client: ComposeClient): Promise<string> {
 }
 
 /** @returns the name of the container, or of the program if the system reveals it */
-async function portHolder(client: ComposeClient, port: number): Promise<string> {
+export async function portHolder(client: ComposeClient, port: number): Promise<string> {
   const { stdout } = await client.docker("ps", "--filter", `publish=${port}`, "--format", "{{.Names}}");
   if (stdout.trim() !== "") return `the container ${stdout.trim().split("\n").join(", ")}`;
   const found = await runProcess("lsof", ["-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-Fpc"]).catch(() => undefined);
