@@ -30,6 +30,7 @@ const onBunOnly = [
   "log-power-cut",
   "other-stack",
   "plans",
+  "progress-line",
   "redaction-statistics",
   "rerun",
   "repoint",

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatBytes, formatColumns, formatSeconds, formatTable, wrapText } from "../../scripts/lib/cli/format.ts";
 import { describeTransfer } from "../../scripts/lib/cli/reporter.ts";
+import { formatRebuild } from "../../scripts/lib/operations/format-projection-end.ts";
 
 const sizes: readonly (readonly [sizeBytes: number, text: string])[] = [
   [0, "0 B"],
@@ -58,6 +59,12 @@ test("describeTransfer() estimates nothing in the first second", () => {
   const nothing = { table: "a.b", rowsDone: 0, bytesDone: 0, bytesTotal: 0 };
   assert.equal(describeTransfer(nothing, 0), "a.b  0 rows, 0 B of about 0 B");
   assert.equal(describeTransfer(nothing, 1), "a.b  0 rows, 0 B of about 0 B, 0 B/s, 0 s left");
+});
+
+test("formatRebuild() does not say of the first version that it is not serving", () => {
+  const end = { name: "orders", version: 2, outcome: "stopped", deadLetters: 0 } as const;
+  assert.equal(formatRebuild({ ...end, replacedVersion: 1 }), "orders: version 2 is not serving yet: stopped");
+  assert.equal(formatRebuild({ ...end, replacedVersion: null }), "orders: version 2 has not caught up: stopped");
 });
 
 test("wrapText() breaks lines between words", () => {
