@@ -6,7 +6,7 @@ import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
-import { type ConnectionTarget, connectionUrl, maskedUrl } from "../postgres/target.ts";
+import { connectionUrl, maskedUrl } from "../postgres/target.ts";
 import { readPlan } from "../schema/apply.ts";
 import { readAllFiles } from "../schema/source.ts";
 import { demandsTls } from "../server-url.ts";
@@ -84,7 +84,7 @@ export async function readStatus(config: Config, signal: AbortSignal): Promise<S
   const isStopped = !isUp || (postmaster !== undefined && postmaster.state !== "running");
   const secrets = await readSecretsState(stack);
   if (isStopped) throw notRunning(stack, await stoppedStatus(stack, secrets));
-  if (postmaster !== undefined) await checkServedFolder(stack.dataDir);
+  if (postmaster?.state === "running" && !postmaster.hasLostPidFile) await checkServedFolder(stack.dataDir);
   const target = await administratorTarget(stack);
   await using connection = openConnection(target, { applicationName: "cqrs-postgres status", signal });
   try {
