@@ -47,8 +47,9 @@ function printReport({ findings, notChecked }: DoctorReport, output: Output): vo
     for (const line of evidence.split("\n")) output.result(`    ${line}`);
     output.result(`    fix: ${fix}${repair === null ? "" : " Or use --fix."}`);
   }
-  for (const { area, reason } of notChecked) output.result(`not checked: ${area}: ${reason}`);
-  if (findings.length === 0) output.result("no problem found");
+  for (const [reason, areas] of Map.groupBy(notChecked, (one) => one.reason))
+    output.result(`not checked: ${areas.map(({ area }) => area).join(", ")}: ${reason}`);
+  if (findings.length === 0) output.result(`no problem found${notChecked.length === 0 ? "" : " in what was checked"}`);
 }
 
 function describeFailure({ findings, repairs }: DoctorReport): ScriptError | undefined {

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { symptoms } from "../../scripts/lib/doctor/finding.ts";
 import type { DoctorReport } from "../../scripts/lib/doctor/report.ts";
 import { assetsDir } from "../../scripts/lib/paths.ts";
-import { finds, isHealthy, repair } from "../support/doctor.ts";
+import { diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack, type TestStack, withCluster } from "../support/stack.ts";
 import { jsonContract, symptomContract } from "../unit/contracts.ts";
@@ -60,7 +60,7 @@ test("a problem exits with 11; --fix asks, repairs, and looks again", async () =
   assert.equal(text.exitCode, 11, text.stderr);
   assert.match(
     text.stdout,
-    /^state-unreadable \(does not start\): Cannot read .*state\.json\.\n {4}.+\n {4}fix: Remove it, .* Or use --fix\.\nnot/,
+    /^state-unreadable \(does not start\): Cannot read .*state\.json\.\n {4}.+\n {4}fix: Remove it, .* Or use --fix\.\nnot checked: port, server, settings, sessions, credentials, schema, log, projections: Cannot read /,
   );
   assert.match(text.stderr, /^error: 1 problem: state-unreadable\n {2}fix: Run bun run doctor --fix, or/m);
 
@@ -89,6 +89,23 @@ for (const [damage, content] of [
     await isHealthy(stack);
   });
 }
+
+test("a state file that cannot be read is found, and is healthy once that is put right", async () => {
+  const file = join(stack.stackDir, "state.json");
+  const content = await readFile(file, "utf8");
+  await rm(file);
+  await mkdir(file);
+  await finds("state-unusable", { evidence: /It is a folder, not a file/, fix: /Move that folder/ }, stack);
+  await rm(file, { recursive: true });
+  await writeFile(file, content);
+  await isHealthy(stack);
+});
+
+test("an area that takes too long is not checked, and the others are", async () => {
+  const { findings, notChecked } = await diagnosePlace(stack, { limits: { probeTimeoutMs: 0 } });
+  assert.deepEqual(findings, []);
+  assert.ok(notChecked.some(({ area, reason }) => area === "server" && reason === "it did not finish within 0 s"));
+});
 
 test("a folder without a stack is found, and --fix sets one up", async () => {
   await using empty = await makeTestStack();

@@ -120,6 +120,10 @@ test("an external server: another one, none, one without TLS, and one whose TLS 
   const elsewhere = { ...place, name: "cqrs_db", env: { DATABASE_URL: wrong } };
   const evidence = /the server has the system identifier \d+; the last bootstrap set up \d+/;
   await finds("other-server", { evidence, fix: /Correct DATABASE_URL/ }, elsewhere);
+  const { notChecked } = await diagnosePlace(elsewhere);
+  assert.ok(
+    notChecked.some(({ area, reason }) => area === "credentials" && reason.startsWith("the credentials are not")),
+  );
 
   const closed = { DATABASE_URL: wrong.replace(/:\d+\//, `:${await unusedPort()}/`) };
   await finds("server-unreachable", { evidence: /ECONNREFUSED/, fix: /host and port/ }, { ...place, env: closed });

@@ -3,6 +3,7 @@ import { openConnection } from "../../postgres/connect.ts";
 import type { Sql } from "../../postgres/driver.ts";
 import { explainConnectionError } from "../../postgres/explain.ts";
 import { connectionFailure, errorCode, messageWithCode } from "../../postgres/failure.ts";
+import { describeOtherServer } from "../../stack/external.ts";
 import { applicationTarget, checkOwnServer, type Stack } from "../../stack/stack.ts";
 import { bootstrapRepair, type DoctorContext, type Probe } from "../context.ts";
 import { type Finding, NotChecked } from "../finding.ts";
@@ -13,6 +14,8 @@ export const credentialsProbe: Probe = { area: "credentials", find: findCredenti
 async function findCredentialProblems(context: DoctorContext): Promise<readonly Finding[]> {
   const { sql } = await context.server();
   const stack = await context.stack();
+  const other = await describeOtherServer(stack, sql);
+  if (other !== undefined) throw new NotChecked(`the credentials are not sent, because ${other}`);
   const target = await applicationTarget(stack);
   try {
     await checkOwnServer(stack, target);

@@ -16,10 +16,11 @@ export const filesProbe: Probe = { area: "files", find: findFileProblems };
 
 async function findFileProblems(context: DoctorContext): Promise<readonly Finding[]> {
   const stack = await context.stack().catch((error: unknown) => {
-    if (errorCode(error) === "STATE") return error as ScriptError;
+    if (["STATE", "FOLDER_UNUSABLE"].includes(errorCode(error))) return error as ScriptError;
     throw error;
   });
-  if (stack instanceof ScriptError) return [unreadableState(context, stack)];
+  if (stack instanceof ScriptError)
+    return [stack.code === "STATE" ? unreadableState(context, stack) : unusableState(stack)];
   const missing = findMissing(context, stack);
   if (missing.length > 0 || stack.mode !== "embedded") return missing;
   const access = await findWrongAccess(stack);
@@ -45,6 +46,10 @@ function unreadableState(context: DoctorContext, { message, why, fix }: ScriptEr
       },
     },
   };
+}
+
+function unusableState({ message, why = message, fix = "" }: ScriptError): Finding {
+  return { id: "state-unusable", symptom: "does-not-start", cause: `${message}.`, evidence: why, fix };
 }
 
 function findMissing(context: DoctorContext, { mode, remembered, dataDir }: Stack): Finding[] {
