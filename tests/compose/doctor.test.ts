@@ -132,6 +132,7 @@ test("a superuser's password that the data volume does not have is found, and --
   );
   const expected = { evidence: /password authentication failed/, fix: /docker compose -p \S+ exec -T postgres sh \// };
   await finds("volume-password-old", expected);
+  assert.equal((await report()).findings.length, 1, "no other area reports it");
   await must("doctor", "--fix", "--yes");
   await isHealthy();
 });

@@ -6,7 +6,7 @@ import { openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
-import { connectionUrl, maskedUrl } from "../postgres/target.ts";
+import { type ConnectionTarget, connectionUrl, maskedUrl } from "../postgres/target.ts";
 import { readPlan } from "../schema/apply.ts";
 import { readAllFiles } from "../schema/source.ts";
 import { demandsTls } from "../server-url.ts";

@@ -28,7 +28,8 @@ const explainedElsewhere = ["OTHER_CLUSTER", "CLUSTER_GONE", "CLUSTER_SHARED"];
 
 async function explain(context: DoctorContext, stack: Stack, error: ScriptError): Promise<Finding[]> {
   const { code, message, why = message, fix = "" } = error;
-  if (explainedElsewhere.includes(code)) throw error;
+  const isPasswordOfVolume = code === "AUTHENTICATION" && stack.mode === "compose";
+  if (isPasswordOfVolume || explainedElsewhere.includes(code)) throw error;
   if (code === "NOT_RUNNING") return await findStopped(context, stack, error);
   const general = { cause: `${message}.`, evidence: why, fix };
   if (code === "SERVER_VERSION") return [{ ...general, id: "server-unsupported", symptom: "cannot-connect" }];
