@@ -175,12 +175,12 @@ test("a port of a stopped container is found with the program or the container t
   const fix = /set POSTGRES_PORT .*in \.env/;
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(stack.port, "127.0.0.1", resolve));
-  const byProgram = await report();
-  server.close();
-  assert.match(
-    JSON.stringify(byProgram.findings),
-    new RegExp(`port-taken.*Port ${stack.port}, .* in use by .*${process.pid}|another program`),
-  );
+  const program = `Port ${stack.port}, .* is in use by (\\S+ \\(pid ${process.pid}\\)|another program)\\.$`;
+  try {
+    await finds("port-taken", { evidence: /listens on port/, fix, cause: new RegExp(program) });
+  } finally {
+    server.close();
+  }
   const name = `${stack.project}-other`;
   const options = [
     "--detach",
