@@ -91,6 +91,11 @@ test("logs hides passwords in statements, connection strings and URLs, wherever 
   assert.match(shown, /passwort 'not a password'/);
 });
 
+test("logs shows no control sequence that a client has sent", async () => {
+  await run("select 'a\u001b[31mb\u001b]0;title\u0007c\rd\te' / 0");
+  assert.match((await linesOf(stack.stackDir, "--lines", "1"))[0] ?? "", /select 'abcd\te' \/ 0$/);
+});
+
 test("logs --follow continues in the next file of a running server, and ends with 130 and without an error", async () => {
   const following = follow(stack.stackDir, "--lines", "0");
   for (const name of ["before", "after"]) {

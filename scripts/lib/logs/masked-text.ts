@@ -1,4 +1,5 @@
 import { StringDecoder } from "node:string_decoder";
+import { stripVTControlCharacters } from "node:util";
 
 /** How much of a line without an end is kept. */
 const maxPending = 1024 * 1024;
@@ -10,7 +11,7 @@ const passwords: readonly (readonly [pattern: RegExp, replacement: string])[] = 
   [/(\b[a-z][a-z\d+.-]*:\/\/[^\s:/@]*:)[^\s/@]+@/gi, "$1****@"],
 ];
 
-/** Passes a text on in whole lines, without the passwords in it. */
+/** Passes a text on in whole lines, without the passwords and control sequences in it. */
 export class MaskedText {
   readonly #write: (text: string) => Promise<boolean>;
   readonly #decoder = new StringDecoder("utf8");
@@ -32,15 +33,20 @@ export class MaskedText {
     const text = this.#pending + this.#decoder.write(chunk);
     const end = text.length > maxPending ? text.length : text.lastIndexOf("\n") + 1;
     this.#pending = text.slice(end);
-    return end === 0 || this.#write(maskPasswords(text.slice(0, end)));
+    return end === 0 || this.#write(clean(text.slice(0, end)));
   }
 
   /** Completes the last line. */
   async end(): Promise<void> {
     const text = this.#pending + this.#decoder.end();
     this.#pending = "";
-    if (text !== "") await this.#write(`${maskPasswords(text)}\n`);
+    if (text !== "") await this.#write(`${clean(text)}\n`);
   }
+}
+
+/** A log quotes what clients have sent, such as the name in a login: it must not control the terminal. */
+function clean(text: string): string {
+  return maskPasswords(stripVTControlCharacters(text).replaceAll(/(?![\t\n])\p{Cc}/gu, ""));
 }
 
 /** @returns the text without the passwords in it */
