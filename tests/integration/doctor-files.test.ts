@@ -7,13 +7,14 @@ import { join } from "node:path";
 import process from "node:process";
 import { after, before, beforeEach, test } from "node:test";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
+import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { chooseAccount, serverEnvironment } from "../../scripts/lib/postgres/server/account.ts";
 import { findBinaries } from "../../scripts/lib/postgres/server/binaries.ts";
 import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
 import { isAlive } from "../../scripts/lib/process.ts";
 import { pollUntil } from "../../scripts/lib/retry.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
-import { findStack } from "../../scripts/lib/stack/stack.ts";
+import { administratorTarget, findStack } from "../../scripts/lib/stack/stack.ts";
 import { diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
 import {
   bootstrapTestStack,
@@ -42,6 +43,13 @@ async function stop(stackDir = stack.stackDir): Promise<void> {
 
 async function adopt(stackDir: string): Promise<void> {
   await bootstrap(testConfig(stackDir), silentRun, { adopt: true, confirm: async () => {} });
+}
+
+/** A log that goes on in a copy reports that first. */
+async function beginEpoch(stackDir: string): Promise<void> {
+  await finds("epoch-unreported", { evidence: /the data directory is /, fix: /begin_epoch/ }, { stackDir });
+  await using admin = openConnection(await administratorTarget(await findStack(testConfig(stackDir))));
+  await admin.sql`select event_store.begin_epoch('a copy')`;
 }
 
 async function runningPid(): Promise<number> {
@@ -177,6 +185,7 @@ test("a stack that was copied is found, sends nothing to the original, and is he
   );
   assert.ok(notChecked.some(({ area, reason }) => area === "server" && reason.includes("is a copy of")));
   await adopt(copied.stackDir);
+  await beginEpoch(copied.stackDir);
   await isHealthy(copied);
   await stop(copied.stackDir);
 });
@@ -201,15 +210,23 @@ test("a stack whose data directory was moved while it ran, is gone, or was repla
   await finds("cluster-moved", { evidence: /still looks for its files in/, fix }, { stackDir: moved });
   await stop(moved);
   await bootstrapTestStack(moved);
-  await isHealthy({ stackDir: moved });
+  await finds(
+    "epoch-unreported",
+    { evidence: /the data directory is .*moved/, fix: /begin_epoch/ },
+    { stackDir: moved },
+  );
   await stop(moved);
   await rename(moved, other.stackDir);
 
+  await bootstrapTestStack(other.stackDir);
+  await isHealthy(other);
+  await stop(other.stackDir);
   await rm(other.dataDir, { recursive: true });
   await finds("cluster-gone", { evidence: /Its events are gone/, fix: /Put it back.*--adopt/ }, other);
   await stop();
   await cp(stack.dataDir, other.dataDir, { recursive: true });
   await finds("cluster-replaced", { evidence: /system identifiers differ/, fix: /Put the right one back/ }, other);
   await adopt(other.stackDir);
+  await beginEpoch(other.stackDir);
   await isHealthy(other);
 });

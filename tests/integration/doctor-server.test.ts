@@ -21,6 +21,10 @@ import { presentCertificate } from "../support/tls-server.ts";
 let stack: TestStack;
 before(async () => {
   stack = await withCluster();
+  await asAdministrator(async (sql) => {
+    await sql.unsafe("create role boss login createrole createdb password 'secret'");
+    await sql.unsafe("grant cqrs_owner, cqrs_app, cqrs_app_owner, cqrs_user to boss with admin option");
+  });
 });
 after(() => stack[Symbol.asyncDispose]());
 
@@ -103,10 +107,11 @@ interface External extends AsyncDisposable {
   readonly env: { readonly DATABASE_URL: string };
 }
 
-/** A stack that uses the server as an external one. */
+/** A stack that uses the server as an external one, with an administrator who is no superuser. */
 async function externalStack(): Promise<External> {
   const stackDir = await mkdtemp(join(tmpdir(), "cqrs-external-"));
-  const env = { DATABASE_URL: connectionUrl({ ...(await stack.administrator()), database: "postgres" }) };
+  const boss = { ...(await stack.administrator()), database: "postgres", user: "boss", password: "secret" };
+  const env = { DATABASE_URL: connectionUrl(boss) };
   await bootstrap(testConfig(stackDir, { mode: "external", user: "other" }, env), silentRun);
   return { stackDir, env, [Symbol.asyncDispose]: () => rm(stackDir, { recursive: true }) };
 }

@@ -25,9 +25,9 @@ async function findUnreportedEpoch(sql: Sql): Promise<Finding[]> {
     {
       id: "epoch-unreported",
       symptom: "data-at-risk",
-      cause: "The log continues in another place than its last epoch: the server was promoted, or this is a copy.",
+      cause: "The log continues in another place: the server was promoted, or this is a copy, or it was moved.",
       evidence: problems.join("\n"),
-      fix: "Stop the writers, then run select event_store.begin_epoch('<promoted, or copied, and from where>').",
+      fix: "Stop the writers, then run select event_store.begin_epoch('<promoted, copied or moved, and from where>').",
     },
   ];
 }
