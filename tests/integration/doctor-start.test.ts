@@ -53,7 +53,8 @@ async function takePort(program: string): Promise<AsyncDisposable & { readonly p
 test("a program that listens on the stack's port is found by its pid and command; once it ends, --fix starts the server", async () => {
   {
     await using taker = await takePort("my-service");
-    const evidence = new RegExp(`^pid ${taker.pid}: my-service -e`);
+    // The other arguments may contain passwords.
+    const evidence = new RegExp(`^pid ${taker.pid}: my-service -e …$`);
     const { cause } = await finds("port-taken", { evidence, fix: new RegExp(`kill ${taker.pid}.*--port`) }, stack);
     assert.equal(cause, `Port ${taker.port} is in use by another program.`);
   }

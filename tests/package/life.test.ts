@@ -59,6 +59,7 @@ const packages = [...Object.keys(manifest.dependencies), embeddedPostgres];
 const others = [
   ["status", "--json"],
   ["verify"],
+  ["doctor"],
   ["wait-for", "schema"],
   ["schema", "apply"],
   ["schema", "status", "--exit-code"],

@@ -28,6 +28,12 @@ export function findListener(port: number): Listener | undefined {
   return { pid, command, folder };
 }
 
+/** @returns the program and its first argument; the others may contain passwords */
+export function shortCommand(command: string): string {
+  const [program = "", first, ...others] = command.split(/\s+/);
+  return [program, ...(first === undefined ? [] : [first]), ...(others.length > 0 ? ["…"] : [])].join(" ");
+}
+
 /** @returns which PostgreSQL server it is; undefined if it is none, or its folder cannot be read */
 export function describeServer({ folder }: Listener): string | undefined {
   const file = join(folder, "PG_VERSION");

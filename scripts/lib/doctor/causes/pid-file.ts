@@ -7,6 +7,7 @@ import { describeProcess } from "../../process.ts";
 import type { Stack } from "../../stack/stack.ts";
 import { bootstrapRepair, type DoctorContext } from "../context.ts";
 import type { Finding } from "../finding.ts";
+import { shortCommand } from "../listener.ts";
 
 /** Finds a pid file whose server is gone (it was killed, or the machine stopped), and a server whose pid file is. */
 export async function findPidFileProblems(context: DoctorContext, stack: Stack): Promise<Finding[]> {
@@ -18,7 +19,7 @@ export async function findPidFileProblems(context: DoctorContext, stack: Stack):
   if (content === undefined) return [];
   const evidence =
     postmaster.state === "recycled"
-      ? `${file} names the pid ${postmaster.pid}, which now is ${describeProcess(postmaster.pid).command || "a zombie"}`
+      ? `${file} names the pid ${postmaster.pid}, which now is ${shortCommand(describeProcess(postmaster.pid).command) || "a zombie"}`
       : `${file} names the pid ${content.split("\n")[0]}, which is not running`;
   return [
     {

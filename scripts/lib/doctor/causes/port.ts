@@ -4,7 +4,7 @@ import { identifyListener, isPortFree } from "../../postgres/server/port.ts";
 import { findPostmaster } from "../../postgres/server/postmaster.ts";
 import type { DoctorContext, Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
-import { describeServer, findListener, type Listener } from "../listener.ts";
+import { describeServer, findListener, type Listener, shortCommand } from "../listener.ts";
 
 /** The port of a server that is not running. */
 export const portProbe: Probe = { area: "port", find: findPortProblems };
@@ -27,7 +27,7 @@ async function portTaken(port: number, listener: Listener | undefined): Promise<
     return { ...finding, cause, evidence, fix: `Run lsof -i :${port} as root and stop it, or ${move}.` };
   }
   const { pid, command } = listener;
-  const evidence = `pid ${pid}: ${command}`;
+  const evidence = `pid ${pid}: ${shortCommand(command)}`;
   if (/docker-proxy\b/.test(command)) {
     const fix = `Run docker ps --filter publish=${port}, and docker stop <name>, or ${move}.`;
     return { ...finding, cause: `Port ${port} is in use by a Docker container.`, evidence, fix };
