@@ -52,29 +52,6 @@ test("each script has a command in package.json and is loaded lazily by main.ts"
   }
 });
 
-test("infrastructure/README.md lists each cause that doctor finds, and a test produces each", async () => {
-  const causes = idsIn(await readSources(join(assetsDir, "scripts/lib/doctor")));
-  assert.ok(causes.length > 50);
-  const [, troubleshooting = ""] = readme("infrastructure/README.md").text.split("\n## Troubleshooting\n");
-  const listed = [...troubleshooting.matchAll(/^\| `([a-z-]+)` /gm)].map(([, id]) => id);
-  assert.deepEqual([...new Set(listed)].toSorted(), causes);
-  assert.equal(new Set(listed).size, listed.length, "each cause is listed once");
-  const tests = [
-    await readSources(join(assetsDir, "tests/integration")),
-    await readSources(join(assetsDir, "tests/compose")),
-  ];
-  for (const id of causes) assert.ok(tests.join("").includes(`"${id}"`), `a test finds ${id}`);
-});
-
-function idsIn(source: string): string[] {
-  return [...new Set([...source.matchAll(/\bid: "([a-z-]+)"/g)].map(([, id]) => id as string))].toSorted();
-}
-
-async function readSources(folder: string): Promise<string> {
-  const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(".ts"));
-  return (await Promise.all(names.map((name) => readFile(join(folder, name), "utf8")))).join("\n");
-}
-
 test("the README's table lists every command, and scripts/README.md describes each", async () => {
   const names = await commandNames();
   assert.ok(names.length > 20);
