@@ -3,11 +3,12 @@ import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { symptoms } from "../../scripts/lib/doctor/finding.ts";
+import { repairAll } from "../../scripts/lib/doctor/repair.ts";
 import type { DoctorReport } from "../../scripts/lib/doctor/report.ts";
 import { assetsDir } from "../../scripts/lib/paths.ts";
-import { diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
+import { type DiagnosedPlace, diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
 import { runForData, runScript } from "../support/run-script.ts";
-import { makeTestStack, type TestStack, withCluster } from "../support/stack.ts";
+import { bootstrapTestStack, makeTestStack, silentRun, type TestStack, withCluster } from "../support/stack.ts";
 import { jsonContract, symptomContract } from "../unit/contracts.ts";
 
 let stack: TestStack;
@@ -60,7 +61,7 @@ test("a problem exits with 11; --fix asks, repairs, and looks again", async () =
   assert.equal(text.exitCode, 11, text.stderr);
   assert.match(
     text.stdout,
-    /^state-unreadable \(does not start\): Cannot read .*state\.json\.\n {4}.+\n {4}fix: Remove it, .* Or use --fix\.\nnot checked: port, server, settings, sessions, credentials, schema, log, projections: Cannot read /,
+    /^state-unreadable \(does not start\): Cannot read .*state\.json\.\n {4}.+\n {4}fix: Put back a copy .* Or use --fix\.\nnot checked: port, vault, server, settings, sessions, credentials, schema, log, projections: Cannot read /,
   );
   assert.match(text.stderr, /^error: 1 problem: state-unreadable\n {2}fix: Run bun run doctor --fix, or/m);
 
@@ -84,11 +85,66 @@ for (const [damage, content] of [
 ] as const) {
   test(`a state file that is ${damage} is found and written again`, async () => {
     await writeFile(join(stack.stackDir, "state.json"), content);
-    await finds("state-unreadable", { evidence: /./, fix: /^Remove it, which loses no data/ }, stack);
+    await finds(
+      "state-unreadable",
+      { evidence: /./, fix: /^Put back a copy of it.*bootstrap with the --mode, --database/ },
+      stack,
+    );
     await repair(stack);
     await isHealthy(stack);
   });
 }
+
+/** Runs the repairs, and asserts that all of them are refused and that the state stays as it is. */
+async function refuses(place: DiagnosedPlace, reason: RegExp): Promise<void> {
+  const file = join(place.stackDir, "state.json");
+  const state = await readFile(file, "utf8");
+  const repairs = await repairAll(await diagnosePlace(place), silentRun, { confirm: async () => {} });
+  assert.ok(repairs.length > 0, "there is a repair");
+  for (const { error } of repairs) assert.match(error ?? "", reason);
+  assert.equal(await readFile(file, "utf8"), state);
+}
+
+test("a new state with other names than those in the secret is refused, and written once the settings have them", async () => {
+  await using named = await makeTestStack();
+  const names = { database: "shop", user: "shopper" };
+  await bootstrapTestStack(named.stackDir, names);
+  const file = join(named.stackDir, "state.json");
+  await writeFile(file, "{");
+  await refuses(
+    named,
+    /re-points applications from the database shop to cqrs_db; .*from the login shopper to cqrs_user/,
+  );
+  const user = { POSTGRES_USER: names.user };
+  await refuses({ ...named, env: user }, /re-points applications from the database shop/);
+  await repair({ ...named, env: { ...user, POSTGRES_DB: names.database } });
+  const { mode, database, user: login } = JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
+  assert.deepEqual({ mode, database, user: login }, { mode: "embedded", ...names });
+  assert.equal(await readFile(`${file}.damaged`, "utf8"), "{");
+  await isHealthy(named);
+});
+
+test("a damaged state is not replaced if nothing else shows that the server is embedded", async () => {
+  await using lost = await makeTestStack();
+  await writeFile(join(lost.stackDir, "state.json"), "");
+  for (const env of [{ DATABASE_URL: "postgres://me@127.0.0.1:1/shop" }, { CQRS_MODE: "external" }, {}]) {
+    const found = await finds("state-unreadable", { evidence: /./, fix: /with the --mode/ }, { ...lost, env });
+    assert.equal(found.repair, undefined);
+  }
+  await rm(join(lost.stackDir, "state.json"));
+});
+
+test("--fix does not start a stopped server with another database, login, or place of secrets", async () => {
+  await runForData(["stop"], stack);
+  for (const [env, reason] of [
+    [{ POSTGRES_DB: "other" }, /re-points applications from the database cqrs_db to other/],
+    [{ POSTGRES_USER: "other" }, /re-points applications from the login cqrs_user to other/],
+    [{ CQRS_SECRETS: "vault" }, /moves the secrets from file to local-vault/],
+  ] as const)
+    await refuses({ ...stack, env }, reason);
+  await repair(stack);
+  await isHealthy(stack);
+});
 
 test("a state file that cannot be read is found, and is healthy once that is put right", async () => {
   const file = join(stack.stackDir, "state.json");

@@ -8,7 +8,7 @@ import { loadConfig } from "../../scripts/lib/config.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
 import { findStack } from "../../scripts/lib/stack/stack.ts";
-import { type DiagnosedPlace, finds, isHealthy, repair } from "../support/doctor.ts";
+import { type DiagnosedPlace, diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
 import { unusedPort } from "../support/port.ts";
 import { startProgram } from "../support/run-script.ts";
 import { silentRun } from "../support/stack.ts";
@@ -61,6 +61,24 @@ for (const [name, given, known] of [
     await isHealthy(project);
   });
 }
+
+test("--fix does not start a server while .env is at odds with the stack", async () => {
+  assert.equal((await run("stop")).exitCode, 0);
+  for (const line of ["POSTGRES_DB=other_db", "POSTGRES_USER=somebody"]) {
+    await writeDotEnv(`${line}\n`);
+    const { findings } = await diagnosePlace(project);
+    assert.deepEqual(
+      findings.map(({ id, repair }) => [id, repair]),
+      [
+        ["env-conflicts", undefined],
+        ["server-stopped", undefined],
+      ],
+    );
+  }
+  await writeDotEnv("");
+  await repair(project);
+  await isHealthy(project);
+});
 
 test("after stop and bootstrap, the stack is as the .env says", async () => {
   const port = await unusedPort();

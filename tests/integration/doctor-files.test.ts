@@ -98,7 +98,9 @@ test("a server that was killed is found by its pid file, also if another program
 test("a pid file that was deleted under the running server is found, and --fix starts it properly", async () => {
   const pid = await runningPid();
   await rm(join(stack.dataDir, "postmaster.pid"));
-  await finds("pid-file-removed", { evidence: new RegExp(`process ${pid} serves`), fix: /stop && .*bootstrap/ }, stack);
+  const evidence = new RegExp(`process ${pid} serves`);
+  const found = await finds("pid-file-removed", { evidence, fix: /stop && .*bootstrap/ }, stack);
+  assert.match(found.repair?.description ?? "", /which ends all sessions/);
   await repair(stack);
   assert.notEqual(await runningPid(), pid);
   await isHealthy(stack);

@@ -1,3 +1,5 @@
+import { runLine } from "../cli/run-line.ts";
+import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config } from "../config.ts";
 import { type Connection, openConnection } from "../postgres/connect.ts";
 import type { Sql } from "../postgres/driver.ts";
@@ -6,9 +8,10 @@ import { connectionFailure } from "../postgres/failure.ts";
 import { readAdministrator } from "../postgres/logins/roles.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
-import { openSession } from "../stack/administrator.ts";
+import { type AdministratorSession, openSession, withAdministrator } from "../stack/administrator.ts";
 import { bootstrap } from "../stack/bootstrap.ts";
 import { checkCluster } from "../stack/cluster-problem.ts";
+import { describeOtherServer } from "../stack/external.ts";
 import { administratorTarget, findStack, type RunContext, type Stack } from "../stack/stack.ts";
 import { once } from "../verify/check.ts";
 import { defaultLimits, type VerifyLimits } from "../verify/context.ts";
@@ -121,8 +124,66 @@ async function checkVersion(target: ConnectionTarget, signal: AbortSignal): Prom
 export function bootstrapRepair({ config, run }: DoctorContext): Repair {
   return {
     description: "runs bootstrap, which sets up the server, schema and credentials again; data stays",
-    run: async () => {
-      await bootstrap(config, run);
-    },
+    changesStack: true,
+    run: () => bootstrapAsBefore(config, run),
   };
+}
+
+/**
+ * Runs `bootstrap`, but refuses what it would ask about, and another mode, secret store or external server.
+ *
+ * @throws {ScriptError} `REFUSED` (exit 8), `OTHER_SERVER` (exit 3), and those of `bootstrap`
+ */
+export async function bootstrapAsBefore(config: Config, run: RunContext): Promise<void> {
+  const stack = await findStack(config);
+  const moves = describeMoves(stack);
+  if (moves.length > 0) throw refused(moves.join("; "));
+  if (stack.mode === "external" && stack.remembered !== undefined) await onOwnServer(stack, run, async () => {});
+  const confirm = async ({ plan }: { readonly plan: string }) => {
+    throw refused(plan.replaceAll("\n", "; "));
+  };
+  await bootstrap(config, run, { adopt: false, confirm });
+}
+
+function describeMoves({ mode, remembered, secretsPlace }: Stack): string[] {
+  if (remembered === undefined) return [];
+  if (mode !== remembered.mode) return [`changes the mode from ${remembered.mode} to ${mode}`];
+  const known = remembered.secrets ?? "file";
+  return mode === "compose" || known === secretsPlace ? [] : [`moves the secrets from ${known} to ${secretsPlace}`];
+}
+
+function refused(plan: string): ScriptError {
+  return new ScriptError({
+    code: "REFUSED",
+    exitCode: exitCodes.refused,
+    message: `bootstrap was not run, because with these settings it ${plan}`,
+    fix: `Correct the settings, or run ${runLine("bootstrap")}, which asks.`,
+  });
+}
+
+/**
+ * Does work in an administrator's session, if the server is the one that the stack remembers.
+ *
+ * @throws {ScriptError} `OTHER_SERVER` (exit 3), and those of the connection
+ */
+export async function onOwnServer(
+  stack: Stack,
+  run: RunContext,
+  work: (session: AdministratorSession, target: ConnectionTarget) => Promise<void>,
+): Promise<void> {
+  await checkCluster(stack);
+  await withAdministrator(stack, run, applicationName, async (session, target) => {
+    const other = await describeOtherServer(stack, session.sql);
+    if (other !== undefined) throw otherServer(other);
+    await work(session, target);
+  });
+}
+
+function otherServer(difference: string): ScriptError {
+  return new ScriptError({
+    code: "OTHER_SERVER",
+    exitCode: exitCodes.notReady,
+    message: `Nothing was changed, because ${difference}`,
+    fix: `Correct DATABASE_URL or PGHOST and PGPORT, or run ${runLine("bootstrap")}.`,
+  });
 }

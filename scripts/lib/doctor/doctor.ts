@@ -19,7 +19,7 @@ import { sessionsProbe } from "./causes/sessions.ts";
 import { settingsProbe } from "./causes/settings.ts";
 import { vaultProbe } from "./causes/vault.ts";
 import { type DoctorContext, type DoctorLimits, doctorLimits, type Probe, withDoctorContext } from "./context.ts";
-import { type Finding, NotChecked } from "./finding.ts";
+import { type Finding, NotChecked, withSafeRepairs } from "./finding.ts";
 
 /** An area that could not be looked at. */
 export interface Unchecked {
@@ -118,7 +118,7 @@ async function runAll(probes: readonly Probe[], context: DoctorContext): Promise
     if (typeof result !== "string") findings.push(...result);
     else notChecked.set(`${probe.area} ${result}`, { area: probe.area, reason: result });
   }
-  return { findings, notChecked: [...notChecked.values()] };
+  return { findings: withSafeRepairs(findings), notChecked: [...notChecked.values()] };
 }
 
 /** @returns what was found, or why nothing could be looked at */

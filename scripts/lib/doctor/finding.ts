@@ -7,6 +7,8 @@ export type Symptom = (typeof symptoms)[number];
 export interface Repair {
   /** What it does: `deletes the stale pid file`. Findings with the same description share one repair. */
   readonly description: string;
+  /** Whether it changes the server or the stack, and so must not run if that may be another one than the stack's. */
+  readonly changesStack?: true;
   run(): Promise<void>;
 }
 
@@ -29,6 +31,20 @@ export interface Finding {
   /** An instruction, with the command. */
   readonly fix: string;
   readonly repair?: Repair;
+}
+
+/** Causes that people have to settle before the stack or its server is changed. */
+const unsettled = ["env-conflicts", "other-server", "administrator-refused"];
+
+/**
+ * Takes the repairs that change the stack from the findings if it is unclear which stack that is, or if they would
+ * restart its server.
+ */
+export function withSafeRepairs(findings: readonly Finding[]): readonly Finding[] {
+  if (!findings.some(({ id }) => unsettled.includes(id))) return findings;
+  return findings.map(({ repair, ...finding }) =>
+    repair === undefined || repair.changesStack ? finding : { ...finding, repair },
+  );
 }
 
 /** Thrown by a probe that cannot look, with the reason. */

@@ -74,6 +74,8 @@ function unreadable(file: string, why: string): ScriptError {
     exitCode: exitCodes.usage,
     message: `Cannot read ${file}`,
     why,
-    fix: `Remove it, which loses no data, and run ${runLine("bootstrap")}, which writes it again.`,
+    fix:
+      `Put back a copy of it. Without one, rename it, and run ${runLine("bootstrap")} with the --mode, --database, ` +
+      "--user and --secrets of this stack, which writes it again. Data and secrets are not in it.",
   });
 }

@@ -1,12 +1,11 @@
 import { existsSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import { runLine } from "../../cli/run-line.ts";
 import { ScriptError } from "../../cli/script-error.ts";
 import { errorCode } from "../../postgres/failure.ts";
 import type { Stack } from "../../stack/stack.ts";
 import { bootstrapRepair, type DoctorContext, type Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
+import { canReplaceState, stateRepair } from "../state-repair.ts";
 import { findClusterProblems } from "./cluster.ts";
 import { findIncompleteData, findWrongAccess } from "./data-directory.ts";
 import { findPidFileProblems } from "./pid-file.ts";
@@ -20,7 +19,7 @@ async function findFileProblems(context: DoctorContext): Promise<readonly Findin
     throw error;
   });
   if (stack instanceof ScriptError)
-    return [stack.code === "STATE" ? unreadableState(context, stack) : unusableState(stack)];
+    return [stack.code === "STATE" ? await unreadableState(context, stack) : unusableState(stack)];
   const missing = findMissing(context, stack);
   if (missing.length > 0 || stack.mode !== "embedded") return missing;
   const access = await findWrongAccess(stack);
@@ -30,22 +29,15 @@ async function findFileProblems(context: DoctorContext): Promise<readonly Findin
   return cluster.length > 0 ? [...access, ...cluster] : [...access, ...(await findPidFileProblems(context, stack))];
 }
 
-function unreadableState(context: DoctorContext, { message, why, fix }: ScriptError): Finding {
-  const bootstrap = bootstrapRepair(context);
-  return {
+async function unreadableState(context: DoctorContext, { message, why, fix }: ScriptError): Promise<Finding> {
+  const finding: Finding = {
     id: "state-unreadable",
     symptom: "does-not-start",
     cause: `${message}.`,
     evidence: why ?? message,
     fix: fix ?? `Run ${runLine("bootstrap")}.`,
-    repair: {
-      description: `deletes state.json, which contains no data, and ${bootstrap.description}`,
-      run: async () => {
-        await rm(join(context.config.stackDir, "state.json"));
-        await bootstrap.run();
-      },
-    },
   };
+  return (await canReplaceState(context.config)) ? { ...finding, repair: stateRepair(context) } : finding;
 }
 
 function unusableState({ message, why = message, fix = "" }: ScriptError): Finding {

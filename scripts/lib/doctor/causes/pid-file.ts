@@ -42,7 +42,8 @@ function removed(context: DoctorContext, { dataDir }: Stack, { pid }: Postmaster
     evidence: `The process ${pid} serves ${dataDir}, whose postmaster.pid is missing or names another process.`,
     fix: `Run ${runLine("stop")} && ${runLine("bootstrap")}.`,
     repair: {
-      description: `stops the server (pid ${pid}), and ${bootstrap.description}`,
+      description: `stops the server (pid ${pid}), which ends all sessions, and ${bootstrap.description}`,
+      changesStack: true,
       run: async () => {
         await stopServer(dataDir, { timeoutMs: context.config.timeoutMs, signal: context.run.signal });
         await bootstrap.run();
