@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import process from "node:process";
 import { after, before, test } from "node:test";
+import { endSession } from "../../scripts/lib/doctor/causes/sessions.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { type Connection, openConnection } from "../../scripts/lib/postgres/connect.ts";
 import type { Sql } from "../../scripts/lib/postgres/driver.ts";
@@ -200,7 +201,26 @@ test("a session whose client was killed is found, and --fix ends it", { skip: li
   await holder.ended;
   const expected = { evidence: /\(doomed\), active.*; its client has closed/, fix: /pg_terminate_backend/ };
   await finds("lock-held-by-dead-client", expected, stack, atOnce);
+  const { repair: stale } = await finds("lock-held-by-dead-client", expected, stack, atOnce);
   await repair(stack, atOnce);
   await waiting;
   await isHealthy(stack, atOnce);
+  await assert.rejects(stale?.run() ?? Promise.resolve(), /The session of pid \d+ is over, so nothing was ended/);
 });
+
+test("only the session that was diagnosed is ended, not a later one with its pid", async () => {
+  await using session = openConnection(await stack.application());
+  const [own] = await session.sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  const [live] = await admin.sql<Ended[]>`
+    select pid, extract(epoch from backend_start)::text as "startedAt", client_port as "clientPort"
+    from pg_stat_activity where pid = ${own?.pid ?? 0}`;
+  assert.ok(live);
+  const startedAt = `${Number(live.startedAt) - 60}`;
+  for (const other of [{ startedAt }, { clientPort: (live.clientPort ?? 0) + 1 }, { startedAt: null }])
+    await assert.rejects(endSession(admin.sql, { ...live, ...other }), /is over/);
+  assert.deepEqual((await session.sql`select pg_backend_pid() as pid`)[0], { pid: live.pid });
+  await endSession(admin.sql, live);
+  await awaitRows(() => admin.sql`select where not exists (select from pg_stat_activity where pid = ${live.pid})`);
+});
+
+type Ended = Parameters<typeof endSession>[1];

@@ -1,11 +1,12 @@
 import { formatSeconds } from "../../cli/format.ts";
+import { runLine } from "../../cli/run-line.ts";
+import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import type { Sql } from "../../postgres/driver.ts";
 import { runProcessSync } from "../../process.ts";
 import { secretPaths } from "../../secrets/application-secret.ts";
-import { withAdministrator } from "../../stack/administrator.ts";
 import { freeSessions, type Room, readRoom } from "../../verify/credentials.ts";
 import { findHeldLog } from "../../verify/server.ts";
-import type { DoctorContext, Probe } from "../context.ts";
+import { type DoctorContext, onOwnServer, type Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
 
 /** Sessions that keep others from connecting, reading or writing. */
@@ -74,6 +75,8 @@ interface Blocker {
   readonly who: string | null;
   readonly state: string | null;
   readonly clientPort: number | null;
+  /** When the session began, in seconds; a later session may have the same pid. */
+  readonly startedAt: string | null;
   readonly waiting: number;
   readonly seconds: number;
 }
@@ -82,13 +85,14 @@ interface Blocker {
 async function findBlockers(context: DoctorContext, sql: Sql): Promise<Finding[]> {
   const rows = await sql<Blocker[]>`
     select blocking.pid, activity.state, activity.client_port as "clientPort",
+      extract(epoch from activity.backend_start)::text as "startedAt",
       concat_ws(' ', activity.usename, '(' || nullif(activity.application_name, '') || ')') as who,
       count(*)::int as waiting, max(extract(epoch from clock_timestamp() - lock.waitstart))::float8 as seconds
     from pg_locks as lock
     cross join lateral unnest(pg_blocking_pids(lock.pid)) as blocking (pid)
     left join pg_stat_activity as activity on activity.pid = blocking.pid
     where not lock.granted and activity.wait_event_type is distinct from 'Lock'
-    group by 1, 2, 3, 4 order by waiting desc, 1`;
+    group by 1, 2, 3, 4, 5 order by waiting desc, 1`;
   const { target } = await context.server();
   return rows
     .filter(({ seconds }) => seconds >= context.limits.maxBlockedSeconds)
@@ -138,13 +142,34 @@ function deadBlocker(context: DoctorContext, blocker: Blocker): Finding {
     fix: `Run select pg_terminate_backend(${pid}).`,
     repair: {
       description: `ends the session of pid ${pid}, whose client is gone`,
-      run: async () => {
-        await withAdministrator(await context.stack(), context.run, "cqrs-postgres doctor", async ({ sql }) => {
-          await sql`select pg_terminate_backend(${pid})`;
-        });
-      },
+      changesStack: true,
+      run: async () =>
+        await onOwnServer(await context.stack(), context.run, async ({ sql }, target) => {
+          if (!isClientGone(target.port, blocker.clientPort ?? 0)) throw sessionOver(pid);
+          await endSession(sql, blocker);
+        }),
     },
   };
+}
+
+/** Ends a session, but not a later one that has got its pid. */
+export async function endSession(
+  sql: Sql,
+  { pid, startedAt, clientPort }: Pick<Blocker, "pid" | "startedAt" | "clientPort">,
+): Promise<void> {
+  const ended = await sql`
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where pid = ${pid} and extract(epoch from backend_start)::text = ${startedAt} and client_port = ${clientPort}`;
+  if (ended.length === 0) throw sessionOver(pid);
+}
+
+function sessionOver(pid: number): ScriptError {
+  return new ScriptError({
+    code: "NOT_RUNNING",
+    exitCode: exitCodes.notReady,
+    message: `The session of pid ${pid} is over, so nothing was ended`,
+    fix: `Run ${runLine("doctor")} again.`,
+  });
 }
 
 /** In /proc/net/tcp: the client has closed the connection, and the server has not. */
