@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { repairAll } from "../../scripts/lib/doctor/repair.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { inTransaction } from "../../scripts/lib/postgres/transaction.ts";
@@ -10,6 +11,7 @@ import { append } from "../support/append.ts";
 import { type TestDatabase, withDatabase } from "../support/database.ts";
 import { type DiagnosedPlace, diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
 import { applyProject, failure, type SchemaFolder, withFiles } from "../support/schema-folder.ts";
+import { silentRun, testConfig } from "../support/stack.ts";
 
 /** Only these areas differ in a database of a shared server. */
 const areas = { areas: ["schema", "log", "projections"] };
@@ -133,15 +135,54 @@ test("a file without a transaction that stopped half way is found, and --fix com
   await isHealthy(place, areas);
 });
 
-test("an index that could not be unique is found, and --fix rebuilds it once the duplicates are gone", async () => {
+test("an index that could not be unique is found, and rebuilding it once the duplicates are gone fixes it", async () => {
   const statement = "create unique index concurrently note_once on command_model.note (id)";
   await assert.rejects(database.admin.unsafe(statement), /could not create unique index/);
-  const expected = { evidence: /^command_model\.note_once on command_model\.note$/, fix: /reindex index concurrently/ };
-  await finds("index-invalid", expected, place, areas);
+  const fix =
+    /^Delete the rows that are duplicates .*, then run reindex index concurrently command_model\.note_once\.$/;
+  const evidence = /^command_model\.note_once on command_model\.note$/;
+  const found = await finds("index-invalid", { evidence, fix }, place, areas);
+  // It would fail, and leave a second index.
+  assert.equal(found.repair, undefined);
   await database.admin`delete from command_model.note where ctid <> (select min(ctid) from command_model.note)`;
-  await repair(place, areas);
+  await database.admin.unsafe("reindex index concurrently command_model.note_once");
   await isHealthy(place, areas);
 });
+
+for (const [what, isolation, statement] of [
+  ["that wrote to its table", "read committed", "insert into command_model.note values (9)"],
+  ["with a snapshot", "repeatable read", "select from event_store.domain_event limit 1"],
+  ["that read its table", "read committed", "select from command_model.note"],
+] as const) {
+  test(`--fix does not rebuild an index while a transaction ${what} is open, and leaves no other one`, async () => {
+    await database.admin`create index note_slow on command_model.note (id)`;
+    await database.admin`
+      update pg_index set indisvalid = false where indexrelid = 'command_model.note_slow'::regclass`;
+    const impatient = {
+      ...place,
+      load: () => testConfig(database.stackDir, { database: database.name, timeout: "300ms" }, place.env),
+    };
+    await inTransaction(database.sql, async (tx) => {
+      await tx.unsafe(`set transaction isolation level ${isolation}`);
+      await tx.unsafe(statement);
+      const diagnosis = await diagnosePlace(impatient, areas);
+      const repairs = await repairAll(diagnosis, silentRun, { confirm: async () => {} });
+      assert.match(
+        repairs[0]?.error ?? "",
+        /was left as it is, because the transaction of session \d+ .* is still open/,
+      );
+      assert.deepEqual(
+        (await database.admin`select indexrelid::regclass::text as name from pg_index where not indisvalid`).map(
+          ({ name }) => name,
+        ),
+        ["note_slow"],
+      );
+    });
+    await repair(place, areas);
+    await isHealthy(place, areas);
+    await database.admin`drop index command_model.note_slow`;
+  });
+}
 
 for (const [id, statement, fix] of [
   [2, "create index concurrently note_text on command_model.note (text)", /reindex index concurrently/],

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -134,7 +134,7 @@ test("an external server: another one, none, one without TLS, and one whose TLS 
   await finds("server-unreachable", { evidence: /ECONNREFUSED/, fix: /host and port/ }, { ...place, env: closed });
   await finds(
     "server-unusable",
-    { evidence: /Neither DATABASE_URL nor PGHOST/, fix: /Set DATABASE_URL/ },
+    { evidence: /^None of CQRS_ADMIN_URL, DATABASE_URL and PGHOST/, fix: /Set CQRS_ADMIN_URL/ },
     { ...place, env: {} },
   );
   const password = { DATABASE_URL: place.env.DATABASE_URL.replace(/:[^:@]+@/, ":wrong@") };
@@ -152,6 +152,41 @@ test("an external server: another one, none, one without TLS, and one whose TLS 
   await isHealthy({ ...place, env: { DATABASE_URL: `${place.env.DATABASE_URL}?sslmode=require` } });
   await presentCertificate(stack, "none");
   await isHealthy(plain);
+});
+
+test("--fix changes nothing on another server, also if it became another one since the diagnosis", async () => {
+  await using place = await externalStack();
+  await using other = await withCluster();
+  await using admin = openConnection({ ...(await other.administrator()), database: "postgres" });
+  await admin.sql.unsafe("create database empty");
+  const env = { DATABASE_URL: connectionUrl({ ...(await other.administrator()), database: "postgres" }) };
+  const elsewhere = { ...place, name: "empty", env };
+  const { findings } = await diagnosePlace(elsewhere);
+  assert.deepEqual(
+    findings.map(({ id, repair }) => [id, repair]),
+    [
+      ["other-server", undefined],
+      ["migrations-pending", undefined],
+    ],
+  );
+
+  const expected = { evidence: /0001-/, fix: /schema apply/ };
+  const pending = await finds("migrations-pending", expected, elsewhere, { areas: ["schema"] });
+  assert.ok(pending.repair);
+  await assert.rejects(pending.repair.run(), /Nothing was changed, because the server has the system identifier/);
+  await using empty = openConnection({ ...(await other.administrator()), database: "empty" });
+  assert.equal((await empty.sql`select from pg_namespace where nspname = 'event_store'`).length, 0);
+});
+
+test("an external stack whose state is damaged is not turned into an embedded one", async () => {
+  await using place = await externalStack();
+  const file = join(place.stackDir, "state.json");
+  const state = await readFile(file, "utf8");
+  await writeFile(file, state.slice(0, 20));
+  const found = await finds("state-unreadable", { evidence: /./, fix: /bootstrap with the --mode/ }, place);
+  assert.equal(found.repair, undefined);
+  await writeFile(file, state);
+  await isHealthy(place);
 });
 
 test("an external server that is older than PostgreSQL 16 is found", { skip: whyUnavailable(15) }, async () => {

@@ -121,7 +121,7 @@ export async function readRoom(sql: Sql, login: string): Promise<Room> {
       current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
         - current_setting('reserved_connections')::int as allowed,
       (select sum(numbackends)::int from pg_stat_database) as used,
-      (select rolconnlimit from pg_roles where rolname = ${login}) as "loginLimit",
+      coalesce((select rolconnlimit from pg_roles where rolname = ${login}), -1) as "loginLimit",
       (select count(*)::int from pg_stat_activity where usename = ${login}) as "usedByLogin",
       (select datconnlimit from pg_database where datname = current_database()) as "databaseLimit",
       (select numbackends from pg_stat_database where datname = current_database()) as "usedInDatabase"`;

@@ -5,10 +5,9 @@ import { applySchema } from "../../schema/apply.ts";
 import { type LedgerEntry, readLedger } from "../../schema/ledger.ts";
 import { conflictError, describeConflict, findConflicts, planSchema, type SchemaConflict } from "../../schema/plan.ts";
 import { readAllFiles, type SchemaFile, titleOf } from "../../schema/source.ts";
-import { withAdministrator } from "../../stack/administrator.ts";
-import { administratorTarget } from "../../stack/stack.ts";
-import type { DoctorContext, Probe } from "../context.ts";
+import { type DoctorContext, onOwnServer, type Probe } from "../context.ts";
 import type { Finding, Repair } from "../finding.ts";
+import { type InvalidIndex, repairIndex, statementOf } from "../invalid-index.ts";
 
 /** The files of the schema, and what their statements have left. */
 export const schemaProbe: Probe = { area: "schema", find: findSchemaProblems };
@@ -90,31 +89,26 @@ function pendingFiles(context: DoctorContext, pending: readonly SchemaFile[]): F
 function applyRepair({ config, run, stack }: DoctorContext): Repair {
   return {
     description: "applies the pending files of the schema",
-    run: async () => {
-      await applySchema(await administratorTarget(await stack()), {
-        files: await readAllFiles(config.sqlDir),
-        timeoutMs: config.timeoutMs,
-        signal: run.signal,
-        onWait: (holder) => run.reporter.info(`waiting for ${holder}, which is changing the schema`),
-        onBlocked: (text) => run.reporter.info(text),
-        onNotice: (text) => run.reporter.warn(text),
-      });
-    },
+    changesStack: true,
+    run: async () =>
+      await onOwnServer(await stack(), run, async (_session, target) => {
+        await applySchema(target, {
+          files: await readAllFiles(config.sqlDir),
+          timeoutMs: config.timeoutMs,
+          signal: run.signal,
+          onWait: (holder) => run.reporter.info(`waiting for ${holder}, which is changing the schema`),
+          onBlocked: (text) => run.reporter.info(text),
+          onNotice: (text) => run.reporter.warn(text),
+        });
+      }),
   };
-}
-
-interface InvalidIndex {
-  readonly name: string;
-  readonly table: string;
-  /** Whether an interrupted `reindex concurrently` has left it beside the old one. */
-  readonly isLeftover: boolean;
 }
 
 /** Indexes that an interrupted `create index concurrently` has left. While one is being built, its table is left out. */
 async function findInvalidIndexes(context: DoctorContext, sql: Sql): Promise<Finding[]> {
   const rows = await sql<InvalidIndex[]>`
     select format('%I.%I', nspname, relname) as name, indrelid::regclass::text as "table",
-      relname ~ '_cc(new|old)[0-9]*$' as "isLeftover"
+      relname ~ '_cc(new|old)[0-9]*$' as "isLeftover", indisunique as "isUnique"
     from pg_index
     join pg_class on pg_class.oid = indexrelid
     join pg_namespace on pg_namespace.oid = relnamespace
@@ -124,20 +118,18 @@ async function findInvalidIndexes(context: DoctorContext, sql: Sql): Promise<Fin
   return rows.map((index) => invalidIndex(context, index));
 }
 
-function invalidIndex({ stack, run }: DoctorContext, { name, table, isLeftover }: InvalidIndex): Finding {
-  const statement = isLeftover ? `drop index concurrently ${name}` : `reindex index concurrently ${name}`;
-  return {
+function invalidIndex(context: DoctorContext, index: InvalidIndex): Finding {
+  const statement = statementOf(index);
+  const finding: Finding = {
     id: "index-invalid",
     symptom: "schema",
     cause: "An index is INVALID: its creation was interrupted. It costs writes, and serves no query.",
-    evidence: `${name} on ${table}`,
-    fix: `Run ${statement}. If it is unique and that fails, delete the duplicate rows first.`,
-    repair: {
-      description: `runs ${statement}`,
-      run: async () => {
-        const work = async ({ sql }: { readonly sql: Sql }) => void (await sql.unsafe(statement));
-        await withAdministrator(await stack(), run, "cqrs-postgres doctor", work);
-      },
-    },
+    evidence: `${index.name} on ${index.table}`,
+    fix: `Run ${statement}.`,
   };
+  // A duplicate would make the repair fail, and leave a second index that is INVALID.
+  if (index.isUnique && !index.isLeftover)
+    return { ...finding, fix: `Delete the rows that are duplicates in its columns, then run ${statement}.` };
+  const description = `runs ${statement}`;
+  return { ...finding, repair: { description, changesStack: true, run: () => repairIndex(context, index) } };
 }
