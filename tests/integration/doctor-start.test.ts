@@ -5,6 +5,7 @@ import { appendFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/prom
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, beforeEach, test } from "node:test";
+import { repairAll } from "../../scripts/lib/doctor/repair.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { findPostmaster } from "../../scripts/lib/postgres/server/postmaster.ts";
@@ -136,12 +137,22 @@ test("a server that is suspended is found within the time limit, and is healthy 
   await isHealthy(stack);
 });
 
-test("a superuser whose password is another one than in the store is found, and --fix sets it", async () => {
+test("a superuser whose password is another one than in the store is found; only bootstrap, which restarts the server, sets it", async () => {
   {
     await using admin = openConnection(await stack.administrator());
     await admin.sql.unsafe("alter role postgres password 'an older one'");
   }
-  await finds("administrator-refused", { evidence: /password authentication failed/, fix: /bootstrap/ }, stack);
-  await repair(stack);
+  await using application = openConnection(await stack.application());
+  const [session] = await application.sql`select pg_backend_pid() as pid`;
+  const expected = { evidence: /password authentication failed/, fix: /bootstrap.*all sessions end/ };
+  const found = await finds("administrator-refused", expected, stack);
+  assert.equal(found.repair, undefined);
+  assert.deepEqual(
+    await repairAll(await diagnosePlace(stack), silentRun, { confirm: () => assert.fail("it asks") }),
+    [],
+  );
+  assert.deepEqual((await application.sql`select pg_backend_pid() as pid`)[0], session);
+  await application[Symbol.asyncDispose]();
+  await bootstrapTestStack(stack.stackDir);
   await isHealthy(stack);
 });

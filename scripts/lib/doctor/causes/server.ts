@@ -34,7 +34,7 @@ async function explain(context: DoctorContext, stack: Stack, error: ScriptError)
   const general = { cause: `${message}.`, evidence: why, fix };
   if (code === "SERVER_VERSION") return [{ ...general, id: "server-unsupported", symptom: "cannot-connect" }];
   if (code === "NO_DATABASE") return [databaseMissing(stack, why)];
-  if (code === "AUTHENTICATION" && stack.mode === "embedded") return [administratorRefused(context, why)];
+  if (code === "AUTHENTICATION" && stack.mode === "embedded") return [administratorRefused(why)];
   if (code !== "NOT_READY") return [{ ...general, id: "server-unusable", symptom: "cannot-connect" }];
   if (why.includes("53300")) return [connectionsExhausted(why)];
   return [await unreachable(stack, why)];
@@ -113,14 +113,13 @@ function databaseMissing({ database }: Stack, evidence: string): Finding {
   };
 }
 
-function administratorRefused(context: DoctorContext, evidence: string): Finding {
-  const { run } = bootstrapRepair(context);
+/** Only advice: the fix restarts the server, while only the superuser is locked out. */
+function administratorRefused(evidence: string): Finding {
   return {
     id: "administrator-refused",
     symptom: "secrets",
     cause: "The server refuses the superuser's password in the secret store: the data directory has another one.",
     evidence,
-    fix: `Run ${runLine("bootstrap")}, which restarts the server and sets the password of the store.`,
-    repair: { description: "runs bootstrap, which restarts the server and sets the superuser's password", run },
+    fix: `Run ${runLine("bootstrap")}, which sets the password of the store. It restarts the server: all sessions end.`,
   };
 }
