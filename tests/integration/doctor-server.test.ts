@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -33,22 +33,74 @@ async function asAdministrator(work: (sql: Sql) => Promise<unknown>): Promise<vo
   await work(admin.sql);
 }
 
-const refusals: readonly (readonly [what: string, damage: string, evidence: RegExp])[] = [
-  ["whose password is another one", "alter role cqrs_user password 'an older one'", /the login cqrs_user exists$/],
-  ["that has expired", "alter role cqrs_user valid until '2020-01-01'", /the login cqrs_user has expired$/],
-  ["that may not log in", "alter role cqrs_user nologin", /cqrs_user may not log in$/],
-  ["that is missing", "alter role cqrs_user rename to somebody", /the server has no login cqrs_user$/],
+const refusals: readonly (readonly [id: string, what: string, damage: string, evidence: RegExp])[] = [
+  [
+    "password-refused",
+    "whose password is another one",
+    "alter role cqrs_user password 'an older one'",
+    /the login cqrs_user exists$/,
+  ],
+  ["login-refused", "that has expired", "alter role cqrs_user valid until '2020-01-01'", /cqrs_user has expired$/],
+  ["login-refused", "that may not log in", "alter role cqrs_user nologin", /28000.*cqrs_user may not log in$/],
+  ["login-refused", "that is missing", "alter role cqrs_user rename to somebody", /login cqrs_user does not exist$/],
+  [
+    "login-refused",
+    "without the privilege to connect",
+    "revoke connect on database cqrs_db from public, cqrs_app, cqrs_user",
+    /permission denied for database .*42501/,
+  ],
 ];
 
-for (const [what, damage, evidence] of refusals) {
+for (const [id, what, damage, evidence] of refusals) {
   test(`a login ${what} is found, and --fix sets what the store has`, async () => {
     await asAdministrator((sql) => sql.unsafe(damage));
-    await finds("password-refused", { evidence, fix: /bootstrap/ }, stack);
+    const { cause } = await finds(id, { evidence, fix: /bootstrap/ }, stack);
+    assert.equal(/keeps another one/.test(cause), id === "password-refused");
     await repair(stack);
     await asAdministrator((sql) => sql.unsafe("drop role if exists somebody"));
     await isHealthy(stack);
   });
 }
+
+test("a login that pg_hba.conf or a connection limit refuses is found, without a repair that would not help", async () => {
+  const rules = join(stack.dataDir, "pg_hba.conf");
+  const healthy = await readFile(rules, "utf8");
+  const reload = () => asAdministrator((sql) => sql`select pg_reload_conf()`);
+  await writeFile(rules, `host all cqrs_user 127.0.0.1/32 reject\n${healthy}`);
+  await reload();
+  await awaitFindings(["login-refused"]);
+  const rejected = await finds("login-refused", { evidence: /pg_hba\.conf/, fix: /pg_hba\.conf/ }, stack);
+  assert.equal(rejected.repair, undefined);
+  await writeFile(rules, healthy);
+  await reload();
+  await awaitFindings([]);
+
+  await asAdministrator((sql) => sql.unsafe("alter role cqrs_user connection limit 0"));
+  const limited = await finds("login-refused", { evidence: /too many connections/, fix: /connection limits/ }, stack);
+  assert.equal(limited.repair, undefined);
+  await asAdministrator((sql) => sql.unsafe("alter role cqrs_user connection limit -1"));
+  await isHealthy(stack);
+});
+
+test("a secret that is missing is found and written again; one that cannot be read is not taken for healthy", async () => {
+  const secret = join(stack.stackDir, "secrets/secret");
+  const aside = join(stack.stackDir, "aside");
+  await rename(secret, aside);
+  await finds("secrets-missing", { evidence: /never initialised, or it was emptied/, fix: /bootstrap/ }, stack);
+  await repair(stack);
+  await isHealthy(stack);
+  await rm(aside, { recursive: true });
+
+  const folder = join(secret, "cqrs-spike/database-local");
+  const path = join(folder, (await readdir(folder)).toSorted().at(-1) ?? "");
+  const content = await readFile(path, "utf8");
+  for (const damage of ["{", "{}"]) {
+    await writeFile(path, damage);
+    await finds("check-failed", { evidence: /./, fix: /./ }, stack);
+  }
+  await writeFile(path, content);
+  await isHealthy(stack);
+});
 
 test("a secret with another port than the server's is found, is not used, and --fix writes it again", async () => {
   await stopStack(await findStack(testConfig(stack.stackDir)), silentRun);

@@ -79,11 +79,28 @@ test("a clock of Vault that is minutes ahead or behind is found", { skip }, asyn
     [-90, /(89|90|91) s behind ours/],
   ] as const) {
     const server_time_utc = Math.round(Date.now() / 1000) + seconds;
-    proxy.treat(({ path }) => (path === "sys/health" ? { status: 200, body: { ...body, server_time_utc } } : "pass"));
+    proxy.treat(({ path }) =>
+      path.startsWith("sys/health") ? { status: 200, body: { ...body, server_time_utc } } : "pass",
+    );
     await finds("vault-clock-skew", { evidence, fix: /timedatectl set-ntp true/ }, skewed, only);
   }
   proxy.treat(() => "pass");
   await isHealthy(skewed, only);
+});
+
+test("a token without permission is found, also on a standby of Vault", { skip }, async () => {
+  await using proxy = await openVaultProxy(vault.address);
+  const token = await vault.tokenFor('path "other/*" { capabilities = ["read"] }');
+  const { body } = await vault.request("GET", "sys/health");
+  const forbidden = place({ VAULT_ADDR: proxy.address, VAULT_TOKEN: token });
+  const expected = { evidence: /policy does not allow/, fix: /./ };
+  assert.equal((await finds("check-failed", expected, forbidden, only)).symptom, "secrets");
+  const isAccepted = (path: string) => /standbyok=true/.test(path);
+  proxy.treat(({ path }) =>
+    path.startsWith("sys/health") ? { status: isAccepted(path) ? 200 : 429, body: { ...body, standby: true } } : "pass",
+  );
+  await finds("check-failed", expected, forbidden, only);
+  await isHealthy(place({ VAULT_ADDR: proxy.address }), only);
 });
 
 test("a missing address and an expired or revoked token are found", { skip }, async () => {

@@ -63,9 +63,11 @@ export interface DoctorContext {
    * @throws {ScriptError} why there is none
    */
   readonly server: () => Promise<ServerSession>;
+  /** Whether an error is that of {@link stack} or {@link server}, which the areas files and server explain. */
+  readonly hasShared: (error: unknown) => boolean;
 }
 
-/** One area that is looked at. What it throws makes the area count as not checked. */
+/** One area that is looked at. A ScriptError that it throws is a finding; any other makes it count as not checked. */
 export interface Probe {
   readonly area: string;
   find(context: DoctorContext): Promise<readonly Finding[]>;
@@ -84,10 +86,15 @@ export async function withDoctorContext<Result>(
   const closing = new AbortController();
   const signal = AbortSignal.any([run.signal, closing.signal]);
   const opened: Connection[] = [];
-  const stack = once(() => findStack(config));
-  const server = once(async () => openServer(await stack(), { ...limits, signal }, opened));
+  const shared = new Set<unknown>();
+  const share = (error: unknown) => {
+    shared.add(error);
+    throw error;
+  };
+  const stack = once(() => findStack(config).catch(share));
+  const server = once(async () => openServer(await stack(), { ...limits, signal }, opened).catch(share));
   try {
-    return await work({ run, limits, config, stack, server });
+    return await work({ run, limits, config, stack, server, hasShared: (error) => shared.has(error) });
   } finally {
     // A server that hangs does not answer a request to end the session.
     closing.abort();

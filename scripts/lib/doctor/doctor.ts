@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatSeconds } from "../cli/format.ts";
+import { runLine } from "../cli/run-line.ts";
 import { ScriptError } from "../cli/script-error.ts";
 import { type Config, type ConfigFlags, loadConfig } from "../config.ts";
 import type { RunContext } from "../stack/stack.ts";
@@ -19,7 +20,7 @@ import { sessionsProbe } from "./causes/sessions.ts";
 import { settingsProbe } from "./causes/settings.ts";
 import { vaultProbe } from "./causes/vault.ts";
 import { type DoctorContext, type DoctorLimits, doctorLimits, type Probe, withDoctorContext } from "./context.ts";
-import { type Finding, NotChecked, withSafeRepairs } from "./finding.ts";
+import { type Finding, NotChecked, type Symptom, withSafeRepairs } from "./finding.ts";
 
 /** An area that could not be looked at. */
 export interface Unchecked {
@@ -111,25 +112,56 @@ function withoutConfiguration(probes: readonly Probe[]): Unchecked[] {
 
 async function runAll(probes: readonly Probe[], context: DoctorContext): Promise<Diagnosis> {
   const findings: Finding[] = [];
-  const notChecked = new Map<string, Unchecked>();
+  const failures: { readonly area: string; readonly error: Error }[] = [];
   for (const probe of probes) {
     context.run.signal.throwIfAborted();
     const result = await runProbe(probe, context);
-    if (typeof result !== "string") findings.push(...result);
-    else notChecked.set(`${probe.area} ${result}`, { area: probe.area, reason: result });
+    if (!(result instanceof Error)) findings.push(...result);
+    else if (result instanceof ScriptError && !context.hasShared(result)) findings.push(checkFailed(probe, result));
+    else failures.push({ area: probe.area, error: result });
   }
+  const notChecked = new Map(
+    failures.map(({ area, error }) => [`${area} ${error.message}`, { area, reason: error.message }]),
+  );
+  // The area that explains what the others share may have nothing to say about it.
+  const unexplained = findings.length > 0 ? undefined : failures.find(({ error }) => error instanceof ScriptError);
+  if (unexplained !== undefined) findings.push(checkFailed(unexplained, unexplained.error as ScriptError));
   return { findings: withSafeRepairs(findings), notChecked: [...notChecked.values()] };
 }
 
+const symptomOfArea: Readonly<Record<string, Symptom>> = {
+  files: "does-not-start",
+  "secret files": "secrets",
+  docker: "does-not-start",
+  containers: "does-not-start",
+  port: "does-not-start",
+  vault: "secrets",
+  credentials: "secrets",
+  schema: "schema",
+  log: "data-at-risk",
+  projections: "readers",
+};
+
+/** An error that explains itself is as bad for the application as for us. */
+function checkFailed({ area }: Pick<Probe, "area">, { message, why = message, fix }: ScriptError): Finding {
+  return {
+    id: "check-failed",
+    symptom: symptomOfArea[area] ?? "cannot-connect",
+    cause: `${message}.`,
+    evidence: why,
+    fix: fix ?? `Fix the cause, then run ${runLine("doctor")} again.`,
+  };
+}
+
 /** @returns what was found, or why nothing could be looked at */
-async function runProbe({ area, find }: Probe, context: DoctorContext): Promise<readonly Finding[] | string> {
+async function runProbe({ area, find }: Probe, context: DoctorContext): Promise<readonly Finding[] | Error> {
   const timer = setTimeout(() => context.run.reporter.info(`still looking at: ${area}`), silenceMs);
   const ended = new AbortController();
   try {
     return await Promise.race([find(context), failLater(context.limits.probeTimeoutMs, ended.signal)]);
   } catch (error) {
     context.run.signal.throwIfAborted();
-    return error instanceof Error ? error.message : String(error);
+    return error instanceof Error ? error : new Error(String(error));
   } finally {
     clearTimeout(timer);
     ended.abort();

@@ -90,7 +90,11 @@ function uninitialisedVault(address: string): Finding {
 }
 
 async function findSkew(client: VaultClient): Promise<Finding[]> {
-  const { server_time_utc: seconds } = await client.anonymously({ method: "GET", path: "sys/health" });
+  const { server_time_utc: seconds } = await client.anonymously({
+    method: "GET",
+    path: "sys/health",
+    acceptsStandby: true,
+  });
   const aheadSeconds = Math.round(Number(seconds) - Date.now() / 1000);
   if (!(Math.abs(aheadSeconds) > maxSkewSeconds)) return [];
   const direction = aheadSeconds > 0 ? "ahead of" : "behind";

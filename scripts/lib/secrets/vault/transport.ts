@@ -26,6 +26,8 @@ export interface VaultRequest {
   readonly wrapTtl?: string | undefined;
   /** Lists the names below the path. Sent as a GET: not every HTTP client knows the method LIST. */
   readonly isList?: boolean;
+  /** Also accepts the answer of a standby, which `sys/health` gives the status 429 or 473. */
+  readonly acceptsStandby?: boolean;
 }
 
 /** A response from Vault; its fields depend on the path. */
@@ -56,7 +58,7 @@ export async function openTransport(vault: VaultAddress): Promise<VaultTransport
   const timeoutMs = Math.min(requestTimeoutMs, maxRequestTimeoutMs);
   return async (request) => {
     checkPath(request.path);
-    const url = `${base}${request.path}${request.isList === true ? "?list=true" : ""}`;
+    const url = `${base}${request.path}${queryOf(request)}`;
     const body = request.body === undefined ? undefined : JSON.stringify(request.body);
     const headers = headersOf(request, { body, namespace });
     const signal = AbortSignal.timeout(timeoutMs);
@@ -124,6 +126,11 @@ function parse(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+function queryOf({ isList = false, acceptsStandby = false }: VaultRequest): string {
+  if (isList) return "?list=true";
+  return acceptsStandby ? "?standbyok=true&perfstandbyok=true" : "";
 }
 
 /** A segment of dots would escape the path, as in `../../sys/seal-status`. */
