@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { chmod, chown, cp, link, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { after, before, beforeEach, test } from "node:test";
+import type { DoctorReport } from "../../scripts/lib/doctor/report.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { chooseAccount, serverEnvironment } from "../../scripts/lib/postgres/server/account.ts";
@@ -16,6 +17,7 @@ import { pollUntil } from "../../scripts/lib/retry.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
 import { administratorTarget, findStack } from "../../scripts/lib/stack/stack.ts";
 import { diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
+import { runtimeCommand } from "../support/runtime.ts";
 import {
   bootstrapTestStack,
   makeTestStack,
@@ -119,19 +121,84 @@ test("a data directory with a mode that PostgreSQL refuses is found and correcte
   await isHealthy(stack);
 });
 
-const rootOnly = process.getuid?.() === 0 ? false : "only root can give files to another user";
+test("a data directory that its owner cannot read is not taken for an incomplete or a healthy one", async () => {
+  await stop();
+  const { dataDir } = stack;
+  const give = (uid: number) => (isRoot ? run("chown", ["-R", `${uid}:${uid}`, stack.stackDir]) : undefined);
+  give(65_534);
+  for (const [folder, mode, id] of [
+    [dataDir, 0o600, "data-mode-wrong"],
+    [dataDir, 0, "data-mode-wrong"],
+    [join(dataDir, "global"), 0, "data-unreadable"],
+    [dirname(dataDir), 0, "data-unreadable"],
+  ] as const) {
+    await chmod(folder, mode);
+    const { findings } = diagnoseAsOwner();
+    assert.equal(findings[0]?.id, id, JSON.stringify(findings));
+    assert.ok(!findings.some(({ fix }) => /delete/.test(fix)));
+    await chmod(folder, 0o700);
+  }
+  give(0);
+  await bootstrapTestStack(stack.stackDir);
+  await isHealthy(stack);
+});
+
+const isRoot = process.getuid?.() === 0;
+
+function run(program: string, words: readonly string[]): string {
+  const { stdout, stderr, error } = spawnSync(program, words, { encoding: "utf8", env: ownerEnvironment() });
+  assert.equal(error, undefined, stderr);
+  return stdout;
+}
+
+const ownerEnvironment = () => ({ PATH: process.env["PATH"], CQRS_STACK_DIR: stack.stackDir });
+
+/** Nothing is unreadable for root. */
+function diagnoseAsOwner(): DoctorReport {
+  const words = [...runtimeCommand("scripts/doctor.ts"), "--json"];
+  const [program = "", ...args] = isRoot
+    ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", ...words]
+    : words;
+  return (JSON.parse(run(program, args)) as { readonly data: DoctorReport }).data;
+}
+
+const rootOnly = isRoot ? false : "only root can give files to another user";
 
 test("files of another owner in the data directory are found and corrected", { skip: rootOnly }, async () => {
   await stop();
-  for (const name of [".", "pg_hba.conf", "global/pg_control"]) {
+  for (const name of ["PG_VERSION", "pg_hba.conf", "global/pg_control"]) {
     await chown(join(stack.dataDir, name), 12_345, 12_345);
     const evidence = new RegExp(`${name.replaceAll(".", "\\.")} belongs to uid 12345`);
-    await finds("data-owner-wrong", { evidence, fix: /chown -R \d+:\d+/ }, stack);
+    await finds("data-owner-wrong", { evidence, fix: /chown -R 0:0/ }, stack);
   }
   await repair(stack);
-  assert.notEqual((await stat(stack.dataDir)).uid, 12_345);
+  assert.equal((await stat(join(stack.dataDir, "PG_VERSION"))).uid, 0);
   await isHealthy(stack);
 });
+
+test("a data directory whose owner is not that of its files is found, and is not given away", {
+  skip: rootOnly,
+}, async () => {
+  await stop();
+  await chown(stack.dataDir, 12_345, 12_345);
+  const expected = { evidence: /would be uid 12345, but .* belongs to uid 0/, fix: /with 0:0 if .* 12345:12345 if/ };
+  assert.equal((await finds("data-owner-wrong", expected, stack)).repair, undefined);
+  await chown(stack.dataDir, 0, 0);
+  await isHealthyOnceStarted();
+
+  // Data of another user, of which root has copied one file.
+  run("chown", ["-R", "65534:65534", stack.dataDir]);
+  await chown(join(stack.dataDir, "PG_VERSION"), 0, 0);
+  await finds("data-owner-wrong", { evidence: /PG_VERSION belongs to uid 0/, fix: /chown -R 65534:65534/ }, stack);
+  run("chown", ["-R", "0:0", stack.dataDir]);
+  await isHealthyOnceStarted();
+});
+
+async function isHealthyOnceStarted(): Promise<void> {
+  await bootstrapTestStack(stack.stackDir);
+  await isHealthy(stack);
+  await stop();
+}
 
 test("a data directory that initdb left when it was killed is found; deleting it fixes it", async () => {
   await using half = await makeTestStack();

@@ -7,7 +7,7 @@ import { bootstrapRepair, type DoctorContext, type Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
 import { canReplaceState, stateRepair } from "../state-repair.ts";
 import { findClusterProblems } from "./cluster.ts";
-import { findIncompleteData, findWrongAccess } from "./data-directory.ts";
+import { findIncompleteData, findWrongAccess, unreadableData } from "./data-directory.ts";
 import { findPidFileProblems } from "./pid-file.ts";
 
 /** The state file and the data directory of an embedded server. */
@@ -22,11 +22,21 @@ async function findFileProblems(context: DoctorContext): Promise<readonly Findin
     return [stack.code === "STATE" ? await unreadableState(context, stack) : unusableState(stack)];
   const missing = findMissing(context, stack);
   if (missing.length > 0 || stack.mode !== "embedded") return missing;
-  const access = await findWrongAccess(stack);
+  const access: Finding[] = [];
+  try {
+    access.push(...(await findWrongAccess(stack)));
+    return [...access, ...(await findDataProblems(context, stack))];
+  } catch (error) {
+    if (errorCode(error) !== "EACCES") throw error;
+    return access.length > 0 ? access : [unreadableData(stack, error as Error)];
+  }
+}
+
+async function findDataProblems(context: DoctorContext, stack: Stack): Promise<Finding[]> {
   const incomplete = await findIncompleteData(stack);
-  if (incomplete.length > 0) return [...access, ...incomplete];
+  if (incomplete.length > 0) return incomplete;
   const cluster = await findClusterProblems(stack);
-  return cluster.length > 0 ? [...access, ...cluster] : [...access, ...(await findPidFileProblems(context, stack))];
+  return cluster.length > 0 ? cluster : await findPidFileProblems(context, stack);
 }
 
 async function unreadableState(context: DoctorContext, { message, why, fix }: ScriptError): Promise<Finding> {
