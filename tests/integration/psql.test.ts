@@ -91,6 +91,40 @@ test("without psql, --command runs in one transaction, and shows notices", async
   assert.deepEqual(done, { exitCode: 0, stdout: "DO\n r\n------\n NULL\n(1 row)\n", stderr: "NOTICE: seen\n" });
 });
 
+test("without psql, what contains no statement does nothing, and a comment may end the input", async () => {
+  const done = { exitCode: 0, stdout: "", stderr: "" };
+  for (const sql of ["", " ", ";", "-- nothing", "/* nothing */", " ; -- nothing"]) {
+    assert.deepEqual(await psql([`--command=${sql}`]), done, `-c '${sql}'`);
+    assert.deepEqual(await psql([], { input: `${sql}\n` }), done, `stdin '${sql}'`);
+  }
+  const one = " n\n---\n 1\n(1 row)\n";
+  for (const sql of ["select 1 as n; -- done", "select 1 as n;;", "select 1 as n;\n/* done\n */\n"]) {
+    assert.deepEqual(await psql([], { input: sql }), { ...done, stdout: one }, sql);
+    assert.deepEqual(await psql([`--command=${sql}`]), { ...done, stdout: one }, sql);
+  }
+});
+
+test("without psql, the server reports what its scanner refuses, and COPY is said to need psql", async () => {
+  for (const [sql, message] of [
+    ["select 123abc;", /^ERROR: {2}trailing junk after numeric literal .+\nLINE 1: select 123abc;\n/],
+    ['select "";', /^ERROR: {2}zero-length delimited identifier/],
+    ["select 'never ends;", /^ERROR: {2}unterminated quoted string/],
+    [
+      "select 'copy to stdout'; copy (select 1)\n to  stdout;",
+      /^ERROR: {2}COPY from stdin or to stdout needs psql\nHINT: {2}Install psql/,
+    ],
+  ] as const) {
+    const { exitCode, stdout, stderr } = await psql([], { input: `${sql}\nselect 2;\n` });
+    assert.equal(exitCode, 1);
+    assert.doesNotMatch(stdout, /2/);
+    assert.match(stderr, message);
+  }
+  const all = await psql(["-c", "create table command_model.copied (n int); copy command_model.copied from stdin"]);
+  assert.match(`${all.exitCode} ${all.stderr}`, /^1 ERROR: {2}COPY .+ needs psql/);
+  const table = await psql(["-c", "select to_regclass('command_model.copied'), 'copy from stdin'"]);
+  assert.match(table.stdout, / NULL +\| copy from stdin\n/);
+});
+
 test("psql uses the application's login, and with --admin the administrator's with a safe path", async () => {
   const query = ["-c", "select session_user::text || ' ' || current_setting('search_path') as who"];
   assert.match((await psql(query)).stdout, / cqrs_user command_model, read_model, event_store, public\n/);
@@ -154,6 +188,10 @@ test("the prompt runs statements of several lines, and Ctrl-C cancels the one th
   await type("\u0003", "cqrs_db=> ");
   await type("\\d\r", "Only \\q is understood", "cqrs_db=> ");
   await type("select 5 as five;\r", "five", "(1 row)", "cqrs_db=> ");
+  await type("select 123abc;\r", "trailing junk", "cqrs_db=> ");
+  await type("copy (select 1) to stdout;\r", "needs psql", "cqrs_db=> ");
+  await type("select 6 as six; -- done\r", "six", "(1 row)", "cqrs_db=> ");
+  await type("select 'never ends;\r", "cqrs_db-> ");
   await type("\\q\r");
   assert.equal(await ended, 0);
 });

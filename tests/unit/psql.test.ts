@@ -1,7 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatResult, formatSqlError } from "../../scripts/lib/psql/format.ts";
-import { divideTyped } from "../../scripts/lib/psql/statements.ts";
+import { StatementReader } from "../../scripts/lib/psql/statements.ts";
+
+/** Reads a text at once, and line by line: both must divide it equally. */
+async function divideTyped(text: string): Promise<{ statements: readonly string[]; rest: string }> {
+  const readers = [new StatementReader(), new StatementReader()] as const;
+  const whole = await readers[0].add(text);
+  const byLine: string[] = [];
+  for (const line of text.match(/[^\n]*\n|[^\n]+/g) ?? []) byLine.push(...(await readers[1].add(line)));
+  const [rest, otherRest] = readers.map((reader) => reader.end() ?? "");
+  assert.deepEqual([byLine, otherRest], [whole, rest]);
+  return { statements: whole, rest: rest ?? "" };
+}
 
 test("a statement ends with a semicolon, but not in a string, a comment, parentheses or a body", async () => {
   const whole = [
@@ -12,6 +23,14 @@ test("a statement ends with a semicolon, but not in a string, a comment, parenth
     "select 'é', '\u0001;', '😀;';",
     "selec 1;",
     ";",
+    "select 123abc;",
+    'select "";',
+    "select 0x, 1_;",
+    "select e'\\u12', '\\';",
+    "select e'a''\\';', n';', x';', U&'\\;';",
+    "select a$b$, $1, constructor from t$x$;",
+    "select 'a\n;\n''\n', \";\n\", $x$\n;\n$$\n$x$ /* ;\n/*\n*/ ;\n*/;",
+    "select 1);",
   ];
   for (const statement of whole) {
     assert.deepEqual(await divideTyped(statement), { statements: [statement], rest: "" });
@@ -21,9 +40,29 @@ test("a statement ends with a semicolon, but not in a string, a comment, parenth
 });
 
 test("what is not complete is kept", async () => {
-  const open = ["", "select 1", "select ';", "select $a$;$$;", "select (1;", "/* ;", "-- ;\n"];
+  const open = ["select 1", "select ';", "select $a$;$$;", "select (1;", "/* ;", "select e'\\';"];
   const body = "create function f() returns int begin atomic select 1;";
   for (const typed of [...open, body]) assert.deepEqual(await divideTyped(typed), { statements: [], rest: typed });
+  for (const none of ["", " \n", "-- ;\n", "/* ; */ -- ;\n\n"]) {
+    assert.deepEqual(await divideTyped(`select 1; ${none}`), { statements: ["select 1;"], rest: "" });
+  }
+});
+
+test("reading is linear in the length of a statement of many lines with semicolons in them", async () => {
+  for (const [before, line, after] of [
+    ["insert into t values", "(1, 'a;b', e'\\';', $$;$$, \"c\") -- ;'", ";"],
+    ["select '", "a;b -- ''", "';"],
+    ["do $x$", "perform 'a;'; $$ /* $y$", "$x$;"],
+    ["select /*", "; ' /* ; */", "*/ 1;"],
+  ] as const) {
+    const reader = new StatementReader();
+    const startedAt = performance.now();
+    const statements = [await reader.add(`${before}\n`)];
+    for (let index = 0; index < 20_000; index++) statements.push(await reader.add(`${line}\n`));
+    statements.push(await reader.add(`${after}\n`));
+    assert.equal(statements.flat().length, 1);
+    assert.ok(performance.now() - startedAt < 5_000, `takes ${performance.now() - startedAt} ms`);
+  }
 });
 
 function resultOf(rows: (string | null)[][], columns: [string, number][] | undefined, command: string) {
@@ -60,6 +99,7 @@ test("a result is a table in which null is visible, numbers are aligned and no v
   const none = resultOf([], undefined, "CREATE TABLE");
   const all = [Object.assign(none, { count: null }), resultOf([["1"]], undefined, "INSERT"), table.slice(0, 0)];
   assert.match(formatResult(all.slice(0, 2)), /^CREATE TABLE\nINSERT 1\n$/);
+  assert.equal(formatResult(Object.assign([], { columns: null, command: null, count: null })), "");
 });
 
 test("an error shows the line that it is about, its detail and its hint", () => {

@@ -6,8 +6,10 @@ interface Column {
 
 /** What the driver returns for a statement: rows of texts. */
 type Result = readonly (readonly (Uint8Array | null)[])[] & {
-  readonly columns?: readonly Column[];
-  readonly command: string;
+  /** Missing or null if the statement returns no rows. */
+  readonly columns?: readonly Column[] | null;
+  /** Missing or null if there was no statement: only blanks, comments or a semicolon. */
+  readonly command?: string | null;
   readonly count: number | null;
 };
 
@@ -20,13 +22,12 @@ const shownAround = 120;
 export function formatResult(given: unknown): string {
   const results = given as Result | readonly Result[];
   const all = "command" in results ? [results as Result] : (results as readonly Result[]);
-  return all
-    .map((result) => `${result.columns === undefined ? tagOf(result) : tableOf(result, result.columns)}\n`)
-    .join("");
+  return all.map((result) => (result.columns ? `${tableOf(result, result.columns)}\n` : tagOf(result))).join("");
 }
 
 function tagOf({ command, count }: Result): string {
-  return count === null ? command : `${command} ${count}`;
+  if (!command) return "";
+  return `${count === null ? command : `${command} ${count}`}\n`;
 }
 
 function tableOf(rows: Result, columns: readonly Column[]): string {

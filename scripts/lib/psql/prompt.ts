@@ -3,7 +3,7 @@ import { createInterface, type Interface } from "node:readline";
 import { exitCodes } from "../cli/script-error.ts";
 import { onlyQuit } from "./run-sql.ts";
 import type { SqlSession } from "./sql-session.ts";
-import { divideTyped } from "./statements.ts";
+import { StatementReader } from "./statements.ts";
 
 const welcome = "No psql is on the PATH; this prompt runs SQL. End a statement with ; and type \\q to quit.\n";
 
@@ -22,7 +22,7 @@ export async function promptForSql(session: SqlSession): Promise<number> {
 class Prompt {
   readonly #session: SqlSession;
   readonly #lines: Interface;
-  #typed = "";
+  readonly #reader = new StatementReader();
 
   constructor(session: SqlSession, lines: Interface) {
     this.#session = session;
@@ -34,7 +34,8 @@ class Prompt {
     this.#lines.on("SIGINT", () => this.#interrupt());
     this.#show();
     for await (const line of this.#lines) {
-      if (this.#typed.trim() === "" && line.trim() === "\\q") return;
+      // A user whose statement never ends, because of a stray quote, must find the way out.
+      if (line.trim() === "\\q") return;
       await this.#take(line);
       this.#show();
     }
@@ -42,22 +43,20 @@ class Prompt {
   }
 
   async #take(line: string): Promise<void> {
-    if (this.#typed.trim() === "" && line.startsWith("\\")) return void process.stderr.write(onlyQuit);
-    const { statements, rest } = await divideTyped(`${this.#typed}${line}\n`);
-    this.#typed = rest.trim() === "" ? "" : rest;
-    for (const statement of statements) await this.#session.run(statement);
+    if (this.#reader.isEmpty && line.startsWith("\\")) return void process.stderr.write(onlyQuit);
+    for (const statement of await this.#reader.add(`${line}\n`)) await this.#session.run(statement);
   }
 
   #interrupt(): void {
     if (this.#session.cancel()) return;
-    this.#typed = "";
+    this.#reader.clear();
     process.stdout.write("^C\n");
     this.#lines.write(null, { ctrl: true, name: "u" });
     this.#show();
   }
 
   #show(): void {
-    this.#lines.setPrompt(`${this.#session.database}${this.#typed === "" ? "=" : "-"}> `);
+    this.#lines.setPrompt(`${this.#session.database}${this.#reader.isEmpty ? "=" : "-"}> `);
     this.#lines.prompt();
   }
 }

@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 import { exitCodes } from "../cli/script-error.ts";
 import { catchSignals } from "../cli/signals.ts";
 import type { SqlSession } from "./sql-session.ts";
-import { divideTyped } from "./statements.ts";
+import { StatementReader } from "./statements.ts";
 
 /** What psql itself would understand. */
 export const onlyQuit = "Only \\q is understood here. Install psql for its other commands.\n";
@@ -16,18 +16,18 @@ export function runCommandSql(session: SqlSession, text: string): Promise<number
 /** Runs the statements of stdin one after the other, until one fails. */
 export function runPipedSql(session: SqlSession): Promise<number> {
   return untilSignal(session, async (signal) => {
-    let typed = "";
+    const reader = new StatementReader();
     for await (const line of createInterface({ input: process.stdin, signal })) {
-      if (typed.trim() === "" && line.startsWith("\\")) {
+      if (reader.isEmpty && line.startsWith("\\")) {
         if (line.trim() === "\\q") return exitCodes.ok;
         process.stderr.write(onlyQuit);
         return exitCodeOf(false);
       }
-      const { statements, rest } = await divideTyped(`${typed}${line}\n`);
-      for (const statement of statements) if (!(await session.run(statement))) return exitCodeOf(false);
-      typed = rest;
+      for (const statement of await reader.add(`${line}\n`))
+        if (!(await session.run(statement))) return exitCodeOf(false);
     }
-    return exitCodeOf(typed.trim() === "" || (await session.run(typed.trim())));
+    const last = reader.end();
+    return exitCodeOf(last === undefined || (await session.run(last)));
   });
 }
 

@@ -5,6 +5,11 @@ import { explainConnectionError } from "../postgres/explain.ts";
 import { connectionFailure, isFromServer } from "../postgres/failure.ts";
 import type { SessionTarget } from "../postgres/target.ts";
 import { formatResult, formatSqlError } from "./format.ts";
+import { hasCopyOfStream } from "./statements.ts";
+
+/** Once the server has begun such a COPY, only the end of the session would end it. */
+const onlyPsqlCopies =
+  "ERROR:  COPY from stdin or to stdout needs psql\nHINT:  Install psql (postgresql-client), or use select and insert.\n";
 
 /** One session, in which SQL is run and its results are printed. */
 export interface SqlSession {
@@ -44,6 +49,7 @@ function makeSession(sql: Reservation, database: string): SqlSession {
   return {
     database,
     async run(text) {
+      if (await hasCopyOfStream(text)) return refuse(onlyPsqlCopies);
       const statement = sql.unsafe(text).raw();
       running = statement;
       try {
@@ -51,8 +57,7 @@ function makeSession(sql: Reservation, database: string): SqlSession {
         return true;
       } catch (error) {
         if (hasEnded(error)) throw error;
-        process.stderr.write(formatSqlError(error as Error, text));
-        return false;
+        return refuse(formatSqlError(error as Error, text));
       } finally {
         running = undefined;
       }
@@ -62,6 +67,11 @@ function makeSession(sql: Reservation, database: string): SqlSession {
       return running !== undefined;
     },
   };
+}
+
+function refuse(message: string): boolean {
+  process.stderr.write(message);
+  return false;
 }
 
 /** A statement can fail with a code of a lost connection, too: what counts is whether the server went on. */
