@@ -156,11 +156,14 @@ export function findProcessesIn(directory: string): number[] {
   return found.map((line) => Number.parseInt(line.replace("/proc/", ""), 10)).filter((pid) => pid > 1);
 }
 
-/** Compares files, not paths: the same path may be another folder in a container. */
+/**
+ * Compares the folders, not their paths: the same path may be another folder in a container. Nothing below them counts:
+ * another user cannot enter a data directory, but can make a folder with a symbolic link into it.
+ */
 const folderSearch = [
   "sh",
   "-c",
-  'for folder in /proc/[0-9]*; do [ "$folder/cwd/PG_VERSION" -ef "$1/PG_VERSION" ] && echo "$folder"; done',
+  'for folder in /proc/[0-9]*; do [ "$folder/cwd" -ef "$1" ] && echo "$folder"; done',
   "sh",
 ] as const;
 

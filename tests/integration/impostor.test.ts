@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
-import { readFile, writeFile } from "node:fs/promises";
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmod, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { after, before, test } from "node:test";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
+import { isAlive } from "../../scripts/lib/process.ts";
 import { localVaultAddress, stopLocalVault } from "../../scripts/lib/stack/local-vault.ts";
 import {
   type Answer,
@@ -101,6 +105,61 @@ test("the administrator's login goes only to a process that was recognised, what
   }
   assert.equal(impostor.connections, 0);
 });
+
+test("a program of another user that poses as the server's process is neither believed nor stopped", {
+  skip: process.platform !== "linux",
+}, async () => {
+  const folder = await mkdtemp(join(tmpdir(), "cqrs-impostor-"));
+  await chmod(folder, 0o755);
+  await symlink(join(stack.dataDir, "PG_VERSION"), join(folder, "PG_VERSION"));
+  const poser = pose(folder, process.getuid?.() === 0 ? 65_534 : undefined);
+  try {
+    await using impostor = await openFakeServer((socket) => socket.write(loginAccepted), port);
+    for (const words of [...asAdministrator, "stop", "bootstrap"]) {
+      const { exitCode, stderr } = await runScript(words.split(" "), stack);
+      assert.notEqual(exitCode, 8, `${words}\n${stderr}`);
+      assert.doesNotMatch(stderr, /PID_FILE_LOST|INSECURE_AUTHENTICATION/, words);
+    }
+    assert.doesNotMatch(impostor.received().toString("latin1"), /postgres|select/i);
+    assert.equal(isAlive(poser.pid as number), true);
+  } finally {
+    poser.kill("SIGKILL");
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("the administrator's session demands SCRAM of what listens on the port of a server that is shutting down", {
+  skip: process.platform !== "linux",
+}, async () => {
+  const server = pose(stack.dataDir);
+  try {
+    for (const [what, answer] of impostors) {
+      await using impostor = await openFakeServer(answer, port);
+      for (const words of ["status", "backup", "secrets rotate", "schema apply", "reset --yes", "psql --admin"]) {
+        const { exitCode, stderr } = await runScript(words.split(" "), stack);
+        assert.match(stderr, /INSECURE_AUTHENTICATION/, `${words} (${what})`);
+        assert.equal(exitCode, 6, words);
+      }
+      const received = impostor.received().toString("latin1");
+      assert.ok(impostor.connections > 0);
+      assert.doesNotMatch(received, /select|set_config|alter/i, what);
+      for (const secret of passwords) assert.equal(received.includes(secret), false);
+    }
+  } finally {
+    server.kill("SIGKILL");
+  }
+});
+
+/** A program that looks like the server of the stack. */
+function pose(cwd: string, uid?: number): ChildProcess {
+  const args = ["-c", "read line; :", "-D", stack.dataDir];
+  return spawn("sh", args, {
+    argv0: "postgres",
+    cwd,
+    ...(uid === undefined ? {} : { uid }),
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+}
 
 test("a program on the port of a stopped local Vault gets no credentials, whatever the command", {
   skip: localVaultSkip,

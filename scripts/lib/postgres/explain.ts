@@ -22,7 +22,7 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
   if (failure === undefined) return error;
   const why = messageWithCode(error as Error);
   if (failure === "tls") return tlsFailure(maskedUrl(target), error as Error, exitCodes.notReady);
-  if (failure === "insecure") return insecure(target, why);
+  if (failure === "insecure") return insecure(target, error as Error & { readonly mustProve?: boolean });
   if (isClientRejected(error)) return clientRejected(target, error as Error);
   if (failure === "wrong-password") {
     return new ScriptError({
@@ -45,14 +45,25 @@ export function explainConnectionError(error: unknown, target: ConnectionTarget)
   });
 }
 
-function insecure(target: ConnectionTarget, why: string): ScriptError {
+function insecure(target: ConnectionTarget, error: Error & { readonly mustProve?: boolean }): ScriptError {
   return new ScriptError({
     code: "INSECURE_AUTHENTICATION",
     exitCode: exitCodes.authentication,
     message: `Did not send the password to ${maskedUrl(target)}`,
-    why,
-    fix: "Check that this is your server. Set sslmode=require (DATABASE_URL or PGSSLMODE), or use scram-sha-256 there.",
+    why: messageWithCode(error),
+    fix: error.mustProve === true ? ownServerFix() : foreignServerFix,
   });
+}
+
+const foreignServerFix =
+  "Check that this is your server. Set sslmode=require (DATABASE_URL or PGSSLMODE), or use scram-sha-256 there.";
+
+/** The embedded server demands SCRAM, unless someone has changed its `pg_hba.conf`. */
+function ownServerFix(): string {
+  return (
+    "Check which program listens on this port. If it is this server, set the method scram-sha-256 for every line of " +
+    `pg_hba.conf in its data directory, and run ${runLine("stop")} && ${runLine("bootstrap")}.`
+  );
 }
 
 /** The server's text names the missing encryption, but in its own language. */

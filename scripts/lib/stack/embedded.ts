@@ -16,7 +16,7 @@ import {
 import { ensureRunning } from "../postgres/server/life-cycle.ts";
 import { choosePort, startOnNewPort } from "../postgres/server/port.ts";
 import { findPostmaster } from "../postgres/server/postmaster.ts";
-import type { ConnectionTarget } from "../postgres/target.ts";
+import type { SessionTarget } from "../postgres/target.ts";
 import { environment } from "../runtime.ts";
 import { requireKey, secretPaths } from "../secrets/application-secret.ts";
 import { generatePassword } from "../secrets/password.ts";
@@ -33,7 +33,7 @@ import { writeState } from "./state.ts";
  * @param settings lines of `postgresql.conf` that override those of the project
  * @returns the stack's database, with the superuser's login
  */
-export async function startEmbeddedServer(stack: Stack, run: BootstrapRun, settings = ""): Promise<ConnectionTarget> {
+export async function startEmbeddedServer(stack: Stack, run: BootstrapRun, settings = ""): Promise<SessionTarget> {
   const account = chooseAccount(stack.dataDir);
   const isInitialised = (await inspectCluster(stack.dataDir)) === "initialised";
   await removeLeftovers(stack.dataDir);
@@ -60,7 +60,7 @@ export async function startEmbeddedServer(stack: Stack, run: BootstrapRun, setti
   });
   // The secret of an adopted stack may still lead to the server of the original.
   if (!stack.isAdopting) await saveEmbeddedState(stack, port);
-  return { host: "127.0.0.1", port, database: stack.database, user: superuser, password };
+  return { host: "127.0.0.1", port, database: stack.database, user: superuser, password, requireScram: true };
 }
 
 async function start(stack: Stack, run: RunContext, server: EmbeddedServer, port: number): Promise<StepResult> {

@@ -124,18 +124,25 @@ export async function administratorTarget(stack: Stack): Promise<SessionTarget> 
  * whose arguments fit better than those of a built-in function would be called in its place, with the privileges of the
  * administrator.
  */
-export function withSafePath(administrator: ConnectionTarget): SessionTarget {
+export function withSafePath(administrator: SessionTarget): SessionTarget {
   return { ...administrator, searchPath: "pg_catalog" };
 }
 
-async function readAdministratorTarget(stack: Stack): Promise<ConnectionTarget> {
+async function readAdministratorTarget(stack: Stack): Promise<SessionTarget> {
   if (stack.mode === "compose" && stack.config.externalServer === undefined) throw notRunning(stack);
   if (stack.mode !== "embedded") return externalTarget(stack);
   const found = await findPostmaster(stack.dataDir);
   if (found.state !== "running") throw notRunning(stack);
   const { data } = await requireSecret(stack.superuserSecrets, secretPaths.superuser);
   const password = requireKey(data, "password", secretPaths.superuser);
-  return { host: "127.0.0.1", port: found.port, database: stack.database, user: superuser, password };
+  return {
+    host: "127.0.0.1",
+    port: found.port,
+    database: stack.database,
+    user: superuser,
+    password,
+    requireScram: true,
+  };
 }
 
 /** @returns the path of the application's secret that CQRS_SECRET selects */

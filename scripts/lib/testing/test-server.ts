@@ -32,7 +32,7 @@ import { removeState } from "../stack/state.ts";
 /** The server of the tests, and its logins. */
 export interface TestServer {
   readonly stack: Stack;
-  readonly administrator: ConnectionTarget;
+  readonly administrator: SessionTarget;
   readonly application: ConnectionTarget & { readonly password: string };
 }
 
@@ -92,9 +92,10 @@ export async function findTestServer(stackDir: string): Promise<TestServer | und
   }
 }
 
-async function describeServer(stack: Stack, { searchPath: _, ...target }: SessionTarget): Promise<TestServer> {
+async function describeServer(stack: Stack, { searchPath: _, ...own }: SessionTarget): Promise<TestServer> {
   const { password, user } = await applicationTarget(stack);
-  const administrator = { ...target, database: "postgres" };
+  const administrator = { ...own, database: "postgres" };
+  const { requireScram: __, ...target } = own;
   return { stack, administrator, application: { ...target, user, password } };
 }
 

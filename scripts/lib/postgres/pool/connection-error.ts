@@ -19,15 +19,15 @@ export function connectionError(
 }
 
 /** The server asks for the password in a form that any program could use. */
-export function insecureAuthentication(target: ConnectionTarget, how: string): Error {
+export function insecureAuthentication(target: ConnectionTarget, how: string, mustProve: boolean): Error {
   const message = `${hostAndPort(target)} asks for the password ${how} over a connection without TLS; it was not sent`;
-  return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION" });
+  return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION", mustProve });
 }
 
 /** The server accepts a login without the password: it may be any program. */
 export function unprovenServer(target: ConnectionTarget): Error {
   const message = `${hostAndPort(target)} accepts the login without SCRAM, so it may be another program; nothing was sent`;
-  return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION" });
+  return Object.assign(new Error(message), { code: "INSECURE_AUTHENTICATION", mustProve: true });
 }
 
 /** The server asks for an authentication that the driver cannot give. */

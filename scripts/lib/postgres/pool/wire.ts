@@ -299,7 +299,8 @@ export class Wire extends EventEmitter {
     const kind = message.readUInt32BE(5);
     const how = insecureRequests[kind];
     if (kind === scramFinal) this.#needsProof = false;
-    if (how !== undefined && !this.#isEncrypted) this.destroy(insecureAuthentication(this.#target, how));
+    if (how !== undefined && !this.#isEncrypted)
+      this.destroy(insecureAuthentication(this.#target, how, this.#needsProof));
     else if (kind === scramChallenge && !isChallenge(message.toString("latin1", 9)))
       this.destroy(protocolError(this.#target));
     else if (kind === authenticated && this.#needsProof) this.destroy(unprovenServer(this.#target));

@@ -10,8 +10,8 @@ import { exitCodes, ScriptError } from "../../cli/script-error.ts";
 import { isAlive } from "../../process.ts";
 import { pollUntil, type WaitLimit } from "../../retry.ts";
 import { openConnection } from "../connect.ts";
+import { explainConnectionError } from "../explain.ts";
 import { type ConnectionFailure, connectionFailure, errorCode } from "../failure.ts";
-import type { ConnectionTarget } from "../target.ts";
 import { type ServerAccount, serverEnvironment } from "./account.ts";
 import {
   type EmbeddedServer,
@@ -183,7 +183,7 @@ async function awaitLogin(
 /** Checks also that the server that answers on the port is the one of our data directory. */
 async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<"ready" | ConnectionFailure> {
   const password = server.superuserPassword;
-  const target: ConnectionTarget = { host: "127.0.0.1", port, database: "postgres", user: superuser, password };
+  const target = { host: "127.0.0.1", port, database: "postgres", user: superuser, password, requireScram: true };
   await using connection = openConnection(target);
   try {
     const [row] = await connection.sql<{ id: string }[]>`
@@ -191,7 +191,7 @@ async function tryLogin(server: EmbeddedServer, { port }: Postmaster): Promise<"
     if (row?.id === (await readSystemIdentifier(server.dataDir))) return "ready";
   } catch (error) {
     const failure = connectionFailure(error);
-    if (failure === undefined) throw error;
+    if (failure === undefined || failure === "insecure") throw explainConnectionError(error, target);
     return failure;
   }
   throw serverPortTaken(port, "another PostgreSQL server");
