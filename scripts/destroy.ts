@@ -28,7 +28,7 @@ export const command = defineStackScript({
   isLocal: true,
   async run({ stack, reporter, signal, confirm }) {
     const { destroyStack, planDestruction } = await import("./lib/operations/destroy.ts");
-    const plan = await planDestruction(stack);
+    const plan = await planDestruction(stack, { reporter, signal });
     if (plan === undefined) return { isDestroyed: false, plan: null };
     await confirm({
       plan: describeDestruction(plan),

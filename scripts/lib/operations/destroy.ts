@@ -35,8 +35,9 @@ type DataPlan = Omit<DestructionPlan, "testDirectory">;
  *
  * @throws {ScriptError} `EXTERNAL` (exit 8), or `FOREIGN_DATA` (exit 9) if the data directory is not a cluster
  */
-export async function planDestruction(stack: Stack): Promise<DestructionPlan | undefined> {
-  const data = stack.mode === "compose" ? await planVolumeDestruction(stack) : await planFolderDestruction(stack);
+export async function planDestruction(stack: Stack, run: RunContext): Promise<DestructionPlan | undefined> {
+  const data =
+    stack.mode === "compose" ? await planVolumeDestruction(stack, run) : await planFolderDestruction(stack, run);
   const test = await openTestCluster(stack.stackDir);
   const testDirectory = hasTestCluster(test) ? test.dataDir : null;
   if (data === undefined && testDirectory === null) return undefined;
@@ -46,22 +47,22 @@ export async function planDestruction(stack: Stack): Promise<DestructionPlan | u
 const noCounts = { databases: null, streams: null, events: null, uncounted: null };
 const noData = { dataDirectory: null, sizeBytes: null, ...noCounts, kept: [] };
 
-async function planFolderDestruction(stack: Stack): Promise<DataPlan | undefined> {
+async function planFolderDestruction(stack: Stack, run: RunContext): Promise<DataPlan | undefined> {
   refuseExternal(stack, "destroyed");
   if (!existsSync(stack.dataDir)) return undefined;
   await readMajorVersion(stack.dataDir);
   const keptNames = ["secrets", "vault/data", "postgres/backups"];
   const kept = keptNames.map((name) => join(stack.stackDir, name)).filter(existsSync);
   const sizeBytes = await folderSize(stack.dataDir);
-  return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countDatabases(stack)) };
+  return { dataDirectory: stack.dataDir, sizeBytes, kept, ...(await countDatabases(stack, run)) };
 }
 
-async function planVolumeDestruction(stack: Stack): Promise<DataPlan | undefined> {
+async function planVolumeDestruction(stack: Stack, run: RunContext): Promise<DataPlan | undefined> {
   const found = await findDataVolume(stack);
   if (found === undefined) return undefined;
   const { volume, sizeBytes } = found;
   const kept = ["the volumes of Vault and of the keys", ...keptFolders(stack)];
-  return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countDatabases(stack)) };
+  return { dataDirectory: `the volume ${volume}`, sizeBytes, kept, ...(await countDatabases(stack, run)) };
 }
 
 /**
