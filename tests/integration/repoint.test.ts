@@ -7,6 +7,9 @@ import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
 import type { BootstrapResult } from "../../scripts/lib/stack/bootstrap.ts";
 import { type RunOptions, runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack, sharedStack, type TestStack, withCluster } from "../support/stack.ts";
+import { administratorOf, shareVault, vaultTest } from "../support/vault.ts";
+
+const emptyVault = shareVault();
 
 test("bootstrap and secrets init ask before applications get another database or login", async () => {
   await using stack = await withCluster();
@@ -69,6 +72,50 @@ test("DATABASE_URL with another database asks too", async () => {
   const refused = await runScript(["bootstrap"], await on("repoint_two"));
   assert.equal(refused.exitCode, 8, refused.stderr);
   assert.match(refused.stderr, /from the database cqrs_db to repoint_two\n/);
+});
+
+test("an external stack asks before its applications get another server, and if its state was lost", async () => {
+  await using server = await sharedStack();
+  await using stack = await makeTestStack();
+  const { stackDir } = stack;
+  const administrator = { ...(await server.administrator()), database: "postgres" };
+  const on = (host: string): RunOptions => {
+    const url = connectionUrl({ ...administrator, host });
+    return { stackDir, env: { DATABASE_URL: url, POSTGRES_USER: "repointed" } };
+  };
+  const external = ["bootstrap", "--mode", "external", "--database", "cqrs_db"];
+  await runForData([...external, "--yes"], on("127.0.0.1"));
+  await runForData(external, on("127.0.0.1"));
+  const isRefused = async (words: readonly string[], options: RunOptions, plan: RegExp) => {
+    const refused = await runScript(words, options);
+    assert.equal(refused.exitCode, 8, refused.stderr);
+    assert.match(refused.stderr, plan);
+  };
+  const fromServer = new RegExp(`re-points applications from the server 127\\.0\\.0\\.1:${administrator.port} to`);
+  await isRefused(external, on("localhost"), fromServer);
+  await isRefused(["bootstrap", "--mode", "embedded"], { ...on("127.0.0.1") }, fromServer);
+  await rm(join(stackDir, "state.json"));
+  await isRefused(["bootstrap"], on("127.0.0.1"), fromServer);
+  const other = ["bootstrap", "--mode", "external", "--database", "repoint_two"];
+  await isRefused(other, on("127.0.0.1"), /from the database cqrs_db to repoint_two\n/);
+});
+
+vaultTest("bootstrap and secrets init ask before another folder takes over a secret in Vault", async () => {
+  const vault = await emptyVault();
+  await using first = await makeTestStack();
+  await using second = await makeTestStack();
+  const env = administratorOf(vault);
+  const { port } = await runForData<BootstrapResult>(["bootstrap"], { ...first, env });
+  const fromServer = new RegExp(`re-points applications from the server 127\\.0\\.0\\.1:${port} to`);
+  for (const words of [["bootstrap"], ["bootstrap", "--database", "other_db"], ["secrets", "init"]]) {
+    const refused = await runScript(words, { ...second, env });
+    assert.equal(refused.exitCode, 8, refused.stderr);
+    assert.match(refused.stderr, fromServer);
+  }
+  await runForData(["bootstrap"], { ...first, env });
+  await runForData(["destroy", "--yes"], { ...first, env });
+  await runForData(["bootstrap", "--database", "again"], { ...first, env });
+  await runForData(["bootstrap", "--yes"], { ...second, env });
 });
 
 async function filesOf({ stackDir }: TestStack): Promise<unknown> {

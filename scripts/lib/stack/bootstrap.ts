@@ -21,7 +21,7 @@ import { saveEmbeddedState, startEmbeddedServer } from "./embedded.ts";
 import { describeOtherServer, saveExternalState } from "./external.ts";
 import { checkApplicationLogin, readLoginPair, reconcileLogins } from "./login-pair.ts";
 import { refuseOtherStack } from "./other-stack.ts";
-import { type Confirm, confirmRepointing } from "./repoint.ts";
+import { type Confirm, confirmRepointing, confirmStoredSecret } from "./repoint.ts";
 import { copySecrets } from "./secrets.ts";
 import { reportSkew } from "./skew.ts";
 import {
@@ -80,7 +80,7 @@ export async function bootstrap(config: Config, run: RunContext, options?: Boots
     steps.push(await run.reporter.step(name, work));
   };
   const start = found.mode === "compose" ? startContainers : setUpServer;
-  const application = await start(found, { ...run, step });
+  const application = await start(found, { ...run, step }, options?.confirm);
   if (found.mode === "compose") await applyProjectFiles(found, { ...run, step });
   return {
     mode: found.mode,
@@ -94,8 +94,10 @@ export async function bootstrap(config: Config, run: RunContext, options?: Boots
   };
 }
 
-async function setUpServer(found: Stack, run: BootstrapRun): Promise<ConnectionTarget> {
+/** @param confirm undefined to ask nothing */
+async function setUpServer(found: Stack, run: BootstrapRun, confirm?: Confirm): Promise<ConnectionTarget> {
   const stack = await setUpSecrets(found, run);
+  if (confirm !== undefined) await confirmStoredSecret(stack, confirm);
   const started = stack.mode === "embedded" ? await startEmbeddedServer(stack, run) : undefined;
   const target = started === undefined ? await administratorTarget(stack) : withSafePath(started);
   const application = await setUpDatabase(stack, run, target).catch(async (error: unknown) => {

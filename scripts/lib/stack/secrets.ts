@@ -3,7 +3,7 @@ import { choosePort } from "../postgres/server/port.ts";
 import { type ApplicationEndpoint, ensureApplicationSecret, secretPaths } from "../secrets/application-secret.ts";
 import { isSameSecret, type SecretData } from "../secrets/store.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
-import { type Confirm, confirmRepointing } from "./repoint.ts";
+import { type Confirm, confirmRepointing, confirmStoredSecret } from "./repoint.ts";
 import { noVault, openFileStore, rememberedSecrets, type SecretsPlace } from "./secret-store.ts";
 import {
   administratorTarget,
@@ -57,6 +57,7 @@ export async function initSecrets(found: Stack, run: RunContext, confirm: Confir
   await confirmRepointing(found, confirm);
   const vault = found.secretsPlace === "file" ? undefined : await prepareVault(found, run);
   const stack = await openStack(found.config);
+  await confirmStoredSecret(stack, confirm);
   const { isChanged } = await ensureApplicationSecret(stack.secrets, await findEndpoint(stack), stack.config.password);
   if (stack.secrets instanceof VaultSecretStore) await labelSecrets(stack.secrets);
   const details = [...(vault?.isChanged === true ? [vault.detail] : []), ...(isChanged ? ["wrote the secrets"] : [])];
