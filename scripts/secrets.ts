@@ -1,7 +1,7 @@
 // Initialises the secret store, shows it, rotates credentials, and moves them to Vault.
 // Reads: configuration, the stack directory, Vault. Writes: the secret store, vault/ below the stack directory,
 // state.json, the database's logins. Exits: 0 · 2 configuration · 3 store not ready, or empty · 5 locked · 6 Vault's
-// login or policy · 8 not a KV engine, or still in the grace period · 9 no Vault to start · 124 timeout
+// login or policy · 8 not a KV engine, still in the grace period, or refused · 9 no Vault to start · 124 timeout
 import { defineScriptGroup } from "./lib/cli/define-script.ts";
 import { stackFlags, yesFlag } from "./lib/cli/flags.ts";
 import { runAsProcess } from "./lib/cli/run-as-process.ts";
@@ -12,6 +12,7 @@ import { formatRotation } from "./lib/operations/format-rotation.ts";
 import { formatSecretsStatus } from "./lib/operations/format-secrets-status.ts";
 import { defineConfiguredScript, defineStackScript } from "./lib/stack/define-stack-script.ts";
 
+const deleteFiles = { type: "boolean", description: "Delete the files of what Vault has" } as const;
 const { mode, database, user, timeout, secrets, port, grace } = stackFlags;
 
 const init = defineStackScript({
@@ -59,13 +60,12 @@ const status = defineStackScript({
 
 const migrate = defineStackScript({
   meta: { name: "migrate", description: "Copies the credentials from files to Vault, and uses Vault from then on." },
-  args: {
-    ...{ mode, timeout, secrets },
-    "delete-files": { type: "boolean", description: "Delete the files of what Vault has" },
-  },
+  args: { mode, timeout, secrets, "delete-files": deleteFiles, yes: yesFlag },
   examples: [[runLine("secrets migrate --secrets vault"), "Move the credentials to Vault"]],
-  run: async ({ args, stack, ...run }) =>
-    (await import("./lib/stack/secrets.ts")).migrateSecrets(stack, run, { deleteFiles: args["delete-files"] }),
+  async run({ args, stack, confirm, ...run }) {
+    const { migrateSecrets } = await import("./lib/stack/secrets.ts");
+    return migrateSecrets(stack, run, { deleteFiles: args["delete-files"], confirm });
+  },
   print: (migrated, output) => output.result(formatMigration(migrated)),
 });
 

@@ -241,42 +241,6 @@ vaultTest("secrets migrate copies the secrets from files; the application keeps 
   assert.match(kept.stdout, /different[\s\S]*Vault's values were kept/);
 });
 
-vaultTest("secrets migrate names the files that are left, and deletes those whose values are in Vault", async () => {
-  const vault = await emptyVault();
-  await using stack = await makeTestStack();
-  await runForData(["bootstrap"], stack);
-  await runForData(["secrets", "rotate", "--yes"], stack);
-  await runForData(["backup", "--encrypt"], stack);
-  const options = { ...stack, env: administratorOf(vault) };
-  const folders = [paths.application, paths.applicationLocal, "secret/cqrs-spike/archive-key"].map((path) =>
-    join(stack.stackDir, "secrets", path),
-  );
-  const left = () => folders.filter(existsSync);
-  const migrated = await runScript(["secrets", "migrate"], options);
-  assert.match(migrated.stdout, /^These files still contain secrets in plain text:$/m);
-  for (const folder of folders) assert.ok(migrated.stdout.includes(`\n  ${folder}\n`), migrated.stdout);
-  assert.match(migrated.stdout, /^Run bun run secrets migrate --delete-files to delete those that Vault has\.$/m);
-  assert.deepEqual(left(), folders);
-
-  const stored = await readStored(vault);
-  await vault.request("POST", apiPath, { data: { ...stored, password: "Another1" } });
-  const partly = await runScript(["secrets", "migrate", "--delete-files"], options);
-  assert.match(partly.stdout, /database \(other values\)\n(?!Run )/);
-  assert.deepEqual(left(), folders.slice(0, 1), "all versions of what Vault has are gone");
-
-  await vault.request("POST", apiPath, { data: stored });
-  const all = await runForData<{ folder: string | null }[]>(["secrets", "migrate", "--delete-files"], options);
-  assert.deepEqual([all.map(({ folder }) => folder), left()], [[null, null, null], []]);
-  const files = await readdir(join(stack.stackDir, "secrets"), { recursive: true, withFileTypes: true });
-  const names = files.filter((entry) => entry.isFile()).map(({ parentPath }) => parentPath);
-  assert.ok(
-    names.every((name) => name.endsWith("embedded/superuser")),
-    "only the superuser's is in files",
-  );
-  assert.equal((await runForData<BootstrapResult>(["bootstrap"], options)).isChanged, false);
-  await runForData(["restore", "latest", "--yes"], options);
-});
-
 vaultTest("bootstrap with another store warns that the files still contain the secrets", async () => {
   const vault = await emptyVault();
   await using stack = await makeTestStack();
@@ -284,7 +248,7 @@ vaultTest("bootstrap with another store warns that the files still contain the s
   const options = { ...stack, env: administratorOf(vault) };
   const { stderr } = await runScript(["bootstrap"], options);
   assert.match(stderr, /the files still contain them: run bun run secrets migrate --delete-files/);
-  await runForData(["secrets", "migrate", "--delete-files"], options);
+  await runForData(["secrets", "migrate", "--delete-files", "--yes"], options);
   assert.ok(!existsSync(join(stack.stackDir, "secrets", paths.application)));
   assert.doesNotMatch((await runScript(["bootstrap"], options)).stderr, /still contain/);
 });

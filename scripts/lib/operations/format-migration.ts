@@ -10,9 +10,17 @@ export function formatMigration(migrated: readonly MigratedSecret[]): string {
   const left = migrated.filter(({ folder }) => folder !== null);
   if (left.length === 0) return lines.join("\n");
   lines.push("These files still contain secrets in plain text:");
-  for (const { folder, outcome } of left) lines.push(`  ${folder}${outcome === "different" ? " (other values)" : ""}`);
-  if (left.length > different.length)
+  for (const secret of left) lines.push(`  ${secret.folder}${describeRest(secret)}`);
+  if (left.some((secret) => describeRest(secret) === ""))
     lines.push(`Run ${runLine("secrets migrate")} --delete-files to delete those that Vault has.`);
   if (different.length > 0) lines.push("Delete those with other values yourself, unless you still need them.");
+  if (left.some(({ earlierKeys }) => earlierKeys > 0))
+    lines.push("Keep the earlier keys as long as you keep archives that were encrypted with them: Vault has only one.");
   return lines.join("\n");
+}
+
+/** What the files have and Vault does not. */
+function describeRest({ outcome, earlierKeys }: MigratedSecret): string {
+  if (outcome === "different") return " (other values)";
+  return earlierKeys > 0 ? " (earlier keys of archives)" : "";
 }

@@ -61,6 +61,14 @@ export class FileSecretStore implements SecretStore {
     return join(this.#root, ...splitSecretPath(path));
   }
 
+  /** @returns the values of all versions of a secret that are left, the oldest first */
+  async readVersions(path: string): Promise<readonly SecretData[]> {
+    const folder = await this.#existingFolder(path);
+    if (folder === undefined) return [];
+    const versions = (await listVersions(folder)).toSorted((one, other) => one - other);
+    return Promise.all(versions.map((version) => readVersion(versionFile(folder, version))));
+  }
+
   /** Deletes a secret with all its versions. */
   async remove(path: string): Promise<void> {
     const folder = await this.#existingFolder(path);

@@ -1,6 +1,7 @@
 import { runLine } from "../cli/run-line.ts";
 import { choosePort } from "../postgres/server/port.ts";
 import { type ApplicationEndpoint, ensureApplicationSecret, secretPaths } from "../secrets/application-secret.ts";
+import type { FileSecretStore } from "../secrets/file-store.ts";
 import { isSameSecret, type SecretData } from "../secrets/store.ts";
 import { VaultSecretStore } from "../secrets/vault/store.ts";
 import { type Confirm, confirmRepointing, confirmStoredSecret } from "./repoint.ts";
@@ -41,15 +42,19 @@ export interface MigratedSecret {
   readonly outcome: "copied" | "same" | "different" | "absent";
   /** The folder that still contains the secret, with its earlier versions, in plain text; null if there is none. */
   readonly folder: string | null;
+  /** How many earlier keys of archives only the files have; 0 for other secrets, whose earlier values are obsolete. */
+  readonly earlierKeys: number;
 }
 
 /** What `secrets migrate` does besides copying. */
 export interface MigrateOptions {
   /** Whether to delete the files of the secrets that Vault has. */
   readonly deleteFiles: boolean;
+  readonly confirm: Confirm;
 }
 
 const applicationPaths = [secretPaths.application, secretPaths.applicationLocal];
+const migratedPaths = [...applicationPaths, secretPaths.archiveKey];
 
 /** Initialises the secret store and the application's credentials. Idempotent: existing values are kept. */
 export async function initSecrets(found: Stack, run: RunContext, confirm: Confirm): Promise<SecretsInit> {
@@ -87,18 +92,19 @@ export async function readSecretsStatus(stack: Stack): Promise<SecretsStatus> {
 /**
  * Copies the application's credentials from files to Vault, and makes later scripts use Vault. Sets up Vault if needed.
  *
- * @throws {ScriptError} `NOT_VAULT` (exit 2) if no Vault is configured
+ * @throws {ScriptError} `NOT_VAULT` (exit 2) if no Vault is configured, `REFUSED` (exit 8)
  */
 export async function migrateSecrets(
   found: Stack,
   run: RunContext,
-  { deleteFiles }: MigrateOptions,
+  { deleteFiles, confirm }: MigrateOptions,
 ): Promise<readonly MigratedSecret[]> {
   if (found.secretsPlace === "file") {
     const fix = `Set VAULT_ADDR and VAULT_TOKEN, or run ${runLine("secrets migrate")} --secrets vault to start a local Vault.`;
     throw noVault("move the secrets to", fix);
   }
   using _lock = await lockForRun(found, run, "secrets migrate");
+  if (deleteFiles) await confirmDeletion(found, confirm);
   await prepareVault(found, run);
   const stack = await openStack(found.config);
   const migrated = await copySecrets(stack);
@@ -110,8 +116,29 @@ export async function migrateSecrets(
   return kept;
 }
 
+/** Applications that run read the files whenever they open a session. */
+async function confirmDeletion({ config }: Stack, confirm: Confirm): Promise<void> {
+  const files = openFileStore(config);
+  const folders: string[] = [];
+  for (const path of migratedPaths) {
+    if ((await files.read(path)) !== undefined) folders.push(files.folderOf(path));
+  }
+  if (folders.length === 0) return;
+  await confirm({
+    plan: [
+      "deletes, once Vault has the same values:",
+      ...folders.map((folder) => `  ${folder}`),
+      "Before that, restart applications with the settings of Vault: those that use the files lose their credentials.",
+    ].join("\n"),
+    question: "Delete the files?",
+    refusal: "Nothing was copied or deleted",
+    data: { folders },
+  });
+}
+
 /** Asks Vault once more before it deletes anything. */
 async function deleteFile(stack: Stack, secret: MigratedSecret): Promise<MigratedSecret> {
+  if (secret.earlierKeys > 0) return secret;
   const files = openFileStore(stack.config);
   const [source, stored] = [await files.read(secret.path), await stack.secrets.read(secret.path)];
   if (source === undefined || stored === undefined || !isSameSecret(source.data, stored.data)) return secret;
@@ -123,17 +150,22 @@ async function deleteFile(stack: Stack, secret: MigratedSecret): Promise<Migrate
 export async function copySecrets(stack: Stack): Promise<readonly MigratedSecret[]> {
   const files = openFileStore(stack.config);
   const migrated: MigratedSecret[] = [];
-  for (const path of [...applicationPaths, secretPaths.archiveKey]) {
+  for (const path of migratedPaths) {
     const source = await files.read(path);
     if (source === undefined) {
-      migrated.push({ path, outcome: "absent", folder: null });
+      migrated.push({ path, outcome: "absent", folder: null, earlierKeys: 0 });
       continue;
     }
     const { data, isNew } = await stack.secrets.ensure(path, () => source.data);
     const outcome = isNew ? "copied" : isSameSecret(data, source.data) ? "same" : "different";
-    migrated.push({ path, outcome, folder: files.folderOf(path) });
+    const earlierKeys = path === secretPaths.archiveKey ? await countOtherValues(files, path, data) : 0;
+    migrated.push({ path, outcome, folder: files.folderOf(path), earlierKeys });
   }
   return migrated;
+}
+
+async function countOtherValues(files: FileSecretStore, path: string, stored: SecretData): Promise<number> {
+  return (await files.readVersions(path)).filter((data) => !isSameSecret(data, stored)).length;
 }
 
 async function labelSecrets(store: VaultSecretStore): Promise<void> {
