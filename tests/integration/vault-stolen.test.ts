@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { forgetLossBefore, readLoss } from "../../scripts/lib/secrets/vault/delivery.ts";
 import { localVaultAddress } from "../../scripts/lib/stack/local-vault.ts";
 import { runForData, runScript } from "../support/run-script.ts";
 import { makeTestStack } from "../support/stack.ts";
@@ -36,6 +37,17 @@ function thiefAt(address: string, folder: string) {
       if (role === "cqrs-app") assert.equal((await ask("POST", "auth/token/renew-self", token)).status, 200);
       assert.equal(await this.read(token), 200);
       return { token, logInAgain: async () => (await ask("POST", "auth/approle/login", "", credentials)).status };
+    },
+    /** Creates another secret id, as the AppRole of the scripts may, and logs in with it. */
+    async mint(role: Role, token: string, delivery?: string) {
+      const body = delivery === undefined ? {} : { metadata: JSON.stringify({ delivery }) };
+      const made = (await ask("POST", `auth/approle/role/${role}/secret-id`, token, body)).body;
+      const { role_id } = (await ask("GET", `auth/approle/role/${role}/role-id`, token)).body.data;
+      const credentials = { role_id, secret_id: made.data.secret_id };
+      const logIn = () => ask("POST", "auth/approle/login", "", credentials);
+      const minted: string = (await logIn()).body.auth.client_token;
+      assert.equal(await this.read(minted), 200);
+      return { token: minted, logInAgain: async () => (await logIn()).status };
     },
     read: async (token: string) => (await ask("GET", secret, token)).status,
   };
@@ -132,10 +144,59 @@ vaultTest("a stolen delivery of cqrs-init is revoked with its token, too", async
   await writeFile(join(folder, "cqrs-init.wrapped"), content, { mode: 0o600 });
   const thief = thiefAt(vault.address, folder);
   const { token, logInAgain } = await thief.steal("cqrs-init");
+  const minted = [
+    await thief.mint("cqrs-init", token),
+    await thief.mint("cqrs-app", token),
+    await thief.mint("cqrs-app", token, "chosen-by-the-thief"),
+  ];
+  const refused = await runScript(["secrets", "init"], { ...stack, env: { VAULT_ADDR: vault.address } });
+  assert.notEqual(refused.exitCode, 0, "the folder has no login");
   const { stdout, stderr } = await runScript(["secrets", "init"], options);
-  assert.match(stdout, /revoked 1 tokens of cqrs-init/);
+  assert.match(stdout, /revoked \d+ secret ids and tokens of cqrs-init and cqrs-app, delivered .* of cqrs-init/);
+  assert.match(stdout, /delivered the secret id of cqrs-app/);
   assert.match(stderr, advice);
-  assert.deepEqual([await thief.read(token), await logInAgain()], [403, 400]);
+  assert.match(stderr, /all of both roles were destroyed: run bun run secrets init wherever else/);
+  assert.match(stderr, /could read the key of encrypted archives/);
+  for (const stolen of [{ token, logInAgain }, ...minted])
+    assert.deepEqual([await thief.read(stolen.token), await stolen.logInAgain()], [403, 400]);
+  await thief.steal("cqrs-app");
+  const again = await runScript(["secrets", "init"], options);
+  assert.match(again.stdout, /^revoked 1 tokens of cqrs-app, /m, "the new delivery is valid, and the loss is over");
+});
+
+vaultTest("a theft that is noticed after a day is warned of if its tokens cannot be revoked", async () => {
+  const vault = await emptyVault();
+  await using stack = await makeTestStack();
+  await runForData(["secrets", "init"], { ...stack, env: administratorOf(vault) });
+  const folder = join(stack.stackDir, "vault/credentials");
+  const thief = thiefAt(vault.address, folder);
+  const { token, logInAgain } = await thief.steal("cqrs-app");
+  const dayAgo = new Date(Date.now() - 25 * 3600 * 1000);
+  await utimes(join(folder, "cqrs-app.wrapped"), dayAgo, dayAgo);
+  for (const run of ["first", "again"]) {
+    const { stderr } = await runScript(["secrets", "init"], { ...stack, env: { VAULT_ADDR: vault.address } });
+    assert.match(stderr, /cqrs-app was not received in time, or by someone else, and this login may not revoke/, run);
+    assert.deepEqual([await thief.read(token), await logInAgain()], [200, 400], run);
+  }
+  const { stdout, stderr } = await runScript(["secrets", "init"], { ...stack, env: administratorOf(vault) });
+  assert.match(stdout, /revoked 1 tokens of cqrs-app/);
+  assert.match(stderr, advice);
+});
+
+test("a loss is forgotten once the Vault of the containers has written credentials after it", async () => {
+  await using stack = await makeTestStack();
+  const [lost, written] = [join(stack.stackDir, "cqrs-app.lost"), join(stack.stackDir, "written")];
+  for (const file of [lost, written]) await writeFile(file, "taken\n");
+  const [earlier, later] = [new Date(Date.now() - 2000), new Date(Date.now() - 1000)];
+  await utimes(lost, later, later);
+  await utimes(written, earlier, earlier);
+  await forgetLossBefore(stack.stackDir, "cqrs-app", written);
+  assert.equal(await readLoss(stack.stackDir, "cqrs-app"), "taken");
+  await utimes(lost, earlier, earlier);
+  await utimes(written, later, later);
+  await forgetLossBefore(stack.stackDir, "cqrs-app", written);
+  assert.equal(await readLoss(stack.stackDir, "cqrs-app"), undefined);
+  await forgetLossBefore(stack.stackDir, "cqrs-app", written);
 });
 
 test("a local Vault needs nobody's token for that", { skip: localVaultSkip }, async () => {

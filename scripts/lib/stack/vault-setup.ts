@@ -6,14 +6,17 @@ import { tokenLogin } from "../secrets/vault/authentication.ts";
 import { VaultClient } from "../secrets/vault/client.ts";
 import {
   credentialState,
+  type DeliveryLoss,
   deliverSecretId,
+  discardCredentials,
   ensureDelivered,
   forgetLoss,
+  forgetLossBefore,
   readLoss,
   receiveCredentials,
   revokeLostDelivery,
 } from "../secrets/vault/delivery.ts";
-import { revokeStrayTokens } from "../secrets/vault/revocation.ts";
+import { revokeAll, revokeStrayTokens } from "../secrets/vault/revocation.ts";
 import { generateRoot, revokeRoot, revokeStrayRoots } from "../secrets/vault/root.ts";
 import { type AppRoleName, appRoles, canReadSetup, setUpVault } from "../secrets/vault/setup.ts";
 import { ensureLocalVault, localVaultFiles, type RunningVault } from "./local-vault.ts";
@@ -126,28 +129,57 @@ async function setUpAndDeliver(context: SetupContext, deliverInit = true): Promi
     if (role === "cqrs-init" && !deliverInit) continue;
     await revokeLostDelivery(client, folder, role);
     const revoked = await revokeLostTokens(context, folder, role);
-    if (revoked > 0) changes.push(`revoked ${revoked} tokens of ${role}`);
+    if (revoked !== undefined) changes.push(revoked);
     if (await ensureDelivered(client, folder, role)) changes.push(`delivered the secret id of ${role}`);
   }
   return changes;
 }
 
-/** For a local Vault, the error of a login that may not revoke tokens makes the caller try again as root. */
-async function revokeLostTokens({ stack, run, client }: SetupContext, folder: string, role: AppRoleName) {
+/**
+ * For a local Vault, the error of a login that may not revoke tokens makes the caller try again as root.
+ *
+ * @returns what was revoked, if anything
+ */
+async function revokeLostTokens(context: SetupContext, folder: string, role: AppRoleName) {
+  const { stack, run } = context;
+  const secretIdFile = stack.config.vault?.secretIdFile;
+  if (isInImage() && secretIdFile !== undefined) await forgetLossBefore(folder, role, secretIdFile);
   const loss = await readLoss(folder, role);
-  if (loss === undefined) return 0;
+  if (loss === undefined) return undefined;
   try {
-    const count = await revokeStrayTokens(client, role);
-    await forgetLoss(folder, role);
-    if (loss === "taken" || count > 0) run.reporter.warn(adviseRotation(role));
-    return count;
+    return await (role === "cqrs-init" ? revokeBoth(context, folder) : revokeOfApplication(context, folder, loss));
   } catch (error) {
     const isForbidden = error instanceof ScriptError && error.exitCode === exitCodes.authentication;
     if (!isForbidden || stack.secretsPlace === "local-vault") throw error;
-    // An application that was not started in time is the usual reason, so that is not worth a warning.
-    if (loss === "taken") run.reporter.warn(adviseRevocation(role));
-    return 0;
+    run.reporter.warn(adviseRevocation(role, loss));
+    return undefined;
   }
+}
+
+async function revokeOfApplication({ run, client }: SetupContext, folder: string, loss: DeliveryLoss) {
+  const count = await revokeStrayTokens(client, "cqrs-app");
+  await forgetLoss(folder, "cqrs-app");
+  // An application that was not started in time is the usual reason, so that is not worth a warning without a token.
+  if (loss === "taken" || count > 0) run.reporter.warn(adviseRotation("cqrs-app"));
+  return count > 0 ? `revoked ${count} tokens of cqrs-app` : undefined;
+}
+
+/** The AppRole of the scripts may create secret ids of both roles. */
+async function revokeBoth({ run, client }: SetupContext, folder: string) {
+  let count = 0;
+  for (const role of ["cqrs-init", "cqrs-app"] as const) {
+    count += await revokeAll(client, role);
+    await discardCredentials(folder, role);
+  }
+  for (const role of ["cqrs-init", "cqrs-app"] as const) await forgetLoss(folder, role);
+  run.reporter.warn(adviseRotation("cqrs-init"));
+  run.reporter.warn(
+    `they could create secret ids, so all of both roles were destroyed: run ${runLine("secrets init")} wherever else applications use this Vault`,
+  );
+  run.reporter.warn(
+    "they could read the key of encrypted archives: keep archives that were encrypted with it where nobody else can read them",
+  );
+  return `revoked ${count} secret ids and tokens of cqrs-init and cqrs-app`;
 }
 
 function adviseRotation(role: AppRoleName): string {
@@ -155,11 +187,15 @@ function adviseRotation(role: AppRoleName): string {
   return `someone else received the secret id of ${role} and could read the password: run ${rotate}`;
 }
 
-function adviseRevocation(role: AppRoleName): string {
+function adviseRevocation(role: AppRoleName, loss: DeliveryLoss): string {
   const revoke = isInImage()
     ? "restart Vault (docker compose restart vault)"
     : `run ${runLine("secrets init")} with VAULT_TOKEN set to an administrator's token`;
-  return `someone else received the secret id of ${role}, and this login may not revoke their tokens, which are valid for up to 24 hours: ${revoke}, then run ${runLine("secrets rotate")} --grace 0s --yes`;
+  const what =
+    loss === "taken"
+      ? `someone else received the secret id of ${role}`
+      : `the secret id of ${role} was not received in time, or by someone else`;
+  return `${what}, and this login may not revoke their tokens, which are valid for up to 24 hours: ${revoke}, then run ${runLine("secrets rotate")} --grace 0s --yes`;
 }
 
 function openClient(stack: Stack): VaultClient {

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { runLine } from "../../cli/run-line.ts";
@@ -77,12 +78,24 @@ export async function revokeLostDelivery(client: VaultClient, folder: string, ro
 
 /**
  * @returns how a delivery was lost whose tokens were not revoked; undefined if there is none, or if its tokens have
- * reached their maximum age
+ * reached their maximum age. Someone with the secret id of `cqrs-init` could create others, again and again.
  */
 export async function readLoss(folder: string, role: AppRoleName): Promise<DeliveryLoss | undefined> {
   const lost = file(folder, role, "lost");
   const loss = await readSecretFile(lost);
-  return loss === undefined || (await ageOf(lost)) > dayMs ? undefined : (loss as DeliveryLoss);
+  if (loss === undefined || (role === "cqrs-app" && (await ageOf(lost)) > dayMs)) return undefined;
+  return loss as DeliveryLoss;
+}
+
+/** Forgets a loss if a file was written since, which happens only after the tokens of AppRoles were revoked. */
+export async function forgetLossBefore(folder: string, role: AppRoleName, written: string): Promise<void> {
+  const lost = file(folder, role, "lost");
+  if (existsSync(lost) && (await ageOf(written)) < (await ageOf(lost))) await forgetLoss(folder, role);
+}
+
+/** Removes the credentials of an AppRole from the folder, so that {@link ensureDelivered} delivers others. */
+export async function discardCredentials(folder: string, role: AppRoleName): Promise<void> {
+  for (const kind of ["wrapped", "secret-id"] as const) await rm(file(folder, role, kind), { force: true });
 }
 
 export function forgetLoss(folder: string, role: AppRoleName): Promise<void> {
