@@ -88,7 +88,7 @@ test("after stop and bootstrap, the stack is as the .env says", async () => {
     fix: /stop && bun run bootstrap/,
   };
   await finds("env-conflicts", expected, project, onlySettings);
-  for (const name of ["stop", "bootstrap"]) assert.equal((await run(name)).exitCode, 0);
+  for (const words of [["stop"], ["bootstrap", "--yes"]]) assert.equal((await run(...words)).exitCode, 0);
   await isHealthy(project);
 });
 
@@ -111,7 +111,7 @@ for (const [what, line] of [
 
 /** A file with a secret, and the folders that it is in. */
 async function secretFile(): Promise<string> {
-  const folder = join(project.stackDir, "secrets/secret/cqrs-spike/database");
+  const folder = join(project.stackDir, "secrets/secret/cqrs-spike/database-local");
   return join(folder, (await readdir(folder))[0] ?? "");
 }
 
