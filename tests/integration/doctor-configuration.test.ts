@@ -8,6 +8,7 @@ import { loadConfig } from "../../scripts/lib/config.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { bootstrap } from "../../scripts/lib/stack/bootstrap.ts";
 import { findStack } from "../../scripts/lib/stack/stack.ts";
+import { readState, type StackState, writeState } from "../../scripts/lib/stack/state.ts";
 import { type DiagnosedPlace, diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
 import { unusedPort } from "../support/port.ts";
 import { startProgram } from "../support/run-script.ts";
@@ -78,6 +79,21 @@ test("--fix does not start a server while .env is at odds with the stack", async
   await writeDotEnv("");
   await repair(project);
   await isHealthy(project);
+});
+
+test("a .env that writes the address of Vault in another way is no conflict", async () => {
+  const state = (await readState(project.stackDir)) as StackState;
+  await writeState(project.stackDir, { ...state, secrets: "vault", vaultAddress: "http://vault.example.com" });
+  for (const address of ["http://vault.example.com/", "HTTP://Vault.Example.com:80", "http://vault.example.com//"]) {
+    await writeDotEnv(`VAULT_ADDR=${address}\n`);
+    await isHealthy(project, onlySettings);
+  }
+  for (const address of ["https://vault.example.com", "http://vault.example.com:8200", "http://vault.example.com/v1"]) {
+    await writeDotEnv(`VAULT_ADDR=${address}\n`);
+    await finds("env-conflicts", { evidence: /^VAULT_ADDR is /, fix: /Remove VAULT_ADDR / }, project, onlySettings);
+  }
+  await writeState(project.stackDir, state);
+  await writeDotEnv("");
 });
 
 test("after stop and bootstrap, the stack is as the .env says", async () => {

@@ -12,7 +12,8 @@ import { tokenLogin } from "../../scripts/lib/secrets/vault/authentication.ts";
 import { VaultClient } from "../../scripts/lib/secrets/vault/client.ts";
 import { deliverSecretId } from "../../scripts/lib/secrets/vault/delivery.ts";
 import { findLocalVault, stopLocalVault } from "../../scripts/lib/stack/local-vault.ts";
-import { type DiagnosedPlace, finds, isHealthy, repair } from "../support/doctor.ts";
+import { readState, type StackState, writeState } from "../../scripts/lib/stack/state.ts";
+import { type DiagnosedPlace, diagnosePlace, finds, isHealthy, repair } from "../support/doctor.ts";
 import { runForData } from "../support/run-script.ts";
 import { makeTestStack, silentRun, type TestStack } from "../support/stack.ts";
 import { administratorOf, startVault, type TestVault, vaultProgram, vaultSkip } from "../support/vault.ts";
@@ -43,6 +44,16 @@ function place(environment: Readonly<Record<string, string>>, { stackDir } = sta
 
 const usual = () => place({ VAULT_ADDR: vault.address });
 
+/** Makes the stack remember another address of its Vault, such as that of a proxy. */
+async function remember(address: string): Promise<AsyncDisposable> {
+  const write = async (vaultAddress: string) => {
+    const state = await readState(stack.stackDir);
+    await writeState(stack.stackDir, { ...(state as StackState), vaultAddress });
+  };
+  await write(address);
+  return { [Symbol.asyncDispose]: () => write(vault.address) };
+}
+
 function asAdministrator(...words: string[]): Promise<unknown> {
   return runForData(words, { stackDir: stack.stackDir, env: administratorOf(vault) });
 }
@@ -63,6 +74,7 @@ test("a Vault that is sealed or stopped is found until it is unsealed or started
 
 test("a Vault that does not answer is found, and doctor does not wait for it", { skip }, async () => {
   await using proxy = await openVaultProxy(vault.address);
+  await using _ = await remember(proxy.address);
   const muted = place({ VAULT_ADDR: proxy.address });
   proxy.treat(() => "mute");
   await finds("vault-unreachable", { evidence: /does not respond/, fix: /./ }, muted, only);
@@ -73,6 +85,7 @@ test("a Vault that does not answer is found, and doctor does not wait for it", {
 test("a clock of Vault that is minutes ahead or behind is found", { skip }, async () => {
   await using proxy = await openVaultProxy(vault.address);
   const { body } = await vault.request("GET", "sys/health");
+  await using _ = await remember(proxy.address);
   const skewed = place({ VAULT_ADDR: proxy.address });
   for (const [seconds, evidence] of [
     [300, /(299|300|301) s ahead of ours/],
@@ -112,6 +125,35 @@ test("a missing address and an expired or revoked token are found", { skip }, as
   await vault.request("POST", "auth/token/revoke", { token });
   await finds("vault-token-expired", { evidence: /expired, was revoked/, fix: /Set VAULT_TOKEN/ }, withToken, only);
   await isHealthy(usual(), only);
+});
+
+test("another Vault than the remembered one is found, and gets no credentials", { skip }, async () => {
+  await using proxy = await openVaultProxy(vault.address);
+  const expected = {
+    evidence: new RegExp(`VAULT_ADDR is ${proxy.address}; the last bootstrap used ${vault.address}\\.`),
+    fix: new RegExp(`^Set VAULT_ADDR=${vault.address} .+ run bun run bootstrap`),
+  };
+  for (const login of [{}, { VAULT_TOKEN: vault.rootToken }, { VAULT_ROLE_ID: "role", VAULT_SECRET_ID: "secret" }]) {
+    proxy.seen.length = 0;
+    const other = place({ VAULT_ADDR: proxy.address, ...login });
+    await finds("vault-address-differs", expected, other);
+    assert.deepEqual([...new Set(proxy.seen)], ["GET sys/seal-status"]);
+    const { notChecked } = await diagnosePlace(other);
+    assert.match(JSON.stringify(notChecked), /credentials.+is not the Vault that the stack remembers/);
+  }
+  const { hostname, port } = new URL(vault.address);
+  for (const address of [`${vault.address}/`, `HTTP://${hostname}:${port}//`])
+    await isHealthy(place({ VAULT_ADDR: address }));
+});
+
+test("a stack that keeps its secrets in files sends no token to a Vault", { skip }, async () => {
+  await using proxy = await openVaultProxy(vault.address);
+  await using files = await makeTestStack();
+  const { secrets: _, vaultAddress: __, ...state } = (await readState(stack.stackDir)) as StackState;
+  await writeState(files.stackDir, state);
+  const other = place({ VAULT_ADDR: proxy.address, VAULT_TOKEN: vault.rootToken }, files);
+  await finds("vault-address-differs", { evidence: /used no Vault\.$/, fix: /^Unset VAULT_ADDR / }, other, only);
+  assert.deepEqual(proxy.seen, ["GET sys/seal-status"]);
 });
 
 const credentials = () => join(stack.stackDir, "vault/credentials");

@@ -16,6 +16,7 @@ import { administratorTarget, findStack, type RunContext, type Stack } from "../
 import { once } from "../verify/check.ts";
 import { defaultLimits, type VerifyLimits } from "../verify/context.ts";
 import type { Finding, Repair } from "./finding.ts";
+import { findOwnStack } from "./own-stack.ts";
 
 /** From which value on something counts as a problem; the rest is as in `verify`. */
 export interface DoctorLimits extends VerifyLimits {
@@ -91,7 +92,7 @@ export async function withDoctorContext<Result>(
     shared.add(error);
     throw error;
   };
-  const stack = once(() => findStack(config).catch(share));
+  const stack = once(() => findOwnStack(config).catch(share));
   const server = once(async () => openServer(await stack(), { ...limits, signal }, opened).catch(share));
   try {
     return await work({ run, limits, config, stack, server, hasShared: (error) => shared.has(error) });

@@ -77,6 +77,38 @@ function openLocalClient(config: Config, limits: RetryLimits, user: SecretsUser)
   return new VaultClient({ address, limits: { ...limits, unreachableMs }, login, isLocal: true, isRunning });
 }
 
+/** A Vault that is not the one of the last bootstrap. */
+export interface OtherVault {
+  readonly given: string;
+  /** Undefined if the last bootstrap used files. */
+  readonly known: string | undefined;
+}
+
+/** @returns the Vault that the configuration names if it is not the one that the stack remembers */
+export function findOtherVault(stack: {
+  readonly mode: string;
+  readonly config: Config;
+  readonly secretsPlace: SecretsPlace;
+  readonly remembered: StackState | undefined;
+}): OtherVault | undefined {
+  const { mode, config, secretsPlace: place, remembered } = stack;
+  const given = config.vault?.address;
+  // The address of the containers' Vault comes from their settings.
+  if (mode === "compose" || place !== "vault" || given === undefined || remembered === undefined) return undefined;
+  const known = remembered.vaultAddress || undefined;
+  return known !== undefined && isSameAddress(given, known) ? undefined : { given, known };
+}
+
+/** Whether two addresses name the same Vault, however they are written. */
+export function isSameAddress(one: string, other: string): boolean {
+  return normalAddress(one) === normalAddress(other);
+}
+
+/** The scheme and host in lower case, without a default port and slashes at the end. */
+function normalAddress(address: string): string {
+  return URL.canParse(address) ? new URL(address).href.replace(/\/+$/, "") : address;
+}
+
 /** @returns the part of a stack's state that is about its secrets */
 export function rememberedSecrets(stack: {
   readonly config: Config;

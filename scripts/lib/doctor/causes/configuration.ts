@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { runLine } from "../../cli/run-line.ts";
 import { parseDotEnv } from "../../dot-env.ts";
 import { environment } from "../../runtime.ts";
+import { isSameAddress } from "../../stack/secret-store.ts";
 import { readState, type StackState } from "../../stack/state.ts";
 import type { DoctorContext, Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
@@ -38,13 +39,17 @@ function compare(variables: Readonly<Record<string, string>>, remembered: StackS
   const known = knownValues(remembered);
   const given = environment();
   const differences = Object.entries(variables).flatMap(([name, value]) =>
-    known[name] === undefined || value === "" || value === known[name] || given[name]
+    known[name] === undefined || value === "" || isSame(name, value, known[name]) || given[name]
       ? []
       : [{ name, given: value, known: known[name] }],
   );
   // Another mode explains the rest.
   const mode = differences.find(({ name }) => name === "CQRS_MODE");
   return mode === undefined ? differences : [mode];
+}
+
+function isSame(name: string, value: string, known: string): boolean {
+  return value === known || (name === "VAULT_ADDR" && isSameAddress(value, known));
 }
 
 function knownValues({

@@ -3,7 +3,7 @@ import type { DoctorContext, Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
 import { hasEventStore } from "./log.ts";
 
-/** Projections that stand still, and their dead letters. */
+/** Projections that have stalled, and their dead letters. */
 export const projectionsProbe: Probe = { area: "projections", find: findProjectionProblems };
 
 const kinds: Readonly<Record<ProjectionProblem["kind"], Pick<Finding, "id" | "cause">>> = {

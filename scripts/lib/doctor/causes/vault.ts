@@ -6,12 +6,12 @@ import { credentialState, isDeliveryTaken } from "../../secrets/vault/delivery.t
 import { type AppRoleName, appRoles } from "../../secrets/vault/setup.ts";
 import { VaultSecretStore } from "../../secrets/vault/store.ts";
 import { localVaultFiles } from "../../stack/local-vault.ts";
-import { openVaultClient } from "../../stack/secret-store.ts";
+import { findOtherVault, type OtherVault, openVaultClient } from "../../stack/secret-store.ts";
 import type { Stack } from "../../stack/stack.ts";
 import { bootstrapRepair, type DoctorContext, type Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
 
-/** Whether Vault answers, and lets the stack in. */
+/** Whether Vault answers, and accepts the login of the stack. */
 export const vaultProbe: Probe = { area: "vault", find: findVaultProblems };
 
 /** How long Vault may take to answer. */
@@ -29,9 +29,27 @@ async function findVaultProblems(context: DoctorContext): Promise<readonly Findi
   const client = openVaultClient(place, patient, remembered, "script");
   const unusable = await findUnusable(context, stack, client);
   if (unusable.length > 0) return unusable;
+  // Nothing says yet which Vault may get credentials.
+  if (remembered === undefined) return [];
+  const other = findOtherVault(stack);
+  if (other !== undefined) return [otherAddress(other)];
   const skew = await findSkew(client);
   const taken = await findTakenDeliveries(stack, client);
   return [...skew, ...taken, ...(taken.length > 0 ? [] : await findRefusal(stack, client))];
+}
+
+/** Credentials of the stack are sent nowhere else. */
+function otherAddress({ given, known }: OtherVault): Finding {
+  const correction = known === undefined ? "Unset VAULT_ADDR" : `Set VAULT_ADDR=${known}`;
+  return {
+    id: "vault-address-differs",
+    symptom: "secrets",
+    cause: "VAULT_ADDR names another Vault than the one that was set up, so no credentials were sent to it.",
+    evidence: `VAULT_ADDR is ${given}; the last bootstrap used ${known ?? "no Vault"}.`,
+    fix:
+      `${correction} in the environment or in .env. If the secrets belong in ${given}, run ` +
+      `${runLine("bootstrap")}, which remembers this address.`,
+  };
 }
 
 function addressMissing({ remembered }: Stack): Finding {
@@ -73,7 +91,7 @@ function sealedVault(address: string): Finding {
     symptom: "secrets",
     cause: "Vault is sealed, so nobody can read secrets.",
     evidence: `${address}/v1/sys/seal-status says that it is sealed.`,
-    fix: "Run vault operator unseal. Of the containers, run docker compose restart vault, which unseals it.",
+    fix: "Run vault operator unseal. For the containers, run docker compose restart vault, which unseals it.",
   };
 }
 
@@ -111,7 +129,7 @@ async function findSkew(client: VaultClient): Promise<Finding[]> {
 }
 
 async function findTakenDeliveries({ mode, stackDir }: Stack, client: VaultClient): Promise<Finding[]> {
-  // Of the containers, they are in a volume.
+  // Those of the containers are in a volume.
   if (mode === "compose") return [];
   const { credentials } = localVaultFiles(stackDir);
   const found = Object.keys(appRoles).map(async (role) =>
@@ -155,7 +173,7 @@ function secretMissing(address: string): Finding {
     id: "vault-secret-missing",
     symptom: "secrets",
     cause: "Vault does not have the application's credentials: it was emptied, or it is another Vault.",
-    evidence: `${address} lets us in, but has no ${secretPaths.application}.`,
+    evidence: `${address} accepts the login, but has no ${secretPaths.application}.`,
     fix: `Run ${runLine("bootstrap")}, ${administratorToken} unless it is the local Vault: it creates new credentials.`,
   };
 }
