@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { quoteIdentifier } from "../../scripts/lib/postgres/quote.ts";
 import { withDatabase } from "../support/database.ts";
 import { apply, failure, tablesOf, withFiles } from "../support/schema-folder.ts";
 
@@ -64,4 +65,38 @@ test("applySchema() accepts words that only look like transaction control, and a
   await apply(database.administrator, folder);
   const [row] = await database.admin`select public.f() + public.g() as sum`;
   assert.equal(row?.["sum"], 2);
+});
+
+test("a file that names a missing library or makes itself read-only has failed, not the server", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  for (const [text, code] of [
+    ["load '$libdir/plugins/nosuch';", "58P01"],
+    ["load '$libdir/plugins/pg_nosuch.so';", "58P01"],
+    ["do $$ begin raise exception 'could not open file \"/base/1\"' using errcode = '58P01'; end $$;", "58P01"],
+    ["set transaction read only; create table public.t (id int);", "25006"],
+    ["set local default_transaction_read_only = on; set transaction read only; create table t (id int);", "25006"],
+    ["do $$ begin raise exception 'x' using errcode = '58000'; end $$;", "58000"],
+  ] as const) {
+    await using folder = await withFiles({ "migrations/0001-first.sql": text });
+    const error = await failure(apply(database.administrator, folder));
+    assert.deepEqual([error.code, error.exitCode], ["MIGRATION_FAILED", 1], text);
+    assert.match(error.why ?? "", new RegExp(`\\(${code}\\)`), text);
+  }
+});
+
+test("a database that accepts no changes, or has lost a file, is the server's failure", async () => {
+  await using database = await withDatabase({ isEmpty: true });
+  await using folder = await withFiles({ "migrations/0001-first.sql": "create table public.t (id int);" });
+  const { admin, administrator } = database;
+  const name = quoteIdentifier(administrator.database);
+  await admin.unsafe(`alter database ${name} set default_transaction_read_only = on`);
+  const readOnly = await failure(apply(administrator, folder));
+  assert.deepEqual([readOnly.code, readOnly.exitCode], ["SERVER_READ_ONLY", 9]);
+  await admin.unsafe(`alter database ${name} reset default_transaction_read_only`);
+  await folder.write({
+    "migrations/0001-first.sql": `do $$ begin
+      raise exception 'could not open file "base/1/2": No such file or directory' using errcode = '58P01'; end $$;`,
+  });
+  const lost = await failure(apply(administrator, folder));
+  assert.deepEqual([lost.code, lost.exitCode], ["SERVER_FILES", 9]);
 });

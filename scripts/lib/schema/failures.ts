@@ -1,20 +1,30 @@
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { explainServerError } from "../cli/server-error.ts";
-import { isConflict, isFromServer, isServerTrouble } from "../postgres/failure.ts";
+import type { Sql } from "../postgres/driver.ts";
+import { errorCode, isConflict, isFromServer, isServerTrouble } from "../postgres/failure.ts";
 import { offsetOf } from "./placeholders.ts";
 import type { Place, PreparedFile } from "./prepare.ts";
 
-/**
- * @param blocker the session that was waited for last
- * @returns the error for a statement that failed; other errors than the server's unchanged
- */
-export function statementFailed(place: Place, error: unknown, blocker: string | undefined): unknown {
+/** What is known about the circumstances of a statement that failed. */
+interface Circumstances {
+  /** The session that was waited for last. */
+  readonly blocker: string | undefined;
+  /** Another session. */
+  readonly observer: Sql;
+}
+
+/** @returns the error for a statement that failed; other errors than the server's unchanged */
+export async function statementFailed(
+  place: Place,
+  error: unknown,
+  { blocker, observer }: Circumstances,
+): Promise<unknown> {
   if (!isFromServer(error)) return error;
   const { code, message, detail, hint, position, where } = error as Record<string, string | undefined>;
   const at = describePlace(place, position);
   const kept = whatIsKept(place);
-  const explained = explainServerError(error);
+  const explained = (await isAboutServer(error, observer)) ? explainServerError(error) : error;
   if (explained instanceof ScriptError) {
     const fix = `${explained.fix} ${kept}`;
     return new ScriptError({ ...explained, message: explained.message, why: `${at}: ${message} (${code})`, fix });
@@ -31,6 +41,24 @@ export function statementFailed(place: Place, error: unknown, blocker: string | 
     why: reasons.filter((reason) => reason !== undefined).join("\n"),
     fix: `Fix the file, then run ${runLine("schema apply")} again. ${kept}`,
   });
+}
+
+/** A file's own mistakes have the same codes: it may name a library that does not exist, or set itself to read-only. */
+async function isAboutServer(error: unknown, observer: Sql): Promise<boolean> {
+  const code = errorCode(error);
+  if (code === "58P01") return ownFile.test((error as Error).message);
+  if (code === "25006") return await acceptsNoChanges(observer).catch(() => true);
+  return code === "53100" || code === "58030";
+}
+
+/** A path below the data directory. */
+const ownFile = /"(base|global|pg_\w+)\//;
+
+async function acceptsNoChanges(observer: Sql): Promise<boolean> {
+  const [row] = await observer<{ isReadOnly: boolean }[]>`
+    select pg_catalog.pg_is_in_recovery() or reset_val = 'on' as "isReadOnly"
+    from pg_catalog.pg_settings where name = 'default_transaction_read_only'`;
+  return row?.isReadOnly === true;
 }
 
 /** @returns the error for a file that has ended its transaction in a way that the parser did not recognise */

@@ -87,7 +87,8 @@ export async function attempt(session: FileSession, place: Place, work: () => Pr
       return await work();
     } catch (error) {
       if (error === replaced) continue;
-      if (!isConflict(error) || performance.now() > deadline) throw statementFailed(place, error, watch.last);
+      if (!isConflict(error) || performance.now() > deadline)
+        throw await statementFailed(place, error, { blocker: watch.last, observer });
       limits.onBlocked(`${place.prepared.file.name}: ${(error as Error).message}; trying again`);
       await sleep(pauseMs, undefined, { signal: limits.signal });
     }
