@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { rename, rm } from "node:fs/promises";
+import { appendFile, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
 import { test } from "node:test";
@@ -70,6 +70,26 @@ test("commands name a read-only file system, and destroy stops no server that it
     remount(stack, "rw");
     unmount(stack);
   }
+});
+
+test("a disk that was full before the last start explains no failure of today", async () => {
+  await using stack = await withCluster();
+  await runForData(["stop"], stack);
+  const names = (await readdir(join(stack.dataDir, "log"))).filter((name) => name.startsWith("postgresql-"));
+  const log = join(stack.dataDir, "log", `${names[0]}`);
+  const settings = join(stack.dataDir, "postgresql.auto.conf");
+  const valid = await readFile(settings, "utf8");
+  for (const [setting, reason] of [
+    ["max_connections = 'abc'", /invalid value for parameter "max_connections"/],
+    ["shared_preload_libraries = 'nosuch'", /could not access file "nosuch"/],
+    ["no_such_setting = 1", /unrecognized configuration parameter "no_such_setting"/],
+  ] as const) {
+    await appendFile(log, '2026-01-01 00:00:00 UTC [1] PANIC:  could not write "pg_wal/1": No space left on device\n');
+    await writeFile(settings, `${valid}\n${setting}\n`);
+    await assertExit(stack, ["bootstrap"], 3, reason);
+  }
+  await writeFile(settings, valid);
+  await runForData(["bootstrap"], stack);
 });
 
 test("a server whose folder was moved is reported as such", async () => {

@@ -23,6 +23,7 @@ import {
 } from "./cluster.ts";
 import { identifyListener, isPortFree } from "./port.ts";
 import { findPostmaster, type Postmaster, readPostmaster } from "./postmaster.ts";
+import { readLogSinceStart } from "./start-failure.ts";
 
 /** A running server, and how it came to run. */
 export type StartResult = Postmaster & { readonly how: "started" | "adopted"; readonly isPasswordReset: boolean };
@@ -208,14 +209,12 @@ async function readFinalLog(dataDir: string, signal: AbortSignal | undefined): P
 }
 
 async function readRecentLog(dataDir: string): Promise<string> {
-  const logDir = join(dataDir, "log");
-  const names = (await readdir(logDir).catch(() => [])).filter((name) => name.endsWith(".log"));
-  const files = await Promise.all(
-    names.map(async (name) => ({ file: join(logDir, name), mtimeMs: (await stat(join(logDir, name))).mtimeMs })),
-  );
-  const newest = files.toSorted((one, other) => one.mtimeMs - other.mtimeMs).slice(-2);
-  const texts = await Promise.all(newest.map(({ file }) => readFile(file, "utf8")));
-  return texts.flatMap((text) => text.trimEnd().split("\n").slice(-logLines)).join("\n");
+  return (await readLogSinceStart(dataDir)).trimEnd().split("\n").slice(-logLines).join("\n");
+}
+
+/** Only what ends a server explains its end; a statement may have failed because of a disk that was full for a while. */
+function findFatalDiskFull(log: string): ScriptError | undefined {
+  return findDiskFull(log.replace(/^(?!.*(FATAL|PANIC|could not write to log file)).*$/gm, ""));
 }
 
 /**
@@ -225,11 +224,11 @@ async function readRecentLog(dataDir: string): Promise<string> {
  */
 export async function explainServerEnd(error: unknown, dataDir: string): Promise<unknown> {
   if (errorCode(error) !== "NOT_READY" && connectionFailure(error) === undefined) return error;
-  return findDiskFull(await readRecentLog(dataDir)) ?? error;
+  return findFatalDiskFull(await readRecentLog(dataDir)) ?? error;
 }
 
 function serverFailed(server: EmbeddedServer, log: string): ScriptError {
-  const full = findDiskFull(log);
+  const full = findFatalDiskFull(log);
   if (full !== undefined) return full;
   return new ScriptError({
     code: "SERVER_FAILED",

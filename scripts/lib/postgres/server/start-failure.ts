@@ -15,9 +15,23 @@ export async function readStartFailure(dataDir: string): Promise<string | undefi
   return reasonIn(early) ?? reasonIn(lastStart(await readTail(await findNewest(logDir))));
 }
 
-/** @returns what the log says since the server was started */
+/** @returns the end of what the server has logged since its last start, which may have failed */
+export async function readLogSinceStart(dataDir: string): Promise<string> {
+  const startLog = join(dataDir, "log/start.log");
+  const early = await readTail(startLog);
+  const daily = await findNewest(join(dataDir, "log"));
+  // Each start truncates start.log. The server writes to the other files last, if it gets that far.
+  const isOlder = (await timeOf(daily)) < (await timeOf(startLog));
+  return isOlder || reasonIn(early) !== undefined ? early : early + sinceStart(await readTail(daily));
+}
+
+function sinceStart(log: string): string {
+  return log.slice(Math.max(0, log.lastIndexOf("starting PostgreSQL")));
+}
+
+/** @returns what the log says since the server was started; "" if the start succeeded */
 function lastStart(log: string): string {
-  const text = log.slice(log.lastIndexOf("starting PostgreSQL"));
+  const text = sinceStart(log);
   return text.includes("database system is ready to accept") ? "" : text;
 }
 
@@ -34,9 +48,13 @@ async function findNewest(logDir: string): Promise<string> {
   const names = await readdir(logDir).catch(() => []);
   const daily = names.filter((name) => name.startsWith("postgresql-"));
   const files = await Promise.all(
-    daily.map(async (name) => ({ file: join(logDir, name), time: (await stat(join(logDir, name))).mtimeMs })),
+    daily.map(async (name) => ({ file: join(logDir, name), time: await timeOf(join(logDir, name)) })),
   );
   return files.toSorted((one, other) => other.time - one.time)[0]?.file ?? logDir;
+}
+
+async function timeOf(file: string): Promise<number> {
+  return (await stat(file).catch(() => undefined))?.mtimeMs ?? 0;
 }
 
 async function readTail(file: string): Promise<string> {
