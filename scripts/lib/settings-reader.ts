@@ -16,6 +16,8 @@ export interface SettingsSources {
 
 /** What the names of our settings begin with. Those of libpq may be meant for other programs. */
 const ownPrefix = /^(CQRS|POSTGRES|VAULT|BAO)_/;
+/** What only our names begin with: the application may have settings of its own for PostgreSQL and Vault in `.env`. */
+const reservedPrefix = "CQRS_";
 
 /** A text that was found, and what to blame if it is invalid. */
 interface Found {
@@ -60,7 +62,9 @@ export class SettingsReader {
    */
   findIgnored(known: readonly string[]): string[] {
     const isKnown = (name: string) => known.includes(name) || known.includes(name.replace(/_FILE$/, ""));
-    const unknown = Object.keys(this.#dotEnv).filter((name) => ownPrefix.test(name) && !isKnown(name));
+    const isMeant = (name: string) => name.startsWith(reservedPrefix) || known.some((one) => isTypo(name, one));
+    const named = Object.keys(this.#dotEnv).filter((name) => ownPrefix.test(name));
+    const unknown = named.filter((name) => !isKnown(name) && isMeant(name));
     return [
       ...this.#strayLines.map((line) => `line ${line} of .env is ignored: it is no assignment such as X=value`),
       ...unknown.map((name) => `${name} in .env is ignored: no setting of .env has that name`),
@@ -150,4 +154,16 @@ function readDotEnv(file: string): string {
 
 function errorCode(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? String(error);
+}
+
+/** Whether a letter is missing, additional or another one, or two neighbours are swapped. */
+function isTypo(name: string, known: string): boolean {
+  const differs = [...name].findIndex((letter, index) => letter !== known[index]);
+  const [start, wanted] = differs < 0 ? ["", known.slice(name.length)] : [name.slice(differs), known.slice(differs)];
+  return (
+    start.slice(1) === wanted ||
+    start === wanted.slice(1) ||
+    start.slice(1) === wanted.slice(1) ||
+    (start.slice(0, 2) === `${wanted[1]}${wanted[0]}` && start.slice(2) === wanted.slice(2))
+  );
 }

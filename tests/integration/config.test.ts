@@ -213,6 +213,13 @@ test("loadConfig() warns of what it ignores in .env, without its content", async
   ]);
 });
 
+test("loadConfig() warns of no name in .env that the application may use itself", async () => {
+  const others = ["POSTGRES_HOST", "POSTGRES_URL", "POSTGRES_MAX_CONNECTIONS", "VAULT_KV_PATH", "VAULT_MOUNT", "BAO_X"];
+  assert.deepEqual((await load(others.map((name) => `${name}=1`).join("\n"), {})).warnings, []);
+  for (const name of ["POSTGRES_PORTS", "POSTGRES_PRT", "POSTGRES_PORR", "VAULT_ADRD", "VAULT_TOKENS", "CQRS_OTHER"])
+    assert.match(`${(await load(`${name}=1`, {})).warnings}`, new RegExp(`^${name} in \\.env is ignored`));
+});
+
 test("loadConfig() accepts every line of .env.example", async () => {
   const example = await readFile(join(assetsDir, ".env.example"), "utf8");
   const names = [...example.matchAll(/^#([A-Z_]+)=/gm)].map(([, name]) => name);

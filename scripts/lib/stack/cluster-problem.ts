@@ -2,10 +2,10 @@ import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import { type ClusterOwner, type ClusterProblem, findClusterProblem, findOriginal } from "./identity.ts";
 
-/** What a stack is told whose files were linked into another folder. */
+/** The note about a stack whose files were linked into another folder. */
 export const sharedNote = "another folder has hard links to the files of the cluster; delete it, and never start it";
 
-/** What a stack is told whose server has lost its pid file. */
+/** The note about a stack whose server has lost its pid file. */
 export const pidFileNote =
   `postmaster.pid was removed while the server was running, so PostgreSQL shuts down within a minute; run ` +
   `${runLine("stop")} && ${runLine("bootstrap")}`;
