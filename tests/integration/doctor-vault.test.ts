@@ -103,6 +103,7 @@ test("a clock of Vault that is minutes ahead or behind is found", { skip }, asyn
 
 test("a token without permission is found, also on a standby of Vault", { skip }, async () => {
   await using proxy = await openVaultProxy(vault.address);
+  await using _ = await remember(proxy.address);
   const token = await vault.tokenFor('path "other/*" { capabilities = ["read"] }');
   const { body } = await vault.request("GET", "sys/health");
   const forbidden = place({ VAULT_ADDR: proxy.address, VAULT_TOKEN: token });
