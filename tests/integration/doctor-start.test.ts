@@ -5,6 +5,7 @@ import { appendFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/prom
 import { join } from "node:path";
 import process from "node:process";
 import { after, before, beforeEach, test } from "node:test";
+import { parseLsof, parseSs } from "../../scripts/lib/doctor/listener.ts";
 import { repairAll } from "../../scripts/lib/doctor/repair.ts";
 import { stopStack } from "../../scripts/lib/operations/stop.ts";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
@@ -35,7 +36,11 @@ async function stop(): Promise<void> {
 async function takePort(program: string): Promise<AsyncDisposable & { readonly pid: number; readonly port: number }> {
   const { port } = await stack.administrator();
   await stop();
-  const code = `require("node:net").createServer().listen(${port}, "127.0.0.1", () => console.log("listening"))`;
+  return await listen(program, port, "127.0.0.1");
+}
+
+async function listen(program: string, port: number, address: string) {
+  const code = `require("node:net").createServer().listen(${port}, "${address}", () => console.log("listening"))`;
   const child: ChildProcess = spawn(process.execPath, ["-e", code], {
     argv0: program,
     stdio: ["ignore", "pipe", "inherit"],
@@ -61,6 +66,35 @@ test("a program that listens on the stack's port is found by its pid and command
   }
   await repair(stack);
   await isHealthy(stack);
+});
+
+test("a program on the same port of another address is not advised to be killed", async () => {
+  const { port } = await stack.administrator();
+  await using innocent = await listen("innocent", port, "127.0.0.2");
+  await using taker = await takePort("my-service");
+  const { evidence } = await finds(
+    "port-taken",
+    { evidence: /my-service/, fix: new RegExp(`kill ${taker.pid}\\b`) },
+    stack,
+  );
+  assert.ok(!evidence.includes(`${innocent.pid}`));
+});
+
+test("the output of lsof and ss is read with the addresses", () => {
+  const lsof = "p7\nf3\nn127.0.0.2:5432\np8\nf3\nn*:5432\nf4\nn[::1]:5432\n";
+  assert.deepEqual(parseLsof(lsof), [
+    { pid: 7, address: "127.0.0.2" },
+    { pid: 8, address: "*" },
+    { pid: 8, address: "[::1]" },
+  ]);
+  const ss =
+    'LISTEN 0 128 127.0.0.1%lo:5432 0.0.0.0:* users:(("nginx",pid=7,fd=3),("nginx",pid=8,fd=3))\n' +
+    "LISTEN 0 128 [::]:5432 [::]:*\n";
+  assert.deepEqual(parseSs(ss), [
+    { pid: 7, address: "127.0.0.1" },
+    { pid: 8, address: "127.0.0.1" },
+  ]);
+  assert.deepEqual([parseLsof(""), parseSs("")], [[], []]);
 });
 
 test("a container that publishes the stack's port is told apart by Docker's proxy", async () => {

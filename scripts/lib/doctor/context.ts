@@ -49,7 +49,10 @@ export interface ServerSession {
 
 /** What the probes share. Each function does its work once. */
 export interface DoctorContext {
+  /** For repairs, which run after the areas. */
   readonly run: RunContext;
+  /** Aborted when the area has ended, or has taken too long. */
+  readonly signal: AbortSignal;
   readonly limits: DoctorLimits;
   readonly config: Config;
   /**
@@ -95,7 +98,7 @@ export async function withDoctorContext<Result>(
   const stack = once(() => findOwnStack(config).catch(share));
   const server = once(async () => openServer(await stack(), { ...limits, signal }, opened).catch(share));
   try {
-    return await work({ run, limits, config, stack, server, hasShared: (error) => shared.has(error) });
+    return await work({ run, signal, limits, config, stack, server, hasShared: (error) => shared.has(error) });
   } finally {
     // A server that hangs does not answer a request to end the session.
     closing.abort();

@@ -158,7 +158,8 @@ async function runProbe({ area, find }: Probe, context: DoctorContext): Promise<
   const timer = setTimeout(() => context.run.reporter.info(`still looking at: ${area}`), silenceMs);
   const ended = new AbortController();
   try {
-    return await Promise.race([find(context), failLater(context.limits.probeTimeoutMs, ended.signal)]);
+    const signal = AbortSignal.any([context.signal, ended.signal]);
+    return await Promise.race([find({ ...context, signal }), failLater(context.limits.probeTimeoutMs, ended.signal)]);
   } catch (error) {
     context.run.signal.throwIfAborted();
     return error instanceof Error ? error : new Error(String(error));

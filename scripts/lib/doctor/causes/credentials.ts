@@ -46,12 +46,12 @@ function missing(context: DoctorContext, { message, why = message, fix = "" }: S
 }
 
 /** @returns why the login failed */
-async function tryLogin(stack: Stack, { run, limits }: DoctorContext): Promise<unknown> {
+async function tryLogin(stack: Stack, { signal, limits }: DoctorContext): Promise<unknown> {
   const target = { ...(await applicationTarget(stack)), database: stack.database };
   const options = {
     applicationName: "cqrs-postgres doctor",
     connectTimeoutSeconds: limits.connectTimeoutSeconds,
-    signal: run.signal,
+    signal,
   };
   await using connection = openConnection(target, options);
   return await connection.sql`select 1`.then(
