@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { after, before, test } from "node:test";
+import { findHalfInitialised } from "../../scripts/lib/doctor/causes/compose.ts";
 import type { DoctorReport, FoundCause } from "../../scripts/lib/doctor/report.ts";
 import { type ComposeStack, makeComposeStack, mustRun, run, until } from "../support/compose.ts";
 import { copyProject } from "../support/project-copy.ts";
@@ -15,9 +16,19 @@ let stack: ComposeStack;
 
 before(async () => {
   stack = await makeComposeStack();
+  await quickenHealthChecks();
   await must("bootstrap");
 });
 after(() => stack?.[Symbol.asyncDispose]());
+
+/** A healthy container is looked at every 30 seconds, and is unhealthy after 15 failures. */
+async function quickenHealthChecks(): Promise<void> {
+  const file = join(stack.dir, "docker-compose.yml");
+  const text = await readFile(file, "utf8");
+  const quick = text.replaceAll("sleep 28", "sleep 0.2").replaceAll("retries: 15", "retries: 2");
+  assert.ok(quick.includes("sleep 0.2") && quick.includes("retries: 2"));
+  await writeFile(file, quick.replaceAll("interval: 2s", "interval: 1s"));
+}
 
 /** Runs a script of the stack's folder, in compose mode. */
 function script(words: readonly string[], change: Environment = {}, { dir, env } = stack) {
@@ -86,7 +97,6 @@ test("logs and psql work with the containers, from the host and in the init cont
     /^\S*postgres\S* +\|.*\n[\s\S]*database system is ready to accept connections/m,
   );
   assert.match(await must("logs", "init", "--lines", "3"), /^[^|]*ready[^|]*\n$/);
-  assert.match(await must("logs", "keys"), /created the superuser's password\n/);
   const following = startProgram(join(stack.dir, "scripts/logs.ts"), ["postgres", "--follow", "--lines", "0"], {
     env: { ...stack.env, CQRS_MODE: "compose" },
   });
@@ -117,7 +127,6 @@ test("a second clone with the same project name is found until it has a name of 
   await finds("compose-project-shared", expected, {}, second);
   const { findings } = await report({ COMPOSE_PROJECT_NAME: `${stack.project}-2` }, second);
   assert.ok(!findings.some(({ id }) => id === "compose-project-shared"));
-  await isHealthy();
 });
 
 test("a superuser's password that the data volume does not have is found, and --fix sets it", async () => {
@@ -132,9 +141,9 @@ test("a superuser's password that the data volume does not have is found, and --
   );
   const expected = { evidence: /password authentication failed/, fix: /docker compose -p \S+ exec -T postgres sh \// };
   await finds("volume-password-old", expected);
-  assert.equal((await report()).findings.length, 1, "no other area reports it");
-  await must("doctor", "--fix", "--yes");
-  await isHealthy();
+  // It looks again, and fails if something is left.
+  const { repairs } = JSON.parse(await must("doctor", "--fix", "--yes", "--json")).data as DoctorReport;
+  assert.equal(repairs.length, 1, "no other area reports it");
 });
 
 test("a container that is unhealthy is found with the last lines of its log", async () => {
@@ -155,7 +164,6 @@ test("a container that is unhealthy is found with the last lines of its log", as
   await finds("service-unhealthy", { ...expected, cause: /^The container of postgres/ });
   await asServer(`cat /tmp/rules >"${rules}" && ${reload}`);
   await docker("restart", `${stack.project}-postgres`);
-  await until("the server is healthy", async () => (await report()).findings.length === 0);
 });
 
 test("an init container that has failed is found with its error", async () => {
@@ -166,8 +174,6 @@ test("an init container that has failed is found with its error", async () => {
     fix: /bun run logs init/,
   };
   await finds("service-exited", { ...expected, cause: /^The container of init/ });
-  await must("bootstrap");
-  await isHealthy();
 });
 
 test("a port of a stopped container is found with the program or the container that uses it", async () => {
@@ -182,38 +188,47 @@ test("a port of a stopped container is found with the program or the container t
     server.close();
   }
   const name = `${stack.project}-other`;
-  const options = [
-    "--detach",
-    "--rm",
-    "--name",
-    name,
-    "-p",
-    `127.0.0.1:${stack.vaultPort}:80`,
-    "--entrypoint",
-    "sleep",
-  ];
+  const publish = ["-p", `127.0.0.1:${stack.vaultPort}:80`];
+  const options = ["--detach", "--rm", "--name", name, ...publish, "--entrypoint", "sleep"];
   await docker("run", ...options, `${process.env["POSTGRES_IMAGE"]}`, "60");
   await finds("port-taken", { evidence: new RegExp(`the container ${name} listens on port ${stack.vaultPort}`), fix });
   await docker("rm", "--force", name);
+});
+
+test("a data volume that is incomplete is found, and the advised commands create a new one", async () => {
+  await stack.mustCompose("down", "--timeout", "2");
+  const volume = `${stack.project}-postgres-data`;
+  const words = ["run", "--rm", "-v", `${volume}:/data`, "--entrypoint", "sh", `${process.env["POSTGRES_IMAGE"]}`];
+  await docker(...words, "-c", "rm -rf /data/global /data/pg_xact");
+  await stack.compose("up", "--detach", "postgres");
+  const isFound = async () => (await report()).findings.some(({ id }) => id === "volume-half-initialised");
+  await until("the server has failed", isFound);
+  const fix = new RegExp(`-v ${volume}:/from .*backup list.*bun run destroy && bun run bootstrap --mode compose`);
+  await finds("volume-half-initialised", { evidence: /could not .*global/, fix });
+  await must("destroy", "--yes");
   await must("bootstrap");
   await isHealthy();
 });
 
-test("a data volume that is only half initialised is found, and the advised commands create a new one", async () => {
-  const image = `${process.env["POSTGRES_IMAGE"]}`;
-  const fix = /bun run destroy --yes && bun run bootstrap/;
-  for (const [damage, evidence] of [
-    ["rm -rf global pg_xact", /could not .*global/],
-    ["rm PG_VERSION", /exists but is not empty/],
-  ] as const) {
-    await stack.mustCompose("down", "--timeout", "2");
-    const volume = `${stack.project}-postgres-data:/data`;
-    await docker("run", "--rm", "-v", volume, "--entrypoint", "sh", image, "-c", `cd /data && ${damage}`);
-    await stack.compose("up", "--detach", "postgres");
-    await until("the server has failed", async () => (await report()).findings.length > 1);
-    await finds("volume-half-initialised", { evidence, fix });
-  }
-  await must("destroy", "--yes");
-  await must("bootstrap");
-  await isHealthy();
+test("only a failure that means missing files is taken for an incomplete volume", () => {
+  const fatal = (text: string) => `2026-01-01 10:00:00.000 UTC [1] FATAL:  ${text}`;
+  const ready = "2026-01-01 10:00:00.000 UTC [1] LOG:  database system is ready to accept connections";
+  for (const line of [
+    'but could not open file "/var/lib/postgresql/data/global/pg_control": No such file or directory',
+    'initdb: error: directory "/var/lib/postgresql/data" exists but is not empty',
+    fatal('could not open directory "pg_xact": No such file or directory'),
+    fatal('required WAL directory "pg_wal" does not exist'),
+  ])
+    assert.equal(findHalfInitialised([ready, line, "initdb: hint: If you want to create a new one"]), line);
+  const others: readonly (readonly string[])[] = [
+    ['but could not open file "/data/global/pg_control": Permission denied'],
+    [fatal('could not read block 3 in file "base/5/1259": Input/output error')],
+    [fatal('could not open directory "pg_wal": Too many open files')],
+    [fatal("could not locate a valid checkpoint record")],
+    ["LOG:  statement: select * from pg_control_system()"],
+    [`LOG:  statement: select 'FATAL:  could not open file "base/1": No such file or directory`],
+    [fatal('could not open directory "pg_xact": No such file or directory'), ready],
+    [fatal('could not open directory "pg_xact": No such file or directory'), fatal("out of memory")],
+  ];
+  for (const lines of others) assert.equal(findHalfInitialised(lines), undefined, lines.join());
 });

@@ -4,7 +4,7 @@ import { ScriptError } from "../../cli/script-error.ts";
 import { maskPasswords } from "../../logs/masked-text.ts";
 import { errorCode } from "../../postgres/failure.ts";
 import { isPortFree } from "../../postgres/server/port.ts";
-import type { ComposeClient, ComposeContainer } from "../../stack/compose/client.ts";
+import type { ComposeClient, ComposeContainer, ComposeProject } from "../../stack/compose/client.ts";
 import { explainEngineError } from "../../stack/compose/failure.ts";
 import { portHolder } from "../../stack/compose/life-cycle.ts";
 import type { DoctorContext, Probe } from "../context.ts";
@@ -28,9 +28,21 @@ const servers = ["postgres", "vault"];
 const normalExitCodes = [0, 130, 143];
 /** The cause of a failure is not always the last line: stdout and stderr are merged. */
 const [readLines, shownLines] = [40, 8];
-/** What the server or initdb says about a data directory that an interrupted initdb has left. */
+/** A start that came this far has found its data. */
+const isReady = /ready to accept connections$/;
+/** Lines with which a start ends: of the server, of its check of the data directory, and of initdb. */
+const isFailure =
+  /^(?:(?!LOG:|STATEMENT:|ERROR:|DETAIL:|HINT:).)*?\b(?:FATAL|PANIC): |^but could not open file |^initdb: error: /;
+/** What they say about a data directory that an interrupted initdb has left. Other failures leave the data intact. */
 const halfInitialised =
-  /exists but is not empty|could not (open|locate|access|read)[^\n]*("?(global|base|pg_\w+)[/"]|checkpoint)|pg_control|is missing or/i;
+  /"[^"]*(?:global|base|pg_\w+)[^"]*": No such file or directory$|required WAL directory .* does not exist$|exists but is not empty$/;
+
+/** @returns what the last start says about a data directory that is incomplete; undefined if something else failed */
+export function findHalfInitialised(log: readonly string[]): string | undefined {
+  const started = log.slice(log.findLastIndex((line) => isReady.test(line)) + 1);
+  const failure = started.findLast((line) => isFailure.test(line));
+  return failure !== undefined && halfInitialised.test(failure) ? failure : undefined;
+}
 
 async function findComposeProblems(context: DoctorContext): Promise<readonly Finding[]> {
   const client = await openComposeClient(context);
@@ -56,8 +68,8 @@ async function findFailedServices(client: ComposeClient, containers: readonly Co
     const isUnhealthy = state.Status === "running" && state.Health?.Status === "unhealthy";
     if (!isUnhealthy && !hasFailed(state)) return [];
     const lines = await readLastLines(client, container);
-    const ofHalf = container.Service === "postgres" ? lines.filter((line) => halfInitialised.test(line)) : [];
-    if (!isUnhealthy && ofHalf.length > 0) return [halfVolume(ofHalf.slice(-2).join("\n"))];
+    const half = isUnhealthy || container.Service !== "postgres" ? undefined : findHalfInitialised(lines);
+    if (half !== undefined) return [halfVolume(half, await client.project())];
     const log = lines.slice(-shownLines).join("\n") || "Its log is empty.";
     return [isUnhealthy ? unhealthy(container, log) : exited(container, state, log)];
   });
@@ -104,15 +116,17 @@ function exited({ Service, Name }: ComposeContainer, { ExitCode, OOMKilled }: Co
   };
 }
 
-function halfVolume(log: string): Finding {
+function halfVolume(evidence: string, { volumes }: ComposeProject): Finding {
+  const volume = volumes["postgres-data"]?.name;
   return {
     id: "volume-half-initialised",
     symptom: "does-not-start",
-    cause: "The data volume is only half there: its initialisation or a copy was interrupted, or files were deleted.",
-    evidence: log,
+    cause: "The data volume is incomplete: its initialisation or a copy was interrupted, or files were deleted.",
+    evidence,
     fix:
-      `If it never worked, run ${runLine("destroy")} --yes && ${runLine("bootstrap")} --mode compose, which creates a new ` +
-      `one. If it had data, run ${runLine("restore latest")} after that.`,
+      `First copy it (docker run --rm -v ${volume}:/from -v ${volume}-copy:/to alpine cp -a /from/. /to), and look for ` +
+      `an archive (${runLine("backup list")}). Then run ${runLine("destroy")} && ${runLine("bootstrap")} --mode ` +
+      `compose, which creates an empty one. If it had data, run ${runLine("restore latest")}.`,
   };
 }
 
