@@ -44,7 +44,7 @@ function incomplete(dataDir: string, missing: readonly string[]): Finding {
   return {
     id: "data-incomplete",
     symptom: "does-not-start",
-    cause: "The data directory is only half there: initdb or a copy was interrupted, or files were deleted.",
+    cause: "The data directory is incomplete: initdb or a copy was interrupted, or files were deleted.",
     evidence: `${dataDir} lacks ${missing.join(", ")}.`,
     fix:
       `If it never worked, delete it and run ${runLine("bootstrap")}. Otherwise put the files back, or move it away, ` +

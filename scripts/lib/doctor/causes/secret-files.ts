@@ -49,7 +49,7 @@ function wrongMode(stackDir: string, open: readonly SecretFile[]): Finding {
     evidence: list(stackDir, open, ({ stats }) => `mode ${(stats.mode & 0o777).toString(8).padStart(4, "0")}`),
     fix: `Run chmod -R go= ${open.map(({ path }) => `'${path}'`).join(" ")}.`,
     repair: {
-      description: `takes the access to the secrets in ${stackDir} from other users`,
+      description: `removes other users' access to the secrets in ${stackDir}`,
       run: async () => {
         for (const { path, stats } of open) await chmod(path, stats.isDirectory() ? folderMode : fileMode);
       },

@@ -63,7 +63,7 @@ async function findHolders({ limits }: DoctorContext, sql: Sql): Promise<Finding
   return problems.map(({ text, fix }) => ({
     id: "log-held",
     symptom: "readers",
-    cause: "A transaction has been open for long, so readers and projections cannot see the end of the log.",
+    cause: "A transaction has been open for a long time, so readers and projections cannot see the end of the log.",
     evidence: text,
     fix,
   }));
