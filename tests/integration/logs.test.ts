@@ -10,11 +10,14 @@ import { makeTestStack, type TestStack, withCluster } from "../support/stack.ts"
 import { jsonContract } from "../unit/contracts.ts";
 
 let stack: TestStack;
+const started: StartedScript[] = [];
 
 before(async () => {
   stack = await withCluster();
 });
 after(async () => {
+  // A test that has failed does not stop its own.
+  for (const { kill } of started) kill("SIGKILL");
   await stack?.[Symbol.asyncDispose]();
 });
 
@@ -47,6 +50,7 @@ type Shows = (text: string, meanwhile?: () => Promise<void>) => Promise<void>;
 /** Follows a log, and waits for what it shows. */
 function follow(stackDir: string, ...words: string[]): StartedScript & { shows: Shows } {
   const script = startScript(["logs", "--follow", ...words], { stackDir });
+  started.push(script);
   let shown = "";
   script.child.stdout?.on("data", (text: string) => {
     shown += text;
@@ -91,6 +95,52 @@ test("logs hides passwords in statements, connection strings and URLs, wherever 
   assert.match(shown, /passwort 'not a password'/);
 });
 
+test("logs hides passwords in variables and JSON, and of a quote that stays open only its own entry", async () => {
+  const entries = [
+    "1 PGPASSWORD=secret POSTGRES_PASSWORD='secret' kept",
+    '1 {"password":"secret","n":1} {"password": "a\\"secret"} kept',
+    "1 Password: secret kept",
+    "1 alter role a\n\tpassword\n\t'a''secret' kept\n\tkept",
+    "1 alter role a password 'secret",
+    "1 it's kept",
+    "1 alter role a password $x$secret\n\tsecret",
+    "1 kept: no password supplied",
+    "1 'kept'",
+    "1 password e'a\\'secret' kept, $$kept$$",
+  ];
+  const text = `${entries.join("\n")}\n`;
+  await using made = await withLog({ "postgresql-Mon.log": text });
+  const shown = await linesOf(made.stackDir);
+  assert.doesNotMatch(shown.join("\n"), /secret/);
+  for (const [index, line] of text.split("\n").slice(0, -1).entries()) {
+    assert.equal(shown[index]?.match(/kept/g)?.length, line.match(/kept/g)?.length, line);
+  }
+  for (let lines = 1; lines <= shown.length; lines++) {
+    assert.deepEqual(await linesOf(made.stackDir, "--lines", `${lines}`), shown.slice(-lines));
+  }
+});
+
+test("logs --follow hides a password that arrives after the word before it", async () => {
+  await using made = await withLog({ "postgresql-Mon.log": "1 alter role a\n\tpassword\n" });
+  const file = join(made.folder, "postgresql-Mon.log");
+  const following = follow(made.stackDir, "--lines", "0");
+  // What is appended before the end of the file is looked for is not shown.
+  await following.shows("ready\n", () => appendFile(file, "\t-- ready\n"));
+  for (const [text, mark] of [
+    ["1 alter role a password\n", "role a password\n"],
+    ["\t'secret' first\n", "'****' first\n"],
+    ["1 alter role a password 'secret\n", "role a password '****'\n"],
+    ["\tsecret' second\n1 third\n", "1 third\n"],
+  ] as const) {
+    await appendFile(file, text);
+    await following.shows(mark);
+  }
+  following.kill("SIGINT");
+  const { stdout } = await following.ended;
+  assert.doesNotMatch(stdout, /secret/);
+  assert.match(stdout, / second\n/);
+});
+
 test("logs shows no control sequence that a client has sent", async () => {
   await run("select 'a\u001b[31mb\u001b]0;title\u0007c\rd\te' / 0");
   assert.match((await linesOf(stack.stackDir, "--lines", "1"))[0] ?? "", /select 'abcd\te' \/ 0$/);
@@ -119,7 +169,7 @@ test("logs reads a log of several files in the order in which they were written"
   assert.deepEqual(await linesOf(made.stackDir, "--lines", "0"), []);
 });
 
-test("logs --follow shows a file that was written anew from its beginning, shorter or longer than before", async () => {
+test("logs --follow shows a file that was rewritten from its beginning, shorter or longer than before", async () => {
   await using made = await withLog({ "postgresql-Mon.log": "old line\n" });
   const file = join(made.folder, "postgresql-Mon.log");
   const following = follow(made.stackDir);

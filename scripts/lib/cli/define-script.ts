@@ -20,7 +20,7 @@ export interface ScriptContext<Args extends ArgDefinitions> {
   /**
    * Prints a part of a result that is too long, or not over, when `print` runs. Not for `--json`.
    *
-   * @returns false once nobody reads any more
+   * @returns false once the reader has closed the pipe
    */
   write(text: string): Promise<boolean>;
   /**

@@ -34,7 +34,7 @@ export class Output {
   /**
    * Writes a part of a long result, in the pace of its reader.
    *
-   * @returns false once nobody reads any more
+   * @returns false once the reader has closed the pipe
    */
   write(text: string): Promise<boolean> {
     const printed = this.options.isResultColored ? text : stripVTControlCharacters(text);

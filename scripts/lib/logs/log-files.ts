@@ -1,7 +1,7 @@
 import { type FileHandle, open, readdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { MaskedText } from "./masked-text.ts";
+import { type MaskedText, maxEntry } from "./masked-text.ts";
 
 /** Which lines to show. */
 export interface LogChoice {
@@ -20,12 +20,14 @@ export interface LogFile {
 /** How much of a file has been shown. */
 interface Place {
   readonly offset: number;
-  /** How the file began: another beginning means that it was written anew. */
+  /** How the file began: another beginning means that it was rewritten. */
   readonly head: Buffer;
   readonly modifiedMs: number;
 }
 
 const pollMs = 200;
+/** As the time of a file that was found and is not shown yet. */
+const notShown = -1;
 const chunkBytes = 64 * 1024;
 /** A line of PostgreSQL begins with the time in milliseconds. */
 const headBytes = 64;
@@ -72,8 +74,7 @@ async function findTail(files: readonly LogFile[], lines: number): Promise<Map<s
     await using file = await open(path);
     const { offset, found } = await skipToLast(file, missing);
     missing -= found;
-    // Not yet shown, so it has changed.
-    places.set(path, { offset, head: await readHead(file), modifiedMs: -1 });
+    places.set(path, { offset, head: await readHead(file), modifiedMs: notShown });
   }
   return places;
 }
@@ -99,7 +100,7 @@ async function skipToLast(
   return { offset: 0, found: found + 1 };
 }
 
-/** @returns false once nobody reads any more */
+/** @returns false once the reader has closed the pipe */
 async function showGrowth(
   places: Map<string, Place>,
   find: () => Promise<readonly LogFile[]>,
@@ -111,11 +112,19 @@ async function showGrowth(
     await using file = await open(path).catch(missingAsUndefined);
     if (file === undefined) continue;
     await text.continue(path);
+    if (place?.modifiedMs === notShown) text.precede(await readBefore(file, place.offset));
     const offset = await showFrom(file, (await isSame(file, place)) ? (place?.offset ?? 0) : 0, text);
     if (offset === undefined) return false;
     places.set(path, { offset, head: await readHead(file), modifiedMs });
   }
   return true;
+}
+
+/** @returns what the first line to show may be a part of */
+async function readBefore(file: FileHandle, offset: number): Promise<string> {
+  const start = Math.max(0, offset - maxEntry);
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(offset - start), 0, offset - start, start);
+  return (start === 0 ? "\n" : "") + buffer.subarray(0, bytesRead).toString();
 }
 
 /** A server truncates the file of a week ago and writes to it again. */
@@ -130,7 +139,7 @@ async function readHead(file: FileHandle): Promise<Buffer> {
   return buffer.subarray(0, bytesRead);
 }
 
-/** @returns the end of what was shown; undefined once nobody reads any more */
+/** @returns the end of what was shown; undefined once the reader has closed the pipe */
 async function showFrom(file: FileHandle, start: number, text: MaskedText): Promise<number | undefined> {
   const buffer = Buffer.alloc(chunkBytes);
   for (let offset = start; ; ) {

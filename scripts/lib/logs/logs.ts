@@ -11,7 +11,7 @@ import { MaskedText } from "./masked-text.ts";
 /** Where the lines go, and what ends following. */
 export interface LogReader {
   readonly signal: AbortSignal;
-  /** @returns false once nobody reads any more */
+  /** @returns false once the reader has closed the pipe */
   write(text: string): Promise<boolean>;
 }
 
