@@ -12,6 +12,7 @@ import { type AdministratorSession, openSession, withAdministrator } from "../st
 import { bootstrap } from "../stack/bootstrap.ts";
 import { checkCluster } from "../stack/cluster-problem.ts";
 import { describeOtherServer } from "../stack/external.ts";
+import { findOtherVault } from "../stack/secret-store.ts";
 import { administratorTarget, findStack, type RunContext, type Stack } from "../stack/stack.ts";
 import { once } from "../verify/check.ts";
 import { defaultLimits, type VerifyLimits } from "../verify/context.ts";
@@ -156,8 +157,11 @@ export async function bootstrapAsBefore(config: Config, run: RunContext): Promis
   await bootstrap(config, run, { adopt: false, confirm });
 }
 
-function describeMoves({ mode, remembered, secretsPlace }: Stack): string[] {
+function describeMoves(stack: Stack): string[] {
+  const { mode, remembered, secretsPlace } = stack;
   if (remembered === undefined) return [];
+  const other = findOtherVault(stack);
+  if (other !== undefined) return [`uses another Vault: ${other.given}`];
   if (mode !== remembered.mode) return [`changes the mode from ${remembered.mode} to ${mode}`];
   const known = remembered.secrets ?? "file";
   return mode === "compose" || known === secretsPlace ? [] : [`moves the secrets from ${known} to ${secretsPlace}`];
