@@ -174,6 +174,7 @@ async function findOldPassword(context: DoctorContext, client: ComposeClient): P
       fix: `Run docker compose -p ${name} ${words.join(" ")}.`,
       repair: {
         description: "sets the superuser's password in the data volume to the one in the volume with the keys",
+        changesStack: true,
         run: async () => {
           const run = await client.compose(...words);
           if (run.exitCode !== 0) throw explainEngineError(run);
