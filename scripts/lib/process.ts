@@ -45,7 +45,14 @@ export async function runProcess(
   running.process?.stderr?.setEncoding("utf8");
   // A program may exit without reading its input.
   running.process?.stdin?.on("error", () => {});
+  // A program that it has started itself survives it, and keeps its output open.
+  const release = () => {
+    running.process?.stdout?.destroy();
+    running.process?.stderr?.destroy();
+  };
+  signal?.addEventListener("abort", release, { once: true });
   const { exitCode, stdout, stderr } = await running;
+  signal?.removeEventListener("abort", release);
   signal?.throwIfAborted();
   return { exitCode, signal: running.signalCode, stdout, stderr };
 }

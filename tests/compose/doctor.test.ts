@@ -195,7 +195,7 @@ test("a port of a stopped container is found with the program or the container t
   await docker("rm", "--force", name);
 });
 
-test("a data volume that is incomplete is found, and the advised commands create a new one", async () => {
+test("a data volume that is incomplete is found, and the advice begins with a copy of it", async () => {
   await stack.mustCompose("down", "--timeout", "2");
   const volume = `${stack.project}-postgres-data`;
   const words = ["run", "--rm", "-v", `${volume}:/data`, "--entrypoint", "sh", `${process.env["POSTGRES_IMAGE"]}`];
@@ -205,9 +205,6 @@ test("a data volume that is incomplete is found, and the advised commands create
   await until("the server has failed", isFound);
   const fix = new RegExp(`-v ${volume}:/from .*backup list.*bun run destroy && bun run bootstrap --mode compose`);
   await finds("volume-half-initialised", { evidence: /could not .*global/, fix });
-  await must("destroy", "--yes");
-  await must("bootstrap");
-  await isHealthy();
 });
 
 test("only a failure that means missing files is taken for an incomplete volume", () => {

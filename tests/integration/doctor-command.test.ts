@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import process from "node:process";
 import { after, before, test } from "node:test";
 import { symptoms } from "../../scripts/lib/doctor/finding.ts";
 import { repairAll } from "../../scripts/lib/doctor/repair.ts";
@@ -161,6 +162,20 @@ test("an area that takes too long is not checked, and the others are", async () 
   const { findings, notChecked } = await diagnosePlace(stack, { limits: { probeTimeoutMs: 0 } });
   assert.deepEqual(findings, []);
   assert.ok(notChecked.some(({ area, reason }) => area === "server" && reason === "it did not finish within 0 s"));
+});
+
+test("a Docker that hangs is found once, its areas are skipped, and nothing is left waiting", async () => {
+  await using place = await makeTestStack();
+  // Only the shell is killed, as the plugins of a docker command may survive it.
+  await writeFile(join(place.stackDir, "docker"), "#!/bin/sh\nsleep 60\n", { mode: 0o755 });
+  const env = { PATH: `${place.stackDir}:${process.env["PATH"]}` };
+  const startedAt = performance.now();
+  const { stdout } = await runScript(["doctor", "--mode", "compose", "--json"], { ...place, env });
+  assert.ok(performance.now() - startedAt < 45_000, "it does not wait for each area");
+  const { data } = JSON.parse(stdout) as FailedRun;
+  const [found] = data.findings.filter(({ id }) => id === "docker-not-running");
+  assert.match(found?.evidence ?? "", /did not end within 10 s/);
+  assert.ok(data.notChecked.some(({ area, reason }) => area === "containers" && /does not answer/.test(reason)));
 });
 
 test("a folder without a stack is found, and --fix sets one up", async () => {

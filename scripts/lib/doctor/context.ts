@@ -1,3 +1,4 @@
+import { formatSeconds } from "../cli/format.ts";
 import { runLine } from "../cli/run-line.ts";
 import { exitCodes, ScriptError } from "../cli/script-error.ts";
 import type { Config } from "../config.ts";
@@ -78,6 +79,9 @@ export interface Probe {
   find(context: DoctorContext): Promise<readonly Finding[]>;
 }
 
+/** The code of the error if Docker does not answer. */
+export const dockerHangs = "DOCKER_TIMEOUT";
+
 const applicationName = "cqrs-postgres doctor";
 const restrictions = "set default_transaction_read_only = on; set lock_timeout = '500ms'; set statement_timeout = '5s'";
 
@@ -96,7 +100,7 @@ export async function withDoctorContext<Result>(
     shared.add(error);
     throw error;
   };
-  const stack = once(() => findOwnStack(config).catch(share));
+  const stack = once(() => findInTime(config, signal, limits.probeTimeoutMs).catch(share));
   const server = once(async () => openServer(await stack(), { ...limits, signal }, opened).catch(share));
   try {
     return await work({ run, signal, limits, config, stack, server, hasShared: (error) => shared.has(error) });
@@ -104,6 +108,23 @@ export async function withDoctorContext<Result>(
     // A server that hangs does not answer a request to end the session.
     closing.abort();
     for (const connection of opened) await connection[Symbol.asyncDispose]();
+  }
+}
+
+/** Only Docker can make it wait. */
+async function findInTime(config: Config, signal: AbortSignal, timeoutMs: number): Promise<Stack> {
+  const limit = AbortSignal.timeout(timeoutMs);
+  try {
+    return await findOwnStack(config, AbortSignal.any([signal, limit]));
+  } catch (error) {
+    if (signal.aborted || !limit.aborted) throw error;
+    throw new ScriptError({
+      code: dockerHangs,
+      exitCode: exitCodes.timeout,
+      message: "Docker Engine does not answer",
+      why: `docker compose ps did not end within ${formatSeconds(timeoutMs / 1000)}.`,
+      fix: "Restart it (sudo systemctl restart docker, or Docker Desktop).",
+    });
   }
 }
 

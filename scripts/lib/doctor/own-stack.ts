@@ -5,8 +5,8 @@ import { findStack, type Stack } from "../stack/stack.ts";
 import { NotChecked } from "./finding.ts";
 
 /** Finds the stack. Its secret store sends nothing to another Vault than the one that the stack remembers. */
-export async function findOwnStack(config: Config): Promise<Stack> {
-  const stack = await findStack(config);
+export async function findOwnStack(config: Config, signal: AbortSignal): Promise<Stack> {
+  const stack = await findStack(config, "script", signal);
   const other = findOtherVault(stack);
   return other === undefined ? stack : { ...stack, secrets: closedStore(other.given) };
 }

@@ -71,11 +71,15 @@ export async function openStack(given: Config, user: SecretsUser = "script"): Pr
   return stack;
 }
 
-/** Finds the stack without checking its cluster, for commands that use only the folder itself. */
-export async function findStack(given: Config, user: SecretsUser = "script"): Promise<Stack> {
+/**
+ * Finds the stack without checking its cluster, for commands that use only the folder itself.
+ *
+ * @param signal ends the questions to Docker
+ */
+export async function findStack(given: Config, user: SecretsUser = "script", signal?: AbortSignal): Promise<Stack> {
   const remembered = await readState(given.stackDir);
   const mode = given.mode ?? remembered?.mode ?? defaults.mode;
-  const config = mode === "compose" ? await readComposeSettings(given, remembered) : given;
+  const config = mode === "compose" ? await readComposeSettings(given, remembered, signal) : given;
   const place = secretsPlace(config, remembered);
   return {
     config,

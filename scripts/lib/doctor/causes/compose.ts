@@ -9,7 +9,7 @@ import { explainEngineError } from "../../stack/compose/failure.ts";
 import { portHolder } from "../../stack/compose/life-cycle.ts";
 import type { DoctorContext, Probe } from "../context.ts";
 import type { Finding } from "../finding.ts";
-import { openComposeClient } from "./docker.ts";
+import { findHanging, openComposeClient } from "./docker.ts";
 
 /** The containers, their volume and their ports. */
 export const composeProbe: Probe = { area: "containers", find: findComposeProblems };
@@ -47,6 +47,8 @@ export function findHalfInitialised(log: readonly string[]): string | undefined 
 async function findComposeProblems(context: DoctorContext): Promise<readonly Finding[]> {
   const client = await openComposeClient(context);
   if (client === undefined) return [];
+  const hanging = await findHanging(context);
+  if (hanging !== undefined) throw hanging;
   const containers = await client.containers().catch((error: unknown) => {
     if (errorCode(error) === "OTHER_CONTAINERS") return error as ScriptError;
     throw error;
@@ -176,7 +178,8 @@ async function findOldPassword(context: DoctorContext, client: ComposeClient): P
         description: "sets the superuser's password in the data volume to the one in the volume with the keys",
         changesStack: true,
         run: async () => {
-          const run = await client.compose(...words);
+          const again = await openComposeClient({ ...context, signal: context.run.signal });
+          const run = await (again ?? client).compose(...words);
           if (run.exitCode !== 0) throw explainEngineError(run);
         },
       },

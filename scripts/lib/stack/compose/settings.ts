@@ -16,8 +16,12 @@ const credentials =
  * @returns the configuration, without a server if the stack is not running
  * @throws {ScriptError} `DOCKER` (exit 9)
  */
-export async function readComposeSettings(config: Config, remembered: StackState | undefined): Promise<Config> {
-  const client = new ComposeClient(config, remembered);
+export async function readComposeSettings(
+  config: Config,
+  remembered: StackState | undefined,
+  signal?: AbortSignal,
+): Promise<Config> {
+  const client = new ComposeClient(config, remembered, signal);
   const containers = await client.containers();
   const [postgres, vault] = ["postgres", "vault"].map((name) => running(containers, name));
   if (postgres === undefined || vault === undefined) return { ...config, externalServer: undefined };
