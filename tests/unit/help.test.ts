@@ -50,6 +50,7 @@ test("only the commands that ask offer --yes", async () => {
     "projections remove",
     "secrets init",
     "secrets rotate",
+    "secrets migrate",
     "schema repair",
     "restore",
   ]);
