@@ -14,7 +14,9 @@ if [ -s "$volume_id" ] && ! cmp -s "$volume_id" "$folder_id"; then
     echo "  fix: For a database of its own, set COMPOSE_PROJECT_NAME, POSTGRES_PORT and VAULT_PORT in .env. To use that of the volumes here, run docker compose run --rm -e CQRS_TAKE_OVER=yes keys" >&2
     exit 8
   fi
-  cat "$volume_id" >"$folder_id"
+  # Another id, so that the folder that they belonged to is refused from now on.
+  head -c 512 /dev/urandom | LC_ALL=C tr -dc a-z0-9 | cut -c 1-32 >"$folder_id"
+  cat "$folder_id" >"$volume_id"
 fi
 [ "${1:-}" != check ] || exit 0
 

@@ -53,7 +53,9 @@ test("docker compose in a second clone does not use the data of the first, and n
   await first.mustCompose("down");
 
   await second.mustCompose("run", "--rm", "-T", "-e", "CQRS_TAKE_OVER=yes", "keys");
-  assert.equal(await readFile(join(second.dir, idFile), "utf8"), await readFile(join(first.dir, idFile), "utf8"));
+  assert.notEqual(await readFile(join(second.dir, idFile), "utf8"), await readFile(join(first.dir, idFile), "utf8"));
+  const former = await first.compose("run", "--rm", "-T", "--no-deps", "keys", "check");
+  assert.equal(former.exitCode, 8, "the volumes are no longer those of the first folder");
   const taken = await script(second, "bootstrap");
   assert.equal(taken.exitCode, 0, taken.stderr);
   await second.mustCompose("down");
@@ -76,9 +78,12 @@ test("volumes without an id are those of the first folder that uses them; a dele
     }
   }
   assert.equal((await keys("-e", "CQRS_TAKE_OVER=yes", "keys")).exitCode, 0);
-  assert.equal(await readFile(join(stack.dir, idFile), "utf8"), id);
+  const taken = await readFile(join(stack.dir, idFile), "utf8");
+  assert.match(taken, /^[a-z0-9]{32}\n$/);
+  assert.notEqual(taken, id);
+  assert.equal((await keys("keys")).exitCode, 0);
   // After `down --volumes`, the folder keeps its id.
   await stack.mustCompose("down", "--volumes");
   assert.equal((await keys("keys")).exitCode, 0);
-  assert.equal(await readFile(join(stack.dir, idFile), "utf8"), id);
+  assert.equal(await readFile(join(stack.dir, idFile), "utf8"), taken);
 });
