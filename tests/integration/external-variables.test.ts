@@ -11,7 +11,7 @@ test("status --env of an external server needs only the secret, and CQRS_ADMIN_U
   const { stackDir } = stack;
   const url = connectionUrl({ ...(await server.administrator()), database: "cqrs_db" });
   const user = { POSTGRES_USER: "variables_user" };
-  await runForData(["bootstrap", "--mode", "external"], { stackDir, env: { ...user, DATABASE_URL: url } });
+  await runForData(["bootstrap", "--mode", "external", "--yes"], { stackDir, env: { ...user, DATABASE_URL: url } });
   const { env } = await runForData<{ env: ClientEnvironment }>(["status", "--env"], stack);
   assert.deepEqual([env.PGUSER, env.PGDATABASE], ["variables_user", "cqrs_db"]);
 

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { openConnection } from "../../scripts/lib/postgres/connect.ts";
 import { connectionUrl } from "../../scripts/lib/postgres/target.ts";
@@ -49,13 +51,13 @@ async function bootstrap(folder: TestStack, { database, user }: Names) {
 
 async function succeeds(folder: TestStack, names: Names): Promise<BootstrapResult> {
   const { words, options } = await bootstrap(folder, names);
-  return runForData<BootstrapResult>(words, options);
+  return runForData<BootstrapResult>([...words, "--yes"], options);
 }
 
 async function isRefused(folder: TestStack, names: Names, why: RegExp): Promise<void> {
   const { words, options } = await bootstrap(folder, names);
   const before = await listAll();
-  const ran = await runScript([...words, "--json"], options);
+  const ran = await runScript([...words, "--yes", "--json"], options);
   assert.equal(ran.exitCode, 8, ran.stdout);
   const { error } = JSON.parse(ran.stdout);
   assert.equal(error.code, "OTHER_STACK");
@@ -90,14 +92,57 @@ test("the login of a stack whose database is gone is named; once it is dropped, 
   await succeeds(second, { database: "shop_b" });
 });
 
-test("a stack is set up again from its folder, from another one, after a rotation, and with more databases", async () => {
+test("a stack is set up again from its folder, after a rotation, and with more databases", async () => {
   await using first = await makeTestStack();
-  await using second = await makeTestStack();
   await succeeds(first, { database: "shop_a", user: "a_user" });
   const { options } = await bootstrap(first, { database: "shop_a" });
   await runForData(["secrets", "rotate"], options);
   await asSuperuser("create role reporting login; grant cqrs_app to reporting");
   assert.equal((await succeeds(first, { database: "shop_a", user: "a_user" })).user, "a_user_b");
   await succeeds(first, { database: "shop_a_archive", user: "a_user" });
-  await succeeds(second, { database: "shop_a", user: "c_user" });
+});
+
+test("a database that this folder has not set up is taken over only after a question", async () => {
+  await using first = await makeTestStack();
+  await using second = await makeTestStack();
+  for (const names of [{ database: "cqrs_db" }, { database: "cqrs_db", user: "c_user" }]) {
+    if (names.user === undefined) await succeeds(first, names);
+    const { words, options } = await bootstrap(second, names);
+    const refused = await runScript(words, options);
+    assert.equal(refused.exitCode, 8, refused.stderr);
+    assert.match(refused.stderr, /^error: Nothing was changed on the server$/m);
+    assert.match(refused.stderr, /takes over cqrs_db, which this folder has not set up/);
+    assert.match(refused.stderr, / --yes$/m);
+  }
+  const { words, options } = await bootstrap(first, { database: "cqrs_db" });
+  assert.equal((await runForData<BootstrapResult>(words, options)).isChanged, false, "the first one kept its login");
+  const { words: take, options: there } = await bootstrap(second, { database: "cqrs_db" });
+  await runForData([...take, "--yes"], there);
+  await succeeds(second, { database: "cqrs_db" });
+  await succeeds(second, { database: "cqrs_archive" });
+});
+
+test("a stack that lost its state is known by its secret, and one without both has a way out", async () => {
+  await using first = await makeTestStack();
+  await using second = await makeTestStack();
+  await succeeds(first, { database: "shop_a", user: "a_user" });
+  await rm(join(first.stackDir, "state.json"));
+  await succeeds(first, { database: "shop_a", user: "a_user" });
+  const { words, options } = await bootstrap(second, { database: "shop_new", user: "a_user" });
+  const refused = await runScript(words, options);
+  assert.match(refused.stderr, /If its folder is gone, run .*bootstrap --database shop_a --user a_user --yes here/);
+  const { words: take, options: there } = await bootstrap(second, { database: "shop_a", user: "a_user" });
+  await runForData([...take, "--yes"], there);
+  await runForData([...words, "--yes"], options);
+});
+
+test("of two concurrent bootstraps of an empty server, one is refused", async () => {
+  await using first = await makeTestStack();
+  await using second = await makeTestStack();
+  const one = await bootstrap(first, { database: "r1_db", user: "r1" });
+  const two = await bootstrap(second, { database: "r2_db", user: "r2" });
+  const ran = await Promise.all([runScript(one.words, one.options), runScript(two.words, two.options)]);
+  assert.deepEqual(ran.map(({ exitCode }) => exitCode).toSorted(), [0, 8]);
+  const databases = (await listAll()).filter((name) => /^r\d_db$/.test(name));
+  assert.equal(databases.length, 1);
 });

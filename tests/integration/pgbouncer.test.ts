@@ -233,7 +233,7 @@ test("the projections script works through PgBouncer, on an external server with
       CQRS_LOCAL_PORT: `${pooler.port}`,
     },
   };
-  await runForData(["bootstrap"], options);
+  await runForData(["bootstrap", "--yes"], options);
   await runForData(["seed"], options);
   // Other clients share the sessions, so that a transaction often continues in another one than the last did.
   await using store = openEventStore({ ...login, port: pooler.port, database: "cqrs_db", prepare: false });

@@ -68,7 +68,7 @@ test("DATABASE_URL with another database asks too", async () => {
     const url = connectionUrl({ ...(await server.administrator()), database });
     return { stackDir: stack.stackDir, env: { CQRS_MODE: "external", DATABASE_URL: url, POSTGRES_USER: "repointed" } };
   };
-  await runForData(["bootstrap"], await on("cqrs_db"));
+  await runForData(["bootstrap", "--yes"], await on("cqrs_db"));
   const refused = await runScript(["bootstrap"], await on("repoint_two"));
   assert.equal(refused.exitCode, 8, refused.stderr);
   assert.match(refused.stderr, /from the database cqrs_db to repoint_two\n/);

@@ -127,7 +127,7 @@ test("with an external server, an advisory lock of PostgreSQL keeps a second rot
   await using external = await makeTestStack();
   const env = { CQRS_MODE: "external", DATABASE_URL: connectionUrl(await stack.administrator()), POSTGRES_USER: "ext" };
   const options = { stackDir: external.stackDir, env };
-  await runForData(["bootstrap"], options);
+  await runForData(["bootstrap", "--yes"], options);
   {
     await using other = openConnection(await stack.administrator());
     await lockRotation(other.sql);

@@ -37,7 +37,7 @@ test("an external server is recorded, and another one is reported", async () => 
   await using server = await sharedStack();
   await using other = await withCluster();
   await using stack = await makeTestStack();
-  await runForData(["bootstrap", "--mode", "external"], await onServer(stack, other));
+  await runForData(["bootstrap", "--mode", "external", "--yes"], await onServer(stack, other));
   const { cluster } = await readState(stack);
   assert.match(cluster?.systemIdentifier ?? "", /^\d+$/);
   const elsewhere = await onServer(stack, server);

@@ -11,7 +11,7 @@ test("every command that writes refuses a standby, and the secret stays as it is
   await using external = await makeTestStack();
   const url = connectionUrl(await server.administrator());
   const options = { stackDir: external.stackDir, env: { CQRS_MODE: "external", DATABASE_URL: url } };
-  await runForData(["bootstrap"], options);
+  await runForData(["bootstrap", "--yes"], options);
   await runForData(["seed"], options);
   await runForData(["backup"], options);
   await runForData(["stop"], server);

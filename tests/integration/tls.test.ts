@@ -254,7 +254,7 @@ async function withExternalStack(): Promise<ExternalStack> {
   const administrator = { ...(await cluster.administrator()), database: "cqrs_db" };
   const env = { DATABASE_URL: connectionUrl({ ...administrator, ...tls }) };
   const options = { stackDir, env };
-  await runForData(["bootstrap", "--mode", "external", "--user", `user_${stacks++}`], options);
+  await runForData(["bootstrap", "--mode", "external", "--user", `user_${stacks++}`, "--yes"], options);
   const store = () => new FileSecretStore(join(stackDir, "secrets"));
   const paths = [secretPaths.application, secretPaths.applicationLocal];
   return {

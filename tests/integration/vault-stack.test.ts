@@ -123,8 +123,8 @@ vaultTest("bootstrap of an external server keeps its credentials in Vault", asyn
     DATABASE_URL: `postgres://${user}:${password}@${host}:${port}/cqrs_db`,
     POSTGRES_USER: "orders_user",
   };
-  const bootstrap = () => runForData<BootstrapResult>(["bootstrap"], { ...stack, env });
-  assert.equal((await bootstrap()).isChanged, true);
+  const bootstrap = (...words: string[]) => runForData<BootstrapResult>(["bootstrap", ...words], { ...stack, env });
+  assert.equal((await bootstrap("--yes")).isChanged, true);
   const stored = await readStored(vault);
   assert.deepEqual([stored["database"], stored["username"], stored["port"]], ["cqrs_db", "orders_user", `${port}`]);
   assert.ok(await canLogIn(stored));

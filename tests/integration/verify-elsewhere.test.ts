@@ -30,7 +30,7 @@ test("on an external server, an administrator who is no superuser can verify; wh
     DATABASE_URL: connectionUrl({ ...superuser, database: "postgres", user: "boss", password: "for a test" }),
   };
   const options = { stackDir, env };
-  await runForData(["bootstrap", "--mode", "external", "--user", "other"], options);
+  await runForData(["bootstrap", "--mode", "external", "--user", "other", "--yes"], options);
   const { ok, checks } = await runForData<Verification>(["verify"], options);
   assert.equal(ok, true);
   const skipped = checks.filter(({ result }) => result === "skipped").map(({ id }) => id);

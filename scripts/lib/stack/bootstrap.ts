@@ -2,9 +2,10 @@ import type { FinishedStep, StepResult } from "../cli/reporter.ts";
 import { runLine } from "../cli/run-line.ts";
 import { ScriptError } from "../cli/script-error.ts";
 import type { Config, Mode } from "../config.ts";
+import type { LoginPair } from "../login-names.ts";
 import type { Connection } from "../postgres/connect.ts";
 import { reconcilePassword } from "../postgres/logins/login.ts";
-import { ensureRoles } from "../postgres/logins/roles.ts";
+import { ensureRoles, refuseApplicationLogin } from "../postgres/logins/roles.ts";
 import { connectForMaintenance, maintenanceDatabases } from "../postgres/maintenance.ts";
 import { requirePrimary } from "../postgres/primary.ts";
 import { explainServerEnd } from "../postgres/server/life-cycle.ts";
@@ -20,7 +21,7 @@ import { ensureDatabase } from "./database.ts";
 import { saveEmbeddedState, startEmbeddedServer } from "./embedded.ts";
 import { describeOtherServer, saveExternalState } from "./external.ts";
 import { checkApplicationLogin, readLoginPair, reconcileLogins } from "./login-pair.ts";
-import { refuseOtherStack } from "./other-stack.ts";
+import { refuseOtherStack, withServerLock } from "./other-stack.ts";
 import { type Confirm, confirmRepointing, confirmStoredSecret } from "./repoint.ts";
 import { copySecrets } from "./secrets.ts";
 import { reportSkew } from "./skew.ts";
@@ -96,15 +97,24 @@ export async function bootstrap(config: Config, run: RunContext, options?: Boots
 
 /** @param confirm undefined to ask nothing */
 async function setUpServer(found: Stack, run: BootstrapRun, confirm?: Confirm): Promise<ConnectionTarget> {
+  if (found.mode === "external") await checkServer(found, run);
   const stack = await setUpSecrets(found, run);
   if (confirm !== undefined) await confirmStoredSecret(stack, confirm);
   const started = stack.mode === "embedded" ? await startEmbeddedServer(stack, run) : undefined;
   const target = started === undefined ? await administratorTarget(stack) : withSafePath(started);
-  const application = await setUpDatabase(stack, run, target).catch(async (error: unknown) => {
+  const application = await setUpDatabase(stack, { ...run, confirm }, target).catch(async (error: unknown) => {
     throw stack.mode === "embedded" ? await explainServerEnd(error, stack.dataDir) : error;
   });
   if (stack.isAdopting) await saveEmbeddedState(stack, target.port);
   return application;
+}
+
+/** Refuses a server before anything is written, even in Vault. */
+async function checkServer(stack: Stack, run: RunContext): Promise<void> {
+  const target = await administratorTarget(stack);
+  await using connection = await connectAsAdministrator(target, stack.config, run.signal);
+  await requirePrimary(connection.sql, target);
+  await refuseOtherStack(stack, { sql: connection.sql, target });
 }
 
 const deleteFiles = "secrets migrate --delete-files";
@@ -123,26 +133,35 @@ async function setUpSecrets(stack: Stack, run: BootstrapRun): Promise<Stack> {
   return prepared;
 }
 
-async function setUpDatabase(stack: Stack, run: BootstrapRun, target: ConnectionTarget): Promise<ConnectionTarget> {
+/** Without a function that asks, nothing is asked. */
+type AskingRun = BootstrapRun & { readonly confirm: Confirm | undefined };
+
+async function setUpDatabase(stack: Stack, run: AskingRun, target: ConnectionTarget): Promise<ConnectionTarget> {
   await using connection = await connectAsAdministrator(target, stack.config, run.signal);
   await requirePrimary(connection.sql, target);
   const session = await openSession(connection.sql);
   const otherServer = await describeOtherServer(stack, session.sql);
   if (otherServer !== undefined) run.reporter.warn(otherServer);
-  await refuseOtherStack(stack, session.sql);
+  refuseApplicationLogin(session.administrator, stack.user);
+  const logins = await withServerLock(stack, run, target, async () => {
+    await refuseOtherStack(stack, { sql: session.sql, target }, run.confirm);
+    return await setUpRoles(stack, run, session);
+  });
+  await run.step("schema", () => applyPending(stack, run, target));
+  // Awaited here, because the connection is closed when this function returns.
+  return await setUpCredentials(stack, run, { session, target, login: logins.current });
+}
+
+async function setUpRoles(stack: Stack, run: BootstrapRun, session: AdministratorSession): Promise<LoginPair> {
+  const { sql, administrator } = session;
   const logins = await readLoginPair(stack);
   await run.step("roles", async () =>
     stepResult(await reconcileLogins(session, logins, stack.config.graceMs), "up to date"),
   );
   await run.step("database", async () =>
-    stepResult(
-      await ensureDatabase(session.sql, session.administrator, stack.database),
-      `${stack.database} is up to date`,
-    ),
+    stepResult(await ensureDatabase(sql, administrator, stack.database), `${stack.database} is up to date`),
   );
-  await run.step("schema", () => applyPending(stack, run, target));
-  // Awaited here, because the connection is closed when this function returns.
-  return await setUpCredentials(stack, run, { session, target, login: logins.current });
+  return logins;
 }
 
 interface CredentialsContext {

@@ -54,7 +54,8 @@ async function isPasswordCurrent(
   return matchesVerifier(target.password, row?.rolpassword ?? null);
 }
 
-async function canLogIn(target: ConnectionTarget): Promise<boolean> {
+/** Whether the server accepts a password; throws if it cannot be asked. */
+export async function canLogIn(target: ConnectionTarget): Promise<boolean> {
   await using connection: Connection = openConnection(target);
   try {
     await connection.sql`select 1`;

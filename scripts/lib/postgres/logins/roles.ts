@@ -122,14 +122,19 @@ export async function findRoleProblems(sql: Sql, administrator: Administrator, l
   }
 }
 
+/** @throws {ScriptError} `CONFIGURATION` (exit 2) if the administrator is the application's login, or acts as a group */
+export function refuseApplicationLogin(administrator: Administrator, login: string): void {
+  const isGroupRole = Object.values<string>(groupRoles).includes(administrator.name);
+  if (administrator.login === login || isGroupRole) throw sameLogin(administrator.login);
+}
+
 async function changeRoles(
   sql: Sql,
   administrator: Administrator,
   login: string,
   work: (tx: Sql) => Promise<string[]>,
 ): Promise<string[]> {
-  const isGroupRole = Object.values<string>(groupRoles).includes(administrator.name);
-  if (administrator.login === login || isGroupRole) throw sameLogin(administrator.login);
+  refuseApplicationLogin(administrator, login);
   try {
     return await retryRace(() => inTransaction(sql, work));
   } catch (error) {
