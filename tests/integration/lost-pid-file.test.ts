@@ -26,6 +26,9 @@ test("a server that has lost its postmaster.pid is found by every command", asyn
     const status = await runForData<StackStatus>(["status"], stack);
     assert.equal(status.pid, pid, damage);
     assert.match(status.stackProblems.join("\n"), /postmaster\.pid was removed.* run .*stop && .*bootstrap/);
+    const seed = await runScript(["seed"], stack);
+    assert.equal(seed.exitCode, 3, seed.stderr);
+    assert.match(seed.stderr, /fix: Run .*stop && .*bootstrap, which loses no data/);
     const refused = await runScript(["bootstrap"], stack);
     assert.equal(refused.exitCode, 8, refused.stderr);
     assert.match(refused.stderr, /is running, but its postmaster\.pid was removed/);

@@ -189,8 +189,25 @@ export async function checkOwnServer(stack: Stack, { host, port }: Pick<Connecti
   if (!isOwnHost(stack, host)) return;
   await checkCluster(stack);
   const own = await readOwnPort(stack.dataDir);
-  if (own === undefined) throw notRunning(stack);
-  if (own !== port && !isPooler(stack, port)) throw otherServer(port, own);
+  const isExpected = own !== undefined && (own === port || isPooler(stack, port));
+  if (isExpected) return;
+  if (await hasLostPidFile(stack)) throw pidFileLost(stack);
+  throw own === undefined ? notRunning(stack) : otherServer(port, own);
+}
+
+async function hasLostPidFile({ dataDir }: Stack): Promise<boolean> {
+  const found = await findPostmaster(dataDir);
+  return found.state === "running" && found.hasLostPidFile;
+}
+
+function pidFileLost({ dataDir }: Stack): ScriptError {
+  return new ScriptError({
+    code: "NOT_RUNNING",
+    exitCode: exitCodes.notReady,
+    message: "PostgreSQL is about to shut down",
+    why: `The postmaster.pid of ${dataDir} was removed or replaced, which the server notices within a minute.`,
+    fix: `Run ${runLine("stop")} && ${runLine("bootstrap")}, which loses no data.`,
+  });
 }
 
 /** Whether an address is that of this stack's own server, which demands SCRAM from every client. */
