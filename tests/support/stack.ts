@@ -106,7 +106,7 @@ export async function sharedStack(): Promise<TestStack> {
 }
 
 /** Tests write the names of their own tables without a schema. */
-function withDatabasePath({ searchPath: _, ...target }: SessionTarget): ConnectionTarget {
+function withDatabasePath({ searchPath: _, requireScram: __, ...target }: SessionTarget): ConnectionTarget {
   return target;
 }
 
