@@ -20,10 +20,10 @@ export const apply = defineStackScript({
     [runLine("schema apply --with event-data-index"), "Also create an optional index"],
   ],
   async run({ args, config, stack, reporter, signal }) {
-    const { administratorTarget } = await import("../lib/stack/stack.ts");
+    const { requireAdministrator } = await import("../lib/stack/administrator.ts");
     const { applySchema } = await import("../lib/schema/apply.ts");
     const { readAllFiles } = await import("../lib/schema/source.ts");
-    return applySchema(await administratorTarget(stack), {
+    return applySchema(await requireAdministrator(stack), {
       files: await readAllFiles(config.sqlDir),
       to: args.to,
       isDryRun: args["dry-run"] === true,

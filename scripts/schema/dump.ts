@@ -12,11 +12,11 @@ export const dump = defineStackScript({
   },
   examples: [[`${silentRunLine("schema")} dump --reference >sql/schema.sql`, "Update the file after a migration"]],
   async run({ args, stack, reporter, signal }) {
-    const { administratorTarget } = await import("../lib/stack/stack.ts");
+    const { requireAdministrator } = await import("../lib/stack/administrator.ts");
     const { dumpSchema } = await import("../lib/schema/dump.ts");
     const { readReference } = await import("../lib/operations/schema-drift.ts");
     if (args.reference) return { sql: await readReference(stack, [], { reporter, signal }) };
-    return { sql: await dumpSchema(await administratorTarget(stack), signal) };
+    return { sql: await dumpSchema(await requireAdministrator(stack), signal) };
   },
   print: ({ sql }, output) => output.result(sql.trimEnd()),
 });

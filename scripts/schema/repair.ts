@@ -17,10 +17,10 @@ export const repair = defineStackScript({
     [runLine("schema repair"), "Accept edited and renamed files, and renumber what comes too late"],
   ],
   async run({ args, config, stack, reporter, signal, confirm }) {
-    const { administratorTarget } = await import("../lib/stack/stack.ts");
+    const { requireAdministrator } = await import("../lib/stack/administrator.ts");
     const { describeRepair, repairSchema } = await import("../lib/schema/repair.ts");
     const { readAllFiles } = await import("../lib/schema/source.ts");
-    return repairSchema(await administratorTarget(stack), {
+    return repairSchema(await requireAdministrator(stack), {
       readFiles: () => readAllFiles(config.sqlDir, { isChecked: false }),
       isDryRun: args["dry-run"] === true,
       timeoutMs: config.timeoutMs,

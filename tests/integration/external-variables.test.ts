@@ -15,7 +15,14 @@ test("status --env of an external server needs only the secret, and CQRS_ADMIN_U
   const { env } = await runForData<{ env: ClientEnvironment }>(["status", "--env"], stack);
   assert.deepEqual([env.PGUSER, env.PGDATABASE], ["variables_user", "cqrs_db"]);
 
-  const refusedCommands = [["backup"], ["reset", "--yes"], ["secrets", "rotate"], ["bootstrap"]];
+  const refusedCommands = [
+    ["backup"],
+    ["reset", "--yes"],
+    ["secrets", "rotate"],
+    ["bootstrap"],
+    ["schema", "apply"],
+    ["schema", "dump"],
+  ];
   for (const words of refusedCommands) {
     const run = await runScript(words, { stackDir, env });
     assert.equal(run.exitCode, 2, `${words.join(" ")}\n${run.stderr}`);

@@ -13,7 +13,8 @@ import { errorCode } from "../postgres/failure.ts";
 import { groupRoles, readAdministrator } from "../postgres/logins/roles.ts";
 import { DumpThread } from "../postgres/pg-dump/bridge.ts";
 import { isBun } from "../runtime.ts";
-import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
+import { requireAdministrator } from "../stack/administrator.ts";
+import type { RunContext, Stack } from "../stack/stack.ts";
 import { backupsDir } from "./backups-dir.ts";
 import { describeSchema } from "./describe-schema.ts";
 import { type EncryptionOptions, sealForWriting } from "./key.ts";
@@ -61,7 +62,7 @@ export interface BackupResult {
  * (exit 2); `PRIVILEGES` or `DUMP_FAILED` (exit 9)
  */
 export async function createBackup(stack: Stack, options: BackupOptions, run: RunContext): Promise<BackupResult> {
-  const target = await administratorTarget(stack);
+  const target = await requireAdministrator(stack);
   const lock = { stack, target, run, command: "backup" };
   return withArchivesLocked(lock, (context) => createLockedBackup(context, options));
 }

@@ -9,7 +9,6 @@ import { connectForMaintenance } from "../postgres/maintenance.ts";
 import { requirePrimary } from "../postgres/primary.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { isAlive } from "../process.ts";
-import { requireAdministrator } from "../stack/administrator.ts";
 import type { RunContext, Stack } from "../stack/stack.ts";
 import { watchLocks } from "./watch-locks.ts";
 
@@ -65,14 +64,14 @@ function isGone(holder: LockHolder | undefined): boolean {
 /**
  * Runs work while holding the lock of a database's archives.
  *
- * @throws {ScriptError} `LOCKED` (exit 5); `STANDBY` (exit 9); `NOT_READY` (exit 3), also if the server goes down during the work
+ * @throws {ScriptError} `LOCKED` (exit 5); `STANDBY` (exit 9); `NOT_READY` (exit 3), also if the server goes down
+ * during the work
  */
 export async function withArchivesLocked<Result>(
   lock: ArchiveLock,
   work: (context: ArchiveContext) => Promise<Result>,
 ): Promise<Result> {
-  const { stack, target, command, run } = lock;
-  requireAdministrator(stack, target);
+  const { target, command, run } = lock;
   try {
     const options = { applicationName: lockHolderName(command), signal: run.signal };
     await using maintenance = await connectForMaintenance(target, options);

@@ -9,8 +9,9 @@ import { openConnection } from "../postgres/connect.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { checkNoViolations, readViolations } from "../schema/invariants.ts";
+import { requireAdministrator } from "../stack/administrator.ts";
 import { defaultSettings } from "../stack/database.ts";
-import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
+import type { RunContext, Stack } from "../stack/stack.ts";
 import { findBackupsDir } from "./backups-dir.ts";
 import { type ArchiveContext, connectToRestore, lockHolderName, withArchivesLocked } from "./lock.ts";
 import { redactRestored } from "./redactions.ts";
@@ -92,7 +93,7 @@ async function restoreOpened(
 ): Promise<RestoreResult> {
   const sources = await openSources(stack, opened, options.keyFile);
   const { manifest } = sources.archive;
-  const live = await administratorTarget(stack);
+  const live = await requireAdministrator(stack);
   const target = { ...live, database: options.into ?? live.database };
   // A part of the log is an archive's only content, or was asked for.
   const onlyEventStore = options.onlyEventStore || manifest.only !== null;
@@ -130,7 +131,7 @@ export async function rehearseRestore(
   run: RunContext,
 ): Promise<Manifest> {
   const { archive, base } = await openSources(stack, opened, keyFile);
-  const target = await administratorTarget(stack);
+  const target = await requireAdministrator(stack);
   return withArchivesLocked({ stack, target, run, command: "backup verify" }, async (context) => {
     const { databaseFacts, only, id } = archive.manifest;
     await checkRestorable(context.maintenance, archive.manifest);
@@ -154,7 +155,7 @@ export async function dropKeptDatabases(
   confirm: (names: readonly string[]) => Promise<void>,
   run: RunContext,
 ): Promise<string[]> {
-  const target = await administratorTarget(stack);
+  const target = await requireAdministrator(stack);
   await using maintenance = await connectForMaintenance(target, { signal: run.signal });
   const names = await readKeptDatabases(maintenance.sql, target.database);
   for (const name of names) checkSlots(await readSlots(maintenance.sql, name));

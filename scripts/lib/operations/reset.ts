@@ -13,8 +13,9 @@ import { isFromServer } from "../postgres/failure.ts";
 import { connectForMaintenance } from "../postgres/maintenance.ts";
 import type { ConnectionTarget } from "../postgres/target.ts";
 import { hostAndPort } from "../server-url.ts";
+import { requireAdministrator } from "../stack/administrator.ts";
 import { defaultSettings } from "../stack/database.ts";
-import { administratorTarget, type RunContext, type Stack } from "../stack/stack.ts";
+import type { RunContext, Stack } from "../stack/stack.ts";
 import { isLoopback } from "./loopback.ts";
 import { endSessionsToCount, type RowChanges, readRowChanges } from "./row-changes.ts";
 import { cloneSchema } from "./schema-clone.ts";
@@ -67,7 +68,7 @@ export interface ResetResult {
  * the database is replaced: those of a backup and of applying the schema, `SESSIONS` (exit 3)
  */
 export async function resetDatabase(stack: Stack, options: ResetOptions, run: RunContext): Promise<ResetResult> {
-  const target = await administratorTarget(stack);
+  const target = await requireAdministrator(stack);
   if (!options.allowRemote && !isLoopback(target.host)) throw remoteServer(target);
   return withArchivesLocked({ stack, target, run, command: "reset" }, async (context) => {
     const { plan, hasContent } = await planReset(context, options);

@@ -5,7 +5,7 @@ import type { Sql } from "../postgres/driver.ts";
 import { explainConnectionError } from "../postgres/explain.ts";
 import { type Administrator, readAdministrator } from "../postgres/logins/roles.ts";
 import { requirePrimary } from "../postgres/primary.ts";
-import type { ConnectionTarget } from "../postgres/target.ts";
+import type { ConnectionTarget, SessionTarget } from "../postgres/target.ts";
 import { administratorTarget, type RunContext, type Stack } from "./stack.ts";
 
 /** A session that can change roles, and its login. */
@@ -25,8 +25,7 @@ export async function withAdministrator<Result>(
   applicationName: string,
   work: (session: AdministratorSession, target: ConnectionTarget) => Promise<Result>,
 ): Promise<Result> {
-  const target = await administratorTarget(stack);
-  requireAdministrator(stack, target);
+  const target = await requireAdministrator(stack);
   await using connection = openConnection(target, { applicationName, signal: run.signal });
   try {
     await requirePrimary(connection.sql, target);
@@ -37,12 +36,15 @@ export async function withAdministrator<Result>(
 }
 
 /**
- * Refuses the application's own login, which `status --env` exports in the variables that also name the administrator.
+ * Finds the administrator's login. Refuses the application's own, which `status --env` exports in the variables that
+ * also name the administrator.
  *
- * @throws {ScriptError} `CONFIGURATION` (exit 2)
+ * @throws {ScriptError} `CONFIGURATION` (exit 2), and the errors of {@link administratorTarget}
  */
-export function requireAdministrator({ mode, user: configured, remembered }: Stack, { user }: ConnectionTarget): void {
-  if (mode !== "external" || !isSameLogin(user, remembered?.user ?? configured)) return;
+export async function requireAdministrator(stack: Stack): Promise<SessionTarget> {
+  const target = await administratorTarget(stack);
+  const { user } = target;
+  if (stack.mode !== "external" || !isSameLogin(user, stack.remembered?.user ?? stack.user)) return target;
   throw new ScriptError({
     code: "CONFIGURATION",
     exitCode: exitCodes.usage,

@@ -150,14 +150,25 @@ async function changeRoles(
 export function explainPrivilegeError(error: unknown, { name }: Administrator): unknown {
   if (errorCode(error) !== insufficientPrivilege) return error;
   const { message, detail } = error as { readonly message: string; readonly detail?: string };
-  const groups = Object.values(groupRoles).join(", ");
   return new ScriptError({
     code: "PRIVILEGES",
     exitCode: exitCodes.prerequisite,
     message: `${name} lacks the privileges to set up the roles and the database`,
     why: detail === undefined ? message : `${message}\n${detail}`,
-    fix: `As a superuser, run: alter role ${quoteIdentifier(name)} createrole createdb; If another login created the roles, also run: grant ${groups} to ${quoteIdentifier(name)} with admin option;`,
+    fix: adviseAdministrator(name),
   });
+}
+
+/** The privileges of an administrator would let the application change the log. */
+function adviseAdministrator(name: string): string {
+  const groups: readonly string[] = Object.values(groupRoles);
+  if (groups.includes(name))
+    return "Log in as an administrator, not as the application: set CQRS_ADMIN_URL to its URL.";
+  const role = quoteIdentifier(name);
+  return (
+    `As a superuser, run: alter role ${role} createrole createdb; ` +
+    `If another login created the roles, also run: grant ${groups.join(", ")} to ${role} with admin option;`
+  );
 }
 
 async function reconcileRoles(
