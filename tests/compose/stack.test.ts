@@ -155,8 +155,10 @@ test("a container is healthy soon after it starts; after that, a health check ru
   };
   await stack.mustCompose("restart");
   await until("both are healthy", async () => (await read()).every(({ Health }) => Health.Status === "healthy"));
-  for (const { Health } of await read()) {
-    const slept = Health.Log.filter(({ Start, End }: Looked) => Date.parse(End) - Date.parse(Start) >= 28_000);
+  for (const { Health, StartedAt } of await read()) {
+    // Docker keeps the log of the checks before the restart.
+    const looked = Health.Log.filter(({ Start }: Looked) => Date.parse(Start) >= Date.parse(StartedAt));
+    const slept = looked.filter(({ Start, End }: Looked) => Date.parse(End) - Date.parse(Start) >= 28_000);
     assert.deepEqual(slept, [], "no check before that has slept");
   }
   for (const service of ["vault", "postgres"]) {
