@@ -386,7 +386,7 @@ test("the project's .env has the same values on all runtimes, and the program's 
     const load = async (env: Variables) =>
       JSON.parse(outputOf(await runProgram([...runtime, "settings.mjs"], dir, env)));
     const name = runtime[0] ?? "";
-    assert.deepEqual(await load({}), ["data", user, password, ...others], name);
+    assert.deepEqual(await load({}), ["data#base", user, password, ...others], name);
     assert.deepEqual(await load({ POSTGRES_DB: "environment" }), ["environment", user, password, ...others], name);
     assert.deepEqual(await load({ SET_BEFORE: "1" }), ["set-before", user, password, ...others], name);
     assert.deepEqual(await load({ SET_AFTER: "1" }), ["set-after", user, "set-after", ...others], name);
