@@ -61,7 +61,7 @@ const foreignServerFix =
 /** The embedded server demands SCRAM, unless someone has changed its `pg_hba.conf`. */
 function ownServerFix(): string {
   return (
-    "Check which program listens on this port. If it is this server, set the method scram-sha-256 for every line of " +
+    "Check which program listens on this port. If it is this server, set the method scram-sha-256 in every line of " +
     `pg_hba.conf in its data directory, and run ${runLine("stop")} && ${runLine("bootstrap")}.`
   );
 }
